@@ -1,0 +1,1 @@
+//! Appraisal of a warden's evidence

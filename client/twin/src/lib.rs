@@ -1,0 +1,1 @@
+//! Training in the clear: the twin of the encrypted run

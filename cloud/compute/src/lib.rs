@@ -1,0 +1,1 @@
+//! Batched modular matrix products

@@ -1,0 +1,1 @@
+//! The refinery: the untrusted store and accelerator

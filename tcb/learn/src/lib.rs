@@ -1,0 +1,1 @@
+//! Layers, losses, optimisers and metrics in plain floating point

@@ -1,0 +1,1 @@
+//! Tiles, scales and encrypted matrices: public material only

@@ -1,0 +1,1 @@
+//! Messages, formats and limits

@@ -1,0 +1,113 @@
+//! Polynomials whose representation is their type.
+
+use std::marker::PhantomData;
+
+use zeroize::Zeroize;
+
+use crate::{Lanes, Table, backend, zeroed_lanes};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A representation of a polynomial.
+pub trait Domain: sealed::Sealed {}
+
+/// Coefficients, in natural order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coeff {}
+/// Values at the odd powers of the root of unity, in bit-reversed order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eval {}
+
+impl sealed::Sealed for Coeff {}
+impl sealed::Sealed for Eval {}
+impl Domain for Coeff {}
+impl Domain for Eval {}
+
+/// A polynomial of R_q in the representation `D`: a power of two, at least 8, canonical residues,
+/// aligned to 64 bytes. It may hold a secret, so it has neither `Debug` nor `Clone` and is wiped when
+/// dropped.
+pub struct Poly<D: Domain> {
+    values: Vec<Lanes>,
+    domain: PhantomData<D>,
+}
+
+impl<D: Domain> Poly<D> {
+    /// The zero polynomial with `points` coefficients.
+    ///
+    /// # Panics
+    /// If `points` is not a power of two from 8 to [`crate::MAX_POINTS`].
+    pub fn zero(points: usize) -> Self {
+        assert!(points.is_power_of_two() && (8..=crate::MAX_POINTS).contains(&points));
+        Poly { values: zeroed_lanes(points / crate::LANES), domain: PhantomData }
+    }
+
+    /// The residues.
+    pub fn as_slice(&self) -> &[u64] {
+        bytemuck::cast_slice(&self.values)
+    }
+
+    /// The residues, to be overwritten with canonical ones.
+    pub fn as_mut_slice(&mut self) -> &mut [u64] {
+        bytemuck::cast_slice_mut(&mut self.values)
+    }
+
+    /// The residues in groups of eight.
+    pub fn lanes(&self) -> &[Lanes] {
+        &self.values
+    }
+
+    /// The number of coefficients N.
+    pub fn points(&self) -> usize {
+        self.values.len() * crate::LANES
+    }
+
+    /// self + other.
+    pub fn add_assign(&mut self, other: &Self) {
+        backend::active().add_assign(self.as_mut_slice(), other.as_slice());
+    }
+
+    /// self - other.
+    pub fn sub_assign(&mut self, other: &Self) {
+        backend::active().sub_assign(self.as_mut_slice(), other.as_slice());
+    }
+
+    /// The same buffer, zeroed, for another use: hot loops allocate nothing.
+    pub fn recycle<E: Domain>(mut self) -> Poly<E> {
+        self.as_mut_slice().fill(0);
+        Poly { values: std::mem::take(&mut self.values), domain: PhantomData }
+    }
+}
+
+impl Poly<Coeff> {
+    /// The forward transform, in place.
+    pub fn into_eval(mut self) -> Poly<Eval> {
+        backend::active().forward(Table::of(self.points()), self.as_mut_slice());
+        Poly { values: std::mem::take(&mut self.values), domain: PhantomData }
+    }
+}
+
+impl Poly<Eval> {
+    /// The inverse transform, in place.
+    pub fn into_coeff(mut self) -> Poly<Coeff> {
+        backend::active().inverse(Table::of(self.points()), self.as_mut_slice());
+        Poly { values: std::mem::take(&mut self.values), domain: PhantomData }
+    }
+
+    /// self + a b.
+    pub fn mul_add(&mut self, a: &Self, b: &Self) {
+        backend::active().mul_add(self.as_mut_slice(), a.as_slice(), b.as_slice());
+    }
+
+    /// self - a b.
+    pub fn mul_sub(&mut self, a: &Self, b: &Self) {
+        backend::active().mul_sub(self.as_mut_slice(), a.as_slice(), b.as_slice());
+    }
+}
+
+impl<D: Domain> Drop for Poly<D> {
+    fn drop(&mut self) {
+        bytemuck::cast_slice_mut::<Lanes, u64>(&mut self.values).zeroize();
+    }
+}

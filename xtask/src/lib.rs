@@ -1,0 +1,1 @@
+//! Build tasks and repository checks
