@@ -1,0 +1,208 @@
+//! Encryption of matrices, strip by strip, under shared masks.
+//!
+//! A tile of strip s at place k becomes encode(tile) + noise - mask\[k\] secret\[s\], in the evaluation
+//! domain: one polynomial a tile, one public mask for each place, one secret for each strip. (RLWE with
+//! several secrets under a shared mask: Peikert, Vaikuntanathan and Waters, CRYPTO 2008, by a hybrid over
+//! the secrets.)
+
+use blindsmith_matrix::{MaskSeed, Position, Scale, Shape, View};
+use blindsmith_ring::modulus::MAX_CHAIN;
+use blindsmith_ring::sample::Stream;
+use blindsmith_ring::{Coeff, Eval, LANES, Lanes, Poly, backend, modulus, zeroed_lanes};
+
+use crate::hedge::Context;
+use crate::{Freshness, Key};
+
+/// A ternary secret, as the values of its transform.
+pub type Secret = Poly<Eval>;
+
+/// One matrix being encrypted: it holds the only message that its secrets and noise ever encrypt.
+pub struct Encryption<'a> {
+    view: View<'a>,
+    shape: Shape,
+    factor: f64,
+    positions: Vec<Position>,
+    masks: Vec<Poly<Eval>>,
+    seed: MaskSeed,
+    secrets: Key,
+    noise: Key,
+}
+
+/// What encrypting a strip leaves with the key holder.
+pub struct EncryptedStrip {
+    /// The strip's secret.
+    pub secret: Secret,
+    /// sum over k of cross\[k\] (encoded tile k + noise), if cross factors were given: the warden's own term
+    /// of a gradient (y or y').
+    pub cross: Option<Poly<Eval>>,
+}
+
+/// The buffers of one worker: loops over strips allocate only their secrets.
+pub struct Scratch {
+    buffer: Option<Poly<Coeff>>,
+    noise: Stream,
+    secrets: Stream,
+    lo: Vec<u64>,
+    hi: Vec<u64>,
+}
+
+impl<'a> Encryption<'a> {
+    /// An operand that the warden encrypts: keys hedged from `context`, the message and fresh randomness;
+    /// masks fresh with them.
+    pub fn operand(
+        key: &Key,
+        context: &Context,
+        shape: Shape,
+        scale: Scale,
+        view: View<'a>,
+        fresh: Freshness,
+    ) -> Self {
+        let operand = key.operand(context, &shape, scale, &view, fresh);
+        let seed = MaskSeed(*operand.derive("mask", &[]).expose());
+        let masks = seed.expand(shape.strip_len(), shape.tile.degree());
+        Self::new(view, shape, scale, masks, seed, &operand)
+    }
+
+    /// A matrix under masks that are given.
+    ///
+    /// # Panics
+    /// If the shape is not the view's, or a strip has more than [`MAX_CHAIN`] tiles.
+    pub(crate) fn new(
+        view: View<'a>,
+        shape: Shape,
+        scale: Scale,
+        masks: Vec<Poly<Eval>>,
+        seed: MaskSeed,
+        key: &Key,
+    ) -> Self {
+        assert_eq!((view.rows, view.cols), (shape.rows, shape.cols));
+        assert!(shape.strip_len() <= MAX_CHAIN && masks.len() == shape.strip_len());
+        Encryption {
+            view,
+            shape,
+            factor: scale.factor(),
+            positions: shape.positions(),
+            masks,
+            seed,
+            secrets: key.derive("secrets", &[]),
+            noise: key.derive("noise", &[]),
+        }
+    }
+
+    /// The shape in tiles.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The public seed of the masks.
+    pub fn mask_seed(&self) -> MaskSeed {
+        self.seed
+    }
+
+    /// The public masks, one for each place of a strip.
+    pub fn masks(&self) -> &[Poly<Eval>] {
+        &self.masks
+    }
+
+    /// The public masks, handed on.
+    pub fn into_masks(self) -> Vec<Poly<Eval>> {
+        self.masks
+    }
+
+    /// Entries of a strip: groups of eight points times places.
+    pub fn strip_lanes(&self) -> usize {
+        self.shape.tile.degree() / LANES * self.shape.strip_len()
+    }
+
+    /// Buffers for one worker.
+    pub fn scratch(&self) -> Scratch {
+        Scratch {
+            buffer: Some(Poly::zero(self.shape.tile.degree())),
+            noise: Stream::new(*self.noise.expose()),
+            secrets: Stream::new(*self.secrets.expose()),
+            lo: Vec::new(),
+            hi: Vec::new(),
+        }
+    }
+
+    /// Encrypts strip `strip` into `out`, laid out as groups of eight points, in each the tiles in order.
+    ///
+    /// # Panics
+    /// If `out` or `cross` has another length than the strip.
+    pub fn strip(
+        &self,
+        strip: usize,
+        cross: Option<&[Secret]>,
+        scratch: &mut Scratch,
+        out: &mut [Lanes],
+    ) -> EncryptedStrip {
+        let (degree, len) = (self.shape.tile.degree(), self.shape.strip_len());
+        assert_eq!(out.len(), self.strip_lanes());
+        assert!(cross.is_none_or(|c| c.len() == len));
+        let backend = backend::active();
+        let secret = scratch.secrets.ternary(strip as u64, degree);
+        if cross.is_some() {
+            scratch.lo.clear();
+            scratch.lo.resize(degree, 0);
+            scratch.hi.clear();
+            scratch.hi.resize(degree, 0);
+        }
+        // Unwrap safety: every path below puts the buffer back.
+        let mut buffer = scratch.buffer.take().expect("a buffer");
+        for k in 0..len {
+            self.encode(strip, k, &mut buffer);
+            scratch.noise.add_noise((strip as u64) << 32 | k as u64, &mut buffer);
+            let mut tile = buffer.into_eval();
+            if let Some(cross) = cross {
+                backend.mul_accumulate(
+                    &mut scratch.lo,
+                    &mut scratch.hi,
+                    tile.as_slice(),
+                    cross[k].as_slice(),
+                );
+            }
+            tile.mul_sub(&self.masks[k], &secret);
+            for (group, lanes) in out.chunks_exact_mut(len).zip(tile.lanes()) {
+                group[k] = *lanes;
+            }
+            buffer = tile.recycle();
+        }
+        scratch.buffer = Some(buffer);
+        let cross = cross.map(|_| {
+            let mut sum = Poly::zero(degree);
+            backend.reduce_pairs(sum.as_mut_slice(), &scratch.lo, &scratch.hi);
+            sum
+        });
+        EncryptedStrip { secret, cross }
+    }
+
+    /// A new buffer of the right length for [`Encryption::strip`].
+    pub fn strip_buffer(&self) -> Vec<Lanes> {
+        zeroed_lanes(self.strip_lanes())
+    }
+
+    /// Writes the rounded entries of a tile into a zeroed polynomial; what lies outside the matrix is zero.
+    fn encode(&self, strip: usize, k: usize, out: &mut Poly<Coeff>) {
+        let (rows, cols) = self.shape.tile_size();
+        let (row0, col0) = self.shape.origin(strip, k);
+        let (last_row, last_col) = (self.view.rows.min(row0 + rows), self.view.cols.min(col0 + cols));
+        let out = out.as_mut_slice();
+        for row in row0..last_row {
+            let entries = &self.view.data[row * self.view.cols..][col0..last_col];
+            let positions = &self.positions[(row - row0) * cols..];
+            for (&x, at) in entries.iter().zip(positions) {
+                let v = Scale::encode(self.factor, x);
+                // The sign is a matter of position, which is public.
+                out[at.index] = modulus::from_signed(if at.negative { -v } else { v });
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.lo.zeroize();
+        self.hi.zeroize();
+    }
+}

@@ -1,0 +1,88 @@
+//! The keys of one operand: hedged and misuse-resistant.
+//!
+//! A (mask, secret, noise) triple must encrypt one message only, or the difference of two messages is
+//! public. Fresh randomness alone does not guarantee it (a cloned or restored process), so the keys come
+//! from a PRF of everything that names the operand, of the message itself, and of fresh randomness: a
+//! changed message changes the secrets, and an equal message repeats the ciphertext at worst. (Hedged
+//! encryption: Bellare et al., ASIACRYPT 2009; deterministic nonces from the message: Rogaway and
+//! Shrimpton, EUROCRYPT 2006.)
+
+use blindsmith_matrix::{Scale, Shape, View};
+use sha2::{Digest, Sha256};
+
+use crate::{Key, random_bytes};
+
+/// Names an operand that the warden encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// The project.
+    pub project: [u8; 32],
+    /// The round within the project.
+    pub round: u64,
+    /// The attempt at this round.
+    pub attempt: u32,
+    /// The step within the round.
+    pub step: u64,
+    /// The layer.
+    pub layer: u32,
+    /// Which part of the step's batch.
+    pub part: u32,
+}
+
+/// Whether fresh randomness enters the derivation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// 256 bits of the operating system's generator for each operand: the rule.
+    Fresh,
+    /// None: equal operands give equal ciphertexts, bit for bit; different ones never share keys.
+    Reproducible,
+}
+
+impl Freshness {
+    pub(crate) fn draw(self) -> [u8; 32] {
+        match self {
+            Freshness::Fresh => random_bytes(),
+            Freshness::Reproducible => [0; 32],
+        }
+    }
+}
+
+/// The digest of the message: entries and dimensions.
+pub(crate) fn digest(view: &View<'_>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update((view.rows as u64).to_be_bytes());
+    hash.update((view.cols as u64).to_be_bytes());
+    hash.update(bytemuck::cast_slice::<f32, u8>(view.data));
+    hash.finalize().into()
+}
+
+impl Key {
+    /// The key of the operand that `context`, its shape, its scale and its message name. Entries and scale
+    /// determine the encoded integers, so they stand for them.
+    pub(crate) fn operand(
+        &self,
+        context: &Context,
+        shape: &Shape,
+        scale: Scale,
+        view: &View<'_>,
+        fresh: Freshness,
+    ) -> Key {
+        let tile = &shape.tile;
+        let sizes = [tile.m(), tile.n(), tile.p(), shape.rows, shape.cols].map(|s| (s as u64).to_be_bytes());
+        self.derive(
+            "operand",
+            &[
+                &context.project,
+                &context.round.to_be_bytes(),
+                &context.attempt.to_be_bytes(),
+                &context.step.to_be_bytes(),
+                &context.layer.to_be_bytes(),
+                &context.part.to_be_bytes(),
+                &[shape.form as u8, scale.log2() as u8],
+                sizes.as_flattened(),
+                &digest(view),
+                &fresh.draw(),
+            ],
+        )
+    }
+}

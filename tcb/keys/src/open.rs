@@ -1,0 +1,277 @@
+//! Opening of products: two multiply-adds a point, an inverse transform, and a read of the coefficients
+//! that matter. Only products are opened; there is no function that opens an operand.
+
+use blindsmith_matrix::{ProductKind, ProductShape, Scale};
+use blindsmith_ring::{Eval, Poly, Q, Table, backend, modulus};
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use crate::Secret;
+
+/// Something from the refinery that has passed the checks that opening demands.
+///
+/// Today these are the checks of form: the number of residues, and each below q. They do not show that the
+/// product is the right one, so confidentiality rests on a refinery that follows the protocol.
+pub struct Checked<T>(T);
+
+impl<T> Checked<T> {
+    /// What was checked.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+/// A product of wrong size, or with a residue that is not below q.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the refinery returned a malformed product: {0}")]
+pub struct Malformed(pub &'static str);
+
+/// An opened value at or above q/4: an operand was not what it should be, or the product is wrong.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a product is out of range: it was not computed from the right operands")]
+pub struct OutOfRange;
+
+/// The extra polynomials of a product, see [`ProductShape::extras`].
+pub type Extras = Vec<Poly<Eval>>;
+
+impl Checked<Extras> {
+    /// Checks the extra polynomials, given as consecutive residues.
+    pub fn extras(shape: &ProductShape, residues: &[u64]) -> Result<Self, Malformed> {
+        let degree = shape.tile.degree();
+        if residues.len() != shape.extras() * degree {
+            return Err(Malformed("wrong number of extra polynomials"));
+        }
+        if !backend::active().is_canonical(residues) {
+            return Err(Malformed("a residue is not below the modulus"));
+        }
+        let poly = |values: &[u64]| {
+            let mut p = Poly::zero(degree);
+            p.as_mut_slice().copy_from_slice(values);
+            p
+        };
+        Ok(Checked(residues.chunks_exact(degree).map(poly).collect()))
+    }
+}
+
+impl<'a> Checked<&'a [u64]> {
+    /// Checks whole rows of the grid of tiles, given as consecutive residues.
+    pub fn rows(shape: &ProductShape, residues: &'a [u64]) -> Result<Self, Malformed> {
+        let row = shape.grid().1 * shape.tile_residues();
+        if residues.is_empty() || residues.len() % row != 0 {
+            return Err(Malformed("not a whole number of rows"));
+        }
+        if !backend::active().is_canonical(residues) {
+            return Err(Malformed("a residue is not below the modulus"));
+        }
+        Ok(Checked(residues))
+    }
+
+    /// Rows of the grid.
+    pub fn count(&self, shape: &ProductShape) -> usize {
+        self.0.len() / (shape.grid().1 * shape.tile_residues())
+    }
+
+    /// One row of the grid.
+    pub fn row(&self, shape: &ProductShape, index: usize) -> Checked<&'a [u64]> {
+        let len = shape.grid().1 * shape.tile_residues();
+        Checked(&self.0[index * len..][..len])
+    }
+}
+
+/// What opens one product: for each row and each column of the grid two factors whose products, added, are
+/// the warden's own term.
+///
+/// - Z = C + alpha_b t_j + s_b (beta_j + t_j gamma)
+/// - G = C + r_i t'_j + a_i y_j
+/// - D = C + s'_b rho_k + y'_b c_k
+pub struct Opener<'a> {
+    shape: ProductShape,
+    rows: [&'a [Poly<Eval>]; 2],
+    cols: [&'a [Poly<Eval>]; 2],
+    extras: &'a [Poly<Eval>],
+    owned: Vec<Poly<Eval>>,
+    factor: f64,
+}
+
+impl<'a> Opener<'a> {
+    /// For Z: the secrets of the left rows and of the right columns.
+    pub fn forward(
+        shape: ProductShape,
+        extras: &'a Checked<Extras>,
+        left: &'a [Secret],
+        right: &'a [Secret],
+        scales: [Scale; 2],
+    ) -> Self {
+        assert_eq!(shape.kind, ProductKind::Forward);
+        let (rows, cols) = shape.grid();
+        let (alpha, rest) = extras.0.split_at(rows);
+        let (beta, gamma) = rest.split_at(cols);
+        let owned = beta
+            .iter()
+            .zip(right)
+            .map(|(beta, t)| {
+                let mut sum = Poly::zero(shape.tile.degree());
+                sum.add_assign(beta);
+                sum.mul_add(t, &gamma[0]);
+                sum
+            })
+            .collect();
+        Self::new(shape, [alpha, left], [right, &[]], &extras.0, owned, scales)
+    }
+
+    /// For G: the masks of the left operand (one for each input block), the secrets of the error and the
+    /// sums y that its encryption left.
+    pub fn weight_gradient(
+        shape: ProductShape,
+        extras: &'a Checked<Extras>,
+        masks: &'a [Poly<Eval>],
+        right: &'a [Secret],
+        cross: &'a [Poly<Eval>],
+        scales: [Scale; 2],
+    ) -> Self {
+        assert_eq!(shape.kind, ProductKind::WeightGradient);
+        Self::new(shape, [&extras.0, masks], [right, cross], &extras.0, Vec::new(), scales)
+    }
+
+    /// For D: the masks of the weights (one for each input block), the secrets of the error and the sums y'
+    /// that its encryption left.
+    pub fn input_gradient(
+        shape: ProductShape,
+        extras: &'a Checked<Extras>,
+        masks: &'a [Poly<Eval>],
+        left: &'a [Secret],
+        cross: &'a [Poly<Eval>],
+        scales: [Scale; 2],
+    ) -> Self {
+        assert_eq!(shape.kind, ProductKind::InputGradient);
+        Self::new(shape, [left, cross], [&extras.0, masks], &extras.0, Vec::new(), scales)
+    }
+
+    fn new(
+        shape: ProductShape,
+        rows: [&'a [Poly<Eval>]; 2],
+        cols: [&'a [Poly<Eval>]; 2],
+        extras: &'a [Poly<Eval>],
+        owned: Vec<Poly<Eval>>,
+        scales: [Scale; 2],
+    ) -> Self {
+        let opener = Opener {
+            shape,
+            rows,
+            cols,
+            extras,
+            owned,
+            factor: 1.0 / (scales[0].factor() * scales[1].factor()),
+        };
+        let (r, c) = shape.grid();
+        assert!(
+            rows.iter().all(|p| p.len() == r) && opener.cols[0].len() == c && opener.second(c - 1).is_some()
+        );
+        assert_eq!(opener.extras.len(), shape.extras());
+        opener
+    }
+
+    fn second(&self, col: usize) -> Option<&Poly<Eval>> {
+        if self.owned.is_empty() { self.cols[1].get(col) } else { self.owned.get(col) }
+    }
+
+    /// Plain rows that one row of the grid yields (the last may yield fewer).
+    pub fn rows_per_grid_row(&self) -> usize {
+        self.shape.tile_size().0
+    }
+
+    /// Opens row `row` of the grid into `out`: the plain rows that it holds, of all columns.
+    ///
+    /// # Panics
+    /// If `out` is not a whole number of plain rows, or the row does not exist.
+    pub fn open_row(
+        &self,
+        row: usize,
+        body: &Checked<&[u64]>,
+        scratch: &mut Poly<Eval>,
+        out: &mut [f32],
+    ) -> Result<(), OutOfRange> {
+        let shape = &self.shape;
+        let (_, cols) = shape.size();
+        assert!(out.len() % cols == 0 && out.len() / cols <= shape.tile_size().0);
+        assert_eq!(body.0.len(), shape.grid().1 * shape.tile_residues());
+        let mut largest = 0;
+        for (col, tile) in body.0.chunks_exact(shape.tile_residues()).enumerate() {
+            self.own_term(row, col, tile, scratch);
+            largest = largest.max(self.read_tile(col, scratch.as_slice(), out));
+        }
+        // One public outcome for the whole row, after all of it was read.
+        if largest < Q / 4 { Ok(()) } else { Err(OutOfRange) }
+    }
+
+    /// The product's wanted residues, own term added, compacted in the order of the body.
+    fn own_term(&self, row: usize, col: usize, body: &[u64], scratch: &mut Poly<Eval>) {
+        let backend = backend::active();
+        let tile = &self.shape.tile;
+        let degree = tile.degree();
+        // Unwrap safety: the constructor checked that every column has both factors.
+        let second = self.second(col).expect("a factor for each column");
+        let [a, c] = [&self.rows[0][row], &self.rows[1][row]];
+        let b = &self.cols[0][col];
+        let x = scratch.as_mut_slice();
+        match self.shape.kind {
+            ProductKind::Forward => {
+                let points = degree / tile.n();
+                let x = &mut x[..points];
+                backend.dot2_fold(x, a.as_slice(), b.as_slice(), c.as_slice(), second.as_slice(), tile.n());
+                backend.add_assign(x, body);
+                backend.inverse(Table::of(points), x);
+            }
+            ProductKind::WeightGradient => {
+                backend.dot2(x, a.as_slice(), b.as_slice(), c.as_slice(), second.as_slice());
+                backend.inverse_window(Table::of(degree), x, tile.window());
+                backend.add_assign(&mut x[..tile.window()], body);
+            }
+            ProductKind::InputGradient => {
+                backend.dot2(x, a.as_slice(), b.as_slice(), c.as_slice(), second.as_slice());
+                backend.inverse(Table::of(degree), x);
+                for b in 0..tile.m() {
+                    x.copy_within(b * tile.window()..b * tile.window() + tile.n(), b * tile.n());
+                }
+                backend.add_assign(&mut x[..tile.m() * tile.n()], body);
+            }
+        }
+    }
+
+    /// Reads one tile into the plain rows; returns the largest magnitude.
+    fn read_tile(&self, col: usize, x: &[u64], out: &mut [f32]) -> u64 {
+        let shape = &self.shape;
+        let tile = &shape.tile;
+        let (_, cols) = shape.size();
+        let (tile_rows, tile_cols) = shape.tile_size();
+        let first = col * tile_cols;
+        let count = tile_cols.min(cols - first);
+        // A folded product is n times the coefficient.
+        let unfold = match shape.kind {
+            ProductKind::Forward => modulus::inv(tile.n() as u64),
+            _ => 1,
+        };
+        let mut largest = 0;
+        for (r, row) in out.chunks_exact_mut(cols).enumerate().take(tile_rows) {
+            for (c, out) in row[first..first + count].iter_mut().enumerate() {
+                let at = match shape.kind {
+                    ProductKind::Forward => tile.product(r, c) / tile.n(),
+                    ProductKind::WeightGradient => tile.weight_gradient(r, c),
+                    ProductKind::InputGradient => r * tile.n() + c,
+                };
+                let v = modulus::to_signed(modulus::mul(x[at], unfold));
+                largest = largest.max(v.unsigned_abs());
+                *out = (v as f64 * self.factor) as f32;
+            }
+        }
+        largest
+    }
+}
+
+impl Drop for Opener<'_> {
+    fn drop(&mut self) {
+        for p in &mut self.owned {
+            p.as_mut_slice().zeroize();
+        }
+    }
+}
