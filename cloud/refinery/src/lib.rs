@@ -1,1 +1,13 @@
-//! The refinery: the untrusted store and accelerator
+//! The refinery: stores ciphertexts, multiplies encrypted matrices for the warden, decides when a round
+//! starts. It holds no secret, and cannot reach the crate that does.
+
+mod engine;
+mod link;
+mod server;
+mod shared;
+mod store;
+
+pub use engine::{Blocks, Engine, EngineError};
+pub use server::{Addresses, serve};
+pub use shared::Shared;
+pub use store::{Store, StoreError};

@@ -4,7 +4,6 @@
 use blindsmith_matrix::{ProductKind, ProductShape, Scale};
 use blindsmith_ring::{Eval, Poly, Q, Table, backend, modulus};
 use thiserror::Error;
-use zeroize::Zeroize;
 
 use crate::Secret;
 
@@ -86,93 +85,108 @@ impl<'a> Checked<&'a [u64]> {
 /// - D = C + s'_b rho_k + y'_b c_k
 pub struct Opener<'a> {
     shape: ProductShape,
-    rows: [&'a [Poly<Eval>]; 2],
-    cols: [&'a [Poly<Eval>]; 2],
-    extras: &'a [Poly<Eval>],
-    owned: Vec<Poly<Eval>>,
+    rows: [Factors<'a>; 2],
+    cols: [Factors<'a>; 2],
+    extras: Extras,
+    sums: Vec<Poly<Eval>>,
     factor: f64,
+}
+
+/// Where the factors of the rows or columns are.
+enum Factors<'a> {
+    Given(&'a [Poly<Eval>]),
+    /// The extra polynomials from this index on.
+    Extras(usize),
+    /// beta_j + t_j gamma.
+    Sums,
 }
 
 impl<'a> Opener<'a> {
     /// For Z: the secrets of the left rows and of the right columns.
     pub fn forward(
         shape: ProductShape,
-        extras: &'a Checked<Extras>,
+        extras: Checked<Extras>,
         left: &'a [Secret],
         right: &'a [Secret],
         scales: [Scale; 2],
     ) -> Self {
         assert_eq!(shape.kind, ProductKind::Forward);
         let (rows, cols) = shape.grid();
-        let (alpha, rest) = extras.0.split_at(rows);
-        let (beta, gamma) = rest.split_at(cols);
-        let owned = beta
-            .iter()
-            .zip(right)
-            .map(|(beta, t)| {
-                let mut sum = Poly::zero(shape.tile.degree());
-                sum.add_assign(beta);
-                sum.mul_add(t, &gamma[0]);
-                sum
-            })
-            .collect();
-        Self::new(shape, [alpha, left], [right, &[]], &extras.0, owned, scales)
+        let (beta, gamma) = extras.0[rows..].split_at(cols);
+        let sum = |(beta, t): (&Poly<Eval>, &Secret)| {
+            let mut sum = Poly::zero(shape.tile.degree());
+            sum.add_assign(beta);
+            sum.mul_add(t, &gamma[0]);
+            sum
+        };
+        let sums = beta.iter().zip(right).map(sum).collect();
+        let rows = [Factors::Extras(0), Factors::Given(left)];
+        Self::new(shape, rows, [Factors::Given(right), Factors::Sums], extras, sums, scales)
     }
 
     /// For G: the masks of the left operand (one for each input block), the secrets of the error and the
     /// sums y that its encryption left.
     pub fn weight_gradient(
         shape: ProductShape,
-        extras: &'a Checked<Extras>,
+        extras: Checked<Extras>,
         masks: &'a [Poly<Eval>],
         right: &'a [Secret],
         cross: &'a [Poly<Eval>],
         scales: [Scale; 2],
     ) -> Self {
         assert_eq!(shape.kind, ProductKind::WeightGradient);
-        Self::new(shape, [&extras.0, masks], [right, cross], &extras.0, Vec::new(), scales)
+        let rows = [Factors::Extras(0), Factors::Given(masks)];
+        let cols = [Factors::Given(right), Factors::Given(cross)];
+        Self::new(shape, rows, cols, extras, Vec::new(), scales)
     }
 
     /// For D: the masks of the weights (one for each input block), the secrets of the error and the sums y'
     /// that its encryption left.
     pub fn input_gradient(
         shape: ProductShape,
-        extras: &'a Checked<Extras>,
+        extras: Checked<Extras>,
         masks: &'a [Poly<Eval>],
         left: &'a [Secret],
         cross: &'a [Poly<Eval>],
         scales: [Scale; 2],
     ) -> Self {
         assert_eq!(shape.kind, ProductKind::InputGradient);
-        Self::new(shape, [left, cross], [&extras.0, masks], &extras.0, Vec::new(), scales)
+        let rows = [Factors::Given(left), Factors::Given(cross)];
+        let cols = [Factors::Extras(0), Factors::Given(masks)];
+        Self::new(shape, rows, cols, extras, Vec::new(), scales)
     }
 
     fn new(
         shape: ProductShape,
-        rows: [&'a [Poly<Eval>]; 2],
-        cols: [&'a [Poly<Eval>]; 2],
-        extras: &'a [Poly<Eval>],
-        owned: Vec<Poly<Eval>>,
+        rows: [Factors<'a>; 2],
+        cols: [Factors<'a>; 2],
+        extras: Checked<Extras>,
+        sums: Vec<Poly<Eval>>,
         scales: [Scale; 2],
     ) -> Self {
-        let opener = Opener {
-            shape,
-            rows,
-            cols,
-            extras,
-            owned,
-            factor: 1.0 / (scales[0].factor() * scales[1].factor()),
-        };
+        let factor = 1.0 / (scales[0].factor() * scales[1].factor());
+        let opener = Opener { shape, rows, cols, extras: extras.0, sums, factor };
         let (r, c) = shape.grid();
-        assert!(
-            rows.iter().all(|p| p.len() == r) && opener.cols[0].len() == c && opener.second(c - 1).is_some()
-        );
         assert_eq!(opener.extras.len(), shape.extras());
+        assert!(opener.rows.iter().all(|f| opener.count(f) >= r));
+        assert!(opener.cols.iter().all(|f| opener.count(f) >= c));
         opener
     }
 
-    fn second(&self, col: usize) -> Option<&Poly<Eval>> {
-        if self.owned.is_empty() { self.cols[1].get(col) } else { self.owned.get(col) }
+    fn count(&self, factors: &Factors<'_>) -> usize {
+        match factors {
+            Factors::Given(given) => given.len(),
+            Factors::Extras(from) => self.extras.len() - from,
+            Factors::Sums => self.sums.len(),
+        }
+    }
+
+    fn factor<'b>(&'b self, factors: &'b Factors<'_>, index: usize) -> &'b [u64] {
+        match factors {
+            Factors::Given(given) => given[index].as_slice(),
+            Factors::Extras(from) => self.extras[from + index].as_slice(),
+            Factors::Sums => self.sums[index].as_slice(),
+        }
     }
 
     /// Plain rows that one row of the grid yields (the last may yield fewer).
@@ -209,26 +223,24 @@ impl<'a> Opener<'a> {
         let backend = backend::active();
         let tile = &self.shape.tile;
         let degree = tile.degree();
-        // Unwrap safety: the constructor checked that every column has both factors.
-        let second = self.second(col).expect("a factor for each column");
-        let [a, c] = [&self.rows[0][row], &self.rows[1][row]];
-        let b = &self.cols[0][col];
+        let [a, c] = self.rows.each_ref().map(|f| self.factor(f, row));
+        let [b, d] = self.cols.each_ref().map(|f| self.factor(f, col));
         let x = scratch.as_mut_slice();
         match self.shape.kind {
             ProductKind::Forward => {
                 let points = degree / tile.n();
                 let x = &mut x[..points];
-                backend.dot2_fold(x, a.as_slice(), b.as_slice(), c.as_slice(), second.as_slice(), tile.n());
+                backend.dot2_fold(x, a, b, c, d, tile.n());
                 backend.add_assign(x, body);
                 backend.inverse(Table::of(points), x);
             }
             ProductKind::WeightGradient => {
-                backend.dot2(x, a.as_slice(), b.as_slice(), c.as_slice(), second.as_slice());
+                backend.dot2(x, a, b, c, d);
                 backend.inverse_window(Table::of(degree), x, tile.window());
                 backend.add_assign(&mut x[..tile.window()], body);
             }
             ProductKind::InputGradient => {
-                backend.dot2(x, a.as_slice(), b.as_slice(), c.as_slice(), second.as_slice());
+                backend.dot2(x, a, b, c, d);
                 backend.inverse(Table::of(degree), x);
                 for b in 0..tile.m() {
                     x.copy_within(b * tile.window()..b * tile.window() + tile.n(), b * tile.n());
@@ -265,13 +277,5 @@ impl<'a> Opener<'a> {
             }
         }
         largest
-    }
-}
-
-impl Drop for Opener<'_> {
-    fn drop(&mut self) {
-        for p in &mut self.owned {
-            p.as_mut_slice().zeroize();
-        }
     }
 }

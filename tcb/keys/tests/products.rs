@@ -190,7 +190,7 @@ fn roundtrip(kind: ProductKind, tile: Tile, size: (usize, usize, usize), magnitu
             let right = encrypt(operand(rs, right_scale, b_view, 1), None);
             let (extras, body) = multiply(&shape, &left, &right);
             let extras = Checked::extras(&shape, &extras).unwrap();
-            let opener = Opener::forward(shape, &extras, &left.secrets, &right.secrets, scales);
+            let opener = Opener::forward(shape, extras, &left.secrets, &right.secrets, scales);
             open(&shape, &opener, &body)
         }
         ProductKind::WeightGradient => {
@@ -199,7 +199,7 @@ fn roundtrip(kind: ProductKind, tile: Tile, size: (usize, usize, usize), magnitu
             let (extras, body) = multiply(&shape, &left, &right);
             let extras = Checked::extras(&shape, &extras).unwrap();
             let opener =
-                Opener::weight_gradient(shape, &extras, &left.masks, &right.secrets, &right.cross, scales);
+                Opener::weight_gradient(shape, extras, &left.masks, &right.secrets, &right.cross, scales);
             open(&shape, &opener, &body)
         }
         ProductKind::InputGradient => {
@@ -208,7 +208,7 @@ fn roundtrip(kind: ProductKind, tile: Tile, size: (usize, usize, usize), magnitu
             let (extras, body) = multiply(&shape, &left, &right);
             let extras = Checked::extras(&shape, &extras).unwrap();
             let opener =
-                Opener::input_gradient(shape, &extras, &right.masks, &left.secrets, &left.cross, scales);
+                Opener::input_gradient(shape, extras, &right.masks, &left.secrets, &left.cross, scales);
             open(&shape, &opener, &body)
         }
     };
@@ -400,7 +400,7 @@ fn garbage_opens_to_out_of_range() {
     let extras = Checked::extras(&shape, &[0; 64]).unwrap();
     let (masks, right, cross) = (zero(), zero(), zero());
     let scales = [Scale::from_log2(20); 2];
-    let opener = Opener::weight_gradient(shape, &extras, &masks, &right, &cross, scales);
+    let opener = Opener::weight_gradient(shape, extras, &masks, &right, &cross, scales);
     let mut scratch = Poly::zero(64);
     let mut out = [0.0; 16];
     let mut body = [0; 16];

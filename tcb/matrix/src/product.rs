@@ -80,6 +80,12 @@ impl ProductShape {
         r * c
     }
 
+    /// Residues of all tiles.
+    pub const fn residues(&self) -> usize {
+        let (rows, cols) = self.grid();
+        rows * cols * self.tile_residues()
+    }
+
     /// Polynomials that travel at full length besides: for Z the column alpha (one for each row block), the
     /// row beta (one for each output block) and the corner gamma; for G the column r and for D the row rho
     /// (one for each input block).

@@ -1,1 +1,34 @@
-//! Messages, formats and limits
+//! What travels: frames, messages, the upload format, and their limits. Everything here is public
+//! material; secrets cross only inside sealed byte strings.
+//!
+//! See `docs/protocol.md` for the formats in words.
+
+mod frame;
+mod limits;
+mod message;
+mod project;
+mod upload;
+
+pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
+pub use limits::*;
+pub use message::{
+    Blob, Evidence, FromWarden, Instruction, Left, Outcome, Progress, ProjectStatus, Reply, Request,
+    RoundRecord, RoundSummary, ToWarden, UploadSummary,
+};
+pub use project::{Id, Layer, ProjectSpec, SpecError};
+pub use upload::{BlockRef, Role, UploadError, UploadHeader, block_digest, root_digest};
+
+/// Decodes one CBOR item from bytes that came from outside; trailing bytes are refused.
+pub fn from_cbor<T: serde::de::DeserializeOwned>(mut bytes: &[u8]) -> Result<T, FrameError> {
+    let value = ciborium::de::from_reader_with_recursion_limit(&mut bytes, CBOR_DEPTH)
+        .map_err(|e| FrameError::Malformed(e.to_string()))?;
+    if bytes.is_empty() { Ok(value) } else { Err(FrameError::Malformed("bytes after the end".into())) }
+}
+
+/// Encodes as CBOR.
+pub fn to_cbor<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Unwrap safety: writing to memory does not fail, and our messages have no unserialisable parts.
+    ciborium::into_writer(value, &mut bytes).expect("a message of plain data");
+    bytes
+}

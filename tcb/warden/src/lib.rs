@@ -1,1 +1,23 @@
-//! The warden: the trusted training loop
+//! The warden: holds a project's secrets, trains with the refinery as its accelerator and its disk.
+//!
+//! The training loop is ordinary code (`blindsmith-learn`); [`Encrypted`] makes its matrix products
+//! encrypted ones, and [`Cloud`] is whoever multiplies: the refinery over a socket, or an engine in the same
+//! process.
+
+mod accelerator;
+mod cloud;
+mod model;
+mod project;
+mod release;
+mod remote;
+mod round;
+mod session;
+
+pub use accelerator::{Encrypted, ProductError, RowKeys};
+pub use cloud::{Cloud, CloudError, Sink};
+pub use model::{ModelError, decode_model, encode_model};
+pub use project::{Project, ProjectError};
+pub use release::{MemberContext, Release, ReleaseFormatError, model_context, query_info, release_info};
+pub use remote::Remote;
+pub use round::{Label, RoundMetrics, label_bytes, read_labels, write_labels};
+pub use session::{Identity, Tee, serve};

@@ -1,0 +1,49 @@
+//! `blindsmith-refinery`: the untrusted service.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use blindsmith_refinery::{Addresses, Shared, Store, serve};
+use clap::Parser;
+
+/// Stores encrypted rows and models, and multiplies them for a warden. Holds no secret.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Example:\n  blindsmith-refinery --store ./refinery\n\nClients connect to STORE/refinery.sock, the warden to STORE/warden.sock."
+)]
+struct Arguments {
+    /// Directory of everything that is kept.
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// Socket for clients [default: STORE/refinery.sock].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Socket for the warden [default: STORE/warden.sock].
+    #[arg(long, value_name = "PATH")]
+    warden_socket: Option<PathBuf>,
+    /// Threads for products [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("BLINDSMITH_LOG").unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    let store = Store::open(&arguments.store)?;
+    let addresses = Addresses {
+        clients: arguments.socket.unwrap_or_else(|| arguments.store.join("refinery.sock")),
+        warden: arguments.warden_socket.unwrap_or_else(|| arguments.store.join("warden.sock")),
+    };
+    let shared = Arc::new(Shared::new(store)?);
+    serve(shared, &addresses).context("the refinery cannot listen")
+}

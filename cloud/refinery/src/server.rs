@@ -1,0 +1,303 @@
+//! Clients: one thread a connection, requests in turn.
+
+use std::io::{BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use blindsmith_protocol::{
+    FrameError, Id, MAX_BODY, MAX_SEALED, ProjectSpec, Reply, Request, Role, UploadHeader, read_body,
+    read_head, write_frame,
+};
+use tracing::{info, warn};
+
+use crate::link::serve_warden;
+use crate::shared::{Job, Project, Shared};
+use crate::store::Incoming;
+
+/// Where a refinery listens.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// Socket for clients.
+    pub clients: PathBuf,
+    /// Socket for the warden.
+    pub warden: PathBuf,
+}
+
+/// Listens until the process ends.
+pub fn serve(shared: Arc<Shared>, addresses: &Addresses) -> std::io::Result<()> {
+    let wardens = listen(&addresses.warden)?;
+    let clients = listen(&addresses.clients)?;
+    let for_wardens = shared.clone();
+    std::thread::spawn(move || {
+        for stream in wardens.incoming() {
+            match stream.map_err(FrameError::from).and_then(|s| serve_warden(&for_wardens, s)) {
+                Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
+                Err(e) => warn!("the link to the warden ended: {e}"),
+            }
+        }
+    });
+    info!(clients = %addresses.clients.display(), warden = %addresses.warden.display(), "listening");
+    for stream in clients.incoming() {
+        let shared = shared.clone();
+        match stream {
+            Ok(stream) => _ = std::thread::spawn(move || serve_client(&shared, stream)),
+            Err(e) => warn!("a client could not be accepted: {e}"),
+        }
+    }
+    Ok(())
+}
+
+/// Binds a socket, replacing one that nobody serves any more.
+fn listen(path: &Path) -> std::io::Result<UnixListener> {
+    if path.exists() {
+        if UnixStream::connect(path).is_ok() {
+            let message = format!("{} is served by another process", path.display());
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, message));
+        }
+        std::fs::remove_file(path)?;
+    }
+    UnixListener::bind(path)
+}
+
+fn serve_client(shared: &Shared, stream: UnixStream) {
+    let mut client = match stream.try_clone() {
+        Ok(reading) => Client { reader: BufReader::with_capacity(1 << 16, reading), writer: stream, shared },
+        Err(e) => return warn!("a client could not be served: {e}"),
+    };
+    loop {
+        match client.request() {
+            Ok(()) => {}
+            Err(FrameError::Closed) => return,
+            Err(e) => {
+                // The stream may be out of step: say why, then close.
+                warn!("a client was refused: {e}");
+                _ = client.reply(&Reply::Failed { message: e.to_string() });
+                return;
+            }
+        }
+    }
+}
+
+struct Client<'a> {
+    reader: BufReader<UnixStream>,
+    writer: UnixStream,
+    shared: &'a Shared,
+}
+
+type Answer = Result<(Reply, Vec<u8>), String>;
+
+impl Client<'_> {
+    fn reply(&mut self, reply: &Reply) -> Result<(), FrameError> {
+        write_frame(&mut self.writer, reply, &[])
+    }
+
+    fn request(&mut self) -> Result<(), FrameError> {
+        let (request, body) = read_head::<Request>(&mut self.reader)?;
+        let limit = match request {
+            Request::Create { .. } => MAX_BODY.min(MAX_SEALED),
+            Request::Release { .. } => 1 << 20,
+            Request::Push { project } if body == 0 => return self.push(&project),
+            _ => 0,
+        };
+        let body = read_body(&mut self.reader, body, limit)?;
+        let answer = match request {
+            Request::Watch { project } => self.watch(&project)?,
+            other => self.answer(other, body),
+        };
+        self.send(answer)
+    }
+
+    fn send(&mut self, answer: Answer) -> Result<(), FrameError> {
+        match answer {
+            Ok((reply, body)) => write_frame(&mut self.writer, &reply, &[&body]),
+            Err(message) => self.reply(&Reply::Failed { message }),
+        }
+    }
+
+    fn answer(&self, request: Request, body: Vec<u8>) -> Answer {
+        let done = |()| (Reply::Done, Vec::new());
+        match request {
+            Request::Ping => Ok(done(())),
+            Request::Create { spec } => self.create(spec, &body).map(done),
+            Request::Attest { nonce } => {
+                let evidence = self.ask_warden(|reply| Job::Attest { nonce: nonce.0, reply })?;
+                Ok((Reply::Evidence(evidence), Vec::new()))
+            }
+            Request::Release { project } => {
+                self.spec(&project)?;
+                self.ask_warden(|reply| Job::Release { project, release: body, reply }).map(done)
+            }
+            Request::Spec { project } => Ok((Reply::Spec((*self.spec(&project)?).clone()), Vec::new())),
+            Request::Refine { project, epochs } => self.refine(project, epochs).map(done),
+            Request::Status { project } => {
+                let status = self.shared.lock().status(&project).ok_or_else(|| unknown(&project))?;
+                Ok((Reply::Status(status), Vec::new()))
+            }
+            Request::Pull { project, version } => self.pull(&project, version),
+            Request::Watch { .. } | Request::Push { .. } => Err("this request takes no body".into()),
+            Request::Blocks { .. } | Request::Commit { .. } | Request::Ask { .. } => {
+                Err("an upload begins with push".into())
+            }
+        }
+    }
+
+    fn spec(&self, project: &Id) -> Result<Arc<ProjectSpec>, String> {
+        self.shared.lock().projects.get(project).map(|p| p.spec.clone()).ok_or_else(|| unknown(project))
+    }
+
+    fn ask_warden<T>(
+        &self,
+        job: impl FnOnce(std::sync::mpsc::Sender<Result<T, String>>) -> Job,
+    ) -> Result<T, String> {
+        let (reply, answer): (_, Receiver<Result<T, String>>) = channel();
+        self.shared.submit(job(reply))?;
+        answer.recv().unwrap_or_else(|_| Err("the warden left before it answered: try again".into()))
+    }
+
+    fn create(&self, spec: ProjectSpec, model: &[u8]) -> Result<(), String> {
+        spec.validate().map_err(|e| e.to_string())?;
+        self.shared.store.create(&spec, model).map_err(|e| e.to_string())?;
+        let id = spec.id();
+        let mut state = self.shared.lock();
+        state.projects.entry(id).or_insert_with(|| Project::new(spec, vec![], vec![], vec![]));
+        Ok(())
+    }
+
+    fn refine(&self, project: Id, epochs: Option<u32>) -> Result<(), String> {
+        let mut state = self.shared.lock();
+        let found = state.projects.get_mut(&project).ok_or_else(|| unknown(&project))?;
+        if !found.uploads.iter().any(|u| u.role == Role::Training) {
+            return Err("nothing to train on: push rows first".into());
+        }
+        if found.rounds.is_empty() {
+            return Err("no warden holds this project's secrets: run init again".into());
+        }
+        found.pending += 1;
+        found.failure = None;
+        state.jobs.push_back(Job::Round { project, epochs, attempt: 0 });
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    fn pull(&self, project: &Id, version: Option<u64>) -> Answer {
+        let newest = {
+            let state = self.shared.lock();
+            let found = state.projects.get(project).ok_or_else(|| unknown(project))?;
+            found.rounds.last().map(|r| r.round)
+        };
+        let newest = newest.ok_or("the project has no model yet: no warden holds its secrets")?;
+        let version = version.unwrap_or(newest);
+        if version > newest {
+            return Err(format!("there is no version {version}: the newest is {newest}"));
+        }
+        let record = self.shared.store.round(project, version).map_err(|e| e.to_string())?;
+        Ok((Reply::Model { version }, record.model.0))
+    }
+
+    fn watch(&mut self, project: &Id) -> Result<Answer, FrameError> {
+        let mut sent = None;
+        loop {
+            let progress = {
+                let mut state = self.shared.lock();
+                loop {
+                    let Some(status) = state.status(project) else { return Ok(Err(unknown(project))) };
+                    let idle = !status.busy || status.warden.is_none();
+                    if idle {
+                        return Ok(Ok((Reply::Status(status), Vec::new())));
+                    }
+                    let progress = state.projects[project].progress.clone();
+                    if progress.is_some() && progress != sent {
+                        break progress;
+                    }
+                    state = self.shared.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+                }
+            };
+            if let Some(progress) = &progress {
+                self.reply(&Reply::Progress(progress.clone()))?;
+            }
+            sent = progress;
+        }
+    }
+
+    /// Receives an upload or a query: blocks, then what they are.
+    fn push(&mut self, project: &Id) -> Result<(), FrameError> {
+        let spec = match self.spec(project) {
+            Ok(spec) => spec,
+            Err(message) => return self.reply(&Reply::Failed { message }),
+        };
+        let shared = self.shared;
+        let mut incoming = match shared.store.receive(&spec) {
+            Ok(incoming) => incoming,
+            Err(e) => return self.reply(&Reply::Failed { message: e.to_string() }),
+        };
+        self.reply(&Reply::Done)?;
+        loop {
+            let (request, len) = read_head::<Request>(&mut self.reader)?;
+            match request {
+                Request::Blocks { first } => {
+                    let bytes = read_body(&mut self.reader, len, MAX_BODY)?;
+                    if first != incoming.blocks() {
+                        return Err(FrameError::Unexpected("row blocks out of order"));
+                    }
+                    incoming.blocks_arrived(&bytes).map_err(|e| FrameError::Malformed(e.to_string()))?;
+                }
+                Request::Commit { header } if len == 0 => {
+                    let answer = self.commit(incoming, header);
+                    return self.send(answer);
+                }
+                Request::Ask { header } => {
+                    let envelope = read_body(&mut self.reader, len, 1 << 16)?;
+                    let answer = self.ask(incoming, header, envelope);
+                    return self.send(answer);
+                }
+                _ => return Err(FrameError::Unexpected("an upload has blocks, then a header")),
+            }
+        }
+    }
+
+    fn commit(&self, incoming: Incoming<'_>, header: UploadHeader) -> Answer {
+        if header.role == Role::Query {
+            return Err("a query is asked, not stored".into());
+        }
+        let (project, upload) = (header.project, header.id());
+        let sequence = {
+            let state = self.shared.lock();
+            let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
+            if found.uploads.iter().any(|u| u.id() == upload) {
+                return Ok((Reply::Accepted { upload, new: false }, Vec::new()));
+            }
+            found.uploads.len() as u64
+        };
+        incoming.commit(&header, sequence).map_err(|e| e.to_string())?;
+        info!(%project, %upload, rows = header.rows, "an upload is stored");
+        self.shared.update(&project, |p| {
+            if !p.uploads.iter().any(|u| u.id() == upload) {
+                p.uploads.push(header);
+            }
+        });
+        Ok((Reply::Accepted { upload, new: true }, Vec::new()))
+    }
+
+    fn ask(&self, incoming: Incoming<'_>, header: UploadHeader, envelope: Vec<u8>) -> Answer {
+        if header.role != Role::Query {
+            return Err("only a query can be asked".into());
+        }
+        let rows = incoming.into_file(&header).map_err(|e| e.to_string())?;
+        let header = Box::new(header);
+        let answer = self.ask_warden(|reply| Job::Query { header, rows, envelope, reply })?;
+        Ok((Reply::Answer, answer))
+    }
+}
+
+fn unknown(project: &Id) -> String {
+    format!("there is no project {project} here: was it created at another refinery?")
+}
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        _ = self.writer.flush();
+    }
+}

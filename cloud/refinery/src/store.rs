@@ -1,0 +1,293 @@
+//! What is on disk: one directory a project, written so that a crash at any moment leaves either the old
+//! state or the new one.
+//!
+//! | path | what |
+//! |---|---|
+//! | `projects/ID/spec.cbor` | the public specification |
+//! | `projects/ID/initial.sealed` | the sealed initial model |
+//! | `projects/ID/uploads/ID.rows` | row blocks: sealed labels and packed ciphertext |
+//! | `projects/ID/uploads/ID.head` | sequence number and header; its presence makes the upload one |
+//! | `projects/ID/rounds/N.cbor` | what round N left |
+//! | `incoming/` | uploads under way; emptied at start |
+//!
+//! A file is written beside its place, synchronised, renamed, and its directory synchronised.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use blindsmith_protocol::{
+    FrameError, Id, MAX_SEALED, ProjectSpec, RoundRecord, UploadError, UploadHeader, block_digest, from_cbor,
+    root_digest, to_cbor,
+};
+use blindsmith_ring::{backend, zeroed_lanes};
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+/// A store that cannot do what is asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The disk.
+    #[error("the store at {path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A file that is not what was written.
+    #[error("{path} is damaged: {why}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// An upload that does not fit.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// The project exists with another content.
+    #[error("the project {0} exists already")]
+    Exists(Id),
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {
+    move |source| StoreError::Io { path: path.to_owned(), source }
+}
+
+/// The directory of everything.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// A project found on disk.
+pub struct StoredProject {
+    /// Its specification.
+    pub spec: ProjectSpec,
+    /// Its uploads, in order of arrival.
+    pub uploads: Vec<UploadHeader>,
+    /// Its rounds, in order.
+    pub rounds: Vec<RoundRecord>,
+}
+
+impl Store {
+    /// Opens or creates a store; removes what unfinished uploads left.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let store = Store { root: root.to_owned() };
+        let incoming = store.incoming();
+        if incoming.exists() {
+            fs::remove_dir_all(&incoming).map_err(io_error(&incoming))?;
+        }
+        for dir in [store.root.clone(), store.root.join("projects"), incoming] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(io_error(&dir))?;
+        }
+        Ok(store)
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    fn project(&self, id: &Id) -> PathBuf {
+        self.root.join("projects").join(id.to_string())
+    }
+
+    fn upload(&self, project: &Id, upload: &Id, extension: &str) -> PathBuf {
+        self.project(project).join("uploads").join(format!("{upload}.{extension}"))
+    }
+
+    /// Creates a project; the same specification and model again change nothing.
+    pub fn create(&self, spec: &ProjectSpec, model: &[u8]) -> Result<(), StoreError> {
+        let id = spec.id();
+        let dir = self.project(&id);
+        if dir.join("spec.cbor").exists() {
+            let path = dir.join("initial.sealed");
+            let same = read_limited(&path)? == model;
+            return if same { Ok(()) } else { Err(StoreError::Exists(id)) };
+        }
+        for dir in [dir.join("uploads"), dir.join("rounds")] {
+            fs::create_dir_all(&dir).map_err(io_error(&dir))?;
+        }
+        self.write(&dir.join("initial.sealed"), model)?;
+        self.write(&dir.join("spec.cbor"), &to_cbor(spec))
+    }
+
+    /// The sealed initial model.
+    pub fn initial_model(&self, project: &Id) -> Result<Vec<u8>, StoreError> {
+        read_limited(&self.project(project).join("initial.sealed"))
+    }
+
+    /// Writes a file in one piece.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let err = io_error(path);
+        let mut file = NamedTempFile::new_in(self.incoming()).map_err(&err)?;
+        file.write_all(bytes).map_err(&err)?;
+        self.publish(file, path)
+    }
+
+    fn publish(&self, file: NamedTempFile, path: &Path) -> Result<(), StoreError> {
+        let err = io_error(path);
+        file.as_file().sync_all().map_err(&err)?;
+        file.persist(path).map_err(|e| err(e.error))?;
+        let dir = path.parent().unwrap_or(&self.root);
+        File::open(dir).and_then(|d| d.sync_all()).map_err(&err)
+    }
+
+    /// Starts an upload of a project.
+    pub fn receive(&self, spec: &ProjectSpec) -> Result<Incoming<'_>, StoreError> {
+        let path = self.incoming();
+        let file = NamedTempFile::new_in(&path).map_err(io_error(&path))?;
+        let check = zeroed_lanes(spec.packed_block_bytes() / 50);
+        Ok(Incoming { store: self, spec: spec.clone(), file, digests: Vec::new(), check })
+    }
+
+    /// The rows of an upload, for reading.
+    pub fn rows(&self, project: &Id, upload: &Id) -> Result<File, StoreError> {
+        let path = self.upload(project, upload, "rows");
+        File::open(&path).map_err(io_error(&path))
+    }
+
+    /// Stores what a round left.
+    pub fn save_round(&self, project: &Id, record: &RoundRecord) -> Result<(), StoreError> {
+        let path = self.project(project).join("rounds").join(format!("{}.cbor", record.summary.round));
+        self.write(&path, &to_cbor(record))
+    }
+
+    /// Reads a round.
+    pub fn round(&self, project: &Id, round: u64) -> Result<RoundRecord, StoreError> {
+        let path = self.project(project).join("rounds").join(format!("{round}.cbor"));
+        decode(&path)
+    }
+
+    /// Everything that is there.
+    pub fn projects(&self) -> Result<Vec<StoredProject>, StoreError> {
+        let dir = self.root.join("projects");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(io_error(&dir))? {
+            let path = entry.map_err(io_error(&dir))?.path();
+            // A project without its specification was never acknowledged.
+            if path.join("spec.cbor").exists() {
+                found.push(self.load(&path)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn load(&self, dir: &Path) -> Result<StoredProject, StoreError> {
+        let spec: ProjectSpec = decode(&dir.join("spec.cbor"))?;
+        let mut uploads: Vec<(u64, UploadHeader)> = Vec::new();
+        for path in files(&dir.join("uploads"), "head")? {
+            uploads.push(decode(&path)?);
+        }
+        uploads.sort_by_key(|(sequence, _)| *sequence);
+        let mut rounds: Vec<RoundRecord> = Vec::new();
+        for path in files(&dir.join("rounds"), "cbor")? {
+            rounds.push(decode(&path)?);
+        }
+        rounds.sort_by_key(|r| r.summary.round);
+        Ok(StoredProject { spec, uploads: uploads.into_iter().map(|(_, h)| h).collect(), rounds })
+    }
+}
+
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, StoreError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error(dir))? {
+        let path = entry.map_err(io_error(dir))?.path();
+        if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn read_limited(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let err = io_error(path);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(&err)?.take(MAX_SEALED as u64 + 1).read_to_end(&mut bytes).map_err(&err)?;
+    if bytes.len() > MAX_SEALED {
+        return Err(StoreError::Damaged { path: path.to_owned(), why: "it is too large".into() });
+    }
+    Ok(bytes)
+}
+
+fn decode<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+    let bytes = read_limited(path)?;
+    from_cbor(&bytes)
+        .map_err(|e: FrameError| StoreError::Damaged { path: path.to_owned(), why: e.to_string() })
+}
+
+/// An upload under way: nothing of it counts before [`Incoming::commit`].
+pub struct Incoming<'a> {
+    store: &'a Store,
+    spec: ProjectSpec,
+    file: NamedTempFile,
+    digests: Vec<Id>,
+    check: Vec<blindsmith_ring::Lanes>,
+}
+
+impl Incoming<'_> {
+    /// Bytes received.
+    pub fn bytes(&self) -> u64 {
+        self.digests.len() as u64 * self.spec.block_bytes() as u64
+    }
+
+    /// Row blocks received.
+    pub fn blocks(&self) -> u32 {
+        self.digests.len() as u32
+    }
+
+    /// Takes whole row blocks, in order; each residue must be below q.
+    pub fn blocks_arrived(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let size = self.spec.block_bytes();
+        if bytes.is_empty() || bytes.len() % size != 0 {
+            let expected = bytes.len().next_multiple_of(size) as u64;
+            return Err(UploadError::Length { got: bytes.len() as u64, expected, rows: 0 }.into());
+        }
+        for block in bytes.chunks_exact(size) {
+            let index = self.digests.len() as u32;
+            let packed = &block[self.spec.sealed_label_bytes()..];
+            if !backend::active().unpack(bytemuck::cast_slice_mut(&mut self.check), packed) {
+                return Err(UploadError::Residue(index).into());
+            }
+            self.digests.push(block_digest(index, block));
+        }
+        self.file.write_all(bytes).map_err(io_error(self.file.path()))
+    }
+
+    /// Checks content against header.
+    pub fn check(&self, header: &UploadHeader) -> Result<(), StoreError> {
+        header.validate(&self.spec.id())?;
+        let expected = header.body_bytes(&self.spec);
+        if self.bytes() != expected {
+            return Err(UploadError::Length { got: self.bytes(), expected, rows: header.rows }.into());
+        }
+        if root_digest(&self.digests) != header.root {
+            return Err(UploadError::Digest.into());
+        }
+        Ok(())
+    }
+
+    /// Makes the upload durable. `sequence` orders uploads by arrival.
+    pub fn commit(self, header: &UploadHeader, sequence: u64) -> Result<(), StoreError> {
+        self.check(header)?;
+        let (project, upload) = (self.spec.id(), header.id());
+        self.store.publish(self.file, &self.store.upload(&project, &upload, "rows"))?;
+        let head = to_cbor(&(sequence, header));
+        self.store.write(&self.store.upload(&project, &upload, "head"), &head)
+    }
+
+    /// Turns the content into a file without a name, for a query that is answered and forgotten.
+    pub fn into_file(self, header: &UploadHeader) -> Result<File, StoreError> {
+        self.check(header)?;
+        Ok(self.file.into_file())
+    }
+}
+
+/// Reads `buffer.len()` bytes at `offset`.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(buffer, offset)
+}

@@ -1,0 +1,379 @@
+//! Messages between client and refinery, and between refinery and warden. Bulk data is the frame's body.
+
+use blindsmith_matrix::{Form, MaskSeed, ProductKind};
+use serde::{Deserialize, Serialize};
+
+use crate::{BlockRef, Id, ProjectSpec, Role, UploadHeader};
+
+/// Bytes inside a message.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Blob(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// What a warden says of itself. A simulated warden proves nothing: it says so in `tee`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Kind of trusted execution environment; `simulated` is none.
+    pub tee: String,
+    /// The warden's version.
+    pub version: String,
+    /// The public key to which secrets are sealed, fresh for each start of the warden.
+    #[serde(with = "serde_bytes")]
+    pub recipient: [u8; 32],
+    /// The nonce asked for.
+    #[serde(with = "serde_bytes")]
+    pub nonce: [u8; 32],
+}
+
+/// Client to refinery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Creates a project. Body: the sealed initial model.
+    Create {
+        /// The public specification.
+        spec: ProjectSpec,
+    },
+    /// Asks the warden for evidence.
+    Attest {
+        /// 256 fresh bits.
+        nonce: Blob,
+    },
+    /// Hands a sealed release to the warden. Body: the release.
+    Release {
+        /// The project.
+        project: Id,
+    },
+    /// The project's specification.
+    Spec {
+        /// The project.
+        project: Id,
+    },
+    /// Starts an upload; frames of [`Request::Blocks`] follow, then [`Request::Commit`].
+    Push {
+        /// The project.
+        project: Id,
+    },
+    /// Consecutive row blocks. Body: the blocks.
+    Blocks {
+        /// Index of the first.
+        first: u32,
+    },
+    /// Ends an upload: the header that authenticates what was sent. Answered when it is durable.
+    Commit {
+        /// The header.
+        header: UploadHeader,
+    },
+    /// Ends a query: header, and in the body the querier's seed, sealed to the warden.
+    Ask {
+        /// The header; role [`Role::Query`].
+        header: UploadHeader,
+    },
+    /// Starts a round now.
+    Refine {
+        /// The project.
+        project: Id,
+        /// Epochs, if others than the recipe's.
+        epochs: Option<u32>,
+    },
+    /// Sends [`Reply::Progress`] until no round is running or waiting, then [`Reply::Status`].
+    Watch {
+        /// The project.
+        project: Id,
+    },
+    /// What there is.
+    Status {
+        /// The project.
+        project: Id,
+    },
+    /// The sealed model of a version; the newest if none is named.
+    Pull {
+        /// The project.
+        project: Id,
+        /// Which version.
+        version: Option<u64>,
+    },
+    /// Whether the refinery is there.
+    Ping,
+}
+
+/// Refinery to client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// The project's specification.
+    Spec(ProjectSpec),
+    /// The warden's evidence.
+    Evidence(Evidence),
+    /// The upload is durable under this identifier.
+    Accepted {
+        /// The upload.
+        upload: Id,
+        /// False if it was there already.
+        new: bool,
+    },
+    /// How far a round is.
+    Progress(Progress),
+    /// What there is.
+    Status(ProjectStatus),
+    /// Body: a sealed model.
+    Model {
+        /// Its version.
+        version: u64,
+    },
+    /// Body: a sealed answer.
+    Answer,
+    /// Refused or failed; nothing was changed.
+    Failed {
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+/// How far a round is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The round.
+    pub round: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+}
+
+/// What the refinery knows of a project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProjectStatus {
+    /// The project.
+    pub project: Id,
+    /// Its name.
+    pub name: String,
+    /// Whether a warden holds the project's secrets.
+    pub ready: bool,
+    /// Which kind of warden is connected.
+    pub warden: Option<String>,
+    /// Whether a round is running or waiting.
+    pub busy: bool,
+    /// Why the last round failed, if it did.
+    pub failure: Option<String>,
+    /// The uploads, in order of arrival.
+    pub uploads: Vec<UploadSummary>,
+    /// The rounds, in order.
+    pub rounds: Vec<RoundSummary>,
+}
+
+/// An upload as the refinery sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadSummary {
+    /// The upload.
+    pub upload: Id,
+    /// What it is for.
+    pub role: Role,
+    /// Its rows.
+    pub rows: u32,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// A round as the refinery sees it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RoundSummary {
+    /// The round; 0 is the initial model.
+    pub round: u64,
+    /// Uploads used.
+    pub uploads: u32,
+    /// Rows trained on.
+    pub rows: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Wall-clock time in which the refinery multiplied.
+    pub cloud_seconds: f64,
+    /// Core time of the refinery's process in the round.
+    pub cloud_cpu_seconds: f64,
+    /// Wall-clock time in which the warden did not wait for the refinery.
+    pub warden_seconds: f64,
+    /// Core time of the warden's process in the round.
+    pub warden_cpu_seconds: f64,
+    /// Bytes between refinery and warden.
+    pub traffic_bytes: u64,
+    /// Largest resident memory of the warden's process so far.
+    pub warden_peak_bytes: u64,
+    /// Metrics, sealed to the owner.
+    pub metrics: Blob,
+}
+
+/// What a finished round leaves, stored in one piece.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundRecord {
+    /// The public part.
+    pub summary: RoundSummary,
+    /// The uploads trained on and validated with.
+    pub used: Vec<Id>,
+    /// The warden's sealed state.
+    pub state: Blob,
+    /// The model, sealed to the owner.
+    pub model: Blob,
+}
+
+/// Refinery to warden.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToWarden {
+    /// Asks for evidence.
+    Attest {
+        /// 256 fresh bits.
+        nonce: Blob,
+    },
+    /// Secrets for a project. Body: its initial model, sealed under a key that the release holds.
+    Release {
+        /// The public specification.
+        spec: ProjectSpec,
+        /// Sealed to the warden.
+        release: Blob,
+    },
+    /// A project to go on with. Body: the state that this or an earlier warden sealed.
+    Restore {
+        /// The public specification.
+        spec: ProjectSpec,
+    },
+    /// Train.
+    Round {
+        /// The project.
+        project: Id,
+        /// The round's number.
+        round: u64,
+        /// Which attempt at it.
+        attempt: u32,
+        /// Epochs, if others than the recipe's.
+        epochs: Option<u32>,
+        /// Everything that was uploaded, in order of arrival.
+        uploads: Vec<UploadHeader>,
+    },
+    /// Answer a query whose rows are upload 0.
+    Query {
+        /// The project.
+        project: Id,
+        /// The query's header.
+        header: UploadHeader,
+        /// The querier's seed, sealed to the warden.
+        envelope: Blob,
+    },
+    /// Answer to [`Instruction::Labels`]. Body: the sealed labels of the blocks, in order.
+    Labels,
+    /// Answer to [`Instruction::Multiply`]. Body: the extra polynomials.
+    Extras {
+        /// Rows of the grid that follow.
+        rows: u32,
+    },
+    /// Answer to [`Instruction::Multiply`]. Body: rows of the grid; repeated until all were sent.
+    Rows {
+        /// Index of the first row.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// The instruction failed.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Warden to refinery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromWarden {
+    /// The first message: who is there.
+    Hello {
+        /// Kind of trusted execution environment.
+        tee: String,
+        /// The warden's version.
+        version: String,
+    },
+    /// Answer to [`ToWarden::Attest`].
+    Evidence(Evidence),
+    /// An instruction of a round or query.
+    Do(Instruction),
+    /// How far the round is.
+    Progress(Progress),
+    /// The end of what was asked.
+    Finished(Outcome),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The project's secrets are held. Body, after a release: the [`RoundRecord`] of round 0.
+    Ready,
+    /// The round is complete. Body: its [`RoundRecord`].
+    Round,
+    /// Body: the answer, sealed to the querier.
+    Answer,
+    /// Refused; nothing changed.
+    Refused {
+        /// Why. Never a value derived from secrets.
+        message: String,
+    },
+}
+
+/// What the refinery's accelerator is told to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Instruction {
+    /// Makes room for an operand. No answer.
+    Begin {
+        /// The warden's name for it.
+        operand: u32,
+        /// The layer whose tile it has.
+        layer: u32,
+        /// How its tiles lie.
+        form: Form,
+        /// Rows of the plain matrix.
+        rows: u32,
+        /// Columns of the plain matrix.
+        cols: u32,
+        /// The seed of its masks.
+        masks: MaskSeed,
+    },
+    /// One strip of an operand. Body: its residues, eight bytes each, little-endian. No answer.
+    Strip {
+        /// The operand.
+        operand: u32,
+        /// Which strip.
+        strip: u32,
+    },
+    /// A product. Answered by [`ToWarden::Extras`] and [`ToWarden::Rows`].
+    Multiply {
+        /// Which.
+        kind: ProductKind,
+        /// The layer.
+        layer: u32,
+        /// The left operand.
+        left: Left,
+        /// The right operand.
+        right: u32,
+    },
+    /// Operands that are not needed any more. No answer.
+    Free {
+        /// The operands.
+        operands: Vec<u32>,
+    },
+    /// The sealed labels of row blocks. Answered by [`ToWarden::Labels`].
+    Labels {
+        /// The blocks.
+        blocks: Vec<BlockRef>,
+    },
+}
+
+/// A left operand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Left {
+    /// Stored row blocks, under the project's masks.
+    Blocks(Vec<BlockRef>),
+    /// An operand that the warden sent.
+    Operand(u32),
+}

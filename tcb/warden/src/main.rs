@@ -1,0 +1,108 @@
+//! `blindsmith-warden`: the trusted process.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use blindsmith_keys::{Key, RecipientKey};
+use blindsmith_protocol::FrameError;
+use blindsmith_warden::{Identity, Tee, serve};
+use clap::{Parser, ValueEnum};
+use zeroize::Zeroizing;
+
+/// Holds the secrets of projects and trains their models, with the refinery as its accelerator.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Example:\n  blindsmith-warden --refinery ./refinery/warden.sock --tee simulated --state ./warden"
+)]
+struct Arguments {
+    /// The refinery's socket for wardens.
+    #[arg(long, value_name = "PATH")]
+    refinery: PathBuf,
+    /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing.
+    #[arg(long, value_enum)]
+    tee: TeeArgument,
+    /// Directory of the sealing key (simulated wardens keep it in a file).
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Threads [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// End when the refinery closes the connection, instead of connecting again.
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TeeArgument {
+    Simulated,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("blindsmith-warden: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let TeeArgument::Simulated = arguments.tee;
+    eprintln!(
+        "blindsmith-warden: SIMULATED. No hardware protects this process: whoever runs it can read every secret \
+         released to it. Only projects that accept simulation by name should."
+    );
+    if let Some(threads) = arguments.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        pool.map_err(|e| e.to_string())?;
+    }
+    let sealing = sealing_key(&arguments.state)
+        .map_err(|e| format!("the sealing key in {}: {e}", arguments.state.display()))?;
+    let identity = Identity { tee: Tee::Simulated, key: RecipientKey::generate(), sealing };
+    loop {
+        match connect(&identity, &arguments.refinery) {
+            Ok(()) => eprintln!("blindsmith-warden: the refinery closed the connection"),
+            Err(e) => eprintln!("blindsmith-warden: {e}"),
+        }
+        if arguments.once {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn connect(identity: &Identity, path: &Path) -> Result<(), FrameError> {
+    let stream = UnixStream::connect(path)?;
+    let reader = stream.try_clone()?;
+    serve(identity, reader, stream)
+}
+
+/// The key of a simulated warden's sealing: a file that only its user reads, where hardware would derive it.
+fn sealing_key(dir: &Path) -> std::io::Result<Key> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let path = dir.join("sealing.simulated.key");
+    let mut bytes = Zeroizing::new([0; 32]);
+    match fs::File::open(&path) {
+        Ok(mut file) => file.read_exact(bytes.as_mut_slice())?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            bytes.copy_from_slice(Key::random().expose());
+            let beside = dir.join("sealing.simulated.key.new");
+            let mut file =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            file.write_all(bytes.as_slice())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            fs::File::open(dir)?.sync_all()?;
+        }
+        Err(e) => return Err(e),
+    }
+    Ok(Key::from_bytes(*bytes))
+}

@@ -1,0 +1,146 @@
+//! What an owner releases to a warden: 32-byte seeds and the recipe, in one sealed message.
+//!
+//! Before sealing (HPKE, see `blindsmith-keys`), little-endian: `BSRELEA1`; the owner's key (metrics and
+//! models are sealed to it), the members' key (queries are authenticated by it), the key of the initial
+//! model; the number of contributors (u32) and for each its identifier and seed; the recipe's CBOR.
+
+use blindsmith_keys::{Key, Recipient};
+use blindsmith_learn::Recipe;
+use blindsmith_protocol::{Id, from_cbor, to_cbor};
+use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
+
+const MAGIC: &[u8; 8] = b"BSRELEA1";
+const MAX_CONTRIBUTORS: usize = 1 << 16;
+
+/// The secrets of a project.
+pub struct Release {
+    /// Metrics and models are sealed under it.
+    pub owner: Key,
+    /// Who queries proves to hold it.
+    pub member: Key,
+    /// The initial model is sealed under it.
+    pub model: Key,
+    /// Each contributor's identifier and its seed for this project.
+    pub contributors: Vec<(Id, Key)>,
+    /// The training.
+    pub recipe: Recipe,
+}
+
+/// Bytes that are no release.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the release is malformed: {0}")]
+pub struct ReleaseFormatError(&'static str);
+
+/// The purpose that a member's sealed message is bound to.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberContext<'a> {
+    /// The project.
+    pub project: &'a Id,
+    /// The query's identifier.
+    pub query: &'a Id,
+}
+
+/// What a release is bound to: the project and the warden's public key and kind.
+pub fn release_info(project: &Id, tee: &str, recipient: &Recipient) -> Vec<u8> {
+    let mut info = b"blindsmith release v1 ".to_vec();
+    info.extend(project.0);
+    info.extend(recipient.0);
+    info.extend(tee.as_bytes());
+    info
+}
+
+/// What a query's envelope is bound to.
+pub fn query_info(context: &MemberContext<'_>) -> Vec<u8> {
+    let mut info = b"blindsmith query v1 ".to_vec();
+    info.extend(context.project.0);
+    info.extend(context.query.0);
+    info
+}
+
+/// The context under which a round's model or metrics are sealed.
+pub fn model_context(what: &str, project: &Id, round: u64) -> String {
+    format!("{what} {project} {round}")
+}
+
+impl Release {
+    /// The bytes to be sealed; they are wiped when dropped.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let recipe = to_cbor(&self.recipe);
+        // Reserved in full: a growing buffer would leave copies of secrets behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(128 + 64 * self.contributors.len() + recipe.len()));
+        out.extend_from_slice(MAGIC);
+        for key in [&self.owner, &self.member, &self.model] {
+            out.extend_from_slice(key.expose());
+        }
+        out.extend_from_slice(&(self.contributors.len() as u32).to_le_bytes());
+        for (id, seed) in &self.contributors {
+            out.extend_from_slice(&id.0);
+            out.extend_from_slice(seed.expose());
+        }
+        out.extend_from_slice(&recipe);
+        out
+    }
+
+    /// The release in these bytes, its recipe validated.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReleaseFormatError> {
+        let mut rest =
+            bytes.strip_prefix(MAGIC.as_slice()).ok_or(ReleaseFormatError("it does not begin as one"))?;
+        let [owner, member, model] = [key(&mut rest)?, key(&mut rest)?, key(&mut rest)?];
+        let truncated = ReleaseFormatError("it is truncated");
+        let (count, tail) = rest.split_first_chunk::<4>().ok_or(truncated)?;
+        rest = tail;
+        let count = u32::from_le_bytes(*count) as usize;
+        if count > MAX_CONTRIBUTORS || rest.len() < 64 * count {
+            return Err(ReleaseFormatError("an impossible number of contributors"));
+        }
+        let mut contributors = Vec::with_capacity(count);
+        for _ in 0..count {
+            let id = Id(*take(&mut rest)?);
+            contributors.push((id, key(&mut rest)?));
+        }
+        let recipe: Recipe = from_cbor(rest).map_err(|_| ReleaseFormatError("its recipe does not decode"))?;
+        recipe.validate().map_err(|_| ReleaseFormatError("its recipe is out of range"))?;
+        Ok(Release { owner, member, model, contributors, recipe })
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8; 32], ReleaseFormatError> {
+    let (head, tail) = rest.split_first_chunk::<32>().ok_or(ReleaseFormatError("it is truncated"))?;
+    *rest = tail;
+    Ok(head)
+}
+
+fn key(rest: &mut &[u8]) -> Result<Key, ReleaseFormatError> {
+    let mut bytes = *take(rest)?;
+    let key = Key::from_bytes(bytes);
+    bytes.zeroize();
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use blindsmith_learn::Loss;
+
+    use super::*;
+
+    #[test]
+    fn releases_survive_and_damage_is_refused() {
+        let release = Release {
+            owner: Key::random(),
+            member: Key::random(),
+            model: Key::random(),
+            contributors: vec![(Id([1; 32]), Key::random()), (Id([2; 32]), Key::random())],
+            recipe: Recipe::new(&[4, 3, 2], Loss::SoftmaxCrossEntropy),
+        };
+        let bytes = release.encode();
+        let again = Release::decode(&bytes).unwrap();
+        assert_eq!(again.encode().as_slice(), bytes.as_slice());
+        for len in 0..bytes.len() {
+            assert!(Release::decode(&bytes[..len]).is_err(), "truncated to {len}");
+        }
+        let mut many = bytes.to_vec();
+        many[104..108].fill(0xff);
+        assert!(Release::decode(&many).is_err());
+    }
+}

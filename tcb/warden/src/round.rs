@@ -1,0 +1,368 @@
+//! A round: the uploads it uses, their labels, its metrics.
+
+use std::collections::HashMap;
+
+use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
+use blindsmith_learn::{
+    Batch, Block, Group, Labels, Loss, Matrix, Metrics, Recipe, Sampler, Targets, TrainError, predict,
+};
+use blindsmith_protocol::{BlockRef, Id, Progress, ProjectSpec, Role, UploadHeader};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::accelerator::{Encrypted, ProductError, RowKeys};
+use crate::cloud::Cloud;
+use crate::project::Project;
+
+/// Share of the sampling groups that are held out of training where no validation rows were uploaded.
+const HOLD_OUT: f64 = 0.1;
+
+/// What a round found, sealed to the owner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundMetrics {
+    /// The round.
+    pub round: u64,
+    /// Mean training loss of each epoch.
+    pub training_loss: Vec<f64>,
+    /// Figures over the validation rows, if there are any.
+    pub validation: Option<Metrics>,
+}
+
+/// How a row's label is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// A class number.
+    Class,
+    /// So many values.
+    Values(usize),
+}
+
+impl Label {
+    /// The labels of a recipe.
+    pub fn of(recipe: &Recipe) -> Self {
+        match recipe.loss {
+            Loss::SoftmaxCrossEntropy => Label::Class,
+            _ => Label::Values(recipe.outputs()),
+        }
+    }
+
+    fn words(self) -> usize {
+        match self {
+            Label::Class => 1,
+            Label::Values(count) => count,
+        }
+    }
+}
+
+/// Bytes of a row's labels: a weight and a class number, or a weight and values; four bytes each,
+/// little-endian.
+pub fn label_bytes(recipe: &Recipe) -> u32 {
+    4 + 4 * Label::of(recipe).words() as u32
+}
+
+/// The labels of rows `from..to`, with weight 1 each.
+pub fn write_labels(targets: &Targets, from: usize, to: usize) -> Vec<u8> {
+    let one = 1f32.to_le_bytes();
+    let mut out = Vec::new();
+    for row in from..to {
+        out.extend(one);
+        match targets {
+            Targets::Classes(classes) => out.extend(classes[row].to_le_bytes()),
+            Targets::Values(values) => out.extend(values.row(row).iter().flat_map(|v| v.to_le_bytes())),
+        }
+    }
+    out
+}
+
+/// The labels in `bytes`, of which the first `valid` rows count.
+pub fn read_labels(label: Label, bytes: &[u8], valid: usize) -> Option<Labels> {
+    let row = 4 + 4 * label.words();
+    let rows = bytes.len() / row;
+    let words = || bytes.chunks_exact(row).flat_map(|r| r.as_chunks::<4>().0[1..].iter().copied());
+    let targets = match label {
+        Label::Class => Targets::Classes(words().map(u32::from_le_bytes).collect()),
+        Label::Values(count) => {
+            Targets::Values(Matrix::from_rows(rows, count, words().map(f32::from_le_bytes).collect())?)
+        }
+    };
+    let weights = bytes.chunks_exact(row).map(|r| f32::from_le_bytes([r[0], r[1], r[2], r[3]]));
+    let valid: Vec<bool> = (0..rows).map(|r| r < valid).collect();
+    // Padding has the neutral weight; it counts nowhere.
+    let weights = weights.zip(&valid).map(|(w, v)| if *v { w } else { 1.0 }).collect();
+    Labels::new(targets).with_valid(valid).ok()?.with_weights(weights).ok()
+}
+
+/// Why a round or query was refused. It names the instruction or upload, never a value.
+#[derive(Debug, Error)]
+pub enum RoundError {
+    /// An upload that its contributor did not make for this project.
+    #[error("upload {0} is not authentic: it was not made by a contributor of this project, or was altered")]
+    Forged(Id),
+    /// Nothing to train on.
+    #[error("no rows to train on")]
+    Empty,
+    /// The query is none.
+    #[error("the query was refused")]
+    Query,
+    /// Training stopped.
+    #[error("training stopped: {0}")]
+    Training(String),
+    /// The cloud is gone.
+    #[error(transparent)]
+    Frame(#[from] blindsmith_protocol::FrameError),
+}
+
+impl From<TrainError<ProductError>> for RoundError {
+    fn from(error: TrainError<ProductError>) -> Self {
+        use std::error::Error;
+        match error {
+            TrainError::Accelerator(ProductError::Cloud(crate::CloudError::Frame(e))) => RoundError::Frame(e),
+            e => {
+                let cause = e.source().map(|s| format!(": {s}")).unwrap_or_default();
+                RoundError::Training(format!("{e}{cause}"))
+            }
+        }
+    }
+}
+
+/// The uploads of a round, each under its key.
+pub(crate) struct Uploads {
+    headers: Vec<UploadHeader>,
+    keys: Vec<UploadKey>,
+    label: Label,
+    block_rows: usize,
+}
+
+impl RowKeys for Uploads {
+    fn secrets(&self, blocks: &[Block]) -> Vec<Secret> {
+        use rayon::prelude::*;
+        blocks
+            .par_iter()
+            .flat_map_iter(|b| self.keys[b.upload as usize].secrets(std::iter::once(b.index as usize)))
+            .collect()
+    }
+}
+
+/// The public context of a project's uploads.
+pub(crate) fn upload_context(spec: &ProjectSpec, id: &Id) -> UploadContext {
+    UploadContext {
+        project: id.0,
+        mask: spec.mask,
+        tile: spec.tile(),
+        inputs: spec.inputs(),
+        scale: spec.feature_scale,
+    }
+}
+
+impl Uploads {
+    /// Checks that every header was made by a contributor that the release names.
+    fn verify(project: &Project, headers: Vec<UploadHeader>) -> Result<Self, RoundError> {
+        let seeds: HashMap<&Id, &Key> = project.release.contributors.iter().map(|(id, k)| (id, k)).collect();
+        let mut keys = Vec::with_capacity(headers.len());
+        for header in &headers {
+            let forged = || RoundError::Forged(header.id());
+            let seed = *seeds.get(&header.contributor).ok_or_else(forged)?;
+            keys.push(verify(project, header, seed).ok_or_else(forged)?);
+        }
+        Ok(Uploads {
+            headers,
+            keys,
+            label: Label::of(&project.release.recipe),
+            block_rows: project.spec.block_rows(),
+        })
+    }
+
+    fn query(project: &Project, header: UploadHeader, seed: &Key) -> Result<Self, RoundError> {
+        let key = verify(project, &header, seed).ok_or(RoundError::Query)?;
+        Ok(Uploads {
+            headers: vec![header],
+            keys: vec![key],
+            label: Label::of(&project.release.recipe),
+            block_rows: project.spec.block_rows(),
+        })
+    }
+
+    /// Fetches and opens the labels of groups of row blocks.
+    fn labels<C: Cloud>(
+        &self,
+        cloud: &C,
+        sealed_bytes: usize,
+        groups: &[Group],
+    ) -> Result<Labels, TrainError<ProductError>> {
+        let blocks: Vec<Block> = groups.iter().flat_map(|g| g.blocks()).collect();
+        let names: Vec<BlockRef> =
+            blocks.iter().map(|b| BlockRef { upload: b.upload, block: b.index }).collect();
+        let product = |e| TrainError::Accelerator(ProductError::from(e));
+        let sealed = cloud.labels(&names).map_err(product)?;
+        let refused = || TrainError::Accelerator(ProductError::Order("labels that do not open"));
+        let mut all: Option<Labels> = None;
+        if sealed.len() != blocks.len() * sealed_bytes {
+            return Err(refused());
+        }
+        for (block, sealed) in blocks.iter().zip(sealed.chunks_exact(sealed_bytes)) {
+            let at = block.upload as usize;
+            let bytes = self.keys[at].open_labels(block.index as u64, sealed).map_err(|_| refused())?;
+            let first = block.index as usize * self.block_rows;
+            let valid = (self.headers[at].rows as usize).saturating_sub(first).min(self.block_rows);
+            let labels = read_labels(self.label, &bytes, valid).ok_or_else(refused)?;
+            match &mut all {
+                Some(all) => {
+                    let range = 0..labels.rows();
+                    all.append(&labels, range).map_err(|e| TrainError::Batch(e.into()))?;
+                }
+                None => all = Some(labels),
+            }
+        }
+        all.ok_or_else(refused)
+    }
+}
+
+fn verify(project: &Project, header: &UploadHeader, seed: &Key) -> Option<UploadKey> {
+    header.validate(&project.id).ok()?;
+    let context = upload_context(&project.spec, &project.id);
+    let key = UploadKey::from_nonce(seed, context, header.nonce);
+    key.verify(&header.authenticated(), &header.tag).then_some(key)
+}
+
+/// Splits the uploads' sampling groups into training and validation: validation uploads judge; where there
+/// are none, groups chosen by a keyed hash are held out.
+fn split(project: &Project, uploads: &Uploads) -> (Vec<Group>, Vec<Group>) {
+    let spec = &project.spec;
+    let groups = |role: Role| {
+        uploads
+            .headers
+            .iter()
+            .enumerate()
+            .filter(move |(_, h)| h.role == role)
+            .flat_map(|(i, h)| Group::of_upload(i as u32, h.blocks(spec), spec.group_blocks))
+            .collect::<Vec<_>>()
+    };
+    let (training, validation) = (groups(Role::Training), groups(Role::Validation));
+    if !validation.is_empty() {
+        return (training, validation);
+    }
+    let held_out = |g: &Group| {
+        let upload = uploads.headers[g.upload as usize].id();
+        let hash = project.encryption.derive("hold out", &[&upload.0, &g.first_block.to_be_bytes()]);
+        let [a, b, c, d, ..] = *hash.expose();
+        f64::from(u32::from_be_bytes([a, b, c, d])) < HOLD_OUT * f64::from(u32::MAX)
+    };
+    let (validation, rest): (Vec<Group>, Vec<Group>) = training.iter().partition(|g| held_out(g));
+    // Too few groups to spare one: train on all of them, and report no validation.
+    if rest.is_empty() { (training, Vec::new()) } else { (rest, validation) }
+}
+
+/// What a round did.
+pub(crate) struct Trained {
+    pub metrics: RoundMetrics,
+    pub rows: u64,
+    pub steps: u64,
+}
+
+/// Trains the project's model for one round. On failure the caller restores the trainer.
+pub(crate) fn train<C: Cloud>(
+    project: &mut Project,
+    cloud: &C,
+    (round, attempt): (u64, u32),
+    epochs: Option<u32>,
+    headers: Vec<UploadHeader>,
+) -> Result<Trained, RoundError> {
+    let uploads = Uploads::verify(project, headers)?;
+    let (training, validation) = split(project, &uploads);
+    if training.is_empty() {
+        return Err(RoundError::Empty);
+    }
+    let rows = |groups: &[Group]| -> u64 {
+        let last = |g: &Group| {
+            let rows = uploads.headers[g.upload as usize].rows as u64;
+            let first = g.first_block as u64 * project.spec.block_rows() as u64;
+            (rows - first).min(g.blocks as u64 * project.spec.block_rows() as u64)
+        };
+        groups.iter().map(last).sum()
+    };
+    let trained_rows = rows(&training);
+    let recipe = project.release.recipe.clone();
+    let sampler = |groups, batch_rows| {
+        Sampler::new(groups, project.spec.block_rows(), batch_rows, recipe.order_seed)
+            .map_err(|e| RoundError::Training(e.to_string()))
+    };
+    let sealed = project.spec.sealed_label_bytes();
+    let training = sampler(training, recipe.batch_rows)?;
+    let validation = match validation.is_empty() {
+        true => None,
+        false => Some(sampler(validation, recipe.batch_rows.min(1024))?),
+    };
+    let Project { spec, id, encryption, trainer, .. } = project;
+    let context = Context { project: id.0, round, attempt, step: 0, layer: 0, part: 0 };
+    let mut accelerator =
+        Encrypted::new(cloud, spec, encryption, &uploads, context, recipe.input_rms, Freshness::Fresh);
+
+    let epochs = epochs.unwrap_or(recipe.epochs);
+    let steps = training.batches_per_epoch() as u64 * epochs as u64;
+    let mut step = 0;
+    let mut training_loss = Vec::new();
+    trainer.begin_round(&training, epochs);
+    for _ in 0..epochs {
+        let report = trainer.train_epoch(&mut accelerator, &training, |accelerator, groups| {
+            let progress = Progress { round, step, steps };
+            step += 1;
+            let failed = |e| TrainError::Accelerator(ProductError::from(e));
+            accelerator.cloud().progress(progress).map_err(failed)?;
+            uploads.labels(accelerator.cloud(), sealed, groups)
+        })?;
+        training_loss.push(report.loss);
+    }
+    let validation = match &validation {
+        None => None,
+        Some(batches) => Some(trainer.evaluate(&mut accelerator, batches, |accelerator, groups| {
+            uploads.labels(accelerator.cloud(), sealed, groups)
+        })?),
+    };
+    let metrics = RoundMetrics { round, training_loss, validation };
+    Ok(Trained { metrics, rows: trained_rows, steps })
+}
+
+/// Answers a query: predictions rounded to 2^-10, sealed to the querier at a size that follows from the
+/// number of rows.
+pub(crate) fn answer<C: Cloud>(
+    project: &Project,
+    cloud: &C,
+    header: UploadHeader,
+    seed: &Key,
+) -> Result<Vec<u8>, RoundError> {
+    if header.role != Role::Query {
+        return Err(RoundError::Query);
+    }
+    let query = header.id();
+    let rows = header.rows as usize;
+    let blocks = header.blocks(&project.spec);
+    let uploads = Uploads::query(project, header, seed)?;
+    let recipe = &project.release.recipe;
+    let block_rows = project.spec.block_rows();
+    let fresh = Key::random();
+    let context =
+        Context { project: project.id.0, round: project.round, attempt: 0, step: 0, layer: 0, part: 0 };
+    let mut accelerator =
+        Encrypted::new(cloud, &project.spec, &fresh, &uploads, context, recipe.input_rms, Freshness::Fresh);
+    let per_batch = (recipe.batch_rows.clamp(1, 1024) / block_rows).max(1) as u32;
+    let mut out = Vec::with_capacity(4 * rows * recipe.outputs());
+    let mut first_block = 0;
+    while first_block < blocks {
+        let group = Group { upload: 0, first_block, blocks: per_batch.min(blocks - first_block) };
+        let batch_rows = group.blocks as usize * block_rows;
+        let targets = match Label::of(recipe) {
+            Label::Class => Targets::Classes(vec![0; batch_rows]),
+            Label::Values(count) => Targets::Values(Matrix::zeros(batch_rows, count)),
+        };
+        let batch = Batch::new(vec![group], block_rows, Labels::new(targets))
+            .map_err(|e| RoundError::Training(e.to_string()))?;
+        let outputs =
+            predict(project.trainer.network(), project.trainer.objective(), &mut accelerator, &batch)?;
+        let valid = rows - first_block as usize * block_rows;
+        let rounded =
+            outputs.iter_rows().take(valid).flatten().map(|v| (v * 1024.0).round_ties_even() / 1024.0);
+        out.extend(rounded.flat_map(f32::to_le_bytes));
+        first_block += group.blocks;
+    }
+    Ok(seed.derive("answer", &[&query.0]).seal("answer", &out).0)
+}

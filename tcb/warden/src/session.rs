@@ -1,0 +1,165 @@
+//! The warden's side of its link to the refinery: commands in, instructions and outcomes out.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use blindsmith_keys::{Key, RecipientKey};
+use blindsmith_protocol::{
+    Evidence, FrameError, FromWarden, Id, Outcome, RoundRecord, RoundSummary, ToWarden, to_cbor,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::project::{Project, ProjectError};
+use crate::remote::Remote;
+use crate::round::{RoundError, RoundMetrics};
+
+/// The kind of trusted execution environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tee {
+    /// None at all: an ordinary process that proves nothing. For development and demonstrations.
+    Simulated,
+}
+
+impl Tee {
+    /// The name in evidence and policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tee::Simulated => "simulated",
+        }
+    }
+}
+
+/// Who this warden is.
+pub struct Identity {
+    /// Its kind.
+    pub tee: Tee,
+    /// The key to which secrets are sealed, fresh for each start.
+    pub key: RecipientKey,
+    /// The key under which it seals its state.
+    pub sealing: Key,
+}
+
+type Finished = Result<(Outcome, Vec<u8>), String>;
+
+struct Session<'a, R: Read, W: Write> {
+    identity: &'a Identity,
+    remote: Remote<R, W>,
+    projects: BTreeMap<Id, Project>,
+}
+
+/// Serves one refinery until it closes the connection.
+pub fn serve<R: Read + Send, W: Write + Send>(
+    identity: &Identity,
+    reader: R,
+    writer: W,
+) -> Result<(), FrameError> {
+    let remote = Remote::new(reader, writer);
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    remote.send(&FromWarden::Hello { tee: identity.tee.name().to_owned(), version }, &[])?;
+    let mut session = Session { identity, remote, projects: BTreeMap::new() };
+    loop {
+        match session.remote.receive() {
+            Ok((command, body)) => session.perform(command, body)?,
+            Err(FrameError::Closed) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+impl<R: Read + Send, W: Write + Send> Session<'_, R, W> {
+    fn perform(&mut self, command: ToWarden, body: Vec<u8>) -> Result<(), FrameError> {
+        let finished = match command {
+            ToWarden::Attest { nonce } => return self.attest(&nonce.0),
+            ToWarden::Release { spec, release } => {
+                self.adopt(Project::released(spec, self.identity, &release.0, &body), true)
+            }
+            ToWarden::Restore { spec } => self.adopt(Project::restored(spec, self.identity, &body), false),
+            ToWarden::Round { project, round, attempt, epochs, uploads } => {
+                self.round(&project, (round, attempt), epochs, uploads)?
+            }
+            ToWarden::Query { project, header, envelope } => {
+                let Some(found) = self.projects.get(&project) else { return self.refuse(unknown(&project)) };
+                match found.answer(self.identity, &self.remote, header, &envelope.0) {
+                    Ok(answer) => Ok((Outcome::Answer, answer)),
+                    Err(RoundError::Frame(e)) => return Err(e),
+                    // One refusal for every fault: nothing about the rows or the model shows in it.
+                    Err(_) => Err(RoundError::Query.to_string()),
+                }
+            }
+            ToWarden::Labels | ToWarden::Extras { .. } | ToWarden::Rows { .. } | ToWarden::Failed { .. } => {
+                return Err(FrameError::Unexpected("an answer to nothing"));
+            }
+        };
+        match finished {
+            Ok((outcome, body)) => self.remote.send(&FromWarden::Finished(outcome), &body),
+            Err(message) => self.refuse(message),
+        }
+    }
+
+    fn refuse(&self, message: String) -> Result<(), FrameError> {
+        self.remote.send(&FromWarden::Finished(Outcome::Refused { message }), &[])
+    }
+
+    fn attest(&self, nonce: &[u8]) -> Result<(), FrameError> {
+        let Ok(nonce) = <[u8; 32]>::try_from(nonce) else {
+            return self.refuse("a nonce has 32 bytes".into());
+        };
+        let evidence = Evidence {
+            tee: self.identity.tee.name().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            recipient: self.identity.key.recipient().0,
+            nonce,
+        };
+        self.remote.send(&FromWarden::Evidence(evidence), &[])
+    }
+
+    fn adopt(&mut self, project: Result<Project, ProjectError>, first: bool) -> Finished {
+        let project = project.map_err(|e| e.to_string())?;
+        if first && self.projects.contains_key(&project.id) {
+            return Err("this project's secrets were released already".into());
+        }
+        let metrics = RoundMetrics { round: 0, training_loss: vec![], validation: None };
+        let record = match first {
+            true => to_cbor(&project.record(self.identity, RoundSummary::default(), vec![], &metrics)),
+            false => Vec::new(),
+        };
+        self.projects.insert(project.id, project);
+        Ok((Outcome::Ready, record))
+    }
+
+    fn round(
+        &mut self,
+        project: &Id,
+        which: (u64, u32),
+        epochs: Option<u32>,
+        uploads: Vec<blindsmith_protocol::UploadHeader>,
+    ) -> Result<Finished, FrameError> {
+        let Some(found) = self.projects.get_mut(project) else { return Ok(Err(unknown(project))) };
+        let (start, waited) = (Instant::now(), self.remote.waited());
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let mut record: RoundRecord =
+            match found.run_round(self.identity, &self.remote, which, epochs, uploads) {
+                Ok(record) => record,
+                Err(RoundError::Frame(e)) => return Err(e),
+                Err(e) => return Ok(Err(e.to_string())),
+            };
+        let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;
+        let waited = self.remote.waited() - waited;
+        record.summary.warden_seconds = start.elapsed().saturating_sub(waited).as_secs_f64();
+        record.summary.warden_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
+        record.summary.warden_peak_bytes = peak_bytes().unwrap_or(0);
+        Ok(Ok((Outcome::Round, to_cbor(&record))))
+    }
+}
+
+fn unknown(project: &Id) -> String {
+    format!("this warden does not hold the secrets of project {project}")
+}
+
+/// The largest resident memory of this process so far.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
