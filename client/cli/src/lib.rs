@@ -1,1 +1,15 @@
-//! The command line
+//! `blindsmith`, the command line: what owners, contributors and queriers run.
+
+pub mod commands;
+mod connection;
+mod failure;
+mod project;
+mod rows;
+mod services;
+mod upload;
+
+pub use connection::Connection;
+pub use failure::Failure;
+pub use project::{ClientProject, Keys, Labelling, Task};
+pub use services::Services;
+pub use upload::{Sent, ask, send};

@@ -1,1 +1,63 @@
-//! Layers, losses, optimisers and metrics in plain floating point
+//! Dense networks and their training in plain `f32`: layers, losses, optimisers, metrics, the loop itself.
+//!
+//! The loop multiplies no matrices. It is written against [`Accelerator`], behind which they are multiplied
+//! in the clear, encrypted in this process, or encrypted on another machine:
+//!
+//! ```no_run
+//! # fn train<A: blindsmith_learn::Accelerator>(
+//! #     accelerator: &mut A, uploads: Vec<blindsmith_learn::Labels>, groups: Vec<blindsmith_learn::Group>,
+//! # ) -> Result<(), Box<dyn std::error::Error + 'static>> where A::Error: 'static {
+//! use blindsmith_learn::{Loss, Recipe, Sampler, Trainer, gather_labels};
+//!
+//! let recipe = Recipe::new(&[64, 32, 10], Loss::SoftmaxCrossEntropy);
+//! let sampler = Sampler::new(groups, 16, recipe.batch_rows, recipe.order_seed)?;
+//! let mut trainer = Trainer::new(recipe)?;
+//! trainer.begin_round(&sampler, 5);
+//! for _ in 0..5 {
+//!     let report = trainer.train_epoch(accelerator, &sampler, |_, groups| {
+//!         Ok(gather_labels(groups, 16, &uploads)?)
+//!     })?;
+//!     println!("epoch {}: loss {:.4}", report.epoch, report.loss);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Activations, outputs, labels, errors and gradients are secrets of others. No branch and no index depends
+//! on their values, nor does a division or square root except in the figures of a finished evaluation
+//! ([`metrics`]); sums over rows take the same time whatever the rows hold. Two things do show: whether
+//! training diverged and whether labels or checkpoints were refused.
+
+#![forbid(unsafe_code)]
+
+pub mod accelerator;
+mod activation;
+mod auc;
+mod batch;
+pub mod elementary;
+mod labels;
+pub mod loss;
+mod matrix;
+pub mod metrics;
+pub mod network;
+mod optimiser;
+mod random;
+mod recipe;
+mod sampler;
+mod schedule;
+mod state;
+mod trainer;
+
+pub use accelerator::{Accelerator, Left, Pass};
+pub use activation::Activation;
+pub use batch::{Batch, BatchError, Block, Group, gather_labels};
+pub use labels::{Labels, LabelsError, Targets};
+pub use loss::{Loss, Objective, ObjectiveError};
+pub use matrix::Matrix;
+pub use metrics::{Metrics, Scoreboard};
+pub use network::{Layer, Network, NetworkError};
+pub use optimiser::{Moments, NOISE_MARGIN, Rule};
+pub use recipe::{Recipe, RecipeError};
+pub use sampler::{Sampler, SamplerError};
+pub use schedule::{Position, Schedule};
+pub use state::{StateError, TrainerState};
+pub use trainer::{EpochReport, SetupError, StepReport, TrainError, Trainer, evaluate, predict};

@@ -60,22 +60,30 @@ pub const fn neg(a: u64) -> u64 {
     reduce_once(Q - a)
 }
 
-/// Any 128-bit number below 2^114 modulo q: 2^50 = 2^14 - 1 folds the top down three times.
+const MASK50: u64 = (1 << 50) - 1;
+/// 2^50 mod q: what the part above bit 50 counts when it is folded down.
+const FOLD: u64 = (1 << 14) - 1;
+
+/// Any 128-bit number below 2^114 modulo q.
 #[inline]
 pub const fn reduce_wide(x: u128) -> u64 {
-    const MASK: u128 = (1 << 50) - 1;
-    const FOLD: u128 = (1 << 14) - 1;
-    // x < 2^114: after one fold < 2^78 + 2^50, after two < 2^43 + 2^50, after three < 2^50 + 2^14.
-    let x = (x & MASK) + (x >> 50) * FOLD;
-    let x = (x & MASK) + (x >> 50) * FOLD;
-    let x = (x & MASK) + (x >> 50) * FOLD;
-    reduce_once(x as u64)
+    // After one fold below 2^78 + 2^50, after two below 2^42 + 2^50.
+    let x = (x & MASK50 as u128) + (x >> 50) * FOLD as u128;
+    reduce_once((x as u64 & MASK50) + (x >> 50) as u64 * FOLD)
+}
+
+/// A number below 2^100 modulo q, such as a b + c of canonical residues.
+#[inline]
+pub const fn reduce_product(x: u128) -> u64 {
+    // After one fold at most 2^64 - 2^14, after two below 2^28 + 2^50.
+    let x = (x as u64 & MASK50) + (x >> 50) as u64 * FOLD;
+    reduce_once((x & MASK50) + (x >> 50) * FOLD)
 }
 
 /// a b for canonical operands.
 #[inline]
 pub const fn mul(a: u64, b: u64) -> u64 {
-    reduce_wide(a as u128 * b as u128)
+    reduce_product(a as u128 * b as u128)
 }
 
 /// The residue of `lo + 2^52 hi`, the accumulators of up to [`MAX_CHAIN`] products; `hi < 2^61`.

@@ -7,14 +7,37 @@ use std::sync::OnceLock;
 
 use crate::Table;
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 pub use portable::Portable;
+
+/// Calls a function that is compiled for more instructions than the baseline, from a method of a backend
+/// whose values exist only where the processor has them.
+#[cfg(target_arch = "x86_64")]
+macro_rules! detected {
+    ($call:expr) => {
+        // SAFETY: `self` was made by `detect`, which found every feature that the function enables.
+        unsafe { $call }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use detected;
 
 /// Bytes of randomness that one coefficient of centred binomial noise consumes.
 pub const NOISE_BYTES: usize = 6;
 /// Bytes of randomness that one ternary coefficient consumes.
 pub const TERNARY_BYTES: usize = 8;
+
+/// The most points that [`Backend::dot2_fold`] adds up.
+pub const MAX_FOLD: usize = 4096;
 
 /// Operations on slices of residues. Lengths must agree (asserted), and be multiples of eight but for
 /// transforms of fewer points.
@@ -44,7 +67,7 @@ pub trait Backend: Sync + Send {
     fn dot2(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]);
     /// out\[i\] = sum of a b + c d over the `fold` neighbouring points of group i (the projection to the
     /// subring of the `fold`-th powers, times `fold`); `out.len() * fold == a.len()`, fold a power of two
-    /// up to 4096.
+    /// up to [`MAX_FOLD`].
     fn dot2_fold(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64], fold: usize);
     /// lo + 2^52 hi += a b, unreduced; at most [`crate::modulus::MAX_CHAIN`] times.
     fn mul_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]);
@@ -91,9 +114,21 @@ pub fn available() -> &'static [&'static dyn Backend] {
     static AVAILABLE: OnceLock<Vec<&'static dyn Backend>> = OnceLock::new();
     AVAILABLE.get_or_init(|| {
         let mut all: Vec<&'static dyn Backend> = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(Avx512::detect().map(|b| -> &'static dyn Backend { Box::leak(Box::new(b)) }));
+            all.extend(Avx2::detect().map(|b| -> &'static dyn Backend { Box::leak(Box::new(b)) }));
+        }
         all.push(&Portable);
         all
     })
+}
+
+/// True if the length that all have (asserted) is a multiple of eight, as vector code wants it.
+#[cfg(target_arch = "x86_64")]
+fn eights<const K: usize>(lengths: [usize; K]) -> bool {
+    assert!(lengths.iter().all(|&len| len == lengths[0]), "lengths differ: {lengths:?}");
+    lengths[0].is_multiple_of(8)
 }
 
 fn names() -> String {

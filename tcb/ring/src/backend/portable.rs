@@ -1,6 +1,6 @@
 //! The reference: plain Rust, no instructions beyond the baseline.
 
-use super::{Backend, NOISE_BYTES, TERNARY_BYTES};
+use super::{Backend, MAX_FOLD, NOISE_BYTES, TERNARY_BYTES};
 use crate::modulus::{self, Q};
 use crate::{PACKED_BYTES_PER_LANES, Table};
 
@@ -8,14 +8,18 @@ use crate::{PACKED_BYTES_PER_LANES, Table};
 #[derive(Debug, Clone, Copy)]
 pub struct Portable;
 
-const MASK52: u64 = (1 << 52) - 1;
-
-/// x w mod q for canonical x, by Shoup's quotient (w_shoup = floor(2^52 w / q)).
+/// x w mod q in \[0, 2q) for any x < 4q, by Shoup's quotient (w_shoup = floor(2^52 w / q)).
 #[inline]
 fn mul_shoup(x: u64, w: u64, w_shoup: u64) -> u64 {
     let quotient = ((x as u128 * w_shoup as u128) >> 52) as u64;
-    let r = x.wrapping_mul(w).wrapping_sub(quotient.wrapping_mul(Q)) & MASK52;
-    modulus::reduce_once(r)
+    x.wrapping_mul(w).wrapping_sub(quotient.wrapping_mul(Q))
+}
+
+/// `x` if `x < 2q`, else `x - 2q`; for `x < 4q`.
+#[inline]
+fn reduce_twice_q(x: u64) -> u64 {
+    let t = x.wrapping_sub(2 * Q);
+    t.wrapping_add(2 * Q & ((t as i64) >> 63) as u64)
 }
 
 impl Backend for Portable {
@@ -33,38 +37,40 @@ impl Backend for Portable {
                 let (w, ws) = (table.roots[first + block], table.roots_shoup[first + block]);
                 let (upper, lower) = chunk.split_at_mut(len);
                 for (u, v) in upper.iter_mut().zip(lower) {
-                    let t = mul_shoup(*v, w, ws);
-                    *v = modulus::sub(*u, t);
-                    *u = modulus::add(*u, t);
+                    // Values below 4q in and out (Harvey).
+                    let (a, t) = (reduce_twice_q(*u), mul_shoup(*v, w, ws));
+                    *u = a + t;
+                    *v = a + 2 * Q - t;
                 }
             }
             first *= 2;
             len /= 2;
         }
+        for v in x {
+            *v = modulus::reduce_once(reduce_twice_q(*v));
+        }
     }
 
     fn inverse(&self, table: &Table, x: &mut [u64]) {
-        let n = table.points();
-        assert_eq!(x.len(), n);
-        self.inverse_stages(table, x, n);
+        assert_eq!(x.len(), table.points());
+        self.inverse_stages(table, x, table.points());
         for v in x {
-            *v = mul_shoup(*v, table.scale, table.scale_shoup);
+            *v = modulus::reduce_once(mul_shoup(*v, table.scale, table.scale_shoup));
         }
     }
 
     fn inverse_window(&self, table: &Table, x: &mut [u64], window: usize) {
-        let n = table.points();
-        assert_eq!(x.len(), n);
-        assert!(window.is_power_of_two() && window <= n);
+        assert_eq!(x.len(), table.points());
+        assert!(window.is_power_of_two() && window <= x.len());
         // After the stages up to blocks of `window` points, the remaining ones only ever add for the
         // outputs of the lowest block.
         self.inverse_stages(table, x, window);
         let (head, tail) = x.split_at_mut(window);
         for chunk in tail.chunks_exact(window) {
-            self.add_assign(head, chunk);
+            head.iter_mut().zip(chunk).for_each(|(sum, &v)| *sum = reduce_twice_q(*sum + v));
         }
         for v in head {
-            *v = mul_shoup(*v, table.scale, table.scale_shoup);
+            *v = modulus::reduce_once(mul_shoup(*v, table.scale, table.scale_shoup));
         }
     }
 
@@ -88,7 +94,7 @@ impl Backend for Portable {
     fn mul_add(&self, out: &mut [u64], a: &[u64], b: &[u64]) {
         assert!(out.len() == a.len() && a.len() == b.len());
         for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-            *o = modulus::reduce_wide(a as u128 * b as u128 + *o as u128);
+            *o = modulus::reduce_product(a as u128 * b as u128 + *o as u128);
         }
     }
 
@@ -100,13 +106,12 @@ impl Backend for Portable {
     }
 
     fn dot2(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]) {
-        self.mul(out, a, b);
-        self.mul_add(out, c, d);
+        self.dot2_fold(out, a, b, c, d, 1);
     }
 
     fn dot2_fold(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64], fold: usize) {
         assert!(out.len() * fold == a.len() && a.len() == b.len());
-        assert!(a.len() == c.len() && a.len() == d.len() && fold.is_power_of_two() && fold <= 4096);
+        assert!(a.len() == c.len() && a.len() == d.len() && fold.is_power_of_two() && fold <= MAX_FOLD);
         for (i, o) in out.iter_mut().enumerate() {
             let range = i * fold..(i + 1) * fold;
             // Twice 4096 products below 2^100 stay below 2^113.
@@ -117,6 +122,7 @@ impl Backend for Portable {
 
     fn mul_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]) {
         assert!(lo.len() == a.len() && hi.len() == a.len() && a.len() == b.len());
+        const MASK52: u64 = (1 << 52) - 1;
         for i in 0..a.len() {
             let product = a[i] as u128 * b[i] as u128;
             lo[i] = lo[i].wrapping_add(product as u64 & MASK52);
@@ -134,11 +140,12 @@ impl Backend for Portable {
     fn add_noise(&self, out: &mut [u64], bytes: &[u8]) {
         assert_eq!(bytes.len(), NOISE_BYTES * out.len());
         const ETA_MASK: u64 = (1 << 21) - 1;
-        for (o, b) in out.iter_mut().zip(bytes.chunks_exact(NOISE_BYTES)) {
+        for (o, b) in out.iter_mut().zip(bytes.as_chunks::<NOISE_BYTES>().0) {
             let r = u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0]);
-            let plus = (r & ETA_MASK).count_ones() as i64;
-            let minus = (r >> 21 & ETA_MASK).count_ones() as i64;
-            *o = modulus::add(*o, modulus::from_signed(plus - minus));
+            // The ones of 21 bits less those of 21 others are the ones of 21 bits and zeros of 21 others,
+            // less 21.
+            let flipped = (r ^ ETA_MASK << 21) & ((1 << 42) - 1);
+            *o = modulus::add(*o, modulus::from_signed(flipped.count_ones() as i64 - 21));
         }
     }
 
@@ -156,35 +163,29 @@ impl Backend for Portable {
     }
 
     fn pack(&self, out: &mut [u8], x: &[u64]) {
-        assert!(x.len() % 8 == 0 && out.len() == x.len() / 8 * PACKED_BYTES_PER_LANES);
-        for (out, x) in out.chunks_exact_mut(PACKED_BYTES_PER_LANES).zip(x.as_chunks::<8>().0) {
-            let (mut bits, mut held, mut at) = (0u128, 0, 0);
-            for &v in x {
-                bits |= (v as u128) << held;
-                held += 50;
-                while held >= 8 {
-                    out[at] = bits as u8;
-                    bits >>= 8;
-                    held -= 8;
-                    at += 1;
-                }
+        assert!(x.len().is_multiple_of(8) && out.len() == x.len() / 8 * PACKED_BYTES_PER_LANES);
+        for (out, x) in out.as_chunks_mut::<PACKED_BYTES_PER_LANES>().0.iter_mut().zip(x.as_chunks::<8>().0) {
+            let mut words = [0; 7];
+            for (i, &v) in x.iter().enumerate() {
+                let (word, shift) = (50 * i / 64, 50 * i % 64);
+                words[word] |= v << shift;
+                words[word + 1] |= (v as u128 >> (64 - shift)) as u64;
             }
+            let bytes = words.map(u64::to_le_bytes);
+            out.copy_from_slice(&bytes.as_flattened()[..PACKED_BYTES_PER_LANES]);
         }
     }
 
     fn unpack(&self, out: &mut [u64], bytes: &[u8]) -> bool {
-        assert!(out.len() % 8 == 0 && bytes.len() == out.len() / 8 * PACKED_BYTES_PER_LANES);
-        for (x, b) in out.as_chunks_mut::<8>().0.iter_mut().zip(bytes.chunks_exact(PACKED_BYTES_PER_LANES)) {
-            let (mut bits, mut held, mut at) = (0u128, 0, 0);
-            for v in x {
-                while held < 50 {
-                    bits |= (b[at] as u128) << held;
-                    held += 8;
-                    at += 1;
-                }
-                *v = bits as u64 & ((1 << 50) - 1);
-                bits >>= 50;
-                held -= 50;
+        assert!(out.len().is_multiple_of(8) && bytes.len() == out.len() / 8 * PACKED_BYTES_PER_LANES);
+        for (x, b) in
+            out.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<PACKED_BYTES_PER_LANES>().0)
+        {
+            for (i, v) in x.iter_mut().enumerate() {
+                // Eight bytes around the value that lie within the fifty.
+                let first = (50 * i / 8).min(PACKED_BYTES_PER_LANES - 8);
+                let word = b[first..].first_chunk().expect("eight bytes remain");
+                *v = u64::from_le_bytes(*word) >> (50 * i - 8 * first) & ((1 << 50) - 1);
             }
         }
         self.is_canonical(out)
@@ -196,7 +197,8 @@ impl Backend for Portable {
 }
 
 impl Portable {
-    /// Gentleman-Sande stages up to blocks of `size` points, without the factor 1/N.
+    /// Gentleman-Sande stages up to blocks of `size` points, without the factor 1/N: canonical in, below
+    /// 2q out.
     fn inverse_stages(&self, table: &Table, x: &mut [u64], size: usize) {
         let mut len = 1;
         while 2 * len <= size {
@@ -205,9 +207,9 @@ impl Portable {
                 let (w, ws) = (table.inverse[first + block], table.inverse_shoup[first + block]);
                 let (upper, lower) = chunk.split_at_mut(len);
                 for (u, v) in upper.iter_mut().zip(lower) {
-                    let t = modulus::sub(*u, *v);
-                    *u = modulus::add(*u, *v);
-                    *v = mul_shoup(t, w, ws);
+                    let difference = *u + 2 * Q - *v;
+                    *u = reduce_twice_q(*u + *v);
+                    *v = mul_shoup(difference, w, ws);
                 }
             }
             len *= 2;

@@ -1,0 +1,305 @@
+//! `blindsmith init`.
+
+use std::path::PathBuf;
+
+use blindsmith_attest::{Appraised, Policy, appraise};
+use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
+use blindsmith_keys::{Key, Recipient, random_bytes};
+use blindsmith_learn::{Group, Labels, Layer, Matrix, Network, Recipe, Trainer};
+use blindsmith_matrix::plan::{Costs, Limits, tiles};
+use blindsmith_matrix::{MaskSeed, Scale};
+use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Reply, Request};
+use blindsmith_twin::Run;
+use blindsmith_warden::{Release, encode_model, label_bytes, model_context, release_info};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{TrainingArguments, report};
+use crate::connection::unexpected;
+use crate::project::{ClientProject, Keys, Labelling, Task};
+use crate::rows::{DataArguments, standardise};
+use crate::{Connection, Failure};
+
+/// log2 of the scale of encrypted features: |x| <= 1 becomes an integer of 20 bits.
+const FEATURE_SCALE: i8 = 20;
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BeyondName {
+    Clip,
+    Refuse,
+}
+
+/// Creates a project: fits the standardisation on the rows given, makes or imports a model, generates keys,
+/// and hands the secrets to the warden that the refinery offers, if it may be trusted.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith init --project ./sales --refinery ./refinery/refinery.sock --data first.csv --label churned \\\n    --hidden 32 --warm-epochs 20 --accept-simulated"
+)]
+pub struct Init {
+    /// The project's directory, which must not hold a project.
+    #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
+    project: PathBuf,
+    /// The refinery's socket.
+    #[arg(long, value_name = "PATH")]
+    refinery: PathBuf,
+    /// A name for people; the refinery sees it.
+    #[arg(long, default_value = "project")]
+    name: String,
+    #[command(flatten)]
+    data: DataArguments,
+    /// The label column; several for multi-label or regression.
+    #[arg(long, value_name = "COLUMN")]
+    label: Vec<String>,
+    /// What is learnt.
+    #[arg(long, value_enum, default_value = "classify")]
+    task: TaskName,
+    #[command(flatten)]
+    training: TrainingArguments,
+    /// Start from this model: safetensors of an nn.Sequential of nn.Linear layers. Its widths replace --hidden.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Epochs of training in the clear, here, on the rows given, before the model is encrypted.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    warm_epochs: u32,
+    /// Features are stored as (x - mean) / (FACTOR * standard deviation).
+    #[arg(long, value_name = "FACTOR", default_value_t = Standardiser::FACTOR)]
+    factor: f64,
+    /// What happens to values beyond FACTOR standard deviations.
+    #[arg(long, value_enum, default_value = "clip")]
+    beyond: BeyondName,
+    /// Rounds start only when asked for, not by themselves when rows arrive.
+    #[arg(long)]
+    manual: bool,
+    /// Release the secrets although the warden is simulated: nothing protects them from whoever runs it.
+    #[arg(long)]
+    accept_simulated: bool,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TaskName {
+    Classify,
+    MultiLabel,
+    Regress,
+}
+
+#[derive(Serialize)]
+struct Created {
+    project: String,
+    layers: Vec<usize>,
+    parameters: usize,
+    security_bits: u16,
+    tiles: Vec<[usize; 3]>,
+    upload_bytes_per_row: usize,
+    warden: String,
+}
+
+impl Init {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let task = match self.task {
+            TaskName::Classify => Task::Classify,
+            TaskName::MultiLabel => Task::MultiLabel,
+            TaskName::Regress => Task::Regress,
+        };
+        let data = self.data.first(task, &self.label)?;
+        let beyond = match self.beyond {
+            BeyondName::Clip => Beyond::Clip,
+            BeyondName::Refuse => Beyond::Refuse,
+        };
+        let standardiser = Standardiser::fit(&data.features, self.factor, beyond)?;
+        let labelling = labelling(task, &self.label, &data, self.factor)?;
+        let mut recipe = self.training.recipe(
+            standardiser.columns(),
+            labelling.outputs(),
+            labelling.loss(),
+            self.factor,
+        )?;
+        let network = self.initial_network(&mut recipe)?;
+        let spec = self.spec(&recipe)?;
+        let policy = Policy { accept_simulated: self.accept_simulated };
+        let project = ClientProject {
+            format: 1,
+            refinery: self.refinery.clone(),
+            spec,
+            recipe,
+            standardiser,
+            labelling,
+            policy,
+        };
+        let network = self.warm(&project, network, data)?;
+
+        let mut connection = Connection::open(&self.refinery)?;
+        // Nothing is created anywhere unless the warden may be trusted.
+        let warden = appraise_warden(&mut connection, &project.policy)?;
+        let keys = Keys::generate();
+        project.create(&keys, &self.project)?;
+        let released = hand_over(&mut connection, &project, &keys, &warden, network.layers());
+        if released.is_err() {
+            // The directory is of no use without a project at the refinery.
+            _ = std::fs::remove_dir_all(&self.project);
+        }
+        released?;
+        let created = describe(&project, &network, &warden);
+        report(self.json, &created, |c| {
+            println!("project {}", c.project);
+            println!(
+                "model {:?}, {} parameters, {} bits of security",
+                c.layers, c.parameters, c.security_bits
+            );
+            println!("tiles {:?}; an encrypted row takes {} bytes", c.tiles, c.upload_bytes_per_row);
+            if c.warden == "simulated" {
+                println!("warden: SIMULATED - whoever runs it can read the secrets released to it");
+            } else {
+                println!("warden: {}", c.warden);
+            }
+            println!("keys and settings are in {}: keep owner.key safe and secret", self.project.display());
+        })
+    }
+
+    fn initial_network(&self, recipe: &mut Recipe) -> Result<Network, Failure> {
+        let Some(path) = &self.model else {
+            let trainer = Trainer::new(recipe.clone()).map_err(|e| Failure::Settings(e.to_string()))?;
+            return Ok(trainer.network().clone());
+        };
+        let file = ModelFile::load(path)?;
+        let (inputs, outputs) = (recipe.widths[0], recipe.outputs());
+        let first = file.model.layers.first().map_or(0, |l| l.inputs);
+        let last = file.model.layers.last().map_or(0, |l| l.outputs);
+        if (first, last) != (inputs, outputs) {
+            return Err(Failure::Settings(format!(
+                "the model in {} takes {first} features and gives {last} outputs, the data has {inputs} features and needs {outputs} outputs",
+                path.display()
+            )));
+        }
+        recipe.widths = std::iter::once(first).chain(file.model.layers.iter().map(|l| l.outputs)).collect();
+        let activation = recipe.activations.first().copied().unwrap_or(blindsmith_learn::Activation::Relu);
+        recipe.activations = vec![activation; recipe.widths.len() - 2];
+        recipe.validate().map_err(|e| Failure::Settings(e.to_string()))?;
+        let layers = file.model.layers.into_iter().map(|l| Layer {
+            // Unwrap safety: the reader checked the layer's sizes.
+            weights: Matrix::from_rows(l.inputs, l.outputs, l.weight).expect("a layer of its own sizes"),
+            bias: l.bias,
+        });
+        Network::new(layers.collect(), recipe.activations.clone(), recipe.input_rms)
+            .map_err(|e| Failure::Settings(e.to_string()))
+    }
+
+    fn spec(&self, recipe: &Recipe) -> Result<ProjectSpec, Failure> {
+        let tiles = tiles(
+            &recipe.widths,
+            recipe.batch_rows,
+            self.training.security,
+            &Costs::default(),
+            &Limits::default(),
+        );
+        let layers = recipe
+            .widths
+            .windows(2)
+            .zip(&tiles)
+            .map(|(w, tile)| SpecLayer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
+            .collect();
+        // A quarter of a batch at most: batches are dealt in whole groups.
+        let group_rows = (recipe.batch_rows / 16).clamp(1, 64);
+        let spec = ProjectSpec {
+            name: self.name.clone(),
+            salt: random_bytes(),
+            security: self.training.security,
+            layers,
+            feature_scale: Scale::from_log2(FEATURE_SCALE),
+            mask: MaskSeed(random_bytes()),
+            label_bytes: label_bytes(recipe),
+            group_blocks: (group_rows / tiles[0].m()).max(1) as u32,
+            batch_rows: recipe.batch_rows as u32,
+            automatic: !self.manual,
+        };
+        spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
+        Ok(spec)
+    }
+
+    /// Trains in the clear on the first rows.
+    fn warm(&self, project: &ClientProject, network: Network, data: Dataset) -> Result<Network, Failure> {
+        if self.warm_epochs == 0 {
+            return Ok(network);
+        }
+        let other = |e: blindsmith_twin::RunError| Failure::Other(e.to_string());
+        let rows = standardise(project, data)?;
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let recipe = Recipe { epochs: self.warm_epochs, ..project.recipe.clone() };
+        let mut run = Run::continue_from(recipe, network, 1, threads).map_err(other)?;
+        let count = rows.features.rows() as u32;
+        run.push(rows.features, Labels::new(rows.targets)).map_err(other)?;
+        let groups = Group::of_upload(0, count, 1).collect();
+        run.train_round(groups, |_, _| {}).map_err(other)?;
+        Ok(run.trainer().network().clone())
+    }
+}
+
+fn labelling(task: Task, label: &[String], data: &Dataset, factor: f64) -> Result<Labelling, Failure> {
+    let classes = match &data.targets {
+        Targets::Classes { classes, .. } => Some(classes.clone()),
+        _ => None,
+    };
+    let (targets, columns) = match &data.targets {
+        Targets::Values(values) => {
+            (Some(Standardiser::fit(values, factor, Beyond::Clip)?), values.matrix().columns())
+        }
+        Targets::Bits(bits) => (None, bits.matrix().columns()),
+        Targets::Classes { .. } => (None, 1),
+    };
+    let names = match label.is_empty() {
+        false => label.to_vec(),
+        true => (1..=columns).map(|i| format!("label {i}")).collect(),
+    };
+    Ok(Labelling { task, columns: names, classes, targets })
+}
+
+/// Fetches the warden's evidence for a fresh nonce and appraises it.
+pub(crate) fn appraise_warden(connection: &mut Connection, policy: &Policy) -> Result<Appraised, Failure> {
+    let nonce = random_bytes::<32>();
+    let request = Request::Attest { nonce: Blob(nonce.to_vec()) };
+    let (Reply::Evidence(evidence), _) = connection.request(&request, &[])? else {
+        return Err(unexpected());
+    };
+    Ok(appraise(&evidence, policy, &nonce)?)
+}
+
+/// Creates the project at the refinery and releases its secrets to the warden.
+pub(crate) fn hand_over(
+    connection: &mut Connection,
+    project: &ClientProject,
+    keys: &Keys,
+    warden: &Appraised,
+    layers: &[Layer],
+) -> Result<(), Failure> {
+    let id: Id = project.id();
+    let model_key: Key = keys.model(&id);
+    let sealed = model_key.seal(&model_context("model", &id, 0), &encode_model(layers));
+    connection.command(&Request::Create { spec: project.spec.clone() }, &sealed.0)?;
+    let release = Release {
+        owner: keys.owner(&id),
+        member: keys.member(&id),
+        model: model_key,
+        contributors: vec![(keys.contributor_id(&id), keys.contributor(&id))],
+        recipe: project.recipe.clone(),
+    };
+    let recipient = Recipient(warden.recipient());
+    let info = release_info(&id, warden.tee(), &recipient);
+    let sealed = recipient.seal(&info, None, &release.encode()).map_err(|e| Failure::Other(e.to_string()))?;
+    connection.command(&Request::Release { project: id }, &sealed)
+}
+
+fn describe(project: &ClientProject, network: &Network, warden: &Appraised) -> Created {
+    let spec = &project.spec;
+    Created {
+        project: project.id().to_string(),
+        layers: project.recipe.widths.clone(),
+        parameters: network.layers().iter().map(|l| l.weights.as_slice().len() + l.bias.len()).sum(),
+        security_bits: spec.security.bits(),
+        tiles: spec.layers.iter().map(|l| [l.tile.m(), l.tile.n(), l.tile.p()]).collect(),
+        upload_bytes_per_row: spec.block_bytes() / spec.block_rows(),
+        warden: warden.tee().to_owned(),
+    }
+}

@@ -1,0 +1,105 @@
+//! The subcommands.
+
+pub mod demo;
+pub mod init;
+pub mod predict;
+pub mod pull;
+pub mod push;
+pub mod refine;
+pub mod status;
+mod training;
+
+pub use training::TrainingArguments;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::Failure;
+
+/// Train a model in a cloud that can read neither the model nor the data.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole story on real data: encrypt, refine, fetch, compare with training in the clear.
+    Demo(demo::Demo),
+    /// Creates a project: model, training, keys; hands the secrets to the warden.
+    Init(init::Init),
+    /// Encrypts rows and sends them.
+    Push(push::Push),
+    /// Runs a round now and waits for it; or waits for the rounds that run by themselves.
+    Refine(refine::Refine),
+    /// Shows uploads, rounds and, for the owner, what the rounds achieved.
+    Status(status::Status),
+    /// Fetches and decrypts the refined model.
+    Pull(pull::Pull),
+    /// Predicts encrypted rows: only the asker reads rows and answers.
+    Predict(predict::Predict),
+}
+
+/// What every command that works on a project takes.
+#[derive(Debug, Clone, Args)]
+pub struct ProjectArguments {
+    /// The project's directory.
+    #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
+    pub project: PathBuf,
+    /// The refinery's socket, if not the one recorded.
+    #[arg(long, value_name = "PATH")]
+    pub refinery: Option<PathBuf>,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ProjectArguments {
+    fn open(&self) -> Result<(crate::ClientProject, crate::Connection), Failure> {
+        let project = crate::ClientProject::load(&self.project)?;
+        let socket = self.refinery.as_ref().unwrap_or(&project.refinery);
+        let connection = crate::Connection::open(socket)?;
+        Ok((project, connection))
+    }
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Demo(command) => command.run(),
+            Command::Init(command) => command.run(),
+            Command::Push(command) => command.run(),
+            Command::Refine(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Pull(command) => command.run(),
+            Command::Predict(command) => command.run(),
+        }
+    }
+}
+
+/// Prints a result: one JSON object, or words.
+fn report<T: Serialize>(json: bool, value: &T, words: impl FnOnce(&T)) -> Result<(), Failure> {
+    if json {
+        let text = serde_json::to_string(value).map_err(|e| Failure::Other(e.to_string()))?;
+        println!("{text}");
+    } else {
+        words(value);
+    }
+    Ok(())
+}
+
+/// A progress bar on standard error; none where nobody looks.
+fn bar(len: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:<24} {wide_bar} {pos}/{len} [{elapsed}<{eta}]");
+    let bar = ProgressBar::new(len).with_message(what);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

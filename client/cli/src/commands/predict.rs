@@ -1,0 +1,131 @@
+//! `blindsmith predict`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use blindsmith_data::Dataset;
+use clap::Args;
+use serde::Serialize;
+
+use super::init::appraise_warden;
+use super::{ProjectArguments, bar, report};
+use crate::project::{ClientProject, Keys, Task};
+use crate::rows::{DataArguments, matrix_of};
+use crate::{Failure, ask};
+
+/// Encrypts rows under a fresh key, has them predicted, and decrypts the answer: neither rows nor answers
+/// can be read by anyone else.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith predict --project ./sales --data april.csv --out predictions.csv"
+)]
+pub struct Predict {
+    #[command(flatten)]
+    common: ProjectArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    /// Write the predictions as CSV to this file instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Predicted {
+    rows: usize,
+    columns: Vec<String>,
+    predictions: Vec<Vec<serde_json::Value>>,
+    /// Share of right classes, where the file has labels.
+    accuracy: Option<f64>,
+}
+
+impl Predict {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let (project, mut connection) = self.common.open()?;
+        let keys = Keys::load(&self.common.project)?;
+        let (features, labelled) = self.data.query(&project)?;
+        let rows = matrix_of(project.standardiser.apply(features)?.matrix);
+        let warden = appraise_warden(&mut connection, &project.policy)?;
+        let bar = bar(rows.rows() as u64, "encrypting and sending");
+        let member = keys.member(&project.id());
+        let outputs =
+            ask(&mut connection, &project.spec, &member, &warden, &rows, &mut |done| bar.set_position(done))?;
+        bar.finish_and_clear();
+        let predicted = describe(&project, rows.rows(), &outputs, labelled)?;
+        if let Some(path) = &self.out {
+            let file = std::fs::File::create(path).map_err(|e| Failure::project(path, e))?;
+            write_csv(&predicted, file)?;
+        }
+        report(self.common.json, &predicted, |p| {
+            if self.out.is_none() {
+                _ = write_csv(p, std::io::stdout());
+            }
+            if let Some(accuracy) = p.accuracy {
+                eprintln!("accuracy against the file's labels: {accuracy:.4}");
+            }
+        })
+    }
+}
+
+fn describe(
+    project: &ClientProject,
+    rows: usize,
+    outputs: &[f32],
+    labelled: Option<Dataset>,
+) -> Result<Predicted, Failure> {
+    let labelling = &project.labelling;
+    let width = labelling.outputs();
+    let number = |v: f32| serde_json::json!(v);
+    let mut chosen = Vec::new();
+    let (columns, predictions) = match (&labelling.classes, labelling.task) {
+        (Some(classes), Task::Classify) => {
+            let mut columns = vec![labelling.columns[0].clone()];
+            columns.extend(classes.names().iter().map(|n| format!("p({n})")));
+            let predictions = outputs.chunks_exact(width).map(|o| {
+                let p: Vec<f32> = if width == 1 { vec![1.0 - o[0], o[0]] } else { o.to_vec() };
+                let best = (0..p.len()).fold(0, |best, i| if p[i] > p[best] { i } else { best });
+                chosen.push(best as u32);
+                let name = serde_json::json!(classes.names()[best]);
+                std::iter::once(name).chain(p.into_iter().map(number)).collect()
+            });
+            (columns, predictions.collect())
+        }
+        (_, Task::Regress) => {
+            let standardiser = labelling
+                .targets
+                .as_ref()
+                .ok_or_else(|| Failure::Settings("the project records no targets".into()))?;
+            let scaled = outputs.iter().map(|v| v / standardiser.factor() as f32).collect();
+            let malformed = || Failure::Other("an answer of another shape".into());
+            let mut values = blindsmith_data::Matrix::new(rows, width, scaled).ok_or_else(malformed)?;
+            standardiser.invert(&mut values)?;
+            (
+                labelling.columns.clone(),
+                values.iter_rows().map(|r| r.iter().copied().map(number).collect()).collect(),
+            )
+        }
+        _ => {
+            let columns = labelling.columns.iter().map(|n| format!("p({n})")).collect();
+            (columns, outputs.chunks_exact(width).map(|o| o.iter().copied().map(number).collect()).collect())
+        }
+    };
+    let accuracy = match labelled.map(|d| d.targets) {
+        Some(blindsmith_data::Targets::Classes { index, .. }) if index.len() == chosen.len() => {
+            let right = index.iter().zip(&chosen).filter(|(a, b)| a == b).count();
+            Some(right as f64 / rows as f64)
+        }
+        _ => None,
+    };
+    Ok(Predicted { rows, columns, predictions, accuracy })
+}
+
+fn write_csv(predicted: &Predicted, to: impl Write) -> Result<(), Failure> {
+    let mut csv = csv::Writer::from_writer(to);
+    let failed = |e: csv::Error| Failure::Other(format!("the predictions could not be written: {e}"));
+    csv.write_record(&predicted.columns).map_err(failed)?;
+    for row in &predicted.predictions {
+        let cells = row.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+        csv.write_record(cells).map_err(failed)?;
+    }
+    csv.flush().map_err(|e| Failure::Other(e.to_string()))
+}

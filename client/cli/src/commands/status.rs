@@ -1,0 +1,211 @@
+//! `blindsmith status`.
+
+use blindsmith_learn::Metrics;
+use blindsmith_protocol::{ProjectStatus, Reply, Request, Role, from_cbor};
+use blindsmith_warden::{RoundMetrics, model_context};
+use clap::Args;
+use serde::Serialize;
+
+use super::{ProjectArguments, report};
+use crate::connection::unexpected;
+use crate::project::Keys;
+use crate::{ClientProject, Failure};
+
+/// Shows uploads and rounds; whoever holds the owner's key also sees what the rounds achieved.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith status --project ./sales\n  blindsmith status --project ./sales --json | jq .rounds"
+)]
+pub struct Status {
+    #[command(flatten)]
+    common: ProjectArguments,
+}
+
+impl Status {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let (project, mut connection) = self.common.open()?;
+        let request = Request::Status { project: project.id() };
+        let (Reply::Status(status), _) = connection.request(&request, &[])? else {
+            return Err(unexpected());
+        };
+        let keys = Keys::load(&self.common.project).ok();
+        Report::new(status, &project, keys.as_ref())?.print(self.common.json)
+    }
+}
+
+/// A project as its owner sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The project.
+    pub project: String,
+    /// Its name.
+    pub name: String,
+    /// The kind of the connected warden.
+    pub warden: Option<String>,
+    /// Whether the warden holds the project's secrets.
+    pub ready: bool,
+    /// Whether a round is running or due.
+    pub busy: bool,
+    /// Why the last round failed.
+    pub failure: Option<String>,
+    /// The uploads.
+    pub uploads: Vec<UploadReport>,
+    /// The rounds.
+    pub rounds: Vec<RoundReport>,
+}
+
+/// An upload.
+#[derive(Debug, Clone, Serialize)]
+pub struct UploadReport {
+    /// Its identifier.
+    pub upload: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its rows.
+    pub rows: u32,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// A round.
+#[derive(Debug, Clone, Serialize)]
+pub struct RoundReport {
+    /// Its number; 0 is the initial model.
+    pub round: u64,
+    /// Uploads used, validation included.
+    pub uploads: u32,
+    /// Rows trained on.
+    pub rows: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Wall-clock time in which the refinery multiplied.
+    pub cloud_seconds: f64,
+    /// Core time of the refinery.
+    pub cloud_cpu_seconds: f64,
+    /// Wall-clock time in which the warden did not wait.
+    pub warden_seconds: f64,
+    /// Core time of the warden.
+    pub warden_cpu_seconds: f64,
+    /// Bytes between the two.
+    pub traffic_bytes: u64,
+    /// Largest resident memory of the warden so far.
+    pub warden_peak_bytes: u64,
+    /// Mean training loss of each epoch; for the owner alone.
+    pub training_loss: Option<Vec<f64>>,
+    /// Figures over the validation rows; for the owner alone.
+    pub validation: Option<Metrics>,
+}
+
+impl Report {
+    /// Opens the sealed metrics if the owner's keys are there.
+    pub fn new(status: ProjectStatus, project: &ClientProject, keys: Option<&Keys>) -> Result<Self, Failure> {
+        let id = project.id();
+        let owner = keys.map(|k| k.owner(&id));
+        let rounds = status.rounds.iter().map(|r| {
+            let metrics = match &owner {
+                None => None,
+                Some(owner) => {
+                    let refused = || Failure::Keys { what: "a round's metrics" };
+                    let opened = owner.unseal(&model_context("metrics", &id, r.round), &r.metrics.0);
+                    Some(from_cbor::<RoundMetrics>(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
+                }
+            };
+            let (training_loss, validation) =
+                metrics.map_or((None, None), |m| (Some(m.training_loss), m.validation));
+            Ok(RoundReport {
+                round: r.round,
+                uploads: r.uploads,
+                rows: r.rows,
+                steps: r.steps,
+                seconds: r.seconds,
+                cloud_seconds: r.cloud_seconds,
+                cloud_cpu_seconds: r.cloud_cpu_seconds,
+                warden_seconds: r.warden_seconds,
+                warden_cpu_seconds: r.warden_cpu_seconds,
+                traffic_bytes: r.traffic_bytes,
+                warden_peak_bytes: r.warden_peak_bytes,
+                training_loss,
+                validation,
+            })
+        });
+        let upload = |u: &blindsmith_protocol::UploadSummary| UploadReport {
+            upload: u.upload.to_string(),
+            role: u.role,
+            rows: u.rows,
+            bytes: u.bytes,
+        };
+        Ok(Report {
+            project: id.to_string(),
+            name: status.name,
+            warden: status.warden,
+            ready: status.ready,
+            busy: status.busy,
+            failure: status.failure,
+            rounds: rounds.collect::<Result<_, Failure>>()?,
+            uploads: status.uploads.iter().map(upload).collect(),
+        })
+    }
+
+    /// The failure of the last round, as an error.
+    pub fn check(&self) -> Result<(), Failure> {
+        match &self.failure {
+            Some(message) => Err(Failure::Refused(message.clone())),
+            None if self.busy => {
+                Err(Failure::Refused("no warden is connected: start blindsmith-warden".into()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Prints it.
+    pub fn print(&self, json: bool) -> Result<(), Failure> {
+        report(json, self, |r| {
+            println!("project {} ({})", r.project, r.name);
+            match r.warden.as_deref() {
+                None => println!("no warden is connected"),
+                Some("simulated") => {
+                    println!("warden: SIMULATED (protects nothing), secrets {}", held(r.ready))
+                }
+                Some(tee) => println!("warden: {tee}, secrets {}", held(r.ready)),
+            }
+            if let Some(failure) = &r.failure {
+                println!("last round failed: {failure}");
+            }
+            println!("\nuploads");
+            for u in &r.uploads {
+                println!("  {}  {:>10} rows  {:>14} bytes  {:?}", &u.upload[..16], u.rows, u.bytes, u.role);
+            }
+            println!("\nround  uploads      rows   steps  seconds  training loss  validation");
+            for round in &r.rounds {
+                let loss = round.training_loss.as_ref().and_then(|l| l.last().copied());
+                let loss = loss.map_or(String::from("-"), |l| format!("{l:.4}"));
+                let validation = round.validation.as_ref().map_or(String::from("-"), words);
+                println!(
+                    "{:>5}  {:>7}  {:>8}  {:>6}  {:>7.2}  {loss:>13}  {validation}",
+                    round.round, round.uploads, round.rows, round.steps, round.seconds
+                );
+            }
+        })
+    }
+}
+
+fn held(ready: bool) -> &'static str {
+    if ready { "held" } else { "not held: run init, or restart the warden that had them" }
+}
+
+/// The figures that an evaluation has.
+pub(crate) fn words(metrics: &Metrics) -> String {
+    let named = [
+        ("accuracy", metrics.accuracy),
+        ("auc", metrics.auc),
+        ("f1", metrics.f1.or(metrics.f1_macro)),
+        ("rmse", metrics.rmse),
+    ];
+    let figures = named.iter().filter_map(|(name, v)| v.map(|v| format!("{name} {v:.4}")));
+    let mut all = vec![format!("loss {:.4}", metrics.loss)];
+    all.extend(figures);
+    all.join("  ")
+}

@@ -1,0 +1,195 @@
+//! A project's directory on its owner's disk: what everybody may see, and the keys.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use blindsmith_attest::Policy;
+use blindsmith_data::{Classes, Standardiser};
+use blindsmith_keys::Key;
+use blindsmith_learn::{Loss, Recipe};
+use blindsmith_protocol::{Id, ProjectSpec};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::Failure;
+
+/// What is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// One of several classes.
+    Classify,
+    /// Several bits.
+    MultiLabel,
+    /// Numbers.
+    Regress,
+}
+
+/// How labels are read and written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Labelling {
+    /// What is learnt.
+    pub task: Task,
+    /// The label columns' names.
+    pub columns: Vec<String>,
+    /// The classes, for classification.
+    pub classes: Option<Classes>,
+    /// The targets' standardisation, for regression.
+    pub targets: Option<Standardiser>,
+}
+
+/// `project.json`: everything but the keys. Contributors and queriers need it too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClientProject {
+    /// Version of this file.
+    pub format: u32,
+    /// The refinery's socket.
+    pub refinery: PathBuf,
+    /// What the refinery knows.
+    pub spec: ProjectSpec,
+    /// The training.
+    pub recipe: Recipe,
+    /// The features' standardisation, which all rows and queries use.
+    pub standardiser: Standardiser,
+    /// Labels.
+    pub labelling: Labelling,
+    /// Which wardens are trusted.
+    pub policy: Policy,
+}
+
+/// The owner's keys, derived from one root.
+pub struct Keys {
+    root: Key,
+}
+
+const KEY_FILE: &str = "owner.key";
+const PROJECT_FILE: &str = "project.json";
+
+impl Keys {
+    /// New keys.
+    pub fn generate() -> Self {
+        Keys { root: Key::random() }
+    }
+
+    fn of(&self, purpose: &str, project: &Id) -> Key {
+        self.root.derive(purpose, &[&project.0])
+    }
+
+    /// Metrics and models are sealed to it.
+    pub fn owner(&self, project: &Id) -> Key {
+        self.of("owner", project)
+    }
+
+    /// Queries are authenticated by it.
+    pub fn member(&self, project: &Id) -> Key {
+        self.of("member", project)
+    }
+
+    /// The initial model is sealed under it.
+    pub fn model(&self, project: &Id) -> Key {
+        self.of("initial model", project)
+    }
+
+    /// The seed of the owner's own uploads.
+    pub fn contributor(&self, project: &Id) -> Key {
+        self.of("contributor", project)
+    }
+
+    /// The owner's public name as a contributor.
+    pub fn contributor_id(&self, project: &Id) -> Id {
+        Id(*self.of("contributor name", project).expose())
+    }
+
+    /// Reads the keys of a project's directory.
+    pub fn load(dir: &Path) -> Result<Self, Failure> {
+        let path = dir.join(KEY_FILE);
+        let bytes = Zeroizing::new(fs::read(&path).map_err(|e| Failure::project(&path, e))?);
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| Failure::project(&path, "it is not a key file"))?;
+        let id: Id = text.trim().parse().map_err(|_| Failure::project(&path, "it is not a key file"))?;
+        Ok(Keys { root: Key::from_bytes(id.0) })
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), Failure> {
+        use std::fmt::Write as _;
+        let mut text = Zeroizing::new(String::with_capacity(65));
+        self.root.expose().iter().for_each(|b| _ = write!(text, "{b:02x}"));
+        text.push('\n');
+        write_file(&dir.join(KEY_FILE), text.as_bytes())
+    }
+}
+
+impl Labelling {
+    /// Outputs that the labels need.
+    pub fn outputs(&self) -> usize {
+        match (&self.classes, self.task) {
+            (Some(classes), Task::Classify) if classes.len() > 2 => classes.len(),
+            (_, Task::Classify) => 1,
+            _ => self.columns.len(),
+        }
+    }
+
+    /// The loss that fits: softmax for more than two classes, logistic for two and for bits.
+    pub fn loss(&self) -> Loss {
+        match self.task {
+            Task::Regress => Loss::MeanSquaredError,
+            Task::Classify if self.outputs() > 1 => Loss::SoftmaxCrossEntropy,
+            _ => Loss::Logistic,
+        }
+    }
+}
+
+impl ClientProject {
+    /// The project's identifier.
+    pub fn id(&self) -> Id {
+        self.spec.id()
+    }
+
+    /// Writes a new project's directory; one that has a project already is left alone.
+    pub fn create(&self, keys: &Keys, dir: &Path) -> Result<(), Failure> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| Failure::project(dir, e))?;
+        let path = dir.join(PROJECT_FILE);
+        if path.exists() {
+            return Err(Failure::project(&path, "there is a project already: choose another directory"));
+        }
+        keys.save(dir)?;
+        let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
+        write_file(&path, &json)
+    }
+
+    /// Reads a project's directory.
+    pub fn load(dir: &Path) -> Result<Self, Failure> {
+        let path = dir.join(PROJECT_FILE);
+        let bytes = fs::read(&path).map_err(|e| {
+            Failure::project(&path, format!("{e}. Create a project first: blindsmith init --help"))
+        })?;
+        let project: ClientProject =
+            serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e))?;
+        if project.format != 1 {
+            let message = format!("its format is {}, this program reads 1", project.format);
+            return Err(Failure::project(&path, message));
+        }
+        project.spec.validate().map_err(|e| Failure::project(&path, e))?;
+        project.recipe.validate().map_err(|e| Failure::project(&path, e))?;
+        Ok(project)
+    }
+}
+
+/// Writes a file that its user alone reads, in one piece.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let write = || -> std::io::Result<()> {
+        let beside = path.with_extension("new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|e| Failure::project(path, e))
+}

@@ -1,0 +1,137 @@
+//! Refinery and warden as child processes, for demonstrations, benchmarks and tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use blindsmith_protocol::{Reply, Request};
+
+use crate::{Connection, Failure};
+
+/// A running refinery and a running simulated warden; both end when this is dropped.
+pub struct Services {
+    dir: PathBuf,
+    refinery: Option<Child>,
+    warden: Option<Child>,
+    threads: Option<usize>,
+}
+
+/// The program of this name beside the running one.
+fn beside(name: &str) -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().map_err(|e| Failure::Other(e.to_string()))?;
+    // Tests run from a directory below the one where programs are built.
+    let found = own.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        Failure::Other(format!(
+            "{name} is not beside {}: build it with cargo build --release --workspace",
+            own.display()
+        ))
+    })
+}
+
+impl Services {
+    /// Starts both with their files under `dir`.
+    pub fn start(dir: &Path, threads: Option<usize>) -> Result<Self, Failure> {
+        let mut services = Services { dir: dir.to_owned(), refinery: None, warden: None, threads };
+        services.start_refinery()?;
+        services.start_warden()?;
+        Ok(services)
+    }
+
+    /// The refinery's socket for clients.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("refinery").join("refinery.sock")
+    }
+
+    /// The refinery's directory.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("refinery")
+    }
+
+    fn spawn(&self, name: &str, arguments: &[&std::ffi::OsStr]) -> Result<Child, Failure> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join(format!("{name}.log")))
+            .map_err(|e| Failure::Other(e.to_string()))?;
+        let mut command = Command::new(beside(name)?);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        if let Some(threads) = self.threads {
+            command.arg("--threads").arg(threads.to_string());
+        }
+        command.spawn().map_err(|e| Failure::Other(format!("{name} could not be started: {e}")))
+    }
+
+    /// Starts the refinery and waits until it answers.
+    pub fn start_refinery(&mut self) -> Result<(), Failure> {
+        let store = self.store();
+        self.refinery = Some(self.spawn("blindsmith-refinery", &["--store".as_ref(), store.as_os_str()])?);
+        let socket = self.socket();
+        self.wait("the refinery", || {
+            Connection::open(&socket)
+                .is_ok_and(|mut c| matches!(c.request(&Request::Ping, &[]), Ok((Reply::Done, _))))
+        })
+    }
+
+    /// Starts the warden and waits until the refinery can reach it.
+    pub fn start_warden(&mut self) -> Result<(), Failure> {
+        let (link, state) = (self.store().join("warden.sock"), self.dir.join("warden"));
+        let arguments = [
+            "--refinery".as_ref(),
+            link.as_os_str(),
+            "--tee".as_ref(),
+            "simulated".as_ref(),
+            "--state".as_ref(),
+            state.as_os_str(),
+        ];
+        self.warden = Some(self.spawn("blindsmith-warden", &arguments)?);
+        let socket = self.socket();
+        self.wait("the warden", || {
+            let nonce = blindsmith_protocol::Blob(vec![0; 32]);
+            Connection::open(&socket).is_ok_and(|mut c| c.request(&Request::Attest { nonce }, &[]).is_ok())
+        })
+    }
+
+    /// Polls until `ready`: starting takes milliseconds, and there is nothing to be told by.
+    fn wait(&mut self, what: &str, ready: impl Fn() -> bool) -> Result<(), Failure> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !ready() {
+            let ended = [&mut self.refinery, &mut self.warden]
+                .into_iter()
+                .flatten()
+                .any(|child| matches!(child.try_wait(), Ok(Some(_))));
+            if ended || Instant::now() > deadline {
+                return Err(Failure::Other(format!(
+                    "{what} did not start: see the logs in {}",
+                    self.dir.display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Kills the refinery (SIGKILL).
+    pub fn kill_refinery(&mut self) {
+        end(&mut self.refinery);
+    }
+
+    /// Kills the warden (SIGKILL).
+    pub fn kill_warden(&mut self) {
+        end(&mut self.warden);
+    }
+}
+
+fn end(child: &mut Option<Child>) {
+    if let Some(mut child) = child.take() {
+        _ = child.kill();
+        _ = child.wait();
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        self.kill_warden();
+        self.kill_refinery();
+    }
+}

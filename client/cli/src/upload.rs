@@ -1,0 +1,181 @@
+//! Encryption of rows and their way to the refinery: on all cores, in bounded memory.
+
+use std::sync::mpsc::sync_channel;
+
+use blindsmith_keys::{Encryption, Freshness, Key, Recipient, UploadContext, UploadKey};
+use blindsmith_learn::{Matrix, Targets};
+use blindsmith_matrix::View;
+use blindsmith_protocol::{Id, ProjectSpec, Reply, Request, Role, UploadHeader, block_digest, root_digest};
+use blindsmith_ring::backend;
+use blindsmith_warden::{MemberContext, query_info, write_labels};
+use rayon::prelude::*;
+
+use crate::connection::unexpected;
+use crate::{Connection, Failure};
+
+/// Bytes of row blocks in one frame, about.
+const FRAME: usize = 16 << 20;
+
+/// What became of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Its identifier.
+    pub upload: Id,
+    /// False if the refinery had it already.
+    pub new: bool,
+    /// Bytes of row blocks.
+    pub bytes: u64,
+}
+
+struct Upload<'a> {
+    spec: &'a ProjectSpec,
+    key: UploadKey,
+    encryption: Encryption<'a>,
+    targets: Option<&'a Targets>,
+    rows: usize,
+}
+
+impl<'a> Upload<'a> {
+    fn new(spec: &'a ProjectSpec, seed: &Key, rows: &'a Matrix, targets: Option<&'a Targets>) -> Self {
+        let context = UploadContext {
+            project: spec.id().0,
+            mask: spec.mask,
+            tile: spec.tile(),
+            inputs: spec.inputs(),
+            scale: spec.feature_scale,
+        };
+        let labels = targets.map(|t| write_labels(t, 0, rows.rows())).unwrap_or_default();
+        let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
+        let view = View::new(rows.as_slice(), rows.rows(), rows.cols());
+        let (key, encryption) = UploadKey::encrypt(seed, context, view, &labels, masks, Freshness::Fresh);
+        Upload { spec, key, encryption, targets, rows: rows.rows() }
+    }
+
+    fn blocks(&self) -> usize {
+        self.encryption.shape().strips()
+    }
+
+    fn labels(&self, block: usize) -> Vec<u8> {
+        let rows = self.spec.block_rows();
+        let from = block * rows;
+        let mut labels = match self.targets {
+            Some(targets) => write_labels(targets, from, self.rows.min(from + rows)),
+            None => Vec::new(),
+        };
+        labels.resize(rows * self.spec.label_bytes as usize, 0);
+        self.key.seal_labels(block as u64, &labels)
+    }
+
+    fn encrypt(&self, first: usize, last: usize) -> (Vec<u8>, Vec<Id>) {
+        let size = self.spec.block_bytes();
+        let mut bytes = vec![0; (last - first) * size];
+        let digests = bytes
+            .par_chunks_exact_mut(size)
+            .enumerate()
+            .map_init(
+                || (self.encryption.scratch(), self.encryption.strip_buffer()),
+                |(scratch, strip), (i, out)| {
+                    let block = first + i;
+                    let (labels, packed) = out.split_at_mut(self.spec.sealed_label_bytes());
+                    labels.copy_from_slice(&self.labels(block));
+                    self.encryption.strip(block, None, scratch, strip);
+                    backend::active().pack(packed, bytemuck::cast_slice(strip));
+                    block_digest(block as u32, out)
+                },
+            )
+            .collect();
+        (bytes, digests)
+    }
+
+    /// Sends all row blocks; encryption runs ahead by one frame. Returns the header that ends the upload.
+    fn stream(
+        &self,
+        connection: &mut Connection,
+        contributor: Id,
+        role: Role,
+        observe: &mut dyn FnMut(u64),
+    ) -> Result<UploadHeader, Failure> {
+        let project = self.spec.id();
+        connection.command(&Request::Push { project }, &[])?;
+        let per_frame = (FRAME / self.spec.block_bytes()).max(1);
+        let mut digests = Vec::with_capacity(self.blocks());
+        std::thread::scope(|scope| -> Result<(), Failure> {
+            let (full, frames) = sync_channel(1);
+            scope.spawn(move || {
+                for first in (0..self.blocks()).step_by(per_frame) {
+                    let last = self.blocks().min(first + per_frame);
+                    // The receiver hangs up when sending fails: nothing more is needed then.
+                    if full.send((first, last, self.encrypt(first, last))).is_err() {
+                        return;
+                    }
+                }
+            });
+            for (first, last, (bytes, block_digests)) in frames {
+                connection.send(&Request::Blocks { first: first as u32 }, &[&bytes])?;
+                digests.extend(block_digests);
+                observe(self.rows.min(last * self.spec.block_rows()) as u64);
+            }
+            Ok(())
+        })?;
+        let mut header = UploadHeader {
+            project,
+            contributor,
+            role,
+            nonce: *self.key.nonce(),
+            rows: self.rows as u32,
+            root: root_digest(&digests),
+            tag: [0; 32],
+        };
+        header.tag = self.key.tag(&header.authenticated());
+        Ok(header)
+    }
+}
+
+/// Encrypts and sends an upload; returns when the refinery has it for good.
+pub fn send(
+    connection: &mut Connection,
+    spec: &ProjectSpec,
+    (contributor, seed): (Id, &Key),
+    role: Role,
+    (rows, targets): (&Matrix, &Targets),
+    observe: &mut dyn FnMut(u64),
+) -> Result<Sent, Failure> {
+    let upload = Upload::new(spec, seed, rows, Some(targets));
+    let header = upload.stream(connection, contributor, role, observe)?;
+    let bytes = header.body_bytes(spec);
+    match connection.request(&Request::Commit { header }, &[])? {
+        (Reply::Accepted { upload, new }, _) => Ok(Sent { upload, new, bytes }),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Encrypts and asks a query: the predictions, rows x outputs.
+pub fn ask(
+    connection: &mut Connection,
+    spec: &ProjectSpec,
+    member: &Key,
+    warden: &blindsmith_attest::Appraised,
+    rows: &Matrix,
+    observe: &mut dyn FnMut(u64),
+) -> Result<Vec<f32>, Failure> {
+    let seed = Key::random();
+    let upload = Upload::new(spec, &seed, rows, None);
+    let header = upload.stream(connection, Id([0; 32]), Role::Query, observe)?;
+    let (project, query) = (spec.id(), header.id());
+    let info = query_info(&MemberContext { project: &project, query: &query });
+    let envelope = Recipient(warden.recipient())
+        .seal(&info, Some(member), seed.expose())
+        .map_err(|e| Failure::Other(e.to_string()))?;
+    let (Reply::Answer, sealed) = connection.request(&Request::Ask { header }, &envelope)? else {
+        return Err(unexpected());
+    };
+    let answer = seed
+        .derive("answer", &[&query.0])
+        .unseal("answer", &sealed)
+        .map_err(|_| Failure::Keys { what: "the answer" })?;
+    let outputs = spec.layers.last().map_or(0, |l| l.outputs as usize);
+    if answer.len() != 4 * rows.rows() * outputs {
+        return Err(unexpected());
+    }
+    Ok(answer.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}

@@ -1,0 +1,140 @@
+//! Blocking: which piece of a product is computed when, so that panels stay in the first-level cache, a
+//! slab of columns in the second level, and everything else in bounded scratch memory.
+
+use std::ops::Range;
+
+use blindsmith_ring::LANES;
+
+use super::kernel::{Kernel, MAX_PAIRS};
+use super::side::Side;
+use crate::Output;
+
+/// Cache lines of the first-level cache that panels may fill (of 768 in 48 KiB).
+const L1_LINES: usize = 690;
+/// Cache lines of the second-level cache that the slab of columns may fill (of 16384 in 1 MiB).
+const L2_LINES: usize = 7000;
+/// Scratch memory of all threads together, in bytes; each has at least 1 MiB and at most an eighth.
+const SCRATCH_BYTES: usize = 64 << 20;
+/// Points of the smallest block that is transformed on its own.
+const MIN_BLOCK: usize = 64;
+/// Tasks for each thread, so that all end at about the same time.
+const TASKS_PER_THREAD: usize = 4;
+
+/// What a block of points leaves behind in each cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Residues at all points.
+    Lanes,
+    /// One residue for each unit of points, the sum over them.
+    Sums,
+}
+
+/// One pass over panels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// The piece of the contraction.
+    pub start: usize,
+    pub len: usize,
+    /// Sums begin at zero.
+    pub fresh: bool,
+    /// Sums are reduced.
+    pub last: bool,
+    /// Residues are added to those of the sums before.
+    pub add: bool,
+}
+
+/// The blocking of one product.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub form: Form,
+    /// Groups of eight points whose products belong to one sum.
+    pub groups_per_unit: usize,
+    /// Units that one task computes.
+    pub units_per_block: usize,
+    pub blocks: usize,
+    pub steps: Vec<Step>,
+    /// Steps of the longest pass, even.
+    pub depth: usize,
+    /// Rows of a panel, at most.
+    pub panel_rows: usize,
+    pub row_blocks: usize,
+    pub col_blocks: usize,
+}
+
+impl Plan {
+    pub fn new<K: Kernel>(points: usize, output: Output, rows: &Side<'_>, cols: &Side<'_>) -> Self {
+        let groups = points / LANES;
+        let (form, groups_per_unit, units_per_block) = match output {
+            Output::Full => (Form::Lanes, 1, LANES),
+            Output::Fold(n) | Output::FoldEval(n) if n < LANES => (Form::Lanes, 1, LANES),
+            Output::Fold(n) | Output::FoldEval(n) => (Form::Sums, n / LANES, LANES.min(points / n)),
+            Output::Window(_) | Output::Comb { .. } => (Form::Lanes, 1, block(output) / LANES),
+        };
+        let (steps, panel_rows) = steps::<K>(rows.contraction() * groups_per_unit);
+        let depth = steps[0].len.next_multiple_of(2);
+        let blocks = groups / groups_per_unit / units_per_block;
+
+        let cell_lines = if form == Form::Sums { 1 } else { units_per_block };
+        let sum_lines = if steps.len() > 1 { 2 } else { 0 };
+        let threads = rayon::current_num_threads();
+        let budget = (SCRATCH_BYTES / threads).clamp(1 << 20, SCRATCH_BYTES / 8) / 64;
+        let cells = budget / (cell_lines + sum_lines);
+        // Near a square where cells are scarce: each packed line then serves most.
+        let side = cells.isqrt().max(1);
+        let col_blocks = cols.outer().div_ceil((L2_LINES / depth).min(side.max(cells / rows.outer().max(1))));
+        let block_cols = cols.outer().div_ceil(col_blocks);
+        let fitting = rows.outer().div_ceil((cells / block_cols).max(1));
+        let wanted = (TASKS_PER_THREAD * threads).div_ceil(blocks * col_blocks);
+        // A slab that few rows use costs more than an idle thread.
+        let useful = rows.outer().div_ceil(4 * K::ROWS);
+        let row_blocks = fitting.max(wanted.min(useful));
+        Plan {
+            form,
+            groups_per_unit,
+            units_per_block,
+            blocks,
+            steps,
+            depth,
+            panel_rows,
+            row_blocks,
+            col_blocks,
+        }
+    }
+}
+
+/// Points that are transformed on their own for a window or a comb.
+pub(super) fn block(output: Output) -> usize {
+    match output {
+        Output::Window(n) | Output::Comb { stride: n, .. } => n.max(MIN_BLOCK),
+        _ => MIN_BLOCK,
+    }
+}
+
+/// The `index`-th of `blocks` nearly equal parts of `0..len`.
+pub(super) fn part(len: usize, blocks: usize, index: usize) -> Range<usize> {
+    len * index / blocks..len * (index + 1) / blocks
+}
+
+/// Cuts a contraction into passes and says how many rows a panel may have: a panel of rows stays in the
+/// first-level cache while panels of columns stream past it.
+fn steps<K: Kernel>(chain: usize) -> (Vec<Step>, usize) {
+    let fits = |rows: usize| (L1_LINES / (rows + K::COLS)) & !1;
+    let smallest = K::ROWS.saturating_sub(2).max(1);
+    let (len, rows) = match (smallest..=K::ROWS).rev().find(|&rows| chain <= fits(rows)) {
+        Some(rows) => (chain, rows),
+        None => {
+            let passes = chain.div_ceil(fits(K::ROWS));
+            (chain.div_ceil(passes).next_multiple_of(2), K::ROWS)
+        }
+    };
+    let per_sum = (2 * MAX_PAIRS / len.next_multiple_of(2)).max(1);
+    let count = chain.div_ceil(len);
+    let step = |i: usize| Step {
+        start: i * len,
+        len: len.min(chain - i * len),
+        fresh: i.is_multiple_of(per_sum),
+        last: i % per_sum == per_sum - 1 || i + 1 == count,
+        add: i >= per_sum,
+    };
+    ((0..count).map(step).collect(), rows)
+}

@@ -1,0 +1,68 @@
+//! Activations of hidden layers, each with its derivative.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Matrix;
+use crate::elementary::{at_least, flush, keep, mask, normal, sigmoid, tanh};
+
+/// The function between two layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(z, 0); derivative 0 at 0.
+    Relu,
+    /// z Phi(z) with the normal distribution function (Hendrycks and Gimpel, 2016; the exact form).
+    Gelu,
+    /// tanh z.
+    Tanh,
+    /// 1/(1 + e^-z).
+    Sigmoid,
+    /// z itself.
+    Identity,
+}
+
+impl Activation {
+    /// (f(z), f'(z)), both zero where below 2^-60 in magnitude.
+    #[inline]
+    fn at(self, z: f32) -> (f32, f32) {
+        match self {
+            Activation::Relu => (flush(at_least(z, 0.0)), keep(mask(z > 0.0), 1.0)),
+            Activation::Gelu => {
+                let (phi, density) = normal(z);
+                (flush(z * phi), flush(phi + z * density))
+            }
+            Activation::Tanh => {
+                let h = tanh(z);
+                (flush(h), flush(1.0 - h * h))
+            }
+            Activation::Sigmoid => {
+                let (h, slope) = sigmoid(z);
+                (flush(h), flush(slope))
+            }
+            Activation::Identity => (flush(z), 1.0),
+        }
+    }
+
+    /// h = f(z + bias) with `bias` added to every row of `z`, which becomes f'(z + bias): what the backward
+    /// pass needs. `bias` has one value a column.
+    pub fn apply(self, z: &mut Matrix, bias: &[f32], h: &mut Matrix) {
+        h.reshape(z.rows(), z.cols());
+        // One loop for each function, so that the choice is made outside of it.
+        match self {
+            Activation::Relu => each(z, bias, h, |z| Activation::Relu.at(z)),
+            Activation::Gelu => each(z, bias, h, |z| Activation::Gelu.at(z)),
+            Activation::Tanh => each(z, bias, h, |z| Activation::Tanh.at(z)),
+            Activation::Sigmoid => each(z, bias, h, |z| Activation::Sigmoid.at(z)),
+            Activation::Identity => each(z, bias, h, |z| Activation::Identity.at(z)),
+        }
+    }
+}
+
+#[inline(always)]
+fn each(z: &mut Matrix, bias: &[f32], h: &mut Matrix, at: impl Fn(f32) -> (f32, f32)) {
+    for (z, h) in z.iter_rows_mut().zip(h.iter_rows_mut()) {
+        for ((z, h), bias) in z.iter_mut().zip(h).zip(bias) {
+            (*h, *z) = at(*z + *bias);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! How good predictions are: sums over batches of valid rows, from which the figures follow at the end.
+//!
+//! The sums take the same time whatever the values. The figures are made of them once an evaluation, with
+//! divisions: there, and nowhere else in this crate, a secret is divided by a secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Matrix;
+use crate::auc::Histogram;
+use crate::elementary::{at_least, keep, ln, mask};
+use crate::labels::{Labels, Targets};
+use crate::loss::{Loss, Objective, softmax};
+
+/// Above this many outputs no area under the curve is computed.
+pub const MAX_AUC_OUTPUTS: usize = 64;
+
+/// Figures over the valid rows of an evaluation. Those that the loss does not define are `None`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Valid rows.
+    pub rows: u64,
+    /// The mean that training minimises, weights included.
+    pub loss: f64,
+    /// Share of rows whose largest output is the class; for the logistic loss, share of labels on the right
+    /// side of one half. Rows count equally.
+    pub accuracy: Option<f64>,
+    /// Area under the receiver operating characteristic, one output against the rest, the mean over the
+    /// outputs that have both kinds of rows. From scores rounded to bins 1/32 wide in log-odds.
+    pub auc: Option<f64>,
+    /// How far `auc` is at most from that of the unrounded scores.
+    pub auc_error: Option<f64>,
+    /// F1 of the positive class: with one output, or of class 1 of two.
+    pub f1: Option<f64>,
+    /// Mean of the F1 over the outputs that occur as target or prediction.
+    pub f1_macro: Option<f64>,
+    /// Root of the mean squared difference over rows and outputs, in units of the targets.
+    pub rmse: Option<f64>,
+}
+
+/// Sums from which [`Metrics`] follow.
+pub struct Scoreboard {
+    objective: Objective,
+    rows: u64,
+    loss: f64,
+    squares: f64,
+    hits: u64,
+    outputs: Vec<Tally>,
+}
+
+/// Counts of one output: targets that were predicted, targets, predictions.
+#[derive(Clone, Default)]
+struct Tally {
+    both: u64,
+    targets: u64,
+    predictions: u64,
+    scores: Option<Histogram>,
+}
+
+impl Scoreboard {
+    /// Sums of nothing yet.
+    pub fn new(objective: Objective) -> Self {
+        let outputs = objective.outputs();
+        let wants_auc = objective.loss() != Loss::MeanSquaredError && outputs <= MAX_AUC_OUTPUTS;
+        let tally = Tally { scores: wants_auc.then(Histogram::new), ..Tally::default() };
+        Scoreboard { objective, rows: 0, loss: 0.0, squares: 0.0, hits: 0, outputs: vec![tally; outputs] }
+    }
+
+    /// Adds a batch: the last layer's outputs, which become the error, and labels for as many rows that
+    /// have passed [`Objective::check`].
+    pub fn add(&mut self, outputs: &mut Matrix, labels: &Labels) {
+        self.rows += u64::from(labels.valid_rows());
+        let mut scores = vec![0.0; outputs.cols()];
+        for (row, z) in outputs.iter_rows().enumerate() {
+            let valid = mask(labels.valid[row]);
+            match &labels.targets {
+                Targets::Classes(classes) => self.add_class(z, classes[row], valid, &mut scores),
+                Targets::Values(values) => self.add_values(z, values.row(row), valid),
+            }
+        }
+        self.loss += self.objective.error(outputs, labels);
+    }
+
+    fn add_class(&mut self, z: &[f32], class: u32, valid: u32, probabilities: &mut [f32]) {
+        probabilities.copy_from_slice(z);
+        softmax(probabilities);
+        let top = z.iter().fold(f32::NEG_INFINITY, |top, &z| at_least(z, top));
+        // The first of the largest outputs is the prediction.
+        let mut open = valid;
+        for (j, (tally, (&z, &p))) in self.outputs.iter_mut().zip(z.iter().zip(&*probabilities)).enumerate() {
+            let predicted = open & mask(z == top);
+            open &= !predicted;
+            let target = valid & mask(j as u32 == class);
+            self.hits += u64::from(target & predicted & 1);
+            tally.add(target, predicted);
+            if let Some(scores) = &mut tally.scores {
+                let log_odds = ln(at_least(p, 1e-18)) - ln(at_least(1.0 - p, 1e-18));
+                scores.add(log_odds, target, valid);
+            }
+        }
+    }
+
+    fn add_values(&mut self, z: &[f32], targets: &[f32], valid: u32) {
+        for (tally, (&z, &t)) in self.outputs.iter_mut().zip(z.iter().zip(targets)) {
+            let difference = keep(valid, z - t);
+            self.squares += f64::from(difference) * f64::from(difference);
+            let (target, predicted) = (valid & mask(t >= 0.5), valid & mask(z > 0.0));
+            self.hits += u64::from(valid & !(target ^ predicted) & 1);
+            tally.add(target, predicted);
+            if let Some(scores) = &mut tally.scores {
+                scores.add(z, target, valid);
+            }
+        }
+    }
+
+    /// The figures; those of no row are not finite and hence `None`, the loss is then 0.
+    pub fn metrics(&self) -> Metrics {
+        let loss = self.objective.loss();
+        let outputs = self.outputs.len() as f64;
+        let rows = self.rows as f64;
+        let labels = if loss == Loss::SoftmaxCrossEntropy { rows } else { rows * outputs };
+        let classifies = loss != Loss::MeanSquaredError;
+        let finite = |defined: bool, x: f64| (defined & x.is_finite()).then_some(x);
+        let f1: Vec<f64> = self.outputs.iter().map(Tally::f1).collect();
+        let areas: Vec<(f64, f64)> =
+            self.outputs.iter().filter_map(|t| t.scores.as_ref()).map(Histogram::area).collect();
+        let positive = match (loss, f1.as_slice()) {
+            (Loss::SoftmaxCrossEntropy, [_, f1]) | (Loss::Logistic, [f1]) => *f1,
+            _ => f64::NAN,
+        };
+        Metrics {
+            rows: self.rows,
+            loss: self.loss / labels.max(1.0),
+            accuracy: finite(classifies, self.hits as f64 / labels),
+            auc: finite(classifies, mean_of_finite(areas.iter().map(|a| a.0))),
+            auc_error: finite(classifies, mean_of_finite(areas.iter().map(|a| a.1))),
+            f1: finite(classifies, positive),
+            f1_macro: finite(classifies, mean_of_finite(f1.iter().copied())),
+            rmse: finite(!classifies, (self.squares / labels).sqrt()),
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, target: u32, predicted: u32) {
+        self.both += u64::from(target & predicted & 1);
+        self.targets += u64::from(target & 1);
+        self.predictions += u64::from(predicted & 1);
+    }
+
+    /// 2 TP / (2 TP + FP + FN); not finite if the output is neither target nor prediction.
+    fn f1(&self) -> f64 {
+        2.0 * self.both as f64 / (self.targets + self.predictions) as f64
+    }
+}
+
+fn mean_of_finite(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), x| {
+        let good = u64::from(x.is_finite());
+        (sum + f64::from_bits(x.to_bits() & good.wrapping_neg()), count + good as f64)
+    });
+    sum / count
+}

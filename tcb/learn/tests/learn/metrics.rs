@@ -1,0 +1,183 @@
+//! Metrics against naive definitions: sorting, counting, comparing all pairs.
+
+use blindsmith_learn::*;
+
+use crate::gradients::numbers;
+
+const ROWS: usize = 400;
+
+/// Outputs that lean to the targets, the targets, and which rows count.
+struct Case {
+    z: Matrix,
+    labels: Labels,
+    targets: Vec<Vec<bool>>,
+    valid: Vec<bool>,
+}
+
+impl Case {
+    /// One class of `outputs` a row.
+    fn classes(outputs: usize) -> Self {
+        let classes: Vec<u32> = (0..ROWS).map(|r| (r * r % 7 % outputs) as u32).collect();
+        let targets: Vec<Vec<bool>> =
+            classes.iter().map(|&c| (0..outputs as u32).map(|j| j == c).collect()).collect();
+        Case::new(targets, Targets::Classes(classes))
+    }
+
+    /// Independent labels.
+    fn labels(outputs: usize) -> Self {
+        let targets: Vec<Vec<bool>> =
+            (0..ROWS).map(|r| (0..outputs).map(|j| (r * (j + 3)) % 5 < 2).collect()).collect();
+        let values = targets.concat().into_iter().map(f32::from).collect();
+        let values = Targets::Values(Matrix::from_rows(ROWS, outputs, values).expect("shape"));
+        Case::new(targets, values)
+    }
+
+    fn new(targets: Vec<Vec<bool>>, kind: Targets) -> Self {
+        let outputs = targets[0].len();
+        let noise = numbers(ROWS * outputs, 3);
+        let z =
+            targets.concat().iter().zip(noise).map(|(&t, n)| 3.0 * n + if t { 1.0 } else { 0.0 }).collect();
+        let valid: Vec<bool> = (0..ROWS).map(|r| r % 11 != 5).collect();
+        let labels = Labels::new(kind).with_valid(valid.clone()).expect("flags");
+        Case { z: Matrix::from_rows(ROWS, outputs, z).expect("shape"), labels, targets, valid }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (&[f32], &[bool])> {
+        let all = self.z.iter_rows().zip(&self.targets).zip(&self.valid);
+        all.filter(|(_, valid)| **valid).map(|((z, t), _)| (z, t.as_slice()))
+    }
+
+    /// The metrics, the rows coming in batches.
+    fn metrics(&self, loss: Loss) -> Metrics {
+        let mut scores = Scoreboard::new(Objective::new(loss, self.z.cols(), &[]).expect("objective"));
+        for part in [0..150, 150..ROWS] {
+            let values = self.z.as_slice()[part.start * self.z.cols()..part.end * self.z.cols()].to_vec();
+            let mut z = Matrix::from_rows(part.len(), self.z.cols(), values).expect("shape");
+            scores.add(&mut z, &self.labels.slice(part).expect("rows"));
+        }
+        scores.metrics()
+    }
+}
+
+/// Share of pairs, one positive and one negative, in order; ties count as half.
+fn naive_auc(rows: &[(f64, bool)]) -> f64 {
+    let (mut ordered, mut pairs) = (0.0, 0.0);
+    for (positive, _) in rows.iter().filter(|r| r.1) {
+        for (negative, _) in rows.iter().filter(|r| !r.1) {
+            ordered += f64::from(positive > negative) + 0.5 * f64::from(positive == negative);
+            pairs += 1.0;
+        }
+    }
+    ordered / pairs
+}
+
+fn naive_f1(rows: &[(bool, bool)]) -> f64 {
+    let count = |predicted, target| rows.iter().filter(|r| **r == (predicted, target)).count() as f64;
+    2.0 * count(true, true) / (2.0 * count(true, true) + count(true, false) + count(false, true))
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
+}
+
+fn assert_close(found: Option<f64>, expected: f64, within: f64) {
+    assert!(found.is_some_and(|f| (f - expected).abs() <= within), "{found:?} for {expected}");
+}
+
+fn check_classes(outputs: usize) {
+    let case = Case::classes(outputs);
+    let found = case.metrics(Loss::SoftmaxCrossEntropy);
+    let largest = |z: &[f32]| (0..z.len()).rev().max_by(|&a, &b| z[a].total_cmp(&z[b])).expect("outputs");
+    let rows: Vec<(usize, usize)> =
+        case.rows().map(|(z, t)| (largest(z), t.iter().position(|&t| t).expect("class"))).collect();
+    assert_eq!(found.rows, rows.len() as u64);
+    assert_close(found.accuracy, mean(rows.iter().map(|r| f64::from(r.0 == r.1))), 1e-12);
+    let f1 = |j: usize| naive_f1(&rows.iter().map(|r| (r.0 == j, r.1 == j)).collect::<Vec<_>>());
+    assert_close(found.f1_macro, mean((0..outputs).map(f1)), 1e-12);
+    assert_eq!(found.f1.is_some(), outputs == 2);
+    if outputs == 2 {
+        assert_close(found.f1, f1(1), 1e-12);
+    }
+    let share =
+        |z: &[f32], j: usize| f64::from(z[j]).exp() / z.iter().map(|&z| f64::from(z).exp()).sum::<f64>();
+    let auc = |j: usize| naive_auc(&case.rows().map(|(z, t)| (share(z, j), t[j])).collect::<Vec<_>>());
+    let error = found.auc_error.expect("a bound");
+    assert_close(found.auc, mean((0..outputs).map(auc)), error + 1e-9);
+    assert!(error < 0.01, "a bound of {error} would say little");
+    let log = |(z, t): (&[f32], &[bool])| -share(z, t.iter().position(|&t| t).expect("class")).ln();
+    assert!((found.loss - mean(case.rows().map(log).collect::<Vec<_>>().into_iter())).abs() < 1e-6);
+    assert_eq!(found.rmse, None);
+}
+
+#[test]
+fn metrics_of_classes_match_their_definitions() {
+    check_classes(2);
+    check_classes(5);
+}
+
+fn check_labels(outputs: usize) {
+    let case = Case::labels(outputs);
+    let found = case.metrics(Loss::Logistic);
+    let pairs = |j: usize| case.rows().map(|(z, t)| (z[j] > 0.0, t[j])).collect::<Vec<_>>();
+    let accuracy = |j: usize| mean(pairs(j).into_iter().map(|(p, t)| f64::from(p == t)));
+    assert_close(found.accuracy, mean((0..outputs).map(accuracy)), 1e-12);
+    assert_close(found.f1_macro, mean((0..outputs).map(|j| naive_f1(&pairs(j)))), 1e-12);
+    assert_eq!(found.f1, (outputs == 1).then(|| naive_f1(&pairs(0))));
+    let scores = |j: usize| case.rows().map(|(z, t)| (f64::from(z[j]), t[j])).collect::<Vec<_>>();
+    let error = found.auc_error.expect("a bound");
+    assert_close(found.auc, mean((0..outputs).map(|j| naive_auc(&scores(j)))), error + 1e-9);
+    assert!(error < 0.01);
+}
+
+#[test]
+fn metrics_of_labels_match_their_definitions() {
+    check_labels(1);
+    check_labels(4);
+}
+
+#[test]
+fn root_mean_squared_error_matches_its_definition() {
+    let case = Case::labels(3);
+    let found = case.metrics(Loss::MeanSquaredError);
+    let square = |(z, t): (&f32, &bool)| (f64::from(*z) - f64::from(*t)).powi(2);
+    let squares = case.rows().flat_map(|(z, t)| z.iter().zip(t).map(square)).collect::<Vec<_>>();
+    let expected = mean(squares.into_iter());
+    assert_close(found.rmse, expected.sqrt(), 1e-6);
+    assert!((found.loss - expected).abs() < 1e-6);
+    assert_eq!((found.accuracy, found.auc, found.f1, found.f1_macro), (None, None, None, None));
+}
+
+#[test]
+fn perfect_and_reversed_scores_have_areas_one_and_zero() {
+    let area = |z: Vec<f32>| {
+        let mut scores = Scoreboard::new(Objective::new(Loss::Logistic, 1, &[]).expect("objective"));
+        let targets = Matrix::from_rows(4, 1, vec![0.0, 0.0, 1.0, 1.0]).expect("shape");
+        scores.add(&mut Matrix::from_rows(4, 1, z).expect("shape"), &Labels::new(Targets::Values(targets)));
+        (scores.metrics().auc, scores.metrics().auc_error)
+    };
+    assert_eq!(area(vec![-100.0, -0.2, 0.2, 100.0]), (Some(1.0), Some(0.0)));
+    assert_eq!(area(vec![3.0, 2.0, 1.0, 0.0]), (Some(0.0), Some(0.0)));
+    assert_eq!(area(vec![0.0; 4]), (Some(0.5), Some(0.5)));
+}
+
+#[test]
+fn figures_that_one_kind_of_rows_leaves_undefined_are_none() {
+    let objective = Objective::new(Loss::Logistic, 1, &[]).expect("objective");
+    let mut scores = Scoreboard::new(objective.clone());
+    let targets = Targets::Values(Matrix::zeros(2, 1));
+    scores.add(&mut Matrix::from_rows(2, 1, vec![-1.0, -2.0]).expect("shape"), &Labels::new(targets));
+    let metrics = scores.metrics();
+    assert_eq!((metrics.accuracy, metrics.auc, metrics.f1, metrics.f1_macro), (Some(1.0), None, None, None));
+    let nothing = Scoreboard::new(objective).metrics();
+    assert_eq!((nothing.rows, nothing.loss, nothing.accuracy, nothing.auc), (0, 0.0, None, None));
+}
+
+#[test]
+fn the_first_of_equal_outputs_is_the_prediction() {
+    let mut scores = Scoreboard::new(Objective::new(Loss::SoftmaxCrossEntropy, 3, &[]).expect("objective"));
+    let z = vec![1.0, 1.0, 1.0, 0.0, 2.0, 2.0];
+    let labels = Labels::new(Targets::Classes(vec![0, 2]));
+    scores.add(&mut Matrix::from_rows(2, 3, z).expect("shape"), &labels);
+    assert_eq!(scores.metrics().accuracy, Some(0.5));
+}

@@ -1,0 +1,135 @@
+//! The reference accelerator: triple loops, in `f64` inside, over rows kept in the clear.
+
+use std::convert::Infallible;
+
+use blindsmith_learn::{Accelerator, Batch, Left, Matrix, Pass};
+
+/// Multiplies as the definition says.
+#[derive(Default)]
+pub struct Naive {
+    pub uploads: Vec<Matrix>,
+    weights: Vec<Matrix>,
+    gradients: Vec<Matrix>,
+    /// Micro-batches that the last training pass announced.
+    pub micro_batches: usize,
+    /// Added to the products of rows that are not valid.
+    pub disturbance: f32,
+    last: Option<Batch>,
+}
+
+impl Naive {
+    pub fn new(uploads: Vec<Matrix>) -> Self {
+        Naive { uploads, ..Naive::default() }
+    }
+
+    /// The rows of a batch; blocks are filled up with zeros.
+    fn rows(&self, batch: &Batch) -> Matrix {
+        let cols = self.uploads[0].cols();
+        let mut rows = Matrix::zeros(batch.rows(), cols);
+        for (b, block) in batch.blocks().enumerate() {
+            for r in 0..batch.rows_per_block() {
+                let upload = &self.uploads[block.upload as usize];
+                let row = block.index as usize * batch.rows_per_block() + r;
+                if row < upload.rows() {
+                    rows.row_mut(b * batch.rows_per_block() + r).copy_from_slice(upload.row(row));
+                }
+            }
+        }
+        rows
+    }
+
+    fn left(&self, left: Left<'_>) -> Matrix {
+        match left {
+            Left::Rows(batch) => self.rows(batch),
+            Left::Hidden(hidden) => hidden.clone(),
+        }
+    }
+
+    fn disturb(&self, out: &mut Matrix) {
+        let valid = valid_rows(self.last.as_ref().expect("a forward pass"));
+        for (row, valid) in valid.into_iter().enumerate() {
+            if !valid {
+                out.row_mut(row).iter_mut().for_each(|v| *v += self.disturbance);
+            }
+        }
+    }
+}
+
+/// Which rows of a batch count: those that have a loss of their own.
+fn valid_rows(batch: &Batch) -> Vec<bool> {
+    (0..batch.rows()).map(|r| batch.labels().slice(r..r + 1).expect("a row").valid_rows() == 1).collect()
+}
+
+/// The product of two matrices.
+pub fn multiply(left: &Matrix, right: &Matrix) -> Matrix {
+    assert_eq!(left.cols(), right.rows());
+    let mut out = Matrix::zeros(left.rows(), right.cols());
+    for i in 0..left.rows() {
+        for j in 0..right.cols() {
+            let terms = (0..left.cols()).map(|k| f64::from(left.row(i)[k]) * f64::from(right.row(k)[j]));
+            out.row_mut(i)[j] = terms.sum::<f64>() as f32;
+        }
+    }
+    out
+}
+
+/// The transpose.
+pub fn transpose(matrix: &Matrix) -> Matrix {
+    let mut out = Matrix::zeros(matrix.cols(), matrix.rows());
+    for i in 0..matrix.rows() {
+        for j in 0..matrix.cols() {
+            out.row_mut(j)[i] = matrix.row(i)[j];
+        }
+    }
+    out
+}
+
+impl Accelerator for Naive {
+    type Error = Infallible;
+
+    fn begin(&mut self, pass: Pass) -> Result<(), Infallible> {
+        (self.weights, self.gradients) = (Vec::new(), Vec::new());
+        if let Pass::Training { micro_batches, .. } = pass {
+            self.micro_batches = micro_batches;
+        }
+        Ok(())
+    }
+
+    fn load_weights(&mut self, layer: usize, weights: &Matrix) -> Result<(), Infallible> {
+        assert_eq!(layer, self.weights.len(), "layers come in order");
+        self.weights.push(weights.clone());
+        self.gradients.push(Matrix::zeros(weights.rows(), weights.cols()));
+        Ok(())
+    }
+
+    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), Infallible> {
+        if let Left::Rows(batch) = left {
+            self.last = Some(batch.clone());
+        }
+        *out = multiply(&self.left(left), &self.weights[layer]);
+        self.disturb(out);
+        Ok(())
+    }
+
+    fn add_gradient(&mut self, layer: usize, left: Left<'_>, error: &Matrix) -> Result<(), Infallible> {
+        let product = multiply(&transpose(&self.left(left)), error);
+        let sum = self.gradients[layer].as_mut_slice();
+        sum.iter_mut().zip(product.as_slice()).for_each(|(s, p)| *s += p);
+        Ok(())
+    }
+
+    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), Infallible> {
+        *out = multiply(error, &transpose(&self.weights[layer]));
+        self.disturb(out);
+        Ok(())
+    }
+
+    fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), Infallible> {
+        *out = self.gradients[layer].clone();
+        Ok(())
+    }
+
+    fn gradient_noise(&self, _layer: usize) -> f32 {
+        0.0
+    }
+}
