@@ -1,12 +1,473 @@
-//! `blindsmith demo`.
-use crate::Failure;
-use clap::Args;
-/// x
+//! `blindsmith demo`: the story of the product, with real processes on real data.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use blindsmith_data::{Dataset, Part, ReadOptions, Table, Targets, digits};
+use blindsmith_learn::{Group, Labels, Layer, Network};
+use blindsmith_twin::Run;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{TrainingArguments, pull};
+use crate::project::{ClientProject, Keys};
+use crate::rows::standardise;
+use crate::{Connection, Failure, Services};
+
+/// Encrypts a model and rows, refines the model round by round while its owner is gone, fetches it, and
+/// trains the twin in the clear to compare. Refinery and warden run as processes of their own; the warden is
+/// simulated, which this command accepts by name and every output says.
 #[derive(Args)]
-pub struct Demo {}
+#[command(
+    after_help = "Examples:\n  blindsmith demo\n  blindsmith demo --dataset mnist --data-dir ./mnist --hidden 128 --epochs 5 --json\n  blindsmith demo --file churn.csv --label churned --hidden none --security 256"
+)]
+pub struct Demo {
+    /// Which data: the digits are built in, MNIST comes from --data-dir.
+    #[arg(long, value_enum, default_value = "digits", conflicts_with = "file")]
+    dataset: DatasetName,
+    /// Directory of MNIST's four IDX files, gzipped or not.
+    #[arg(long, value_name = "DIR", required_if_eq("dataset", "mnist"))]
+    data_dir: Option<PathBuf>,
+    /// Your own table: CSV, Parquet.
+    #[arg(long, value_name = "FILE", requires = "label")]
+    file: Option<PathBuf>,
+    /// The label column of --file.
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
+    /// Uploads that arrive one after the other [default: 4; MNIST: 3].
+    #[arg(long, value_name = "N")]
+    uploads: Option<usize>,
+    #[command(flatten)]
+    training: TrainingArguments,
+    /// Threads of each process [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print one JSON object as the last line on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DatasetName {
+    Digits,
+    Mnist,
+}
+
+#[derive(Serialize)]
+struct Round {
+    round: u64,
+    rows: u64,
+    accuracy: f64,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    dataset: String,
+    layers: Vec<usize>,
+    security_bits: u16,
+    initial_accuracy: f64,
+    encrypted_accuracy: f64,
+    plaintext_accuracy: f64,
+    max_weight_difference: f64,
+    rounds: Vec<Round>,
+    encrypted_seconds: f64,
+    plaintext_seconds: f64,
+    cloud_seconds: f64,
+    warden_seconds: f64,
+    cloud_cpu_seconds: f64,
+    warden_cpu_seconds: f64,
+    traffic_bytes: u64,
+    upload_bytes_per_row: f64,
+    warden_peak_bytes: u64,
+    warden: String,
+}
+
+/// The data of a demonstration, in the order of the story.
+struct Story {
+    name: String,
+    label: String,
+    first: Dataset,
+    parts: Vec<Dataset>,
+    held_out: Dataset,
+}
+
+/// Seeds of the split into parts: fixed, so that runs can be compared. They never drive encryption.
+const SPLIT: [u8; 32] = *b"blindsmith demo: split into part";
+
 impl Demo {
-    /// x
+    /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
+        let story = self.story()?;
+        let dir = tempfile::Builder::new()
+            .prefix("blindsmith-demo-")
+            .tempdir()
+            .map_err(|e| Failure::Other(format!("no temporary directory: {e}")))?;
+        self.say(&format!(
+            "{}: {} rows to start from, {} uploads, {} rows held out",
+            story.name,
+            story.first.rows(),
+            story.parts.len(),
+            story.held_out.rows()
+        ));
+        self.say("starting a refinery and a SIMULATED warden (it protects nothing; use real hardware for real data)");
+        let services = Services::start(dir.path(), self.threads)?;
+        let stage = Stage { dir: dir.path(), demo: &self, services: &services };
+        let outcome = stage.play(&story)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&outcome).map_err(|e| Failure::Other(e.to_string()))?);
+        } else {
+            print(&outcome);
+        }
         Ok(())
     }
+
+    /// One line of the story; on standard error where standard output is for a script.
+    fn say(&self, line: &str) {
+        if self.json { eprintln!("{line}") } else { println!("{line}") }
+    }
+
+    fn story(&self) -> Result<Story, Failure> {
+        if self.uploads == Some(0) {
+            return Err(Failure::Settings("at least one upload is needed".into()));
+        }
+        let (name, label, all, held_out) = match (&self.file, self.dataset) {
+            (Some(path), _) => {
+                let label = self.label.clone().unwrap_or_default();
+                let table = Table::read(path, &ReadOptions::labelled(label.as_str()))?;
+                let (train, held_out) = table.classify(None)?.split(0.2, &SPLIT)?;
+                (path.display().to_string(), label, train, held_out)
+            }
+            (None, DatasetName::Digits) => {
+                let (train, held_out) = digits()?.split(0.2, &SPLIT)?;
+                ("digits".into(), "digit".into(), train, held_out)
+            }
+            (None, DatasetName::Mnist) => {
+                let dir = self.data_dir.as_deref().unwrap_or(Path::new("."));
+                let read = |part| -> Result<Table, Failure> {
+                    Ok(Table::read_mnist(dir, part, &ReadOptions::default())?)
+                };
+                let train = read(Part::Train)?.classify(None)?;
+                let classes = match &train.targets {
+                    Targets::Classes { classes, .. } => Some(classes.clone()),
+                    _ => None,
+                };
+                let held_out = read(Part::Test)?.classify(classes.as_ref())?;
+                ("mnist".into(), "digit".into(), train, held_out)
+            }
+        };
+        self.divide(name, label, all, held_out)
+    }
+
+    /// A small first part, then uploads of about equal size.
+    fn divide(
+        &self,
+        name: String,
+        label: String,
+        mut all: Dataset,
+        held_out: Dataset,
+    ) -> Result<Story, Failure> {
+        let uploads = self.uploads.unwrap_or(if all.rows() > 20_000 { 3 } else { 4 });
+        all.shuffle(&SPLIT);
+        let first = (all.rows() / 10).clamp(1, 1000);
+        let rest = all.rows() - first;
+        if rest < uploads {
+            return Err(Failure::Settings(format!(
+                "{} rows to train on are too few for {uploads} uploads: use --uploads",
+                all.rows()
+            )));
+        }
+        let range = |from: usize, to: usize| all.select(&(from..to).collect::<Vec<_>>());
+        let parts = (0..uploads)
+            .map(|i| range(first + rest * i / uploads, first + rest * (i + 1) / uploads))
+            .collect();
+        Ok(Story { name, label, first: range(0, first), parts, held_out })
+    }
+
+    /// Rows of a batch and epochs of a round, where they are not given: small data wants small batches.
+    fn pace(&self, rows: usize) -> (usize, u32) {
+        let batch = self.training.batch_rows.unwrap_or((rows / 20).next_power_of_two().clamp(32, 1000));
+        let epochs = self.training.epochs.unwrap_or(if rows > 20_000 { 5 } else { 15 });
+        (batch, epochs)
+    }
+}
+
+struct Stage<'a> {
+    dir: &'a Path,
+    demo: &'a Demo,
+    services: &'a Services,
+}
+
+impl Stage<'_> {
+    fn project(&self) -> PathBuf {
+        self.dir.join("project")
+    }
+
+    /// Runs this program as its user would: a process that does one thing and is gone.
+    fn blindsmith(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let program = std::env::current_exe().map_err(|e| Failure::Other(e.to_string()))?;
+        let mut command = Command::new(program);
+        command.args(arguments).arg("--json").stdin(Stdio::null()).stderr(Stdio::inherit());
+        if let Some(threads) = self.demo.threads {
+            command.env("RAYON_NUM_THREADS", threads.to_string());
+        }
+        let output = command.output().map_err(|e| Failure::Other(e.to_string()))?;
+        if !output.status.success() {
+            return Err(Failure::Other(format!("blindsmith {} failed ({})", arguments[0], output.status)));
+        }
+        String::from_utf8(output.stdout).map_err(|e| Failure::Other(e.to_string()))
+    }
+
+    fn write(&self, name: &str, data: &Dataset, label: &str) -> Result<String, Failure> {
+        let path = self.dir.join(name);
+        write_csv(&path, data, label).map_err(|e| Failure::project(&path, e))?;
+        Ok(path.display().to_string())
+    }
+
+    fn init(&self, story: &Story) -> Result<(), Failure> {
+        let first = self.write("first.csv", &story.first, &story.label)?;
+        let rows = story.parts.iter().map(Dataset::rows).sum();
+        let (batch, epochs) = self.demo.pace(rows);
+        let (batch, epochs) = (batch.to_string(), epochs.to_string());
+        let socket = self.services.socket().display().to_string();
+        let project = self.project().display().to_string();
+        let mut arguments = vec!["init", "--project", &project, "--refinery", &socket, "--name", &story.name];
+        arguments.extend([
+            "--data",
+            &first,
+            "--label",
+            &story.label,
+            "--accept-simulated",
+            "--warm-epochs",
+            "2",
+        ]);
+        arguments.extend(["--batch-rows", &batch, "--epochs", &epochs]);
+        let training = self.demo.training.to_arguments();
+        arguments.extend(training.iter().map(String::as_str));
+        // Momentum at its usual rate is unstable on batches of a few dozen rows.
+        if rows < 20_000 && !training.iter().any(|a| a == "--learning-rate" || a.starts_with("adam")) {
+            arguments.extend(["--learning-rate", "0.03"]);
+        }
+        self.blindsmith(&arguments).map(drop)
+    }
+
+    fn push(&self, name: &str, data: &Dataset, label: &str, more: &[&str]) -> Result<(), Failure> {
+        let file = self.write(name, data, label)?;
+        let project = self.project().display().to_string();
+        let mut arguments = vec!["push", "--project", &project, "--data", &file, "--keep-order"];
+        arguments.extend(more);
+        self.blindsmith(&arguments)?;
+        // The rows in the clear are the owner's: nothing of them stays behind.
+        std::fs::remove_file(&file).map_err(|e| Failure::project(Path::new(&file), e))
+    }
+
+    /// Waits as somebody who looks in now and then: a process that asks and is gone.
+    fn wait(&self) -> Result<serde_json::Value, Failure> {
+        let project = self.project().display().to_string();
+        let text = self.blindsmith(&["refine", "--project", &project, "--wait-only"])?;
+        serde_json::from_str(&text).map_err(|e| Failure::Other(e.to_string()))
+    }
+
+    fn play(&self, story: &Story) -> Result<Outcome, Failure> {
+        let demo = self.demo;
+        self.init(story)?;
+        demo.say("the owner encrypted model and rows, released the secrets, and is offline from here on");
+        self.push("held-out.csv", &story.held_out, &story.label, &["--validation"])?;
+        let mut rounds = Vec::new();
+        let mut last = serde_json::Value::Null;
+        for (i, part) in story.parts.iter().enumerate() {
+            self.push("upload.csv", part, &story.label, &[])?;
+            last = self.wait()?;
+            let round = last["rounds"].as_array().and_then(|r| r.last()).cloned().unwrap_or_default();
+            let accuracy = round["validation"]["accuracy"].as_f64();
+            let accuracy = accuracy.ok_or_else(|| Failure::Other("a round without validation".into()))?;
+            let rows = round["rows"].as_u64().unwrap_or(0);
+            let seconds = round["seconds"].as_f64().unwrap_or(0.0);
+            let number = round["round"].as_u64().unwrap_or(0);
+            demo.say(&format!(
+                "upload {}: round {number} refined the model on {rows} encrypted rows in {seconds:.1} s, accuracy {accuracy:.4} {}",
+                i + 1,
+                gauge(accuracy)
+            ));
+            rounds.push(Round { round: number, rows, accuracy, seconds });
+        }
+        self.compare(story, rounds, &last)
+    }
+
+    /// The owner comes back: fetches both models, and trains the twin.
+    fn compare(
+        &self,
+        story: &Story,
+        rounds: Vec<Round>,
+        status: &serde_json::Value,
+    ) -> Result<Outcome, Failure> {
+        let project = ClientProject::load(&self.project())?;
+        let keys = Keys::load(&self.project())?;
+        let mut connection = Connection::open(&self.services.socket())?;
+        let (_, initial) = pull::fetch(&mut connection, &project, &keys, Some(0))?;
+        let (_, refined) = pull::fetch(&mut connection, &project, &keys, None)?;
+        self.demo.say("the owner is back and has fetched the refined model; training the twin in the clear");
+
+        let threads =
+            self.demo.threads.or_else(|| std::thread::available_parallelism().ok().map(|n| n.get()));
+        let mut twin = Twin::new(&project, initial.clone(), threads.unwrap_or(1))?;
+        twin.push(standardise(&project, story.held_out.clone())?)?;
+        let initial_accuracy = twin.accuracy()?;
+        let start = Instant::now();
+        for part in &story.parts {
+            twin.round(standardise(&project, part.clone())?)?;
+        }
+        let plaintext_seconds = start.elapsed().as_secs_f64();
+        let plaintext_accuracy = twin.accuracy()?;
+        let max_weight_difference = difference(twin.run.trainer().network().layers(), &refined);
+        let mut pulled = Twin::new(&project, refined, 1)?;
+        pulled.push(standardise(&project, story.held_out.clone())?)?;
+
+        let sum = |field: &str| -> f64 {
+            let rounds = status["rounds"].as_array().into_iter().flatten();
+            rounds.filter_map(|r| r[field].as_f64()).sum()
+        };
+        let uploads = || status["uploads"].as_array().into_iter().flatten();
+        let bytes: f64 = uploads().filter_map(|u| u["bytes"].as_f64()).sum();
+        let rows: f64 = uploads().filter_map(|u| u["rows"].as_f64()).sum();
+        let peak = status["rounds"].as_array().into_iter().flatten();
+        Ok(Outcome {
+            dataset: story.name.clone(),
+            layers: project.recipe.widths.clone(),
+            security_bits: project.spec.security.bits(),
+            initial_accuracy,
+            encrypted_accuracy: pulled.accuracy()?,
+            plaintext_accuracy,
+            max_weight_difference,
+            rounds,
+            encrypted_seconds: sum("seconds"),
+            plaintext_seconds,
+            cloud_seconds: sum("cloud_seconds"),
+            warden_seconds: sum("warden_seconds"),
+            cloud_cpu_seconds: sum("cloud_cpu_seconds"),
+            warden_cpu_seconds: sum("warden_cpu_seconds"),
+            traffic_bytes: sum("traffic_bytes") as u64,
+            upload_bytes_per_row: bytes / rows,
+            warden_peak_bytes: peak.filter_map(|r| r["warden_peak_bytes"].as_u64()).max().unwrap_or(0),
+            warden: status["warden"].as_str().unwrap_or("none").to_owned(),
+        })
+    }
+}
+
+/// The same training in the clear: the same rows, batches and order.
+struct Twin<'a> {
+    project: &'a ClientProject,
+    run: Run,
+    uploads: Vec<u32>,
+}
+
+impl<'a> Twin<'a> {
+    fn new(project: &'a ClientProject, layers: Vec<Layer>, threads: usize) -> Result<Self, Failure> {
+        let recipe = project.recipe.clone();
+        let network = Network::new(layers, recipe.activations.clone(), recipe.input_rms)
+            .map_err(|e| Failure::Other(e.to_string()))?;
+        let run = Run::continue_from(recipe, network, project.spec.block_rows(), threads).map_err(other)?;
+        Ok(Twin { project, run, uploads: Vec::new() })
+    }
+
+    fn push(&mut self, rows: crate::rows::Rows) -> Result<(), Failure> {
+        let upload = self.run.push(rows.features, Labels::new(rows.targets)).map_err(other)?;
+        self.uploads.push(upload);
+        Ok(())
+    }
+
+    fn groups(&self, uploads: &[u32]) -> Vec<Group> {
+        uploads.iter().flat_map(|&u| self.run.groups(u, self.project.spec.group_blocks)).collect()
+    }
+
+    /// One more upload, then a round over all but the first, which is held out; the round ends in an
+    /// evaluation, as the warden's does.
+    fn round(&mut self, rows: crate::rows::Rows) -> Result<(), Failure> {
+        self.push(rows)?;
+        let groups = self.groups(&self.uploads[1..]);
+        self.run.train_round(groups, |_, _| {}).map_err(other)?;
+        self.accuracy().map(drop)
+    }
+
+    /// On the held-out rows.
+    fn accuracy(&mut self) -> Result<f64, Failure> {
+        let groups = self.groups(&self.uploads[..1]);
+        let metrics = self.run.evaluate(groups).map_err(other)?;
+        metrics.accuracy.ok_or_else(|| Failure::Other("this task has no accuracy".into()))
+    }
+}
+
+fn other(e: blindsmith_twin::RunError) -> Failure {
+    Failure::Other(e.to_string())
+}
+
+fn difference(a: &[Layer], b: &[Layer]) -> f64 {
+    let values = |layers: &[Layer]| -> Vec<f32> {
+        layers
+            .iter()
+            .flat_map(|l| l.weights.as_slice().iter().chain(&l.bias).copied().collect::<Vec<_>>())
+            .collect()
+    };
+    let largest = values(a).iter().zip(values(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    largest as f64
+}
+
+/// A bar for an accuracy: a picture of a rising row of numbers.
+fn gauge(accuracy: f64) -> String {
+    let filled = (accuracy * 40.0).round() as usize;
+    format!("[{}{}]", "#".repeat(filled.min(40)), "-".repeat(40 - filled.min(40)))
+}
+
+fn write_csv(path: &Path, data: &Dataset, label: &str) -> Result<(), csv::Error> {
+    let mut csv = csv::Writer::from_path(path)?;
+    let columns = data.features.matrix().columns();
+    let named = |i: usize| match data.features.names() {
+        Some(names) => names[i].clone(),
+        None => format!("feature {}", i + 1),
+    };
+    csv.write_record((0..columns).map(named).chain([label.to_owned()]))?;
+    let Targets::Classes { classes, index } = &data.targets else { return csv.flush().map_err(Into::into) };
+    let mut record = csv::StringRecord::new();
+    let mut cell = String::new();
+    for (row, class) in data.features.matrix().iter_rows().zip(index) {
+        use std::fmt::Write;
+        record.clear();
+        for value in row {
+            cell.clear();
+            _ = write!(cell, "{value}");
+            record.push_field(&cell);
+        }
+        record.push_field(&classes.names()[*class as usize]);
+        csv.write_record(&record)?;
+    }
+    Ok(csv.flush()?)
+}
+
+fn print(o: &Outcome) {
+    println!();
+    println!(
+        "model {:?} at {} bits of security, warden: {}",
+        o.layers,
+        o.security_bits,
+        o.warden.to_uppercase()
+    );
+    println!("accuracy on held-out rows:");
+    println!("  before              {:.4} {}", o.initial_accuracy, gauge(o.initial_accuracy));
+    println!("  refined, encrypted  {:.4} {}", o.encrypted_accuracy, gauge(o.encrypted_accuracy));
+    println!("  twin, in the clear  {:.4} {}", o.plaintext_accuracy, gauge(o.plaintext_accuracy));
+    println!("largest difference of a weight to the twin's: {:.2e}", o.max_weight_difference);
+    println!(
+        "training took {:.2} s encrypted (refinery {:.2} s, warden {:.2} s) and {:.2} s in the clear: {:.1} times",
+        o.encrypted_seconds,
+        o.cloud_seconds,
+        o.warden_seconds,
+        o.plaintext_seconds,
+        o.encrypted_seconds / o.plaintext_seconds
+    );
+    println!(
+        "an encrypted row takes {:.0} bytes; the warden's memory peaked at {:.1} MiB",
+        o.upload_bytes_per_row,
+        o.warden_peak_bytes as f64 / 1048576.0
+    );
 }

@@ -94,6 +94,28 @@ fn security(text: &str) -> Result<Security, String> {
 }
 
 impl TrainingArguments {
+    /// The arguments that give the same settings, without epochs and rows of a batch.
+    pub fn to_arguments(&self) -> Vec<String> {
+        let name =
+            |v: Option<clap::builder::PossibleValue>| v.map(|v| v.get_name().to_owned()).unwrap_or_default();
+        let hidden = match self.hidden.0.as_slice() {
+            [] => "none".to_owned(),
+            widths => widths.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
+        };
+        let mut all = vec![
+            ("--hidden", hidden),
+            ("--activation", name(self.activation.to_possible_value())),
+            ("--optimiser", name(self.optimiser.to_possible_value())),
+            ("--schedule", name(self.schedule.to_possible_value())),
+            ("--seed", self.seed.to_string()),
+            ("--security", self.security.bits().to_string()),
+        ];
+        all.extend(self.learning_rate.map(|v| ("--learning-rate", v.to_string())));
+        all.extend(self.weight_decay.map(|v| ("--weight-decay", v.to_string())));
+        all.extend(self.clip_norm.map(|v| ("--clip-norm", v.to_string())));
+        all.into_iter().flat_map(|(k, v)| [k.to_owned(), v]).collect()
+    }
+
     /// The recipe for these inputs and outputs.
     pub fn recipe(&self, inputs: usize, outputs: usize, loss: Loss, factor: f64) -> Result<Recipe, Failure> {
         let mut widths = vec![inputs];

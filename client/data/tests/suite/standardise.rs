@@ -1,0 +1,230 @@
+use blindsmith_data::{Beyond, Error, Frame, Matrix, Standardiser};
+use proptest::prelude::*;
+
+use crate::refusal;
+
+fn frame(names: Option<&[&str]>, rows: &[&[f32]]) -> Frame {
+    let columns = rows.first().map_or(0, |row| row.len());
+    let matrix = Matrix::new(rows.len(), columns, rows.concat()).unwrap();
+    Frame::new("t.csv", names.map(|names| names.iter().map(ToString::to_string).collect()), matrix)
+}
+
+fn fit(frame: &Frame) -> Standardiser {
+    Standardiser::fit(frame, Standardiser::FACTOR, Beyond::Clip).unwrap()
+}
+
+#[test]
+fn known_moments() {
+    let s = fit(&frame(
+        None,
+        &[
+            &[2.0, 10.0],
+            &[4.0, 10.0],
+            &[4.0, 10.0],
+            &[4.0, 10.0],
+            &[5.0, 10.0],
+            &[5.0, 10.0],
+            &[7.0, 10.0],
+            &[9.0, 10.0],
+        ],
+    ));
+    assert_eq!(s.centre(), [5.0, 10.0]);
+    assert_eq!(s.scale(), [2.0, 0.0]);
+    assert_eq!(s.range(0), (-11.0, 21.0));
+}
+
+#[test]
+fn constant_columns_become_zero_however_they_round() {
+    // The f64 mean of ten times 0.1f32 is not exactly 0.1f32.
+    let rows: Vec<[f32; 1]> = vec![[0.1]; 10];
+    let rows: Vec<&[f32]> = rows.iter().map(<[f32; 1]>::as_slice).collect();
+    let data = frame(None, &rows);
+    let s = fit(&data);
+    assert_eq!(s.scale(), [0.0]);
+    let out = s.apply(data).unwrap();
+    assert!(out.matrix.as_slice().iter().all(|&x| x == 0.0));
+    assert_eq!(s.apply(frame(None, &[&[7.0]])).unwrap().matrix.as_slice(), [0.0]);
+}
+
+#[test]
+fn large_offsets_keep_their_spread() {
+    let data = frame(None, &[&[1e7], &[1e7 + 1.0], &[1e7 + 2.0]]);
+    assert!((fit(&data).scale()[0] - (2.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn beyond_the_bound() {
+    let fitted = frame(Some(&["a", "b"]), &[&[0.0, 0.0], &[2.0, 2.0]]);
+    let rows = frame(Some(&["a", "b"]), &[&[1.0, 9.0], &[9.5, 1.0], &[-7.5, 9.0]]);
+    let clip = fit(&fitted);
+    let out = clip.apply(rows.clone()).unwrap();
+    assert_eq!(out.matrix.as_slice(), [0.0, 1.0, 1.0, 0.0, -1.0, 1.0]);
+    assert_eq!(out.clipped, [2, 0]);
+    let refuse = Standardiser::fit(&fitted, 8.0, Beyond::Refuse).unwrap();
+    let message = refusal(refuse.apply(rows));
+    assert!(
+        message.starts_with(r#"t.csv: row 2, column "a": outside the recorded range -7..=9"#),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_row_named_is_the_files_even_after_a_shuffle() {
+    let s = Standardiser::from_ranges(None, &[(0.0, 100.0)], Beyond::Refuse).unwrap();
+    let rows: Vec<[f32; 1]> = (0..50).map(|i| [if i == 33 { 101.0 } else { i as f32 }]).collect();
+    let rows: Vec<&[f32]> = rows.iter().map(<[f32; 1]>::as_slice).collect();
+    let mut shuffled = frame(None, &rows);
+    shuffled.permute(&blindsmith_data::Permutation::keyed(50, &[1; 32]));
+    let selected = shuffled.select(&(0..50).rev().collect::<Vec<_>>());
+    assert!(refusal(s.apply(selected)).starts_with("t.csv: row 34, column #1: outside"));
+}
+
+#[test]
+fn columns_follow_their_names() {
+    let s = fit(&frame(Some(&["a", "b", "c"]), &[&[0.0, 0.0, 0.0], &[2.0, 20.0, 200.0]]));
+    let here = s.apply(frame(Some(&["a", "b", "c"]), &[&[2.0, 10.0, 0.0]])).unwrap();
+    let moved = s.apply(frame(Some(&["c", "a", "b"]), &[&[0.0, 2.0, 10.0]])).unwrap();
+    assert_eq!(here, moved);
+    assert_eq!(
+        refusal(s.apply(frame(Some(&["a", "d"]), &[&[0.0, 0.0]]))),
+        r#"t.csv: lacks the feature columns "b", "c"; every table must have the recorded features"#
+    );
+    assert_eq!(
+        refusal(s.apply(frame(Some(&["a", "b", "c", "d"]), &[&[0.0; 4]]))),
+        r#"t.csv: has columns that are no recorded feature: "d"; ignore them explicitly or remove them"#
+    );
+    assert_eq!(s.apply(frame(None, &[&[2.0, 10.0, 0.0]])).unwrap(), here);
+    assert_eq!(
+        refusal(s.apply(frame(None, &[&[0.0; 2]]))),
+        "t.csv: has 2 feature columns where 3 are recorded"
+    );
+}
+
+#[test]
+fn targets_come_back_in_their_unit() {
+    let targets = frame(Some(&["price"]), &[&[100.0], &[250.0], &[400.0]]);
+    let s = fit(&targets);
+    let mut matrix = s.apply(targets.clone()).unwrap().matrix;
+    assert!(matrix.as_slice()[0] < 0.0);
+    s.invert(&mut matrix).unwrap();
+    for (back, target) in matrix.as_slice().iter().zip(targets.matrix().as_slice()) {
+        assert!((back - target).abs() < 1e-4 * target, "{back} {target}");
+    }
+    let mut wide = Matrix::new(1, 2, vec![0.0; 2]).unwrap();
+    assert_eq!(refusal(s.invert(&mut wide)), "2 columns where the record has 1");
+    let constant = fit(&frame(None, &[&[5.0], &[5.0]]));
+    let mut any = Matrix::new(1, 1, vec![0.7]).unwrap();
+    constant.invert(&mut any).unwrap();
+    assert_eq!(any.as_slice(), [5.0]);
+}
+
+#[test]
+fn published_ranges() {
+    let s = Standardiser::from_ranges(None, &[(0.0, 16.0), (-3.0, 1.0)], Beyond::Refuse).unwrap();
+    let out = s.apply(frame(None, &[&[0.0, -3.0], &[16.0, 1.0], &[8.0, -1.0]])).unwrap();
+    assert_eq!(out.matrix.as_slice(), [-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]);
+    let backwards = Standardiser::from_ranges(None, &[(1.0, 0.0)], Beyond::Clip);
+    assert!(refusal(backwards).contains("column #1: a range needs finite bounds, the lower one first"));
+    assert!(Standardiser::from_ranges(None, &[(f64::NAN, 0.0)], Beyond::Clip).is_err());
+    let widest = Standardiser::from_ranges(None, &[(-f64::MAX, f64::MAX)], Beyond::Clip).unwrap();
+    assert_eq!(widest.centre(), [0.0]);
+}
+
+#[test]
+fn settings_named_by_their_defect() {
+    let recorded = |centre: &[f64], scale: &[f64], factor| {
+        let names = Some(vec!["a".into(), "b".into()]);
+        refusal(Standardiser::recorded(names, centre.to_vec(), scale.to_vec(), factor, Beyond::Clip))
+    };
+    assert!(recorded(&[0.0], &[1.0, 1.0], 8.0).contains("2 names, 1 centres, 2 scales"));
+    assert!(recorded(&[0.0, f64::NAN], &[1.0, 1.0], 8.0).contains("column \"b\": the centre must be finite"));
+    assert!(recorded(&[0.0, 0.0], &[-1.0, 1.0], 8.0).contains("column \"a\": the scale must be finite"));
+    assert!(recorded(&[0.0, 0.0], &[1.0, f64::MAX], 8.0).contains("column \"b\": the scale must be finite"));
+    assert!(recorded(&[0.0, 0.0], &[1.0, f64::NAN], 8.0).contains("column \"b\": the scale must be finite"));
+    for factor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(recorded(&[0.0, 0.0], &[1.0, 1.0], factor).contains("must be positive and finite"));
+    }
+    let twice =
+        Standardiser::recorded(Some(vec!["a".into(); 2]), vec![0.0; 2], vec![1.0; 2], 8.0, Beyond::Clip);
+    assert!(refusal(twice).contains("the name is there twice"));
+    let nothing = Standardiser::fit(&frame(None, &[]), 8.0, Beyond::Clip);
+    assert_eq!(refusal(nothing), "cannot fit a standardisation on 0 rows of 0 columns");
+    let message = refusal(Standardiser::fit(&frame(None, &[&[1.0], &[f32::NAN]]), 8.0, Beyond::Clip));
+    assert!(message.starts_with("t.csv: row 2, column #1: not finite"), "{message}");
+}
+
+#[test]
+fn the_record_is_pinned() {
+    let s = fit(&frame(Some(&["a"]), &[&[0.0], &[3.0]]));
+    let json = serde_json::to_string(&s).unwrap();
+    assert_eq!(
+        json,
+        r#"{"version":1,"factor":8.0,"beyond":"clip","names":["a"],"centre":[1.5],"scale":[1.5]}"#
+    );
+    for (from, to, reason) in [
+        (r#""version":1"#, r#""version":2"#, "record of version 2; this program reads version 1"),
+        (r#""scale":[1.5]"#, r#""scale":[]"#, "0 scales"),
+        (r#""clip""#, r#""wrap""#, "unknown variant"),
+        (r#""factor":8.0,"#, r#""factor":8.0,"extra":1,"#, "unknown field"),
+        (r#""factor":8.0,"#, "", "missing field"),
+    ] {
+        let broken = json.replace(from, to);
+        let message = serde_json::from_str::<Standardiser>(&broken).unwrap_err().to_string();
+        assert!(message.contains(reason), "{message}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn records_read_back_bit_for_bit(
+        centre in prop::collection::vec(any::<f64>(), 1..8),
+        scale in any::<f64>(),
+        factor in any::<f64>(),
+    ) {
+        let scales = vec![scale; centre.len()];
+        let s = Standardiser::recorded(None, centre, scales, factor, Beyond::Refuse);
+        let Ok(s) = s else { return Ok(()) };
+        let back: Standardiser = serde_json::from_str(&serde_json::to_string(&s).unwrap()).unwrap();
+        let bits = |s: &Standardiser| {
+            let numbers = s.centre().iter().chain(s.scale()).copied();
+            numbers.chain([s.factor()]).map(f64::to_bits).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(bits(&back), bits(&s));
+    }
+
+    #[test]
+    fn agrees_with_the_definition(
+        rows in prop::collection::vec(prop::array::uniform3(-1e6_f32..1e6), 1..60),
+    ) {
+        let slices: Vec<&[f32]> = rows.iter().map(<[f32; 3]>::as_slice).collect();
+        let data = frame(None, &slices);
+        let s = fit(&data);
+        let out = s.apply(data).unwrap();
+        let n = rows.len() as f64;
+        for column in 0..3 {
+            let mean = rows.iter().map(|row| f64::from(row[column])).sum::<f64>() / n;
+            let variance = rows.iter().map(|row| (f64::from(row[column]) - mean).powi(2)).sum::<f64>() / n;
+            let sigma = variance.sqrt();
+            prop_assert!((s.centre()[column] - mean).abs() <= 1e-9 * mean.abs().max(1.0));
+            prop_assert!((s.scale()[column] - sigma).abs() <= 1e-6 * sigma.max(1.0));
+            for (index, row) in rows.iter().enumerate() {
+                let wanted = if sigma > 1e-6 { (f64::from(row[column]) - mean) / (8.0 * sigma) } else { 0.0 };
+                let found = f64::from(out.matrix.row(index)[column]);
+                prop_assert!((found - wanted.clamp(-1.0, 1.0)).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn never_beyond_the_bound(centre in any::<f64>(), scale in any::<f64>(), value in any::<f32>()) {
+        let s = Standardiser::recorded(None, vec![centre], vec![scale], 8.0, Beyond::Clip);
+        let Ok(s) = s else { return Ok(()) };
+        match s.apply(frame(None, &[&[value]])) {
+            Ok(out) => prop_assert!(out.matrix.as_slice()[0].abs() <= 1.0),
+            Err(error) => {
+                let refused = matches!(error, Error::Cell { .. });
+                prop_assert!(refused && !value.is_finite());
+            }
+        }
+    }
+}
