@@ -8,6 +8,7 @@ use blindsmith_compute::{Operand, Orientation, Output, Product, Strip};
 use blindsmith_matrix::{MaskSeed, ProductKind, ProductShape, Shape, mask_strip};
 use blindsmith_protocol::{BlockRef, Instruction, Left, MAX_OPERANDS, ProjectSpec, UploadHeader};
 use blindsmith_ring::{LANES, Lanes, zeroed_lanes};
+use blindsmith_shared::Region;
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -52,13 +53,21 @@ impl Blocks {
 struct Resident {
     shape: Shape,
     masks: Vec<Lanes>,
-    strips: Vec<Vec<Lanes>>,
+    strips: Strips,
+}
+
+/// Where an operand's strips are.
+enum Strips {
+    Here(Vec<Vec<Lanes>>),
+    /// In shared memory from this group on, one after the other.
+    Shared(usize),
 }
 
 /// The state of one session: operands by the warden's names, buffers to reuse, rows read last.
 pub struct Engine<'a> {
     spec: &'a ProjectSpec,
     blocks: &'a Blocks,
+    shared: Option<&'a Region>,
     masks: Vec<Lanes>,
     operands: HashMap<u32, Resident>,
     spare: Vec<Vec<Lanes>>,
@@ -95,6 +104,7 @@ impl<'a> Engine<'a> {
         Engine {
             spec,
             blocks,
+            shared: None,
             masks,
             operands: HashMap::new(),
             spare: Vec::new(),
@@ -104,9 +114,14 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// The same with operands in shared memory.
+    pub fn with_shared(self, shared: Option<&'a Region>) -> Self {
+        Engine { shared, ..self }
+    }
+
     /// Makes room for an operand, replacing one of the same name.
     pub fn begin(&mut self, instruction: &Instruction) -> Result<(), EngineError> {
-        let Instruction::Begin { operand, layer, form, rows, cols, masks } = instruction else {
+        let Instruction::Begin { operand, layer, form, rows, cols, masks, at } = instruction else {
             return Err(Unfit("not the begin of an operand"));
         };
         let layer = self.spec.layers.get(*layer as usize).ok_or(Unfit("no such layer"))?;
@@ -120,9 +135,27 @@ impl<'a> Engine<'a> {
             return Err(Unfit("too many operands"));
         }
         let masks = self.mask_strip(masks, &shape);
-        let strips = (0..shape.strips()).map(|_| self.spare(self.strip_lanes(&shape))).collect();
+        let len = self.strip_lanes(&shape);
+        let strips = match (at, self.shared) {
+            (Some(at), Some(shared)) => {
+                let start = usize::try_from(*at).map_err(|_| Unfit("no such place"))?;
+                shared.slice(start, shape.strips() * len).map_err(|_| Unfit("no such place"))?;
+                Strips::Shared(start)
+            }
+            (None, _) => Strips::Here((0..shape.strips()).map(|_| self.spare(len)).collect()),
+            _ => return Err(Unfit("there is no shared memory")),
+        };
         self.operands.insert(*operand, Resident { shape, masks, strips });
         Ok(())
+    }
+
+    /// Bytes that an operand to be begun will bring.
+    pub fn operand_bytes(&self, instruction: &Instruction) -> u64 {
+        let Instruction::Begin { layer, form, rows, cols, .. } = instruction else { return 0 };
+        self.spec.layers.get(*layer as usize).map_or(0, |layer| {
+            let shape = Shape::new(*form, layer.tile, *rows as usize, *cols as usize);
+            8 * (shape.strips() * shape.strip_len() * shape.tile.degree()) as u64
+        })
     }
 
     fn mask_strip(&self, seed: &MaskSeed, shape: &Shape) -> Vec<Lanes> {
@@ -144,18 +177,22 @@ impl<'a> Engine<'a> {
     /// The buffer of a strip, to be filled.
     pub fn strip(&mut self, operand: u32, strip: u32) -> Result<&mut [Lanes], EngineError> {
         let operand = self.operands.get_mut(&operand).ok_or(Unfit("no such operand"))?;
-        operand.strips.get_mut(strip as usize).map(Vec::as_mut_slice).ok_or(Unfit("no such strip"))
+        match &mut operand.strips {
+            Strips::Here(strips) => strips.get_mut(strip as usize).map(Vec::as_mut_slice),
+            Strips::Shared(_) => None,
+        }
+        .ok_or(Unfit("no such strip"))
     }
 
     /// Forgets operands; their buffers serve others.
     pub fn free(&mut self, operands: &[u32]) {
         for operand in operands {
-            if let Some(resident) = self.operands.remove(operand) {
-                self.spare.extend(resident.strips);
+            if let Some(Resident { strips: Strips::Here(strips), .. }) = self.operands.remove(operand) {
+                self.spare.extend(strips);
             }
         }
         // Buffers of shapes that are no longer used must not pile up.
-        let held: usize = self.operands.values().map(|o| o.strips.len()).sum();
+        let held: usize = self.operands.values().map(|o| o.shape.strips()).sum();
         self.spare.truncate(4 * held + 1024);
     }
 
@@ -188,6 +225,76 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// The shape of a product of this layer, whose left operand must be there.
+    pub fn product_shape(
+        &self,
+        kind: ProductKind,
+        layer: u32,
+        left: &Left,
+    ) -> Result<ProductShape, EngineError> {
+        let sizes = self.spec.layers.get(layer as usize).ok_or(Unfit("no such layer"))?;
+        let rows = match left {
+            Left::Blocks(blocks) if layer == 0 && !blocks.is_empty() => blocks.len() * self.spec.block_rows(),
+            Left::Blocks(_) => return Err(Unfit("stored rows are the input of layer 0 alone")),
+            Left::Operand(name) => self.operand(*name)?.shape.rows,
+        };
+        let (inputs, outputs) = (sizes.inputs as usize, sizes.outputs as usize);
+        Ok(ProductShape { kind, tile: sizes.tile, rows, inputs, outputs })
+    }
+
+    fn operand(&self, name: u32) -> Result<&Resident, EngineError> {
+        self.operands.get(&name).ok_or(Unfit("no such operand"))
+    }
+
+    fn strips_of<'b>(&'b self, operand: &'b Resident) -> Result<Vec<Strip<'b>>, EngineError> {
+        let len = self.strip_lanes(&operand.shape);
+        match &operand.strips {
+            Strips::Here(strips) => Ok(strips.iter().map(|s| Strip::Lanes(s)).collect()),
+            Strips::Shared(start) => {
+                let shared = self.shared.ok_or(Unfit("there is no shared memory"))?;
+                let all = shared.slice(*start, len * operand.shape.strips());
+                let all = all.map_err(|_| Unfit("no such place"))?;
+                Ok(all.chunks_exact(len).map(Strip::Lanes).collect())
+            }
+        }
+    }
+
+    /// Multiplies into `out`: the wanted residues of every tile, row by row of the grid, then the extra
+    /// polynomials ([`residues`] in all).
+    pub fn multiply_into(
+        &mut self,
+        shape: ProductShape,
+        left: &Left,
+        right: u32,
+        out: &mut [u64],
+    ) -> Result<(), EngineError> {
+        let start = Instant::now();
+        if let Left::Blocks(blocks) = left {
+            self.read_rows(blocks)?;
+        }
+        let right = self.operand(right)?;
+        if right.shape != shape.right() {
+            return Err(Unfit("the right operand has another shape"));
+        }
+        let right_strips = self.strips_of(right)?;
+        let (left_strips, left_masks): (Vec<Strip<'_>>, &[Lanes]) = match left {
+            Left::Blocks(_) => {
+                let size = self.spec.packed_block_bytes();
+                (self.rows.chunks_exact(size).map(Strip::Packed).collect(), &self.masks)
+            }
+            Left::Operand(name) => {
+                let operand = self.operand(*name)?;
+                if operand.shape != shape.left() {
+                    return Err(Unfit("the left operand has another shape"));
+                }
+                (self.strips_of(operand)?, &operand.masks)
+            }
+        };
+        products(shape, (&left_strips, left_masks), (&right_strips, &right.masks), out)?;
+        self.busy += start.elapsed();
+        Ok(())
+    }
+
     /// Multiplies.
     pub fn multiply(
         &mut self,
@@ -196,61 +303,30 @@ impl<'a> Engine<'a> {
         left: &Left,
         right: u32,
     ) -> Result<Multiplied, EngineError> {
-        let start = Instant::now();
-        let sizes = *self.spec.layers.get(layer as usize).ok_or(Unfit("no such layer"))?;
-        let rows = match left {
-            Left::Blocks(blocks) => {
-                if layer != 0 || blocks.is_empty() {
-                    return Err(Unfit("stored rows are the input of layer 0 alone"));
-                }
-                self.read_rows(blocks)?;
-                blocks.len() * self.spec.block_rows()
-            }
-            Left::Operand(name) => self.operands.get(name).ok_or(Unfit("no such operand"))?.shape.rows,
-        };
-        let shape = ProductShape {
-            kind,
-            tile: sizes.tile,
-            rows,
-            inputs: sizes.inputs as usize,
-            outputs: sizes.outputs as usize,
-        };
-        let right = self.operands.get(&right).ok_or(Unfit("no such operand"))?;
-        if right.shape != shape.right() {
-            return Err(Unfit("the right operand has another shape"));
-        }
-        let (left_strips, left_masks): (Vec<Strip<'_>>, &[Lanes]) = match left {
-            Left::Blocks(_) => {
-                let size = self.spec.packed_block_bytes();
-                (self.rows.chunks_exact(size).map(Strip::Packed).collect(), &self.masks)
-            }
-            Left::Operand(name) => {
-                let operand = &self.operands[name];
-                if operand.shape != shape.left() {
-                    return Err(Unfit("the left operand has another shape"));
-                }
-                (operand.strips.iter().map(|s| Strip::Lanes(s)).collect(), &operand.masks)
-            }
-        };
-        let multiplied = products(shape, &left_strips, left_masks, right)?;
-        self.busy += start.elapsed();
-        Ok(multiplied)
+        let shape = self.product_shape(kind, layer, left)?;
+        let mut out = vec![0; residues(&shape)];
+        self.multiply_into(shape, left, right, &mut out)?;
+        Ok(Multiplied { shape, residues: out })
     }
+}
+
+/// Residues of a product, extra polynomials included.
+pub fn residues(shape: &ProductShape) -> usize {
+    shape.residues() + shape.extras() * shape.tile.degree()
 }
 
 fn products(
     shape: ProductShape,
-    left_strips: &[Strip<'_>],
-    left_masks: &[Lanes],
-    right: &Resident,
-) -> Result<Multiplied, EngineError> {
+    (left_strips, left_masks): (&[Strip<'_>], &[Lanes]),
+    (right_strips, right_masks): (&[Strip<'_>], &[Lanes]),
+    out: &mut [u64],
+) -> Result<(), EngineError> {
     let degree = shape.tile.degree();
-    let right_strips: Vec<Strip<'_>> = right.strips.iter().map(|s| Strip::Lanes(s)).collect();
     let a = Operand::new(degree, left_strips, shape.left().strip_len())?;
-    let b = Operand::new(degree, &right_strips, shape.right().strip_len())?;
-    let (a_mask, b_mask) = (Strip::Lanes(left_masks), Strip::Lanes(&right.masks));
+    let b = Operand::new(degree, right_strips, shape.right().strip_len())?;
+    let (a_mask, b_mask) = (Strip::Lanes(left_masks), Strip::Lanes(right_masks));
     let tile = &shape.tile;
-    // The masks that are not contracted bring the extra row and column.
+    // The masks that are not contracted bring the extra row and column, which follow the body.
     let product = match shape.kind {
         ProductKind::Forward => Product::new(
             Orientation::Forward,
@@ -268,10 +344,5 @@ fn products(
             Output::Comb { stride: tile.window(), width: tile.n() },
         ),
     }?;
-    let layout = product.layout();
-    let body = layout.body.end;
-    assert_eq!((body, layout.len() - body), (shape.residues(), shape.extras() * degree));
-    let mut residues = vec![0; layout.len()];
-    product.compute(false, &mut residues)?;
-    Ok(Multiplied { shape, residues })
+    Ok(product.compute(false, out)?)
 }

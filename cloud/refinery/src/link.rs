@@ -1,34 +1,49 @@
 //! The link to the warden: one connection, one command at a time; during a command the warden instructs.
 
-use std::io::{BufReader, Read, Write};
+use std::collections::VecDeque;
+use std::io::{BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use blindsmith_matrix::{ProductKind, ProductShape};
 use blindsmith_protocol::{
-    Blob, FrameError, FromWarden, Id, Instruction, MAX_BODY, MAX_NAME, Outcome, ProjectSpec, RoundRecord,
-    ToWarden, from_cbor, read_body, read_head, write_frame,
+    Blob, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY, MAX_NAME, Outcome, Place,
+    ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head, write_frame,
 };
+use blindsmith_ring::LANES;
+use blindsmith_shared::{Arena, Range, Region};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
-use crate::engine::{Blocks, Engine, EngineError, Multiplied};
+use crate::engine::{Blocks, Engine, EngineError, residues};
 use crate::shared::{Job, Shared};
 
 /// Bytes of a product's rows in one frame, about.
 const ROWS_FRAME: usize = 8 << 20;
 
-struct Link<R: Read, W: Write> {
-    reader: R,
-    writer: W,
+struct Link {
+    reader: BufReader<UnixStream>,
+    writer: UnixStream,
+    shared: Option<Memory>,
+    /// Products asked for so far.
+    products: u64,
     traffic: u64,
+}
+
+/// The memory that a warden shares: operands come in one region, products go in the other.
+struct Memory {
+    operands: Arc<Region>,
+    products: Region,
+    arena: Arena,
+    /// Products that the warden has not said it received, and where they are.
+    sent: VecDeque<(u64, Range)>,
 }
 
 /// Serves one warden until it leaves or the refinery stops.
 pub fn serve_warden(shared: &Shared, stream: UnixStream) -> Result<(), FrameError> {
-    let reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
-    let mut link = Link { reader, writer: stream, traffic: 0 };
-    let tee = link.hello()?;
+    let (tee, mut link) = Link::accept(stream)?;
     info!(%tee, "a warden connected");
     shared.lock().warden = Some(tee);
     let ended = link.run(shared);
@@ -45,12 +60,22 @@ pub fn serve_warden(shared: &Shared, stream: UnixStream) -> Result<(), FrameErro
     ended
 }
 
-impl<R: Read, W: Write> Link<R, W> {
-    fn hello(&mut self) -> Result<String, FrameError> {
-        match self.receive()? {
-            (FromWarden::Hello { tee, .. }, 0) if tee.len() <= MAX_NAME => Ok(tee),
-            _ => Err(FrameError::Unexpected("a warden begins with hello")),
+impl Link {
+    /// Reads the hello, and the shared memory that may come along with its first bytes.
+    fn accept(stream: UnixStream) -> Result<(String, Self), FrameError> {
+        let mut first = [0; HEADER_BYTES];
+        let (count, descriptors) = blindsmith_shared::receive(&stream, &mut first)?;
+        let mut hello = first[..count].chain(&stream);
+        let (message, body) = read_head(&mut hello)?;
+        let FromWarden::Hello { tee, shared, .. } = message else {
+            return Err(FrameError::Unexpected("a warden begins with hello"));
+        };
+        if body != 0 || tee.len() > MAX_NAME {
+            return Err(FrameError::Unexpected("a hello that is none"));
         }
+        let shared = if shared { Some(Memory::map(descriptors)?) } else { None };
+        let reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
+        Ok((tee, Link { reader, writer: stream, shared, products: 0, traffic: 0 }))
     }
 
     fn send(&mut self, message: &ToWarden, body: &[&[u8]]) -> Result<(), FrameError> {
@@ -135,7 +160,9 @@ impl<R: Read, W: Write> Link<R, W> {
                     ToWarden::Query { project, header: (*header).clone(), envelope: Blob(envelope) };
                 let blocks = Blocks::new(vec![(*header, rows)]);
                 self.send(&command, &[])?;
-                let outcome = self.follow(shared, &project, &mut Engine::new(&spec, &blocks))?;
+                let memory = self.operands();
+                let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
+                let outcome = self.follow(shared, &project, &mut engine)?;
                 _ = reply.send(match outcome {
                     (Outcome::Answer, answer) => Ok(answer),
                     (Outcome::Refused { message }, _) => Err(message),
@@ -216,7 +243,8 @@ impl<R: Read, W: Write> Link<R, W> {
             }
         }
         let blocks = Blocks::new(files);
-        let mut engine = Engine::new(&spec, &blocks);
+        let memory = self.operands();
+        let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
         let (traffic, cpu) = (self.traffic, clock_gettime(ClockId::ProcessCPUTime));
         let start = Instant::now();
         self.send(&ToWarden::Round { project: *project, round, attempt, epochs, uploads }, &[])?;
@@ -276,7 +304,12 @@ impl<R: Read, W: Write> Link<R, W> {
         }
         let unfit = |e: EngineError| FrameError::Malformed(e.to_string());
         match instruction {
-            Instruction::Begin { .. } => engine.begin(instruction).map_err(unfit),
+            Instruction::Begin { at, .. } => {
+                if at.is_some() {
+                    self.traffic += engine.operand_bytes(instruction);
+                }
+                engine.begin(instruction).map_err(unfit)
+            }
             Instruction::Strip { operand, strip } => {
                 let buffer: &mut [u8] =
                     bytemuck::cast_slice_mut(engine.strip(*operand, *strip).map_err(unfit)?);
@@ -293,13 +326,46 @@ impl<R: Read, W: Write> Link<R, W> {
                 Ok(labels) => self.send(&ToWarden::Labels, &[&labels]),
                 Err(e) => self.fail(&e),
             },
-            Instruction::Multiply { kind, layer, left, right } => {
-                match engine.multiply(*kind, *layer, left, *right) {
-                    Ok(product) => self.send_product(&product),
-                    Err(e) => self.fail(&e),
+            Instruction::Multiply { kind, layer, left, right, received } => {
+                match self.multiply(engine, (*kind, *layer), left, *right, *received) {
+                    Err(Failed::Engine(e)) => self.fail(&e),
+                    Err(Failed::Link(e)) => Err(e),
+                    Ok(()) => Ok(()),
                 }
             }
         }
+    }
+
+    fn operands(&self) -> Option<Arc<Region>> {
+        self.shared.as_ref().map(|memory| memory.operands.clone())
+    }
+
+    fn multiply(
+        &mut self,
+        engine: &mut Engine<'_>,
+        (kind, layer): (ProductKind, u32),
+        left: &Left,
+        right: u32,
+        received: u64,
+    ) -> Result<(), Failed> {
+        let ticket = self.products;
+        self.products += 1;
+        let shape = engine.product_shape(kind, layer, left)?;
+        let len = residues(&shape);
+        let Some((memory, mut range)) =
+            self.shared.as_mut().and_then(|m| m.room(received, len.div_ceil(LANES)).map(|range| (m, range)))
+        else {
+            let mut out = vec![0; len];
+            engine.multiply_into(shape, left, right, &mut out)?;
+            return Ok(self.send_product(&shape, &out, None)?);
+        };
+        let out: &mut [u64] = bytemuck::cast_slice_mut(memory.products.slice_mut(&mut range));
+        let done = engine.multiply_into(shape, left, right, &mut out[..len]);
+        let start = (range.start() * LANES) as u64;
+        memory.sent.push_back((ticket, range));
+        done?;
+        self.traffic += 8 * len as u64;
+        Ok(self.send_product(&shape, &[], Some(start))?)
     }
 
     fn fail(&mut self, error: &EngineError) -> Result<(), FrameError> {
@@ -307,16 +373,64 @@ impl<R: Read, W: Write> Link<R, W> {
         self.send(&ToWarden::Failed { message: error.to_string() }, &[])
     }
 
-    fn send_product(&mut self, product: &Multiplied) -> Result<(), FrameError> {
-        let (rows, cols) = product.shape.grid();
-        let extras = bytemuck::cast_slice(product.extras());
-        self.send(&ToWarden::Extras { rows: rows as u32 }, &[extras])?;
-        let row = cols * product.shape.tile_residues();
-        let rows = (ROWS_FRAME / 8 / row).max(1);
-        for (i, part) in product.body().chunks(rows * row).enumerate() {
-            let (first, count) = ((i * rows) as u32, (part.len() / row) as u32);
-            self.send(&ToWarden::Rows { first, count }, &[bytemuck::cast_slice(part)])?;
+    /// Sends a product that lies in `residues`, or in shared memory from `place` on.
+    fn send_product(
+        &mut self,
+        shape: &ProductShape,
+        residues: &[u64],
+        place: Option<u64>,
+    ) -> Result<(), FrameError> {
+        let (rows, cols) = shape.grid();
+        let at = |start: usize, len: usize| place.map(|p| Place { start: p + start as u64, len: len as u64 });
+        let part = |start: usize, len: usize| residues.get(start..start + len).unwrap_or_default();
+        let (body, extras) = (shape.residues(), shape.extras() * shape.tile.degree());
+        let message = ToWarden::Extras { rows: rows as u32, place: at(body, extras) };
+        self.send(&message, &[bytemuck::cast_slice(part(body, extras))])?;
+        let row = cols * shape.tile_residues();
+        let per_frame = (ROWS_FRAME / 8 / row).max(1);
+        for first in (0..rows).step_by(per_frame) {
+            let count = per_frame.min(rows - first);
+            let (start, len) = (first * row, count * row);
+            let message = ToWarden::Rows { first: first as u32, count: count as u32, place: at(start, len) };
+            self.send(&message, &[bytemuck::cast_slice(part(start, len))])?;
         }
         Ok(())
+    }
+}
+
+enum Failed {
+    Engine(EngineError),
+    Link(FrameError),
+}
+
+impl From<EngineError> for Failed {
+    fn from(e: EngineError) -> Self {
+        Failed::Engine(e)
+    }
+}
+
+impl From<FrameError> for Failed {
+    fn from(e: FrameError) -> Self {
+        Failed::Link(e)
+    }
+}
+
+impl Memory {
+    fn map(descriptors: Vec<OwnedFd>) -> Result<Self, FrameError> {
+        let refused = |_| FrameError::Unexpected("shared memory that cannot be used");
+        let [operands, products] = <[OwnedFd; 2]>::try_from(descriptors)
+            .map_err(|_| FrameError::Unexpected("two regions are due"))?;
+        let operands = Arc::new(Region::map(operands).map_err(refused)?);
+        let products = Region::map(products).map_err(refused)?;
+        let arena = Arena::new(products.len());
+        Ok(Memory { operands, products, arena, sent: VecDeque::new() })
+    }
+
+    /// Room for a product, after what the warden received is free again.
+    fn room(&mut self, received: u64, len: usize) -> Option<Range> {
+        while let Some((_, range)) = self.sent.pop_front_if(|(ticket, _)| *ticket < received) {
+            self.arena.give(range);
+        }
+        self.arena.take(len)
     }
 }

@@ -12,7 +12,7 @@ mod upload;
 pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
 pub use limits::*;
 pub use message::{
-    Blob, Evidence, FromWarden, Instruction, Left, Outcome, Progress, ProjectStatus, Reply, Request,
+    Blob, Evidence, FromWarden, Instruction, Left, Outcome, Place, Progress, ProjectStatus, Reply, Request,
     RoundRecord, RoundSummary, ToWarden, UploadSummary,
 };
 pub use project::{Id, Layer, ProjectSpec, SpecError};

@@ -266,17 +266,22 @@ pub enum ToWarden {
     },
     /// Answer to [`Instruction::Labels`]. Body: the sealed labels of the blocks, in order.
     Labels,
-    /// Answer to [`Instruction::Multiply`]. Body: the extra polynomials.
+    /// Answer to [`Instruction::Multiply`]: the extra polynomials, in the body or in shared memory.
     Extras {
         /// Rows of the grid that follow.
         rows: u32,
+        /// Where in shared memory, if not in the body.
+        place: Option<Place>,
     },
-    /// Answer to [`Instruction::Multiply`]. Body: rows of the grid; repeated until all were sent.
+    /// Answer to [`Instruction::Multiply`]: rows of the grid, in the body or in shared memory; repeated until
+    /// all were sent.
     Rows {
         /// Index of the first row.
         first: u32,
         /// How many.
         count: u32,
+        /// Where in shared memory, if not in the body.
+        place: Option<Place>,
     },
     /// The instruction failed.
     Failed {
@@ -294,6 +299,9 @@ pub enum FromWarden {
         tee: String,
         /// The warden's version.
         version: String,
+        /// Whether two sealed memory regions came along with this frame's first bytes (SCM_RIGHTS): the
+        /// first for operands, written by the warden; the second for products, written by the refinery.
+        shared: bool,
     },
     /// Answer to [`ToWarden::Attest`].
     Evidence(Evidence),
@@ -338,6 +346,9 @@ pub enum Instruction {
         cols: u32,
         /// The seed of its masks.
         masks: MaskSeed,
+        /// Where its strips will lie in shared memory, one after the other, in groups of eight residues; if
+        /// nowhere, they come as [`Instruction::Strip`].
+        at: Option<u64>,
     },
     /// One strip of an operand. Body: its residues, eight bytes each, little-endian. No answer.
     Strip {
@@ -356,6 +367,8 @@ pub enum Instruction {
         left: Left,
         /// The right operand.
         right: u32,
+        /// Products received so far: their shared memory may be used again.
+        received: u64,
     },
     /// Operands that are not needed any more. No answer.
     Free {
@@ -367,6 +380,15 @@ pub enum Instruction {
         /// The blocks.
         blocks: Vec<BlockRef>,
     },
+}
+
+/// Residues in shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Index of the first.
+    pub start: u64,
+    /// How many.
+    pub len: u64,
 }
 
 /// A left operand.

@@ -7,7 +7,7 @@ use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{MAX_BATCH_ROWS, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
+use crate::{MAX_BATCH_ROWS, MAX_BODY, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
 
 /// A 256-bit digest that names a project or an upload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -127,6 +127,12 @@ impl ProjectSpec {
         }
         if !(1..=30).contains(&self.feature_scale.log2()) {
             return fail("the feature scale must be 2^1 to 2^30".into());
+        }
+        if self.block_bytes() > MAX_BODY {
+            return fail(format!(
+                "a row block of {} bytes does not fit a frame of {MAX_BODY}: the first tile is too narrow",
+                self.block_bytes()
+            ));
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ fn products(c: &mut Criterion, backend: &dyn Backend) {
 }
 
 fn bytes(c: &mut Criterion, backend: &dyn Backend) {
-    let random: Vec<u8> = (0..TERNARY_BYTES * POINTS).map(|i| (i * i >> 3) as u8).collect();
+    let random: Vec<u8> = (0..TERNARY_BYTES * POINTS).map(|i| ((i * i) >> 3) as u8).collect();
     let mut x = residues(7);
     let x = words_mut(&mut x);
     let mut packed = vec![0; POINTS / 8 * PACKED_BYTES_PER_LANES];

@@ -77,20 +77,14 @@ impl Stream {
     /// [`Stream::uniform`] in the buffer of a polynomial that is no longer needed.
     pub fn uniform_in<D: Domain>(&mut self, number: u64, buffer: Poly<D>) -> Poly<Eval> {
         let mut poly = buffer.recycle();
-        let out: &mut [u64] = poly.as_mut_slice();
-        let candidate = |word: &[u8; 8]| u64::from_le_bytes(*word) & ((1 << Q_BITS) - 1);
-        // A word is rejected with probability 2^-36, so the first ones nearly always serve.
-        let words = self.bytes(number, 8 * out.len()).as_chunks::<8>().0;
-        out.iter_mut().zip(words).for_each(|(o, word)| *o = candidate(word));
         let mut spare = 0;
-        while !backend::active().is_canonical(out) {
+        loop {
+            let words = self.bytes(number, 8 * (poly.points() + spare)).as_chunks::<8>().0;
+            if accept(poly.as_mut_slice(), words) {
+                return poly;
+            }
             spare = 2 * spare + 8;
-            let words = self.bytes(number, 8 * (out.len() + spare)).as_chunks::<8>().0;
-            // Where too few are left, the last candidate stays too large and asks for more.
-            let mut kept = words.iter().map(candidate).filter(|&v| v < Q);
-            out.iter_mut().for_each(|o| *o = kept.next().unwrap_or(Q));
         }
-        poly
     }
 
     /// The first `len` bytes of a stream: blocks of AES of the number (high half, big-endian) and a
@@ -110,8 +104,69 @@ impl Stream {
     }
 }
 
+/// Fills `out` with the words whose low 50 bits are below q, in order; false if they are too few.
+fn accept(out: &mut [u64], words: &[[u8; 8]]) -> bool {
+    let candidates = words.iter().map(|word| u64::from_le_bytes(*word) & ((1 << Q_BITS) - 1));
+    // A word is rejected with probability 2^-36: the first ones nearly always serve.
+    out.iter_mut().zip(candidates.clone()).for_each(|(o, v)| *o = v);
+    if backend::active().is_canonical(out) {
+        return true;
+    }
+    let mut kept = candidates.filter(|&v| v < Q);
+    out.iter_mut().all(|o| kept.next().map(|v| *o = v).is_some())
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         Block::slice_as_flattened_mut(&mut self.scratch).zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex")).collect()
+    }
+
+    /// Made with `openssl enc -aes-256-ecb -nopad` of number and counter, both big-endian.
+    #[test]
+    fn streams_are_aes_256_of_number_and_counter() {
+        let mut stream = Stream::new(std::array::from_fn(|i| i as u8));
+        let bytes = stream.bytes(0x0011_2233_4455_6677, 1024 * BLOCK_BYTES);
+        for (counter, block) in [
+            (0, "ed3eb1123cbcb8ad0164e6c3eb0dc53e"),
+            (1, "c9942f30306784d0e9ea87ffd1d33a82"),
+            (2, "34ff0b13560333adb82ad98a0b3cef3a"),
+            (1023, "5e8f28f709b8a50d44796d3c16cef9f2"),
+        ] {
+            assert_eq!(bytes[counter * BLOCK_BYTES..][..BLOCK_BYTES], bytes_of(block), "block {counter}");
+        }
+        assert_eq!(stream.bytes(u64::MAX, BLOCK_BYTES), bytes_of("91658d77eba9ef4e2a4d5619c6c186b7"));
+    }
+
+    #[test]
+    fn a_stream_does_not_depend_on_what_was_drawn_before() {
+        let mut fresh = Stream::new([1; 32]);
+        let mut used = Stream::new([1; 32]);
+        used.bytes(9, 4096);
+        for len in [16, 17, 1000, 4096, 8192] {
+            assert_eq!(fresh.bytes(3, len), used.bytes(3, len));
+            assert_eq!(used.bytes(3, len).len(), len);
+        }
+    }
+
+    #[test]
+    fn words_with_50_bits_not_below_q_are_skipped() {
+        let word = |v: u64| (v | 0xabc << 52).to_le_bytes();
+        let words = [word(5), word(Q), word(6), word((1 << 50) - 1), word(Q - 1), word(0), word(7)];
+        let mut out = [0; 5];
+        assert!(accept(&mut out, &words));
+        assert_eq!(out, [5, 6, Q - 1, 0, 7]);
+        assert!(accept(&mut out[..1], &words));
+        assert_eq!(out[0], 5);
+        assert!(!accept(&mut [0; 6], &words), "five words are left");
+        assert!(!accept(&mut [0; 1], &[word(Q)]));
     }
 }

@@ -1,5 +1,7 @@
 //! Encrypted matrix products behind the training loop's seam.
 
+use std::sync::Arc;
+
 use blindsmith_keys::{
     Checked, Context, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange, Secret,
 };
@@ -7,12 +9,12 @@ use blindsmith_learn::{Accelerator, Batch, Block, Left as Input, Matrix, Pass};
 use blindsmith_matrix::{
     NoiseModel, Overflow, ProductKind, ProductShape, Scale, View, entry_scale, largest_scale,
 };
-use blindsmith_protocol::{BlockRef, Instruction, Left, ProjectSpec};
+use blindsmith_protocol::{BlockRef, Left, ProjectSpec};
 use blindsmith_ring::{Eval, Poly};
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::cloud::{Cloud, CloudError, Sink};
+use crate::cloud::{Cloud, CloudError, ProductRequest, Sink, Ticket};
 
 /// A product that could not be had.
 #[derive(Debug, Error)]
@@ -57,7 +59,7 @@ struct LeftOperand {
     scale: Scale,
     secrets: Vec<Secret>,
     /// None: the project's masks.
-    masks: Option<Vec<Poly<Eval>>>,
+    masks: Option<Arc<[Poly<Eval>]>>,
     rows: usize,
     entry: f64,
     rms: f64,
@@ -67,7 +69,8 @@ struct LeftOperand {
 struct Layer {
     weights: Option<Weights>,
     left: Option<LeftOperand>,
-    gradient: Matrix,
+    /// Gradients that were asked for.
+    pending: Vec<Pending>,
     /// Variance of the gradient's noise, in real units.
     variance: f64,
 }
@@ -160,14 +163,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         let context = Context { layer: layer as u32, part: operand, ..self.context };
         let view = View::new(matrix.as_slice(), matrix.rows(), matrix.cols());
         let encryption = Encryption::operand(self.key, &context, shape, scale, view, self.freshness);
-        self.cloud.tell(Instruction::Begin {
-            operand,
-            layer: layer as u32,
-            form: shape.form,
-            rows: shape.rows as u32,
-            cols: shape.cols as u32,
-            masks: encryption.mask_seed(),
-        })?;
+        self.cloud.begin(operand, layer as u32, &shape, encryption.mask_seed())?;
         let (cloud, len) = (self.cloud, encryption.strip_lanes());
         let strips: Result<Vec<_>, CloudError> = (0..shape.strips())
             .into_par_iter()
@@ -191,22 +187,30 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         Ok(sent)
     }
 
-    /// Asks for a product and opens it into `out`.
-    fn multiply<'b>(
+    fn request(
         &self,
-        shape: ProductShape,
+        kind: ProductKind,
         layer: usize,
-        (left, right): (&Left, u32),
+        left: &Left,
+        right: u32,
+    ) -> Result<Ticket, ProductError> {
+        let request = ProductRequest { kind, layer: layer as u32, left: left.clone(), right };
+        Ok(self.cloud.request(request)?)
+    }
+
+    /// Waits for a product and opens it into `out`.
+    fn open<'b>(
+        &self,
+        ticket: Ticket,
+        shape: ProductShape,
         opener: impl FnOnce(Checked<Extras>) -> Opener<'b>,
         out: &mut Matrix,
     ) -> Result<(), ProductError> {
         let (rows, cols) = shape.size();
         out.reshape(rows, cols);
-        let instruction =
-            Instruction::Multiply { kind: shape.kind, layer: layer as u32, left: left.clone(), right };
         let mut opening =
             Opening { shape, make: Some(opener), opener: None, out: out.as_mut_slice(), failure: None };
-        let done = self.cloud.multiply(instruction, &mut opening);
+        let done = self.cloud.collect(ticket, &mut opening);
         match opening.failure {
             Some(e) => Err(e),
             None => Ok(done?),
@@ -219,7 +223,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
 
     fn free_left(&mut self, layer: usize) -> Result<(), ProductError> {
         if let Some(LeftOperand { name: Left::Operand(operand), .. }) = self.layers[layer].left.take() {
-            self.cloud.tell(Instruction::Free { operands: vec![operand] })?;
+            self.cloud.free(&[operand])?;
         }
         Ok(())
     }
@@ -258,12 +262,22 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
             name: Left::Operand(sent.operand),
             scale,
             secrets: sent.secrets,
-            masks: Some(sent.masks),
+            masks: Some(sent.masks.into()),
             rows: hidden.rows(),
             entry,
             rms,
         })
     }
+}
+
+/// A weight gradient that was asked for, and what opens it.
+struct Pending {
+    ticket: Ticket,
+    shape: ProductShape,
+    sent: Sent,
+    /// None: the project's masks.
+    masks: Option<Arc<[Poly<Eval>]>>,
+    scales: [Scale; 2],
 }
 
 struct Sent {
@@ -354,13 +368,13 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         };
         let operands: Vec<u32> = self.layers.iter().flat_map(held).collect();
         if !operands.is_empty() {
-            self.cloud.tell(Instruction::Free { operands })?;
+            self.cloud.free(&operands)?;
         }
         for layer in &mut self.layers {
             layer.weights = None;
             layer.left = None;
             layer.variance = 0.0;
-            layer.gradient.reshape(0, 0);
+            layer.pending.clear();
         }
         self.context.step += 1;
         self.operands = 0;
@@ -390,7 +404,8 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let opener = |extras| {
             Opener::forward(shape, extras, &left.secrets, &weights.secrets, [left.scale, weights.scale])
         };
-        self.multiply(shape, layer, (&left.name, weights.operand), opener, out)
+        let ticket = self.request(ProductKind::Forward, layer, &left.name, weights.operand)?;
+        self.open(ticket, shape, opener, out)
     }
 
     fn add_gradient(&mut self, layer: usize, _left: Input<'_>, error: &Matrix) -> Result<(), ProductError> {
@@ -401,26 +416,18 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let shape = self.shape(ProductKind::WeightGradient, layer, left.rows);
         fits(&shape, left.entry * left.scale.factor(), entry * scale.factor())?;
         let sent = self.send(layer, shape.right(), scale, error, Some(&left.secrets))?;
-        let masks = left.masks.as_ref().unwrap_or(&self.masks);
+        let ticket = self.request(ProductKind::WeightGradient, layer, &left.name, sent.operand)?;
+        self.cloud.free(&[sent.operand])?;
         let scales = [left.scale, scale];
-        let opener =
-            |extras| Opener::weight_gradient(shape, extras, masks, &sent.secrets, &sent.cross, scales);
-        let mut gradient = Matrix::default();
-        self.multiply(shape, layer, (&left.name, sent.operand), opener, &mut gradient)?;
-        self.cloud.tell(Instruction::Free { operands: vec![sent.operand] })?;
-
         let model = NoiseModel::of(&shape.left(), &shape.right());
         let noise = model.std(left.rms * left.scale.factor(), rms * scale.factor())
             / (left.scale.factor() * scale.factor());
         let state = &mut self.layers[layer];
-        state.left = Some(left);
         state.variance += noise * noise;
-        if state.gradient.shape() == gradient.shape() {
-            let sum = state.gradient.as_mut_slice().iter_mut().zip(gradient.as_slice());
-            sum.for_each(|(s, g)| *s += g);
-        } else {
-            state.gradient = gradient;
-        }
+        // Opened when it is needed: meanwhile the cloud multiplies and the warden goes on.
+        let masks = left.masks.clone();
+        state.left = Some(left);
+        state.pending.push(Pending { ticket, shape, sent, masks, scales });
         Ok(())
     }
 
@@ -438,15 +445,27 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             Opener::input_gradient(shape, extras, &weights.masks, &sent.secrets, &sent.cross, scales)
         };
         let left = Left::Operand(sent.operand);
-        self.multiply(shape, layer, (&left, weights.operand), opener, out)?;
-        self.cloud.tell(Instruction::Free { operands: vec![sent.operand] })?;
+        let ticket = self.request(ProductKind::InputGradient, layer, &left, weights.operand)?;
+        self.cloud.free(&[sent.operand])?;
+        self.open(ticket, shape, opener, out)?;
         self.layers[layer].weights = Some(weights);
         Ok(())
     }
 
     fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), ProductError> {
-        std::mem::swap(out, &mut self.layers[layer].gradient);
-        self.layers[layer].gradient.reshape(0, 0);
+        let mut part = Matrix::default();
+        for (i, pending) in std::mem::take(&mut self.layers[layer].pending).iter().enumerate() {
+            let Pending { ticket, shape, sent, masks, scales } = pending;
+            let masks = masks.as_deref().unwrap_or(&self.masks);
+            let opener =
+                |extras| Opener::weight_gradient(*shape, extras, masks, &sent.secrets, &sent.cross, *scales);
+            if i == 0 {
+                self.open(*ticket, *shape, opener, out)?;
+            } else {
+                self.open(*ticket, *shape, opener, &mut part)?;
+                out.as_mut_slice().iter_mut().zip(part.as_slice()).for_each(|(s, g)| *s += g);
+            }
+        }
         Ok(())
     }
 

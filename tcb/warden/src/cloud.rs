@@ -1,6 +1,7 @@
 //! Whoever multiplies for the warden.
 
-use blindsmith_protocol::{BlockRef, Instruction, Progress};
+use blindsmith_matrix::{MaskSeed, ProductKind, Shape};
+use blindsmith_protocol::{BlockRef, Left, Progress};
 use blindsmith_ring::Lanes;
 use thiserror::Error;
 
@@ -15,12 +16,26 @@ pub enum CloudError {
     Refused(String),
 }
 
-/// Carries out instructions. Strips may be sent from many threads at once, in any order.
-pub trait Cloud: Sync {
-    /// Makes room for an operand ([`Instruction::Begin`]) or forgets some ([`Instruction::Free`]).
-    fn tell(&self, instruction: Instruction) -> Result<(), CloudError>;
+/// A product to be computed, see [`blindsmith_protocol::Instruction::Multiply`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProductRequest {
+    /// Which.
+    pub kind: ProductKind,
+    /// The layer.
+    pub layer: u32,
+    /// The left operand.
+    pub left: Left,
+    /// The right operand.
+    pub right: u32,
+}
 
-    /// Has `fill` write one strip of `len` groups of eight residues, and takes it.
+/// Carries out instructions, in the order in which they are given. Strips of an operand may be written from
+/// many threads at once.
+pub trait Cloud: Sync {
+    /// Makes room for an operand.
+    fn begin(&self, operand: u32, layer: u32, shape: &Shape, masks: MaskSeed) -> Result<(), CloudError>;
+
+    /// Has `fill` write one strip of `len` groups of eight residues.
     fn strip(
         &self,
         operand: u32,
@@ -29,8 +44,14 @@ pub trait Cloud: Sync {
         fill: &mut dyn FnMut(&mut [Lanes]),
     ) -> Result<(), CloudError>;
 
-    /// Multiplies ([`Instruction::Multiply`]) and hands the product over as it arrives.
-    fn multiply(&self, instruction: Instruction, to: &mut dyn Sink) -> Result<(), CloudError>;
+    /// Forgets operands, once the products that were asked for before are computed.
+    fn free(&self, operands: &[u32]) -> Result<(), CloudError>;
+
+    /// Asks for a product without waiting for it.
+    fn request(&self, product: ProductRequest) -> Result<Ticket, CloudError>;
+
+    /// Waits for a product and hands it over as it arrives. Every ticket is collected once, in any order.
+    fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError>;
 
     /// The sealed labels of row blocks, one after the other.
     fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError>;
@@ -38,6 +59,10 @@ pub trait Cloud: Sync {
     /// Tells how far a round is.
     fn progress(&self, progress: Progress) -> Result<(), CloudError>;
 }
+
+/// Names a product that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
 
 /// Takes a product as it arrives.
 pub trait Sink {

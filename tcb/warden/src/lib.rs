@@ -12,9 +12,10 @@ mod release;
 mod remote;
 mod round;
 mod session;
+mod transport;
 
 pub use accelerator::{Encrypted, ProductError, RowKeys};
-pub use cloud::{Cloud, CloudError, Sink};
+pub use cloud::{Cloud, CloudError, ProductRequest, Sink, Ticket};
 pub use model::{ModelError, decode_model, encode_model};
 pub use project::{Project, ProjectError};
 pub use release::{MemberContext, Release, ReleaseFormatError, model_context, query_info, release_info};

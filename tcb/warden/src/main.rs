@@ -33,6 +33,9 @@ struct Arguments {
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Send operands and products through the socket instead of shared memory.
+    #[arg(long)]
+    no_shared_memory: bool,
     /// End when the refinery closes the connection, instead of connecting again.
     #[arg(long)]
     once: bool,
@@ -68,7 +71,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .map_err(|e| format!("the sealing key in {}: {e}", arguments.state.display()))?;
     let identity = Identity { tee: Tee::Simulated, key: RecipientKey::generate(), sealing };
     loop {
-        match connect(&identity, &arguments.refinery) {
+        match connect(&identity, &arguments.refinery, !arguments.no_shared_memory) {
             Ok(()) => eprintln!("blindsmith-warden: the refinery closed the connection"),
             Err(e) => eprintln!("blindsmith-warden: {e}"),
         }
@@ -79,10 +82,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     }
 }
 
-fn connect(identity: &Identity, path: &Path) -> Result<(), FrameError> {
-    let stream = UnixStream::connect(path)?;
-    let reader = stream.try_clone()?;
-    serve(identity, reader, stream)
+fn connect(identity: &Identity, path: &Path, share: bool) -> Result<(), FrameError> {
+    serve(identity, UnixStream::connect(path)?, share)
 }
 
 /// The key of a simulated warden's sealing: a file that only its user reads, where hardware would derive it.

@@ -1,39 +1,85 @@
-//! The refinery over a stream.
+//! The refinery over a stream: frames out by any thread, frames in by one reader, bulk data in shared memory
+//! where the two sides share a machine.
 
-use std::io::{BufReader, Read, Write};
-use std::sync::{Mutex, MutexGuard};
+use std::collections::{BTreeSet, HashMap};
+use std::io::BufReader;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use blindsmith_matrix::Shape;
 use blindsmith_protocol::{
-    BlockRef, FrameError, FromWarden, Instruction, MAX_BODY, Progress, ToWarden, read_body, read_head,
+    BlockRef, FrameError, FromWarden, Instruction, MAX_BODY, Place, Progress, ToWarden, read_body, read_head,
     write_frame,
 };
 use blindsmith_ring::{LANES, Lanes, zeroed_lanes};
 
-use crate::cloud::{Cloud, CloudError, Sink};
+use crate::cloud::{Cloud, CloudError, Sink, Ticket};
+use crate::transport::{Transport, lock};
 
-/// A refinery at the other end of a stream: frames out by any thread, answers in turn.
-pub struct Remote<R: Read, W: Write> {
-    reader: Mutex<BufReader<R>>,
-    writer: Mutex<W>,
+type Frame = (ToWarden, Vec<u8>);
+
+/// Frames that wait to be looked at: a refinery that sends more waits.
+const WAITING: usize = 64;
+
+/// A refinery at the other end of a stream.
+pub struct Remote {
+    stream: UnixStream,
+    writer: Mutex<UnixStream>,
+    frames: Mutex<Receiver<Result<Frame, FrameError>>>,
+    shared: Option<Transport>,
     buffers: Mutex<Vec<Vec<Lanes>>>,
-    waited: Mutex<Duration>,
+    state: Mutex<State>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere ends the session; nothing half-written is used after it.
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
+#[derive(Default)]
+struct State {
+    requested: u64,
+    /// Products whose frames have all arrived.
+    arrived: u64,
+    /// All products before this one were collected.
+    collected: u64,
+    /// Products collected after one that was not.
+    ahead: BTreeSet<u64>,
+    /// Frames of products that arrived before they were collected.
+    early: HashMap<u64, Vec<Frame>>,
+    waited: Duration,
 }
 
-impl<R: Read, W: Write> Remote<R, W> {
-    /// A refinery behind these two halves.
-    pub fn new(reader: R, writer: W) -> Self {
-        Remote {
-            reader: Mutex::new(BufReader::with_capacity(1 << 16, reader)),
-            writer: Mutex::new(writer),
-            buffers: Mutex::new(Vec::new()),
-            waited: Mutex::new(Duration::ZERO),
-        }
+impl Remote {
+    /// Speaks first: says hello, with shared memory if wanted and to be had.
+    pub fn connect(stream: UnixStream, tee: &str, share: bool) -> Result<Self, FrameError> {
+        let shared = if share { Transport::new().ok() } else { None };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = FromWarden::Hello { tee: tee.to_owned(), version, shared: shared.is_some() };
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &hello, &[])?;
+        let descriptors = shared.as_ref().map(Transport::descriptors);
+        blindsmith_shared::send(&stream, &bytes, descriptors.as_ref().map_or(&[], |d| d))?;
+
+        // Reading goes on whatever the others do: two sides that both write would wait for each other.
+        let (to, frames) = sync_channel(WAITING);
+        let mut reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
+        std::thread::spawn(move || {
+            loop {
+                let frame = read_head(&mut reader)
+                    .and_then(|(message, body)| Ok((message, read_body(&mut reader, body, MAX_BODY)?)));
+                let ended = frame.is_err();
+                if to.send(frame).is_err() || ended {
+                    return;
+                }
+            }
+        });
+        Ok(Remote {
+            writer: Mutex::new(stream.try_clone()?),
+            stream,
+            frames: Mutex::new(frames),
+            shared,
+            buffers: Mutex::default(),
+            state: Mutex::default(),
+        })
     }
 
     /// Sends a message.
@@ -41,44 +87,146 @@ impl<R: Read, W: Write> Remote<R, W> {
         write_frame(&mut *lock(&self.writer), message, &[body])
     }
 
-    /// Waits for a command.
-    pub fn receive(&self) -> Result<(ToWarden, Vec<u8>), FrameError> {
-        let mut reader = lock(&self.reader);
-        let (message, body) = read_head(&mut *reader)?;
-        let body = read_body(&mut *reader, body, MAX_BODY)?;
-        Ok((message, body))
+    /// Waits for a frame.
+    pub fn receive(&self) -> Result<Frame, FrameError> {
+        lock(&self.frames).recv().unwrap_or(Err(FrameError::Closed))
     }
 
     /// Time spent waiting for answers so far.
     pub fn waited(&self) -> Duration {
-        *lock(&self.waited)
+        lock(&self.state).waited
     }
 
-    fn answer(&self) -> Result<(ToWarden, usize), CloudError> {
+    /// Ends a command: waits for what was asked for and is no longer wanted, and forgets all operands.
+    pub fn settle(&self) -> Result<(), FrameError> {
+        loop {
+            let outstanding = {
+                let state = lock(&self.state);
+                state.arrived < state.requested
+            };
+            if !outstanding {
+                break;
+            }
+            match self.keep_next() {
+                // A product that the refinery could not compute was answered, too.
+                Ok(()) | Err(CloudError::Refused(_)) => {}
+                Err(CloudError::Frame(e)) => return Err(e),
+            }
+        }
+        let mut state = lock(&self.state);
+        state.collected = state.requested;
+        state.ahead.clear();
+        state.early.clear();
+        if let Some(shared) = &self.shared {
+            shared.clear();
+        }
+        Ok(())
+    }
+
+    fn answer(&self) -> Result<Frame, CloudError> {
         let start = Instant::now();
-        let read = read_head(&mut *lock(&self.reader));
-        *lock(&self.waited) += start.elapsed();
-        match read? {
-            (ToWarden::Failed { message }, 0) => Err(CloudError::Refused(message)),
+        let frame = self.receive();
+        lock(&self.state).waited += start.elapsed();
+        match frame? {
+            (ToWarden::Failed { message }, _) => Err(CloudError::Refused(message)),
             other => Ok(other),
         }
     }
 
-    fn residues(&self, body: usize, buffer: &mut Vec<u64>) -> Result<(), CloudError> {
-        if body > MAX_BODY || body % 8 != 0 {
-            return Err(FrameError::Unexpected("a body that is not residues").into());
+    /// All frames of the product that arrives next.
+    fn product(&self) -> Result<Vec<Frame>, CloudError> {
+        let first = self.answer()?;
+        let ToWarden::Extras { rows, .. } = first.0 else {
+            return Err(FrameError::Unexpected("a product begins with its extra polynomials").into());
+        };
+        let mut frames = vec![first];
+        let mut left = rows;
+        while left > 0 {
+            let frame = self.answer()?;
+            let ToWarden::Rows { count, .. } = frame.0 else {
+                return Err(FrameError::Unexpected("rows of a product are due").into());
+            };
+            let rest = left.checked_sub(count).filter(|_| count > 0);
+            left = rest.ok_or(FrameError::Unexpected("a product of too many rows"))?;
+            frames.push(frame);
         }
-        let start = Instant::now();
-        buffer.resize(body / 8, 0);
-        let read = lock(&self.reader).read_exact(bytemuck::cast_slice_mut(buffer));
-        *lock(&self.waited) += start.elapsed();
-        Ok(read.map_err(FrameError::from)?)
+        Ok(frames)
+    }
+
+    /// The residues of a frame, copied where nobody else writes.
+    fn residues(&self, place: Option<Place>, body: Vec<u8>, out: &mut Vec<u64>) -> Result<(), FrameError> {
+        match (place, &self.shared) {
+            (Some(place), Some(shared)) if body.is_empty() => shared
+                .copy(place, out, MAX_BODY / 8)
+                .map_err(|_| FrameError::Unexpected("residues outside the shared memory")),
+            (None, _) if body.len().is_multiple_of(8) => {
+                out.clear();
+                out.extend(body.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)));
+                Ok(())
+            }
+            _ => Err(FrameError::Unexpected("a body that is not residues")),
+        }
+    }
+
+    fn hand_over(&self, frames: Vec<Frame>, to: &mut dyn Sink) -> Result<(), CloudError> {
+        let mut buffer = Vec::new();
+        for (message, body) in frames {
+            match message {
+                ToWarden::Extras { place, .. } => {
+                    self.residues(place, body, &mut buffer)?;
+                    to.extras(&buffer)?;
+                }
+                ToWarden::Rows { first, place, .. } => {
+                    self.residues(place, body, &mut buffer)?;
+                    to.rows(first as usize, &buffer)?;
+                }
+                _ => return Err(FrameError::Unexpected("not a product").into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn was_collected(&self, ticket: Ticket) {
+        let collected = {
+            let mut state = lock(&self.state);
+            state.ahead.insert(ticket.0);
+            while state.ahead.contains(&state.collected) {
+                let next = state.collected;
+                state.ahead.remove(&next);
+                state.collected += 1;
+            }
+            state.collected
+        };
+        if let Some(shared) = &self.shared {
+            shared.received(collected);
+        }
+    }
+
+    /// Waits for the product that arrives next and keeps it.
+    fn keep_next(&self) -> Result<(), CloudError> {
+        let frames = self.product();
+        let mut state = lock(&self.state);
+        let ticket = state.arrived;
+        // A product that could not be computed has arrived as well.
+        state.arrived += 1;
+        state.early.insert(ticket, frames?);
+        Ok(())
     }
 }
 
-impl<R: Read + Send, W: Write + Send> Cloud for Remote<R, W> {
-    fn tell(&self, instruction: Instruction) -> Result<(), CloudError> {
-        Ok(self.send(&FromWarden::Do(instruction), &[])?)
+impl Cloud for Remote {
+    fn begin(
+        &self,
+        operand: u32,
+        layer: u32,
+        shape: &Shape,
+        masks: blindsmith_matrix::MaskSeed,
+    ) -> Result<(), CloudError> {
+        let len = shape.tile.degree() / LANES * shape.strip_len();
+        let at = self.shared.as_ref().and_then(|shared| shared.begin(operand, shape.strips(), len));
+        let (rows, cols) = (shape.rows as u32, shape.cols as u32);
+        let begin = Instruction::Begin { operand, layer, form: shape.form, rows, cols, masks, at };
+        Ok(self.send(&FromWarden::Do(begin), &[])?)
     }
 
     fn strip(
@@ -88,49 +236,87 @@ impl<R: Read + Send, W: Write + Send> Cloud for Remote<R, W> {
         len: usize,
         fill: &mut dyn FnMut(&mut [Lanes]),
     ) -> Result<(), CloudError> {
+        if self.shared.as_ref().is_some_and(|shared| shared.fill(operand, strip, fill)) {
+            return Ok(());
+        }
         let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
         if buffer.len() != len {
             buffer = zeroed_lanes(len);
         }
         fill(&mut buffer);
         let message = FromWarden::Do(Instruction::Strip { operand, strip });
-        write_frame(&mut *lock(&self.writer), &message, &[bytemuck::cast_slice(&buffer)])?;
+        self.send(&message, bytemuck::cast_slice(&buffer))?;
         lock(&self.buffers).push(buffer);
         Ok(())
     }
 
-    fn multiply(&self, instruction: Instruction, to: &mut dyn Sink) -> Result<(), CloudError> {
-        self.send(&FromWarden::Do(instruction), &[])?;
-        let mut buffer = Vec::new();
-        let (ToWarden::Extras { rows: mut left }, body) = self.answer()? else {
-            return Err(FrameError::Unexpected("a product begins with its extra polynomials").into());
-        };
-        self.residues(body, &mut buffer)?;
-        to.extras(&buffer)?;
-        while left > 0 {
-            let (ToWarden::Rows { first, count }, body) = self.answer()? else {
-                return Err(FrameError::Unexpected("rows of a product are due").into());
-            };
-            self.residues(body, &mut buffer)?;
-            left = left
-                .checked_sub(count)
-                .filter(|_| count > 0)
-                .ok_or(FrameError::Unexpected("a product of too many rows"))?;
-            to.rows(first as usize, &buffer)?;
+    fn free(&self, operands: &[u32]) -> Result<(), CloudError> {
+        self.send(&FromWarden::Do(Instruction::Free { operands: operands.to_vec() }), &[])?;
+        if let Some(shared) = &self.shared {
+            let requested = lock(&self.state).requested;
+            operands.iter().for_each(|operand| shared.free(*operand, requested));
         }
         Ok(())
     }
 
-    fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError> {
-        self.send(&FromWarden::Do(Instruction::Labels { blocks: blocks.to_vec() }), &[])?;
-        let (ToWarden::Labels, body) = self.answer()? else {
-            return Err(FrameError::Unexpected("labels are due").into());
+    fn request(&self, product: crate::ProductRequest) -> Result<Ticket, CloudError> {
+        let (ticket, received) = {
+            let mut state = lock(&self.state);
+            state.requested += 1;
+            (Ticket(state.requested - 1), state.collected)
         };
-        Ok(read_body(&mut *lock(&self.reader), body, MAX_BODY)?)
+        let crate::ProductRequest { kind, layer, left, right } = product;
+        let multiply = Instruction::Multiply { kind, layer, left, right, received };
+        self.send(&FromWarden::Do(multiply), &[])?;
+        Ok(ticket)
+    }
+
+    fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError> {
+        loop {
+            let (early, arrived) = {
+                let mut state = lock(&self.state);
+                (state.early.remove(&ticket.0), state.arrived)
+            };
+            if let Some(frames) = early {
+                let done = self.hand_over(frames, to);
+                self.was_collected(ticket);
+                return done;
+            }
+            if arrived > ticket.0 {
+                return Err(FrameError::Unexpected("a product was collected twice").into());
+            }
+            self.keep_next()?;
+        }
+    }
+
+    fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError> {
+        // Answers come in turn: products that are still due come first.
+        loop {
+            let (arrived, requested) = {
+                let state = lock(&self.state);
+                (state.arrived, state.requested)
+            };
+            if arrived == requested {
+                break;
+            }
+            self.keep_next()?;
+        }
+        self.send(&FromWarden::Do(Instruction::Labels { blocks: blocks.to_vec() }), &[])?;
+        match self.answer()? {
+            (ToWarden::Labels, labels) => Ok(labels),
+            _ => Err(FrameError::Unexpected("labels are due").into()),
+        }
     }
 
     fn progress(&self, progress: Progress) -> Result<(), CloudError> {
         Ok(self.send(&FromWarden::Progress(progress), &[])?)
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        // Wakes the reader, which ends with the stream.
+        _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The warden's side of its link to the refinery: commands in, instructions and outcomes out.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use blindsmith_keys::{Key, RecipientKey};
@@ -42,21 +42,15 @@ pub struct Identity {
 
 type Finished = Result<(Outcome, Vec<u8>), String>;
 
-struct Session<'a, R: Read, W: Write> {
+struct Session<'a> {
     identity: &'a Identity,
-    remote: Remote<R, W>,
+    remote: Remote,
     projects: BTreeMap<Id, Project>,
 }
 
-/// Serves one refinery until it closes the connection.
-pub fn serve<R: Read + Send, W: Write + Send>(
-    identity: &Identity,
-    reader: R,
-    writer: W,
-) -> Result<(), FrameError> {
-    let remote = Remote::new(reader, writer);
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    remote.send(&FromWarden::Hello { tee: identity.tee.name().to_owned(), version }, &[])?;
+/// Serves one refinery until it closes the connection; bulk data goes through shared memory if `share`.
+pub fn serve(identity: &Identity, stream: UnixStream, share: bool) -> Result<(), FrameError> {
+    let remote = Remote::connect(stream, identity.tee.name(), share)?;
     let mut session = Session { identity, remote, projects: BTreeMap::new() };
     loop {
         match session.remote.receive() {
@@ -67,7 +61,7 @@ pub fn serve<R: Read + Send, W: Write + Send>(
     }
 }
 
-impl<R: Read + Send, W: Write + Send> Session<'_, R, W> {
+impl Session<'_> {
     fn perform(&mut self, command: ToWarden, body: Vec<u8>) -> Result<(), FrameError> {
         let finished = match command {
             ToWarden::Attest { nonce } => return self.attest(&nonce.0),
@@ -80,7 +74,9 @@ impl<R: Read + Send, W: Write + Send> Session<'_, R, W> {
             }
             ToWarden::Query { project, header, envelope } => {
                 let Some(found) = self.projects.get(&project) else { return self.refuse(unknown(&project)) };
-                match found.answer(self.identity, &self.remote, header, &envelope.0) {
+                let answered = found.answer(self.identity, &self.remote, header, &envelope.0);
+                self.remote.settle()?;
+                match answered {
                     Ok(answer) => Ok((Outcome::Answer, answer)),
                     Err(RoundError::Frame(e)) => return Err(e),
                     // One refusal for every fault: nothing about the rows or the model shows in it.
@@ -138,12 +134,15 @@ impl<R: Read + Send, W: Write + Send> Session<'_, R, W> {
         let Some(found) = self.projects.get_mut(project) else { return Ok(Err(unknown(project))) };
         let (start, waited) = (Instant::now(), self.remote.waited());
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        let mut record: RoundRecord =
-            match found.run_round(self.identity, &self.remote, which, epochs, uploads) {
-                Ok(record) => record,
-                Err(RoundError::Frame(e)) => return Err(e),
-                Err(e) => return Ok(Err(e.to_string())),
-            };
+        let done = found.run_round(self.identity, &self.remote, which, epochs, uploads);
+        if !matches!(done, Err(RoundError::Frame(_))) {
+            self.remote.settle()?;
+        }
+        let mut record: RoundRecord = match done {
+            Ok(record) => record,
+            Err(RoundError::Frame(e)) => return Err(e),
+            Err(e) => return Ok(Err(e.to_string())),
+        };
         let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;
         let waited = self.remote.waited() - waited;
         record.summary.warden_seconds = start.elapsed().saturating_sub(waited).as_secs_f64();

@@ -19,7 +19,7 @@ fn mul_shoup(x: u64, w: u64, w_shoup: u64) -> u64 {
 #[inline]
 fn reduce_twice_q(x: u64) -> u64 {
     let t = x.wrapping_sub(2 * Q);
-    t.wrapping_add(2 * Q & ((t as i64) >> 63) as u64)
+    t.wrapping_add((2 * Q) & ((t as i64) >> 63) as u64)
 }
 
 impl Backend for Portable {
@@ -178,8 +178,7 @@ impl Backend for Portable {
 
     fn unpack(&self, out: &mut [u64], bytes: &[u8]) -> bool {
         assert!(out.len().is_multiple_of(8) && bytes.len() == out.len() / 8 * PACKED_BYTES_PER_LANES);
-        for (x, b) in
-            out.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<PACKED_BYTES_PER_LANES>().0)
+        for (x, b) in out.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<PACKED_BYTES_PER_LANES>().0)
         {
             for (i, v) in x.iter_mut().enumerate() {
                 // Eight bytes around the value that lie within the fifty.

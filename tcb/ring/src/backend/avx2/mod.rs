@@ -139,7 +139,7 @@ impl Backend for Avx2 {
     }
 
     fn pack(&self, out: &mut [u8], x: &[u64]) {
-        // Eight residues straddle the halves of a register: plain words are as fast.
+        // 50-bit values straddle the halves of a register, which AVX2 shuffles apart: words do well.
         Portable.pack(out, x);
     }
 

@@ -111,10 +111,7 @@ fn inverse_butterflies<const K: usize>(
     v: [__m256d; K],
     w: [Factor; K],
 ) -> ([__m256d; K], [__m256d; K]) {
-    (
-        from_fn(|i| _mm256_add_pd(u[i], v[i])),
-        from_fn(|i| mul_by(_mm256_sub_pd(u[i], v[i]), w[i])),
-    )
+    (from_fn(|i| _mm256_add_pd(u[i], v[i])), from_fn(|i| mul_by(_mm256_sub_pd(u[i], v[i]), w[i])))
 }
 
 #[target_feature(enable = "avx2,fma")]

@@ -8,11 +8,7 @@ use super::vector::*;
 /// out\[i\] = f(out\[i\], inputs\[..\]\[i\]), four at a time; all slices have one length, a multiple of four.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn map<const K: usize>(
-    out: &mut [u64],
-    inputs: [&[u64]; K],
-    f: impl Fn(__m256i, [__m256i; K]) -> __m256i,
-) {
+fn map<const K: usize>(out: &mut [u64], inputs: [&[u64]; K], f: impl Fn(__m256i, [__m256i; K]) -> __m256i) {
     let registers = out.as_chunks_mut::<4>().0;
     let chunks = inputs.map(|x| &x.as_chunks::<4>().0[..registers.len()]);
     for (i, o) in registers.iter_mut().enumerate() {
@@ -44,29 +40,29 @@ pub(super) fn sub_assign(out: &mut [u64], a: &[u64]) {
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn mul(out: &mut [u64], a: &[u64], b: &[u64]) {
-    map(out, [a, b], |_, [a, b]| lift(super::vector::mul(to_doubles(a), to_doubles(b))));
+    map(out, [a, b], |_, [a, b]| lift(product(to_doubles(a), to_doubles(b))));
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn mul_add(out: &mut [u64], a: &[u64], b: &[u64]) {
-    map_doubles(out, [a, b], |o, [a, b]| _mm256_add_pd(o, super::vector::mul(a, b)));
+    map_doubles(out, [a, b], |o, [a, b]| _mm256_add_pd(o, product(a, b)));
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn mul_sub(out: &mut [u64], a: &[u64], b: &[u64]) {
-    map_doubles(out, [a, b], |o, [a, b]| _mm256_sub_pd(o, super::vector::mul(a, b)));
+    map_doubles(out, [a, b], |o, [a, b]| _mm256_sub_pd(o, product(a, b)));
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn dot2(out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]) {
-    map_doubles(out, [a, b, c, d], |_, [a, b, c, d]| products(a, b, c, d));
+    map_doubles(out, [a, b, c, d], |_, [a, b, c, d]| two_products(a, b, c, d));
 }
 
 /// a b + c d, at most 1.6 q.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn products(a: __m256d, b: __m256d, c: __m256d, d: __m256d) -> __m256d {
-    _mm256_add_pd(super::vector::mul(a, b), super::vector::mul(c, d))
+fn two_products(a: __m256d, b: __m256d, c: __m256d, d: __m256d) -> __m256d {
+    _mm256_add_pd(product(a, b), product(c, d))
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -122,7 +118,7 @@ fn fold_registers<const WIDTH: usize>(
         for (j, sum) in sums.iter_mut().enumerate() {
             for k in (i * WIDTH + j) * depth..(i * WIDTH + j + 1) * depth {
                 let [a, b, c, d] = chunks.map(|x| to_doubles(load(&x[k])));
-                *sum = reduce(_mm256_add_pd(*sum, products(a, b, c, d)));
+                *sum = reduce(_mm256_add_pd(*sum, two_products(a, b, c, d)));
             }
         }
         store(out, to_residues(join(sums)));

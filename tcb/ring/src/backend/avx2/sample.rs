@@ -15,8 +15,8 @@ pub(super) fn add_noise(out: &mut [u64], bytes: &[u8]) {
         // The ones of 21 bits less those of 21 others are the ones of 21 bits and zeros of 21 others, less 21.
         let flipped = _mm256_xor_si256(spread(b), splat(ETA_MASK << 21));
         let ones = count_ones(_mm256_and_si256(flipped, splat((1 << 42) - 1)));
-        // From q - 21 to 2q + 20.
-        let sum = _mm256_add_epi64(_mm256_add_epi64(load(o), splat(Q - 21)), ones);
+        let noise = add_if_negative(_mm256_sub_epi64(ones, splat(21)));
+        let sum = _mm256_add_epi64(load(o), noise);
         store(o, reduce_once(sum));
     }
 }
@@ -26,9 +26,8 @@ pub(super) fn add_noise(out: &mut [u64], bytes: &[u8]) {
 #[target_feature(enable = "avx2")]
 fn spread(b: &[u8; 24]) -> __m256i {
     // SAFETY: both loads of 16 bytes lie within the 24, and they need no alignment.
-    let (first, last) = unsafe {
-        (_mm_loadu_si128(b.as_ptr().cast()), _mm_loadu_si128(b[8..].as_ptr().cast()))
-    };
+    let (first, last) =
+        unsafe { (_mm_loadu_si128(b.as_ptr().cast()), _mm_loadu_si128(b[8..].as_ptr().cast())) };
     #[rustfmt::skip]
     let places = _mm256_setr_epi8(
         0, 1, 2, 3, 4, 5, -1, -1, 6, 7, 8, 9, 10, 11, -1, -1,

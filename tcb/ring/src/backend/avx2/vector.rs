@@ -1,8 +1,9 @@
 //! Four residues in a register, as integers or as doubles: loads, stores, conversions, reductions.
 //!
 //! AVX2 multiplies no 52-bit integers, but a fused multiply-add gives both halves of a product of doubles
-//! exactly (van der Hoeven, Lecerf and Quintin, ACM TOMS 2016). Doubles here are signed integers far below
-//! 2^53, so all sums are exact; bounds are in multiples of q.
+//! exactly (van der Hoeven, Lecerf and Quintin, ACM TOMS 2016). Doubles here are signed integers below 2^53,
+//! so all sums are exact, and none is ever subnormal, which could take its own time. Bounds are in multiples
+//! of q.
 
 use std::arch::x86_64::*;
 
@@ -95,7 +96,7 @@ pub(super) fn mul_by(x: __m256d, (w, w_over_q): Factor) -> __m256d {
 /// a b modulo q for residues, at most 0.8.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn mul(a: __m256d, b: __m256d) -> __m256d {
+pub(super) fn product(a: __m256d, b: __m256d) -> __m256d {
     let high = _mm256_mul_pd(a, b);
     less_multiple_of_q(a, b, high, round_product(high, _mm256_set1_pd(1.0 / Q as f64)))
 }

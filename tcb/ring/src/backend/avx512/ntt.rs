@@ -122,10 +122,7 @@ fn inverse_butterflies<const K: usize>(
 /// (u + v, u - v) below 4q, of values below 2q.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn sums_and_differences<const K: usize>(
-    u: [__m512i; K],
-    v: [__m512i; K],
-) -> ([__m512i; K], [__m512i; K]) {
+fn sums_and_differences<const K: usize>(u: [__m512i; K], v: [__m512i; K]) -> ([__m512i; K], [__m512i; K]) {
     let lifted = u.map(|u| _mm512_add_epi64(u, splat(2 * Q)));
     (from_fn(|i| _mm512_add_epi64(u[i], v[i])), from_fn(|i| _mm512_sub_epi64(lifted[i], v[i])))
 }

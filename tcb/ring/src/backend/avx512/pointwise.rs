@@ -8,11 +8,7 @@ use crate::modulus::Q;
 /// out\[i\] = f(out\[i\], inputs\[..\]\[i\]), eight at a time; all slices have one length, a multiple of eight.
 #[inline]
 #[target_feature(enable = "avx512ifma")]
-fn map<const K: usize>(
-    out: &mut [u64],
-    inputs: [&[u64]; K],
-    f: impl Fn(__m512i, [__m512i; K]) -> __m512i,
-) {
+fn map<const K: usize>(out: &mut [u64], inputs: [&[u64]; K], f: impl Fn(__m512i, [__m512i; K]) -> __m512i) {
     let registers = out.as_chunks_mut::<8>().0;
     let chunks = inputs.map(|x| &x.as_chunks::<8>().0[..registers.len()]);
     for (i, o) in registers.iter_mut().enumerate() {

@@ -20,8 +20,8 @@ pub(super) fn add_noise(out: &mut [u64], bytes: &[u8]) {
         const ETA_MASK: u64 = (1 << 21) - 1;
         let flipped = _mm512_xor_si512(r, splat(ETA_MASK << 21));
         let ones = _mm512_popcnt_epi64(_mm512_and_si512(flipped, splat((1 << 42) - 1)));
-        // From q - 21 to 2q + 20.
-        let sum = _mm512_add_epi64(_mm512_add_epi64(load(o), splat(Q - 21)), ones);
+        let noise = add_if_negative(_mm512_sub_epi64(ones, splat(21)));
+        let sum = _mm512_add_epi64(load(o), noise);
         store(o, reduce_once(sum, Q));
     }
 }
@@ -39,13 +39,6 @@ pub(super) fn ternary(out: &mut [u64], bytes: &[u8]) {
         let value = _mm512_mask_mov_epi64(splat(Q - 1), at_least_0, _mm512_setzero_si512());
         store(o, _mm512_mask_mov_epi64(value, at_least_1, splat(1)));
     }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load_bytes(b: &[u8; 64]) -> __m512i {
-    // SAFETY: the reference covers the 64 bytes, and the load needs no alignment.
-    unsafe { _mm512_loadu_si512(b.as_ptr().cast()) }
 }
 
 #[inline]

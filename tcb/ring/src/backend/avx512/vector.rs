@@ -18,6 +18,13 @@ pub(super) fn load(x: &[u64; 8]) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
+pub(super) fn load_bytes(b: &[u8; 64]) -> __m512i {
+    // SAFETY: the reference covers the 64 bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(b.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
 pub(super) fn store(x: &mut [u64; 8], v: __m512i) {
     // SAFETY: the reference covers the 64 bytes, and the store needs no alignment.
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().cast(), v) }

@@ -1,0 +1,242 @@
+//! Every message survives its way, and means what was sent.
+
+use blindsmith_matrix::{Form, MaskSeed, ProductKind};
+use blindsmith_protocol::{
+    Blob, BlockRef, Evidence, FromWarden, Instruction, Left, Outcome, Place, Progress, ProjectStatus, Reply,
+    Request, RoundRecord, RoundSummary, ToWarden, UploadSummary, from_cbor, read_head, to_cbor,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::frames::frame;
+use super::specifications::specification;
+use super::uploads::{header, id, ids, role};
+
+fn blob() -> impl Strategy<Value = Blob> {
+    vec(any::<u8>(), 0..40).prop_map(Blob)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    ".{0,40}"
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    any::<[u64; 3]>().prop_map(|[round, step, steps]| Progress { round, step, steps })
+}
+
+fn evidence() -> impl Strategy<Value = Evidence> {
+    let parts = (text(), text(), any::<[u8; 32]>(), any::<[u8; 32]>());
+    parts.prop_map(|(tee, version, recipient, nonce)| Evidence { tee, version, recipient, nonce })
+}
+
+fn summary() -> impl Strategy<Value = RoundSummary> {
+    let parts = (any::<[u64; 5]>(), any::<u32>(), any::<[u32; 5]>(), blob());
+    parts.prop_map(|(whole, uploads, seconds, metrics)| {
+        let [seconds, cloud_seconds, cloud_cpu_seconds, warden_seconds, warden_cpu_seconds] =
+            seconds.map(|s| f64::from(s) / 1e3);
+        let [round, rows, steps, traffic_bytes, warden_peak_bytes] = whole;
+        RoundSummary {
+            round,
+            uploads,
+            rows,
+            steps,
+            seconds,
+            cloud_seconds,
+            cloud_cpu_seconds,
+            warden_seconds,
+            warden_cpu_seconds,
+            traffic_bytes,
+            warden_peak_bytes,
+            metrics,
+        }
+    })
+}
+
+fn record() -> impl Strategy<Value = RoundRecord> {
+    (summary(), vec(ids(), 0..4), blob(), blob())
+        .prop_map(|(summary, used, state, model)| RoundRecord { summary, used, state, model })
+}
+
+fn status() -> impl Strategy<Value = ProjectStatus> {
+    let upload = (ids(), role(), any::<u32>(), any::<u64>());
+    let upload = upload.prop_map(|(upload, role, rows, bytes)| UploadSummary { upload, role, rows, bytes });
+    let flags = (any::<bool>(), any::<bool>(), option::of(text()), option::of(text()));
+    (ids(), text(), flags, vec(upload, 0..4), vec(summary(), 0..3)).prop_map(
+        |(project, name, (ready, busy, warden, failure), uploads, rounds)| ProjectStatus {
+            project,
+            name,
+            ready,
+            warden,
+            busy,
+            failure,
+            uploads,
+            rounds,
+        },
+    )
+}
+
+fn blocks() -> impl Strategy<Value = Vec<BlockRef>> {
+    vec(any::<(u32, u32)>().prop_map(|(upload, block)| BlockRef { upload, block }), 0..6)
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        specification().prop_map(|spec| Request::Create { spec }),
+        blob().prop_map(|nonce| Request::Attest { nonce }),
+        ids().prop_map(|project| Request::Release { project }),
+        ids().prop_map(|project| Request::Spec { project }),
+        ids().prop_map(|project| Request::Push { project }),
+        any::<u32>().prop_map(|first| Request::Blocks { first }),
+        header().prop_map(|header| Request::Commit { header }),
+        header().prop_map(|header| Request::Ask { header }),
+        (ids(), option::of(any::<u32>()))
+            .prop_map(|(project, epochs)| Request::Refine { project, epochs }),
+        ids().prop_map(|project| Request::Watch { project }),
+        ids().prop_map(|project| Request::Status { project }),
+        (ids(), option::of(any::<u64>())).prop_map(|(project, version)| Request::Pull { project, version }),
+        Just(Request::Ping),
+    ]
+}
+
+fn reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        Just(Reply::Done),
+        specification().prop_map(Reply::Spec),
+        evidence().prop_map(Reply::Evidence),
+        (ids(), any::<bool>()).prop_map(|(upload, new)| Reply::Accepted { upload, new }),
+        progress().prop_map(Reply::Progress),
+        status().prop_map(Reply::Status),
+        any::<u64>().prop_map(|version| Reply::Model { version }),
+        Just(Reply::Answer),
+        text().prop_map(|message| Reply::Failed { message }),
+    ]
+}
+
+fn place() -> impl Strategy<Value = Option<Place>> {
+    option::of(any::<(u64, u64)>().prop_map(|(start, len)| Place { start, len }))
+}
+
+fn to_warden() -> impl Strategy<Value = ToWarden> {
+    let round = (ids(), any::<u64>(), any::<u32>(), option::of(any::<u32>()), vec(header(), 0..4));
+    prop_oneof![
+        blob().prop_map(|nonce| ToWarden::Attest { nonce }),
+        (specification(), blob()).prop_map(|(spec, release)| ToWarden::Release { spec, release }),
+        specification().prop_map(|spec| ToWarden::Restore { spec }),
+        round.prop_map(|(project, round, attempt, epochs, uploads)| ToWarden::Round {
+            project,
+            round,
+            attempt,
+            epochs,
+            uploads
+        }),
+        (ids(), header(), blob())
+            .prop_map(|(project, header, envelope)| ToWarden::Query { project, header, envelope }),
+        Just(ToWarden::Labels),
+        (any::<u32>(), place()).prop_map(|(rows, place)| ToWarden::Extras { rows, place }),
+        (any::<(u32, u32)>(), place())
+            .prop_map(|((first, count), place)| ToWarden::Rows { first, count, place }),
+        text().prop_map(|message| ToWarden::Failed { message }),
+    ]
+}
+
+fn instruction() -> impl Strategy<Value = Instruction> {
+    let form = prop::sample::select(vec![Form::Rows, Form::Weights, Form::ErrorRight, Form::ErrorLeft]);
+    let kind = prop::sample::select(vec![
+        ProductKind::Forward,
+        ProductKind::WeightGradient,
+        ProductKind::InputGradient,
+    ]);
+    let left = prop_oneof![blocks().prop_map(Left::Blocks), any::<u32>().prop_map(Left::Operand)];
+    let begin = (any::<[u32; 4]>(), form, any::<[u8; 32]>(), option::of(any::<u64>()));
+    prop_oneof![
+        begin.prop_map(|([operand, layer, rows, cols], form, masks, at)| Instruction::Begin {
+            operand,
+            layer,
+            form,
+            rows,
+            cols,
+            masks: MaskSeed(masks),
+            at
+        }),
+        any::<(u32, u32)>().prop_map(|(operand, strip)| Instruction::Strip { operand, strip }),
+        (kind, any::<(u32, u32, u64)>(), left).prop_map(|(kind, (layer, right, received), left)| {
+            Instruction::Multiply { kind, layer, left, right, received }
+        }),
+        vec(any::<u32>(), 0..6).prop_map(|operands| Instruction::Free { operands }),
+        blocks().prop_map(|blocks| Instruction::Labels { blocks }),
+    ]
+}
+
+/// Whatever a warden may send.
+pub fn from_warden() -> impl Strategy<Value = FromWarden> {
+    let outcome = prop_oneof![
+        Just(Outcome::Ready),
+        Just(Outcome::Round),
+        Just(Outcome::Answer),
+        text().prop_map(|message| Outcome::Refused { message }),
+    ];
+    prop_oneof![
+        (text(), text(), any::<bool>())
+            .prop_map(|(tee, version, shared)| FromWarden::Hello { tee, version, shared }),
+        evidence().prop_map(FromWarden::Evidence),
+        instruction().prop_map(FromWarden::Do),
+        progress().prop_map(FromWarden::Progress),
+        outcome.prop_map(FromWarden::Finished),
+    ]
+}
+
+/// Through a frame and back.
+fn returned<T: serde::Serialize + serde::de::DeserializeOwned>(message: &T, body: &[u8]) -> (T, usize) {
+    read_head(&mut frame(message, body).as_slice()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn requests_survive(message in request(), body in vec(any::<u8>(), 0..9)) {
+        prop_assert_eq!(returned(&message, &body), (message, body.len()));
+    }
+
+    #[test]
+    fn replies_survive(message in reply(), body in vec(any::<u8>(), 0..9)) {
+        prop_assert_eq!(returned(&message, &body), (message, body.len()));
+    }
+
+    #[test]
+    fn commands_survive(message in to_warden(), body in vec(any::<u8>(), 0..9)) {
+        prop_assert_eq!(returned(&message, &body), (message, body.len()));
+    }
+
+    #[test]
+    fn instructions_and_outcomes_survive(message in from_warden(), body in vec(any::<u8>(), 0..9)) {
+        prop_assert_eq!(returned(&message, &body), (message, body.len()));
+    }
+
+    #[test]
+    fn records_survive(record in record()) {
+        prop_assert_eq!(from_cbor::<RoundRecord>(&to_cbor(&record)).unwrap(), record);
+    }
+
+    #[test]
+    fn truncated_records_are_refused(record in record(), at in any::<prop::sample::Index>()) {
+        let bytes = to_cbor(&record);
+        prop_assert!(from_cbor::<RoundRecord>(&bytes[..at.index(bytes.len())]).is_err());
+    }
+}
+
+#[test]
+fn a_request_is_no_reply() {
+    let bytes = frame(&Request::Spec { project: id(3) }, b"");
+    assert!(read_head::<ToWarden>(&mut bytes.as_slice()).is_err());
+    assert!(read_head::<Reply>(&mut bytes.as_slice()).is_err());
+}
+
+#[test]
+fn what_a_message_carries_does_not_show_in_debug_output() {
+    let shown = format!("{:?}", ToWarden::Query {
+        project: id(1),
+        header: super::uploads::example(),
+        envelope: Blob(vec![0xab; 77]),
+    });
+    assert!(shown.contains("77 bytes") && !shown.contains("171") && !shown.contains("abab"), "{shown}");
+}

@@ -1,0 +1,112 @@
+//! Upload headers and digests: what is authenticated, and what does not fit.
+
+use blindsmith_protocol::{
+    Id, MAX_ROWS, Role, UploadError, UploadHeader, block_digest, from_cbor, root_digest, to_cbor,
+};
+use proptest::prelude::*;
+
+use super::specifications;
+
+pub fn id(byte: u8) -> Id {
+    Id([byte; 32])
+}
+
+pub fn ids() -> impl Strategy<Value = Id> {
+    any::<[u8; 32]>().prop_map(Id)
+}
+
+pub fn role() -> impl Strategy<Value = Role> {
+    prop::sample::select(vec![Role::Training, Role::Validation, Role::Query])
+}
+
+pub fn header() -> impl Strategy<Value = UploadHeader> {
+    (ids(), ids(), role(), any::<[[u8; 32]; 2]>(), any::<u32>(), ids()).prop_map(
+        |(project, contributor, role, [nonce, tag], rows, root)| UploadHeader {
+            project,
+            contributor,
+            role,
+            nonce,
+            rows,
+            root,
+            tag,
+        },
+    )
+}
+
+pub fn example() -> UploadHeader {
+    UploadHeader {
+        project: specifications::example().id(),
+        contributor: id(2),
+        role: Role::Training,
+        nonce: [3; 32],
+        rows: 100,
+        root: id(4),
+        tag: [5; 32],
+    }
+}
+
+fn changes() -> [UploadHeader; 6] {
+    let e = example;
+    [
+        UploadHeader { project: id(9), ..e() },
+        UploadHeader { contributor: id(9), ..e() },
+        UploadHeader { role: Role::Validation, ..e() },
+        UploadHeader { nonce: [9; 32], ..e() },
+        UploadHeader { rows: 99, ..e() },
+        UploadHeader { root: id(9), ..e() },
+    ]
+}
+
+#[test]
+fn the_tag_authenticates_everything_but_itself() {
+    let other_tag = UploadHeader { tag: [9; 32], ..example() };
+    assert_eq!(example().authenticated(), other_tag.authenticated());
+    for changed in changes() {
+        assert_ne!(changed.authenticated(), example().authenticated());
+    }
+}
+
+#[test]
+fn the_identifier_depends_on_everything() {
+    let mut all: Vec<Id> = changes().iter().map(UploadHeader::id).collect();
+    all.extend([example().id(), UploadHeader { tag: [9; 32], ..example() }.id()]);
+    let distinct: std::collections::HashSet<_> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len());
+}
+
+#[test]
+fn rows_are_padded_to_whole_blocks() {
+    let spec = specifications::example();
+    for (rows, blocks) in [(1, 1), (16, 1), (17, 2), (100, 7)] {
+        let header = UploadHeader { rows, ..example() };
+        assert_eq!(header.blocks(&spec), blocks);
+        assert_eq!(header.body_bytes(&spec), u64::from(blocks) * spec.block_bytes() as u64);
+    }
+}
+
+#[test]
+fn other_projects_and_impossible_numbers_of_rows_are_refused() {
+    let project = specifications::example().id();
+    assert_eq!(example().validate(&project), Ok(()));
+    assert_eq!(example().validate(&id(1)), Err(UploadError::OtherProject));
+    for rows in [0, MAX_ROWS + 1, u32::MAX] {
+        assert_eq!(UploadHeader { rows, ..example() }.validate(&project), Err(UploadError::Rows(rows)));
+    }
+}
+
+#[test]
+fn digests_bind_content_place_and_order() {
+    let (a, b) = (block_digest(0, b"a"), block_digest(1, b"b"));
+    assert_ne!(a, block_digest(1, b"a"));
+    assert_ne!(a, block_digest(0, b"b"));
+    assert_ne!(root_digest([&a, &b]), root_digest([&b, &a]));
+    assert_ne!(root_digest([&a, &b]), root_digest([&a]));
+    assert_ne!(root_digest([&a]), a);
+}
+
+proptest! {
+    #[test]
+    fn headers_survive(header in header()) {
+        prop_assert_eq!(from_cbor::<UploadHeader>(&to_cbor(&header)).unwrap(), header);
+    }
+}

@@ -1,0 +1,148 @@
+//! One mapped region.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use blindsmith_ring::{LANES, Lanes};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use thiserror::Error;
+
+use crate::Range;
+
+/// Shared memory that cannot be had, or that is not what was agreed.
+#[derive(Debug, Error)]
+pub enum SharedError {
+    /// The operating system refused.
+    #[error("shared memory: {0}")]
+    System(#[from] rustix::io::Errno),
+    /// The other side's memory could shrink under us.
+    #[error("the peer's shared memory is not sealed, or has an impossible size")]
+    NotSealed,
+    /// A range outside the region.
+    #[error("the peer named a range outside the shared memory")]
+    OutOfBounds,
+}
+
+const PAGE: usize = 4096;
+/// Regions are at most this large; memory is taken only as it is touched.
+const MAX_BYTES: usize = 1 << 38;
+
+/// A region of shared memory, mapped.
+pub struct Region {
+    start: NonNull<Lanes>,
+    len: usize,
+    file: OwnedFd,
+}
+
+// SAFETY: the mapping lives as long as the region, on whichever thread; access to its contents goes through
+// the methods below.
+unsafe impl Send for Region {}
+// SAFETY: as above; what may be accessed when is the methods' business.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// A new region of `len` groups of eight residues, zero, sealed in size. Pages are taken when touched.
+    pub fn create(len: usize) -> Result<Self, SharedError> {
+        let bytes = len.checked_mul(size_of::<Lanes>()).filter(|b| (1..=MAX_BYTES).contains(b));
+        let bytes = bytes.ok_or(SharedError::OutOfBounds)?;
+        let file = memfd_create("blindsmith", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&file, bytes as u64)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Self::map(file)
+    }
+
+    /// Maps a region that the peer created.
+    pub fn map(file: OwnedFd) -> Result<Self, SharedError> {
+        let seals = fcntl_get_seals(&file)?;
+        let bytes = usize::try_from(fstat(&file)?.st_size).unwrap_or(0);
+        let whole = bytes.is_multiple_of(size_of::<Lanes>()) && (1..=MAX_BYTES).contains(&bytes);
+        if !seals.contains(SealFlags::SHRINK) || !whole {
+            return Err(SharedError::NotSealed);
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of this process.
+        let start = unsafe {
+            mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED | MapFlags::NORESERVE, &file, 0)
+        }?;
+        let start = NonNull::new(start.cast()).ok_or(SharedError::OutOfBounds)?;
+        Ok(Region { start, len: bytes / size_of::<Lanes>(), file })
+    }
+
+    /// The descriptor to be passed to the peer.
+    pub fn descriptor(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Groups of eight residues in the region.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing in it; a region never is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn check(&self, start: usize, len: usize) -> Result<NonNull<Lanes>, SharedError> {
+        let end = start.checked_add(len).ok_or(SharedError::OutOfBounds)?;
+        if end > self.len {
+            return Err(SharedError::OutOfBounds);
+        }
+        // SAFETY: within the mapping, as just checked.
+        Ok(unsafe { self.start.add(start) })
+    }
+
+    /// The groups from `start` on, for reading by the side that trusts the writer, or does not care: the
+    /// refinery reads operands that the warden writes once, before it names them.
+    pub fn slice(&self, start: usize, len: usize) -> Result<&[Lanes], SharedError> {
+        let at = self.check(start, len)?;
+        // SAFETY: in bounds, aligned (mappings begin at a page, `Lanes` has 64 bytes), any bits are valid. The
+        // writer does not touch a range between naming it and its release; a peer that does anyway changes
+        // numbers, which are plain data.
+        Ok(unsafe { std::slice::from_raw_parts(at.as_ptr(), len) })
+    }
+
+    /// The groups of a range that this process has allotted, for writing.
+    ///
+    /// The range is borrowed mutably: nobody else in this process holds it.
+    pub fn slice_mut<'a>(&'a self, range: &'a mut Range) -> &'a mut [Lanes] {
+        let at = self.check(range.start, range.len).expect("ranges are allotted within their region");
+        // SAFETY: in bounds and aligned as above; ranges of one arena do not overlap, and this one is
+        // borrowed mutably. The peer reads it only once it is named, which is after the borrow ends.
+        unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), range.len) }
+    }
+
+    /// Copies the residues from index `start` on, so that checks and uses see the same values whatever the
+    /// peer does meanwhile.
+    pub fn copy_out(&self, start: usize, out: &mut [u64]) -> Result<(), SharedError> {
+        let (first, skip) = (start / LANES, start % LANES);
+        let at = self.check(first, (skip + out.len()).div_ceil(LANES))?.cast::<AtomicU64>();
+        // SAFETY: in bounds, aligned; the peer may write at any time, so the words are read as atomics.
+        let words = unsafe { std::slice::from_raw_parts(at.as_ptr().add(skip), out.len()) };
+        for (out, word) in out.iter_mut().zip(words) {
+            *out = word.load(Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes the whole pages of a range out of this process's memory; they stay in the shared file.
+    pub fn forget(&self, start: usize, len: usize) -> Result<(), SharedError> {
+        let at = self.check(start, len)?.as_ptr() as usize;
+        let (first, last) = (at.next_multiple_of(PAGE), (at + len * size_of::<Lanes>()) / PAGE * PAGE);
+        if first < last {
+            // SAFETY: whole pages within the mapping; a shared mapping reads the same from the file again.
+            unsafe { madvise(first as *mut _, last - first, Advice::LinuxDontNeed) }?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `map` made; slices borrow the region, so none is left. A failure leaves it
+        // mapped, which harms nobody.
+        _ = unsafe { munmap(self.start.as_ptr().cast(), self.len * size_of::<Lanes>()) };
+    }
+}

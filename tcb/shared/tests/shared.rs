@@ -1,0 +1,78 @@
+//! Two sides of one region, in one process: the kernel does not mind.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use blindsmith_ring::Lanes;
+use blindsmith_shared::{Arena, Region, SharedError, receive, send};
+
+fn pair(len: usize) -> (Region, Region) {
+    let (a, b) = UnixStream::pair().unwrap();
+    let region = Region::create(len).unwrap();
+    send(&a, b"hello", &[region.descriptor()]).unwrap();
+    let mut bytes = [0; 16];
+    let (count, mut descriptors) = receive(&b, &mut bytes).unwrap();
+    assert_eq!(&bytes[..count], b"hello");
+    (region, Region::map(descriptors.remove(0)).unwrap())
+}
+
+#[test]
+fn what_one_side_writes_the_other_reads() {
+    let (mine, theirs) = pair(1024);
+    let mut arena = Arena::new(mine.len());
+    let mut range = arena.take(100).unwrap();
+    for (i, lanes) in mine.slice_mut(&mut range).iter_mut().enumerate() {
+        *lanes = Lanes([i as u64; 8]);
+    }
+    assert_eq!(theirs.slice(range.start() + 99, 1).unwrap(), [Lanes([99; 8])]);
+    let mut words = [0; 13];
+    theirs.copy_out(8 * (range.start() + 7) + 3, &mut words).unwrap();
+    assert_eq!(words, [7, 7, 7, 7, 7, 8, 8, 8, 8, 8, 8, 8, 8]);
+    mine.forget(0, 1024).unwrap();
+    assert_eq!(mine.slice(99, 1).unwrap(), [Lanes([99; 8])], "forgotten pages come back");
+}
+
+#[test]
+fn ranges_outside_are_refused() {
+    let (mine, theirs) = pair(16);
+    for (start, len) in [(16, 1), (0, 17), (usize::MAX, 2), (2, usize::MAX)] {
+        assert!(matches!(theirs.slice(start, len), Err(SharedError::OutOfBounds)));
+    }
+    assert!(theirs.copy_out(8 * 15 + 1, &mut [0; 8]).is_err());
+    assert!(Region::create(0).is_err());
+    assert!(Region::create(usize::MAX).is_err());
+    drop(mine);
+    assert!(theirs.slice(0, 16).is_ok(), "a mapping outlives its creator");
+}
+
+#[test]
+fn memory_that_could_shrink_is_refused() {
+    let mut file = tempfile();
+    file.write_all(&[0; 4096]).unwrap();
+    assert!(Region::map(file.as_fd().try_clone_to_owned().unwrap()).is_err());
+}
+
+fn tempfile() -> std::fs::File {
+    let path = std::env::temp_dir().join(format!("blindsmith-shared-{}", std::process::id()));
+    let file =
+        std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
+}
+
+#[test]
+fn the_arena_gives_disjoint_ranges_and_merges_them_again() {
+    let mut arena = Arena::new(100);
+    let taken: Vec<_> = (0..10).map(|_| arena.take(10).unwrap()).collect();
+    assert!(arena.take(1).is_none());
+    let mut starts: Vec<usize> = taken.iter().map(|r| r.start()).collect();
+    starts.sort_unstable();
+    assert_eq!(starts, (0..10).map(|i| i * 10).collect::<Vec<_>>());
+    let (even, odd): (Vec<_>, Vec<_>) = taken.into_iter().partition(|r| r.start() % 20 == 0);
+    even.into_iter().for_each(|r| arena.give(r));
+    assert!(arena.take(11).is_none(), "holes of ten");
+    odd.into_iter().for_each(|r| arena.give(r));
+    let whole = arena.take(100).expect("one piece again");
+    assert_eq!(whole.split(25).len(), 4);
+}

@@ -1,0 +1,121 @@
+//! Shared memory on the warden's side: where its operands lie, and what may be used again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use blindsmith_protocol::Place;
+use blindsmith_ring::{LANES, Lanes};
+use blindsmith_shared::{Arena, Range, Region, SharedError};
+
+/// Groups of eight residues for operands: 64 GiB, of which only what is used is ever taken.
+const OPERANDS: usize = 1 << 30;
+/// Groups of eight residues for products.
+const PRODUCTS: usize = 1 << 29;
+/// Groups that stay mapped in this process after use: 16 MiB. What lies beyond is taken out of its memory as
+/// soon as it is written or read.
+const RESIDENT: usize = (16 << 20) / size_of::<Lanes>();
+
+/// The two regions that a warden shares with its refinery.
+pub(crate) struct Transport {
+    operands: Region,
+    products: Region,
+    state: Mutex<State>,
+}
+
+struct State {
+    arena: Arena,
+    held: HashMap<u32, Operand>,
+    /// Ranges that the refinery may still read until so many products were received.
+    leaving: Vec<(u64, Vec<Range>)>,
+}
+
+struct Operand {
+    strips: Vec<Option<Range>>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere ends the session; nothing half-written is used after it.
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Transport {
+    /// New regions.
+    pub fn new() -> Result<Self, SharedError> {
+        let (operands, products) = (Region::create(OPERANDS)?, Region::create(PRODUCTS)?);
+        let state = State { arena: Arena::new(OPERANDS), held: HashMap::new(), leaving: Vec::new() };
+        Ok(Transport { operands, products, state: Mutex::new(state) })
+    }
+
+    /// What the refinery must map: operands, then products.
+    pub fn descriptors(&self) -> [rustix::fd::BorrowedFd<'_>; 2] {
+        [self.operands.descriptor(), self.products.descriptor()]
+    }
+
+    /// Room for an operand of `strips` strips of `len` groups; where it begins, if there is any.
+    pub fn begin(&self, operand: u32, strips: usize, len: usize) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let range = state.arena.take(strips.checked_mul(len).filter(|n| *n > 0)?)?;
+        let at = range.start() as u64;
+        let strips = range.split(len).into_iter().map(Some).collect();
+        state.held.insert(operand, Operand { strips });
+        Some(at)
+    }
+
+    /// Has a strip filled where it lies; false if the operand is not here.
+    pub fn fill(&self, operand: u32, strip: u32, fill: &mut dyn FnMut(&mut [Lanes])) -> bool {
+        let slot = |state: &mut State| {
+            state.held.get_mut(&operand).and_then(|o| o.strips.get_mut(strip as usize)).and_then(Option::take)
+        };
+        let Some(mut range) = slot(&mut lock(&self.state)) else { return false };
+        fill(self.operands.slice_mut(&mut range));
+        if range.start() >= RESIDENT {
+            // Only this process's view is given up; a failure costs memory, not correctness.
+            _ = self.operands.forget(range.start(), range.len());
+        }
+        if let Some(held) = lock(&self.state).held.get_mut(&operand) {
+            held.strips[strip as usize] = Some(range);
+        }
+        true
+    }
+
+    /// Gives an operand's room up once `requested` products were received: until then the refinery may be
+    /// reading it.
+    pub fn free(&self, operand: u32, requested: u64) {
+        let mut state = lock(&self.state);
+        if let Some(operand) = state.held.remove(&operand) {
+            let ranges = operand.strips.into_iter().flatten().collect();
+            state.leaving.push((requested, ranges));
+        }
+    }
+
+    /// So many products were received.
+    pub fn received(&self, received: u64) {
+        let mut state = lock(&self.state);
+        let (gone, kept) = std::mem::take(&mut state.leaving).into_iter().partition(|(r, _)| *r <= received);
+        state.leaving = kept;
+        let gone: Vec<(u64, Vec<Range>)> = gone;
+        gone.into_iter().flat_map(|(_, ranges)| ranges).for_each(|range| state.arena.give(range));
+    }
+
+    /// Forgets all operands: a command ended.
+    pub fn clear(&self) {
+        let mut state = lock(&self.state);
+        state.held.clear();
+        state.leaving.clear();
+        state.arena = Arena::new(OPERANDS);
+    }
+
+    /// Copies residues of a product.
+    pub fn copy(&self, place: Place, out: &mut Vec<u64>, limit: usize) -> Result<(), SharedError> {
+        let start = usize::try_from(place.start).map_err(|_| SharedError::OutOfBounds)?;
+        let len =
+            usize::try_from(place.len).ok().filter(|len| *len <= limit).ok_or(SharedError::OutOfBounds)?;
+        out.resize(len, 0);
+        self.products.copy_out(start, out)?;
+        let first = start.div_ceil(LANES);
+        if first >= RESIDENT {
+            _ = self.products.forget(first, len / LANES);
+        }
+        Ok(())
+    }
+}

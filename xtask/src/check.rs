@@ -1,0 +1,85 @@
+//! `cargo xtask check`: what reviewers should not have to look for.
+//!
+//! Every check runs, and everything found is reported, before the command fails.
+
+mod allow_list;
+mod graph;
+mod layers;
+mod licences;
+mod secrets;
+mod source;
+mod tidy;
+mod tree;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use cargo_metadata::{Metadata, MetadataCommand};
+
+use graph::Graph;
+use tree::Tree;
+
+/// The platform for which the warden's dependencies are listed.
+const WARDEN_PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+/// Something that breaks a rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A crate, a file, or a file and line.
+    place: String,
+    message: String,
+}
+
+impl Finding {
+    fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Finding { place: place.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// Runs all checks.
+pub fn run() -> Result<ExitCode> {
+    // Every platform and every feature: what could be built keeps the order too.
+    let everything = metadata(&["--all-features"])?;
+    let shipped = metadata(&["--filter-platform", WARDEN_PLATFORM])?;
+    let graph = Graph::of(&everything)?;
+    let tree = Tree::tracked(everything.workspace_root.as_std_path())?;
+
+    let results = [
+        ("layers: who may depend on whom", layers::check(&graph)),
+        ("warden: its external dependencies", allow_list::check(&Graph::of(&shipped)?, &tree)),
+        ("licences: permissive ones only", licences::check(&graph, &tree)),
+        ("secrets: not printed, copied or serialised", secrets::check(&tree)),
+        ("tidy: sources and manifests", tidy::check(&tree, &roots(&everything))),
+    ];
+    let mut count = 0;
+    for (title, findings) in &results {
+        println!("{} {title}", if findings.is_empty() { "ok  " } else { "FAIL" });
+        findings.iter().for_each(|finding| println!("       {finding}"));
+        count += findings.len();
+    }
+    println!("{} crates, {} files: {count} findings", graph.crates.len(), tree.files.len());
+    Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn metadata(options: &[&str]) -> Result<Metadata> {
+    MetadataCommand::new()
+        .other_options(["--locked"].iter().chain(options).map(|o| o.to_string()).collect::<Vec<_>>())
+        .exec()
+        .context("cannot read the dependency graph")
+}
+
+/// The root files of the workspace's libraries, programs, tests, examples and benchmarks.
+fn roots(metadata: &Metadata) -> Vec<String> {
+    let targets = metadata.workspace_packages().into_iter().flat_map(|package| &package.targets);
+    targets
+        .filter_map(|target| target.src_path.strip_prefix(&metadata.workspace_root).ok())
+        .map(|path| path.as_str().to_owned())
+        .collect()
+}

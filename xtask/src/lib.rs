@@ -1,1 +1,0 @@
-//! Build tasks and repository checks

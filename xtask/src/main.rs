@@ -1,0 +1,37 @@
+//! Build tasks and repository checks: `cargo xtask help`.
+
+mod check;
+mod contract;
+mod demo;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo [ARGS...]  build the workspace in release mode and run `blindsmith demo ARGS`
+  check           check the dependency order, the warden's dependencies, licences and sources
+  check-demo      check the outcome of `blindsmith demo --json` that standard input brings
+  help            print this";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let command = arguments.next();
+    let outcome = match command.as_deref().and_then(|c| c.to_str()) {
+        Some("demo") => demo::run(arguments),
+        Some("check") => check::run(),
+        Some("check-demo") => contract::run(),
+        Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprintln!("{HELP}");
+            Ok(ExitCode::from(2))
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
