@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Matrix;
-use crate::elementary::{at_least, flush, keep, mask, normal, sigmoid, tanh};
+use crate::elementary::{at_least, at_most, flush, gelu, sigmoid, tanh};
 
 /// The function between two layers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// max(z, 0); derivative 0 at 0.
+    /// max(z, 0); derivative 0 at +0.
     Relu,
     /// z Phi(z) with the normal distribution function (Hendrycks and Gimpel, 2016; the exact form).
     Gelu,
@@ -22,14 +22,18 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// (f(z), f'(z)), both zero where below 2^-60 in magnitude.
+    /// (f(z), f'(z)), both zero or at least 2^-60 in magnitude.
     #[inline]
     fn at(self, z: f32) -> (f32, f32) {
         match self {
-            Activation::Relu => (flush(at_least(z, 0.0)), keep(mask(z > 0.0), 1.0)),
+            Activation::Relu => {
+                // What is not zero is at least 2^-60.
+                let h = flush(at_least(z, 0.0));
+                (h, at_most(h * (1_u64 << 60) as f32, 1.0))
+            }
             Activation::Gelu => {
-                let (phi, density) = normal(z);
-                (flush(z * phi), flush(phi + z * density))
+                let (h, slope) = gelu(z);
+                (flush(h), flush(slope))
             }
             Activation::Tanh => {
                 let h = tanh(z);

@@ -1,7 +1,7 @@
 //! Area under the receiver operating characteristic from histograms of the scores: bounded memory, no
 //! sorting, no index that depends on a score.
 
-use crate::elementary::{at_least, at_most, mask};
+use crate::elementary::{at_least, at_most};
 
 /// Scores are log-odds; the bins are 1/32 wide and cover -16 to 16, beyond which scores count as the end.
 const BINS: usize = 1024;
@@ -13,23 +13,24 @@ const ROUNDER: f32 = 12_582_912.0;
 /// Scores of positive and negative rows of one output.
 #[derive(Clone)]
 pub(crate) struct Histogram {
-    positive: Vec<u32>,
-    negative: Vec<u32>,
+    positive: [u32; BINS],
+    negative: [u32; BINS],
 }
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Histogram { positive: vec![0; BINS], negative: vec![0; BINS] }
+        Histogram { positive: [0; BINS], negative: [0; BINS] }
     }
 
     /// Counts one row that is `valid` (mask) with a score in log-odds, positive or not (mask). Touches
-    /// every bin, so that the memory access tells nothing.
+    /// every bin, so that the memory access tells nothing; their number is fixed, so that the loop consists of
+    /// vectors only and its comparisons stay masks.
     pub(crate) fn add(&mut self, score: f32, is_positive: u32, valid: u32) {
         let offset = (at_most(at_least(score, -LIMIT), LIMIT)) * BINS_PER_UNIT;
         let bin = (offset + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()).wrapping_add(BINS as u32 / 2);
         let (one_positive, one_negative) = (valid & is_positive & 1, valid & !is_positive & 1);
         for (b, (p, n)) in self.positive.iter_mut().zip(&mut self.negative).enumerate() {
-            let here = mask(b as u32 == bin);
+            let here = u32::from(b as u32 == bin).wrapping_neg();
             *p += here & one_positive;
             *n += here & one_negative;
         }

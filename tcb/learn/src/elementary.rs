@@ -1,23 +1,28 @@
-//! Elementary functions in `f32` as fixed sequences of additions, multiplications, comparisons into masks
-//! and integer operations: no branch, table, division or square root, so that the time does not depend on
-//! the operand. Every result is zero or normal for the stated ranges: subnormal numbers are slow on many
-//! processors, which would tell them apart. Nothing is contracted to fused operations, so all machines
-//! give the same bits. NaN in gives NaN out.
+//! Elementary functions in `f32` as fixed sequences of additions, multiplications, maxima and integer
+//! operations: no branch, table, division or square root, so that the time does not depend on the operand.
+//! Every result is zero or normal for the stated ranges: subnormal numbers are slow on many processors,
+//! which would tell them apart. Nothing is contracted to fused operations, so all machines give the same
+//! bits. NaN in gives NaN out.
 //!
-//! The stated errors are those of `tests/elementary.rs`, against `f64` references.
+//! Compilers make branches of comparisons, and of masks that they see being made of one. Selection is
+//! therefore arithmetic here (maxima, signs, roundings), or by a [`mask`] that they cannot see through.
+//!
+//! The stated errors are those of `tests/learn/elementary.rs`, against `f64` references.
 //!
 //! Sources: exponent and logarithm by argument reduction and Taylor series (Muller, *Elementary Functions*,
 //! ch. 11); reciprocals by Newton's iteration from a linear estimate on the exponent bits (Lomont, *Fast
 //! Inverse Square Root*, 2003, and its analogue for the reciprocal).
 
-/// Magnitudes below this become zero in activations, errors and optimiser state: a product of two kept
-/// values is normal.
-pub const SMALLEST: f32 = 1.0 / (1u64 << 60) as f32;
+use std::hint::black_box;
 
-/// All ones where `condition` holds, else zero.
+/// The least magnitude besides 0 of activations, errors and optimiser state: a product of two is normal.
+pub const SMALLEST: f32 = 1.0 / (1_u64 << 60) as f32;
+
+/// All ones where `condition` holds, else zero; opaque to the compiler. It keeps a loop from being
+/// vectorised: for use once a row.
 #[inline]
 pub fn mask(condition: bool) -> u32 {
-    u32::from(condition).wrapping_neg()
+    black_box(u32::from(condition).wrapping_neg())
 }
 
 /// `value` where `mask` is all ones, +0 where it is zero.
@@ -32,6 +37,12 @@ pub fn select(mask: u32, a: f32, b: f32) -> f32 {
     f32::from_bits((mask & a.to_bits()) | (!mask & b.to_bits()))
 }
 
+/// 1 where a = b, else 0, for whole numbers up to 2^24.
+#[inline]
+pub fn equal(a: f32, b: f32) -> f32 {
+    at_least(1.0 - (a - b).abs(), 0.0)
+}
+
 /// The larger of `x` and `low`; one instruction, and NaN stays NaN (unlike `f32::max`).
 #[inline]
 pub fn at_least(x: f32, low: f32) -> f32 {
@@ -44,11 +55,19 @@ pub fn at_most(x: f32, high: f32) -> f32 {
     if high < x { high } else { x }
 }
 
-/// Zero where |x| < [`SMALLEST`], else x.
+/// x rounded to a multiple of [`SMALLEST`] if |x| < 2^-38; above, within 1 ulp of x.
 #[inline]
 pub fn flush(x: f32) -> f32 {
-    // Of non-negative floats the bit patterns are ordered as the values are.
-    keep(mask(x.to_bits() & 0x7fff_ffff >= SMALLEST.to_bits()), x)
+    // The last place of this number, and of those near it on both sides, is SMALLEST.
+    const COARSE: f32 = SMALLEST * 1.5 * (1 << 23) as f32;
+    (x + COARSE) - COARSE
+}
+
+/// The same to a multiple of 2^-96, for x >= 0: the products of such a number with 2^-24 are normal.
+#[inline]
+pub fn flush_square(x: f32) -> f32 {
+    const COARSE: f32 = 1.0 / (1_u128 << 73) as f32;
+    (x + COARSE) - COARSE
 }
 
 /// 1/x for 2^-120 <= |x| <= 2^120, within 2 ulp.
@@ -61,7 +80,7 @@ pub fn reciprocal(x: f32) -> f32 {
     y + y * (1.0 - x * y)
 }
 
-/// 1/sqrt(x) for 2^-120 <= x <= 2^120, within 3 ulp.
+/// 1/sqrt(x) for 2^-120 <= x <= 2^120, within 2 ulp.
 #[inline]
 pub fn reciprocal_sqrt(x: f32) -> f32 {
     // Relative error 0.035 at first; each iteration takes it to 1.5 times its square.
@@ -72,7 +91,7 @@ pub fn reciprocal_sqrt(x: f32) -> f32 {
     y + y * (0.5 - half * y * y)
 }
 
-/// sqrt(x) for 2^-120 <= x <= 2^120, within 4 ulp; 2^-60 below that range, zero included.
+/// sqrt(x) for 2^-120 <= x <= 2^120, within 2 ulp; 2^-60 below that range, zero included.
 #[inline]
 pub fn sqrt(x: f32) -> f32 {
     let x = at_least(x, SMALLEST * SMALLEST);
@@ -81,8 +100,8 @@ pub fn sqrt(x: f32) -> f32 {
 
 /// Adding this rounds a float below 2^22 to an integer, which then stands in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
-/// ln 2 = `LN_2_HIGH` + `LN_2_LOW`; the high part has 15 trailing zero bits, so that small multiples are exact.
-const LN_2_HIGH: f32 = 0.693_359_375;
+/// ln 2 = `LN_2_HIGH` + `LN_2_LOW`; the high part is so short that its multiples here are exact.
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
 /// x = n ln 2 + r with |r| <= 0.35: returns 2^n and e^r - 1, for -87 <= x <= 88.
@@ -118,18 +137,19 @@ pub fn ln(x: f32) -> f32 {
     let square = s * s;
     let series = 1.0 / 7.0 + square * (1.0 / 9.0);
     let series = square * (1.0 / 3.0 + square * (1.0 / 5.0 + square * series));
-    // An infinity or NaN would pass as a large number.
-    let lost = x - x;
+    // An infinity or NaN would otherwise pass as a large number.
+    let lost = 0.0 * x;
     n * LN_2_HIGH + (2.0 * (s + s * series) + n * LN_2_LOW) + lost
 }
 
-/// 1/(1 + e^-x) and its derivative, both within 5 ulp for |x| <= 80; x is clamped to that range.
+/// 1/(1 + e^-x), absolute error below 1e-7, and its derivative within 5 ulp; for |x| <= 60, to which x is
+/// clamped.
 #[inline]
 pub fn sigmoid(x: f32) -> (f32, f32) {
-    let e = exp(at_least(-x.abs(), -80.0));
+    let e = exp(at_least(-x.abs(), -60.0));
     let large = reciprocal(1.0 + e);
     let small = e * large;
-    (select(mask(x < 0.0), small, large), small * large)
+    (0.5 + (0.5 * (large - small)).copysign(x), small * large)
 }
 
 /// tanh x within 4 ulp for 2^-60 <= |x|, never above 1 in magnitude.
@@ -141,24 +161,23 @@ pub fn tanh(x: f32) -> f32 {
     at_most(t * reciprocal(t + 2.0), 1.0).copysign(x)
 }
 
-/// The normal distribution function Phi(x) and density phi(x) for |x| <= 12, absolute error below 1.5e-7;
-/// x is clamped to that range. Phi(x) = (1 + erf(x/sqrt 2))/2.
+/// Phi(-|x|) and phi(x) of the normal distribution, absolute errors below 3e-7 and 5e-8 and relative ones
+/// below 3e-6 for |x| <= 5; x is clamped to |x| <= 12. Phi(x) = (1 + erf(x/sqrt 2))/2.
 #[inline]
-pub fn normal(x: f32) -> (f32, f32) {
+pub fn normal_tail(x: f32) -> (f32, f32) {
     let a = at_most(x.abs(), 12.0);
     let gauss = exp(-0.5 * a * a);
     // Phi(-a) e^(a a/2) as a polynomial in t = 1/(1 + 0.26 a), interpolated at the ten Chebyshev nodes of
     // t(12) <= t <= 1: relative error 1e-8. The form is that of Abramowitz and Stegun 7.1.26.
     let t = reciprocal(1.0 + 0.26 * a);
     let p = TAIL[..9].iter().rev().fold(TAIL[9], |sum, &c| sum * t + c);
-    let tail = p * gauss;
-    (select(mask(x < 0.0), tail, 1.0 - tail), gauss * 0.398_942_3)
+    (p * gauss, gauss * 0.398_942_3)
 }
 
 const TAIL: [f32; 10] = [
     -3.819_532e-6,
     0.103_844_04,
-    0.102_219_345,
+    0.102_219_34,
     0.107_187_07,
     0.037_720_526,
     0.188_156_68,
@@ -168,9 +187,19 @@ const TAIL: [f32; 10] = [
     0.033_105_294,
 ];
 
-/// erf x, absolute error below 3e-7.
+/// erf x, absolute error below 5e-7.
 #[inline]
 pub fn erf(x: f32) -> f32 {
-    let (phi, _) = normal(x.abs() * std::f32::consts::SQRT_2);
-    (2.0 * phi - 1.0).copysign(x)
+    let (tail, _) = normal_tail(x * std::f32::consts::SQRT_2);
+    (1.0 - 2.0 * tail).copysign(x)
+}
+
+/// z Phi(z), absolute error below 5e-7, or 2e-7 of |z| where that is more, and its derivative,
+/// Phi(z) + z phi(z), absolute error below 5e-7.
+#[inline]
+pub fn gelu(z: f32) -> (f32, f32) {
+    let (tail, density) = normal_tail(z);
+    let phi = 0.5 + (0.5 - tail).copysign(z);
+    // Beyond 12 the density is nothing, and z must not grow against it.
+    (at_least(z, 0.0) - z.abs() * tail, phi + at_most(at_least(z, -12.0), 12.0) * density)
 }

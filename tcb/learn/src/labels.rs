@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::Matrix;
+use crate::elementary::{at_least, at_most, mask};
 
 /// The answers that belong to rows.
 #[derive(Clone, PartialEq)]
@@ -172,5 +173,6 @@ impl fmt::Debug for Targets {
 /// Is every weight 0 or from 2^-20 to 2^20? Looks at all of them whatever it finds.
 pub(crate) fn weights_in_range(weights: &[f32]) -> bool {
     const LIMIT: f32 = 1_048_576.0;
-    weights.iter().fold(true, |all, &w| all & ((w == 0.0) | ((w >= 1.0 / LIMIT) & (w <= LIMIT))))
+    let good = |w: f32| (w == 0.0) | (w == at_most(at_least(w, 1.0 / LIMIT), LIMIT));
+    weights.iter().fold(0, |bad, &w| bad | mask(!good(w))) == 0
 }

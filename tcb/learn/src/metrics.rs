@@ -9,7 +9,7 @@ use crate::Matrix;
 use crate::auc::Histogram;
 use crate::elementary::{at_least, keep, ln, mask};
 use crate::labels::{Labels, Targets};
-use crate::loss::{Loss, Objective, softmax};
+use crate::loss::{Loss, Objective, largest, softmax};
 
 /// Above this many outputs no area under the curve is computed.
 pub const MAX_AUC_OUTPUTS: usize = 64;
@@ -53,7 +53,7 @@ struct Tally {
     both: u64,
     targets: u64,
     predictions: u64,
-    scores: Option<Histogram>,
+    scores: Option<Box<Histogram>>,
 }
 
 impl Scoreboard {
@@ -61,7 +61,7 @@ impl Scoreboard {
     pub fn new(objective: Objective) -> Self {
         let outputs = objective.outputs();
         let wants_auc = objective.loss() != Loss::MeanSquaredError && outputs <= MAX_AUC_OUTPUTS;
-        let tally = Tally { scores: wants_auc.then(Histogram::new), ..Tally::default() };
+        let tally = Tally { scores: wants_auc.then(|| Box::new(Histogram::new())), ..Tally::default() };
         Scoreboard { objective, rows: 0, loss: 0.0, squares: 0.0, hits: 0, outputs: vec![tally; outputs] }
     }
 
@@ -83,7 +83,7 @@ impl Scoreboard {
     fn add_class(&mut self, z: &[f32], class: u32, valid: u32, probabilities: &mut [f32]) {
         probabilities.copy_from_slice(z);
         softmax(probabilities);
-        let top = z.iter().fold(f32::NEG_INFINITY, |top, &z| at_least(z, top));
+        let top = largest(z);
         // The first of the largest outputs is the prediction.
         let mut open = valid;
         for (j, (tally, (&z, &p))) in self.outputs.iter_mut().zip(z.iter().zip(&*probabilities)).enumerate() {
@@ -122,7 +122,7 @@ impl Scoreboard {
         let finite = |defined: bool, x: f64| (defined & x.is_finite()).then_some(x);
         let f1: Vec<f64> = self.outputs.iter().map(Tally::f1).collect();
         let areas: Vec<(f64, f64)> =
-            self.outputs.iter().filter_map(|t| t.scores.as_ref()).map(Histogram::area).collect();
+            self.outputs.iter().filter_map(|t| Some(t.scores.as_ref()?.area())).collect();
         let positive = match (loss, f1.as_slice()) {
             (Loss::SoftmaxCrossEntropy, [_, f1]) | (Loss::Logistic, [f1]) => *f1,
             _ => f64::NAN,

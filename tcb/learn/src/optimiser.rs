@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::elementary::{at_least, flush, keep, mask, reciprocal, sqrt};
+use crate::elementary::{at_least, flush, flush_square, reciprocal, sqrt};
 
 /// How weights follow from gradients. g is the gradient of the mean loss, lr the learning rate; weight
 /// decay wd applies to weights, not to biases.
@@ -167,11 +167,4 @@ impl AdamStep {
         let root = sqrt(*v * self.correction2);
         *w = flush(*w - self.learning_rate * flush(*m * self.correction1 * reciprocal(root + self.epsilon)));
     }
-}
-
-/// Zero below 2^-96, so that the product with 1 - beta2, which is 0 or at least 2^-24, is normal.
-#[inline]
-fn flush_square(x: f32) -> f32 {
-    const LEAST: f32 = 1.0 / (1u128 << 96) as f32;
-    keep(mask(x >= LEAST), x)
 }

@@ -75,9 +75,9 @@ impl Recipe {
     /// The default training of a network of these widths.
     ///
     /// GELU and Nesterov's momentum with clipping because they damp the noise of encrypted products: noise of
-    /// 1e-4 of their rms moves no weight of a trained MNIST 784-128-10 by more than about 1e-4, but by 5e-2
+    /// 1e-4 of their rms moves no weight of a trained MNIST 784-128-10 by more than 2e-4, but by up to 1e-1
     /// with ReLU, whose slope jumps, and by 2e-2 with AdamW. (`cargo run --release -p blindsmith-twin --example
-    /// recipes` repeats the trial.)
+    /// recipes` repeats the trial.) Smaller batches, hence more and noisier steps, lose some of that.
     pub fn new(widths: &[usize], loss: Loss) -> Self {
         Recipe {
             widths: widths.to_vec(),

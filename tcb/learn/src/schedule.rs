@@ -35,9 +35,12 @@ pub struct Position {
 
 impl Schedule {
     /// The factor at `position` with a linear warm-up over the share `warm_up` of the round: step i of w
-    /// warm-up steps has (i + 1)/(w + 1).
+    /// warm-up steps has (i + 1)/(w + 1). Without a round (`steps` = 0) it is 1.
     pub fn factor(self, position: Position, warm_up: f32) -> f32 {
-        let steps = position.steps.max(1) as f64;
+        if position.steps == 0 {
+            return 1.0;
+        }
+        let steps = position.steps as f64;
         let rising = (f64::from(warm_up) * steps).round();
         let step = (position.step as f64).min(steps);
         if step < rising {

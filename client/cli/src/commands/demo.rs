@@ -187,8 +187,8 @@ impl Demo {
 
     /// Rows of a batch and epochs of a round, where they are not given: small data wants small batches.
     fn pace(&self, rows: usize) -> (usize, u32) {
-        let batch = self.training.batch_rows.unwrap_or((rows / 20).next_power_of_two().clamp(32, 1000));
-        let epochs = self.training.epochs.unwrap_or(if rows > 20_000 { 5 } else { 15 });
+        let batch = self.training.batch_rows.unwrap_or((rows / 12).next_power_of_two().clamp(32, 1000));
+        let epochs = self.training.epochs.unwrap_or(if rows > 20_000 { 5 } else { 20 });
         (batch, epochs)
     }
 }
@@ -245,10 +245,6 @@ impl Stage<'_> {
         arguments.extend(["--batch-rows", &batch, "--epochs", &epochs]);
         let training = self.demo.training.to_arguments();
         arguments.extend(training.iter().map(String::as_str));
-        // Momentum at its usual rate is unstable on batches of a few dozen rows.
-        if rows < 20_000 && !training.iter().any(|a| a == "--learning-rate" || a.starts_with("adam")) {
-            arguments.extend(["--learning-rate", "0.03"]);
-        }
         self.blindsmith(&arguments).map(drop)
     }
 

@@ -17,7 +17,8 @@ struct Case {
 impl Case {
     /// One class of `outputs` a row.
     fn classes(outputs: usize) -> Self {
-        let classes: Vec<u32> = (0..ROWS).map(|r| (r * r % 7 % outputs) as u32).collect();
+        let class = |n: f32| ((n + 1.0) / 2.0 * outputs as f32) as u32;
+        let classes: Vec<u32> = numbers(ROWS, 8).into_iter().map(class).collect();
         let targets: Vec<Vec<bool>> =
             classes.iter().map(|&c| (0..outputs as u32).map(|j| j == c).collect()).collect();
         Case::new(targets, Targets::Classes(classes))
@@ -26,7 +27,7 @@ impl Case {
     /// Independent labels.
     fn labels(outputs: usize) -> Self {
         let targets: Vec<Vec<bool>> =
-            (0..ROWS).map(|r| (0..outputs).map(|j| (r * (j + 3)) % 5 < 2).collect()).collect();
+            (0..ROWS).map(|r| (0..outputs).map(|j| (r * (j + 1)) % 5 < 2).collect()).collect();
         let values = targets.concat().into_iter().map(f32::from).collect();
         let values = Targets::Values(Matrix::from_rows(ROWS, outputs, values).expect("shape"));
         Case::new(targets, values)

@@ -145,7 +145,8 @@ fn what_is_in_padding_and_excluded_rows_changes_nothing() {
         let valid = (0..36).map(|r| r != 17 && r != 35).collect();
         task.labels[0] = task.labels[0].clone().with_valid(valid).expect("flags");
         let mut trainer = Trainer::new(recipe).expect("recipe");
-        let mut naive = Naive { disturbance, ..task.naive() };
+        let mut naive = task.naive();
+        naive.disturbance = disturbance;
         trainer.begin_round(&task.sampler, 3);
         (0..3).for_each(|_| {
             trainer.train_epoch(&mut naive, &task.sampler, task.load()).expect("epoch");
