@@ -37,9 +37,14 @@ pub struct EncryptedStrip {
     pub cross: Option<Poly<Eval>>,
 }
 
+/// Tiles that are written out together: eight residues of each, one after the other, so that memory is
+/// visited in pieces of several cache lines.
+const TOGETHER: usize = 4;
+
 /// The buffers of one worker: loops over strips allocate only their secrets.
 pub struct Scratch {
-    buffer: Option<Poly<Coeff>>,
+    buffers: Vec<Poly<Coeff>>,
+    tiles: Vec<Poly<Eval>>,
     noise: Stream,
     secrets: Stream,
     lo: Vec<u64>,
@@ -117,7 +122,8 @@ impl<'a> Encryption<'a> {
     /// Buffers for one worker.
     pub fn scratch(&self) -> Scratch {
         Scratch {
-            buffer: Some(Poly::zero(self.shape.tile.degree())),
+            buffers: (0..TOGETHER).map(|_| Poly::zero(self.shape.tile.degree())).collect(),
+            tiles: Vec::with_capacity(TOGETHER),
             noise: Stream::new(*self.noise.expose()),
             secrets: Stream::new(*self.secrets.expose()),
             lo: Vec::new(),
@@ -147,27 +153,28 @@ impl<'a> Encryption<'a> {
             scratch.hi.clear();
             scratch.hi.resize(degree, 0);
         }
-        // Unwrap safety: every path below puts the buffer back.
-        let mut buffer = scratch.buffer.take().expect("a buffer");
-        for k in 0..len {
-            self.encode(strip, k, &mut buffer);
-            scratch.noise.add_noise((strip as u64) << 32 | k as u64, &mut buffer);
-            let mut tile = buffer.into_eval();
-            if let Some(cross) = cross {
-                backend.mul_accumulate(
-                    &mut scratch.lo,
-                    &mut scratch.hi,
-                    tile.as_slice(),
-                    cross[k].as_slice(),
-                );
+        for first in (0..len).step_by(TOGETHER) {
+            let last = len.min(first + TOGETHER);
+            for k in first..last {
+                // Unwrap safety: at most as many tiles are in use as there are buffers.
+                let mut buffer = scratch.buffers.pop().expect("a buffer");
+                self.encode(strip, k, &mut buffer);
+                scratch.noise.add_noise((strip as u64) << 32 | k as u64, &mut buffer);
+                let mut tile = buffer.into_eval();
+                if let Some(cross) = cross {
+                    let (lo, hi) = (&mut scratch.lo, &mut scratch.hi);
+                    backend.mul_accumulate(lo, hi, tile.as_slice(), cross[k].as_slice());
+                }
+                tile.mul_sub(&self.masks[k], &secret);
+                scratch.tiles.push(tile);
             }
-            tile.mul_sub(&self.masks[k], &secret);
-            for (group, lanes) in out.chunks_exact_mut(len).zip(tile.lanes()) {
-                group[k] = *lanes;
+            for (g, group) in out.chunks_exact_mut(len).enumerate() {
+                for (out, tile) in group[first..last].iter_mut().zip(&scratch.tiles) {
+                    *out = tile.lanes()[g];
+                }
             }
-            buffer = tile.recycle();
+            scratch.buffers.extend(scratch.tiles.drain(..).map(Poly::recycle));
         }
-        scratch.buffer = Some(buffer);
         let cross = cross.map(|_| {
             let mut sum = Poly::zero(degree);
             backend.reduce_pairs(sum.as_mut_slice(), &scratch.lo, &scratch.hi);
@@ -191,9 +198,9 @@ impl<'a> Encryption<'a> {
             let entries = &self.view.data[row * self.view.cols..][col0..last_col];
             let positions = &self.positions[(row - row0) * cols..];
             for (&x, at) in entries.iter().zip(positions) {
-                let v = Scale::encode(self.factor, x);
                 // The sign is a matter of position, which is public.
-                out[at.index] = modulus::from_signed(if at.negative { -v } else { v });
+                let factor = if at.negative { -self.factor } else { self.factor };
+                out[at.index] = modulus::from_signed(Scale::encode(factor, x));
             }
         }
     }

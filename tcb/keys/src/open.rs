@@ -90,6 +90,8 @@ pub struct Opener<'a> {
     extras: Extras,
     sums: Vec<Poly<Eval>>,
     factor: f64,
+    /// A folded product is n times the coefficient: 1/n mod q, or 1.
+    unfold: u64,
 }
 
 /// Where the factors of the rows or columns are.
@@ -165,7 +167,11 @@ impl<'a> Opener<'a> {
         scales: [Scale; 2],
     ) -> Self {
         let factor = 1.0 / (scales[0].factor() * scales[1].factor());
-        let opener = Opener { shape, rows, cols, extras: extras.0, sums, factor };
+        let unfold = match shape.kind {
+            ProductKind::Forward => modulus::inv(shape.tile.n() as u64),
+            _ => 1,
+        };
+        let opener = Opener { shape, rows, cols, extras: extras.0, sums, factor, unfold };
         let (r, c) = shape.grid();
         assert_eq!(opener.extras.len(), shape.extras());
         assert!(opener.rows.iter().all(|f| opener.count(f) >= r));
@@ -258,11 +264,6 @@ impl<'a> Opener<'a> {
         let (tile_rows, tile_cols) = shape.tile_size();
         let first = col * tile_cols;
         let count = tile_cols.min(cols - first);
-        // A folded product is n times the coefficient.
-        let unfold = match shape.kind {
-            ProductKind::Forward => modulus::inv(tile.n() as u64),
-            _ => 1,
-        };
         let mut largest = 0;
         for (r, row) in out.chunks_exact_mut(cols).enumerate().take(tile_rows) {
             for (c, out) in row[first..first + count].iter_mut().enumerate() {
@@ -271,7 +272,7 @@ impl<'a> Opener<'a> {
                     ProductKind::WeightGradient => tile.weight_gradient(r, c),
                     ProductKind::InputGradient => r * tile.n() + c,
                 };
-                let v = modulus::to_signed(modulus::mul(x[at], unfold));
+                let v = modulus::to_signed(modulus::mul(x[at], self.unfold));
                 largest = largest.max(v.unsigned_abs());
                 *out = (v as f64 * self.factor) as f32;
             }

@@ -28,12 +28,19 @@ pub enum ProductError {
     /// What it returned opens to nonsense.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
-    /// The values are too large to be encoded.
-    #[error(transparent)]
-    Overflow(#[from] Overflow),
+    /// The values are too large to be encoded. How large is a secret, and is not said.
+    #[error("values became too large for the modulus: lower the learning rate or set clip_norm")]
+    Overflow(Overflow),
     /// The training loop called out of order.
     #[error("the training loop asked for {0}")]
     Order(&'static str),
+}
+
+impl From<Overflow> for ProductError {
+    fn from(overflow: Overflow) -> Self {
+        // Not as a source: its message names a bound on secret values.
+        ProductError::Overflow(overflow)
+    }
 }
 
 /// The secrets of stored row blocks.
@@ -208,13 +215,21 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
     ) -> Result<(), ProductError> {
         let (rows, cols) = shape.size();
         out.reshape(rows, cols);
-        let mut opening =
-            Opening { shape, make: Some(opener), opener: None, out: out.as_mut_slice(), failure: None };
+        let mut opening = Opening {
+            shape,
+            make: Some(opener),
+            opener: None,
+            opened: 0,
+            out: out.as_mut_slice(),
+            failure: None,
+        };
         let done = self.cloud.collect(ticket, &mut opening);
-        match opening.failure {
-            Some(e) => Err(e),
-            None => Ok(done?),
+        if let Some(e) = opening.failure {
+            return Err(e);
         }
+        done?;
+        // What was not written would be an older product's values.
+        if opening.opened == shape.grid().0 { Ok(()) } else { Err(Malformed("rows are missing").into()) }
     }
 
     fn weights(&self, layer: usize) -> Result<&Weights, ProductError> {
@@ -292,6 +307,8 @@ struct Opening<'o, 'a, F> {
     shape: ProductShape,
     make: Option<F>,
     opener: Option<Opener<'a>>,
+    /// Rows of the grid opened so far.
+    opened: usize,
     out: &'o mut [f32],
     failure: Option<ProductError>,
 }
@@ -300,11 +317,19 @@ impl<'a, F: FnOnce(Checked<Extras>) -> Opener<'a>> Opening<'_, 'a, F> {
     fn open(&mut self, first: usize, residues: &[u64]) -> Result<(), ProductError> {
         let opener = self.opener.as_ref().ok_or(ProductError::Order("rows before extras"))?;
         let body = Checked::rows(&self.shape, residues)?;
+        if first != self.opened {
+            return Err(Malformed("rows out of order").into());
+        }
         let per_row = opener.rows_per_grid_row() * self.shape.size().1;
-        let start = first.saturating_mul(per_row);
-        let end = (start + body.count(&self.shape) * per_row).min(self.out.len());
-        let out = self.out.get_mut(start..end).ok_or(Malformed("too many rows"))?;
-        open_rows(&self.shape, opener, first, &body, out)
+        let end = self.opened + body.count(&self.shape);
+        if end > self.shape.grid().0 {
+            return Err(Malformed("rows that do not exist").into());
+        }
+        let out = self.out.get_mut(first * per_row..).unwrap_or_default();
+        let count = out.len().min(body.count(&self.shape) * per_row);
+        open_rows(&self.shape, opener, first, &body, &mut out[..count])?;
+        self.opened = end;
+        Ok(())
     }
 
     /// Keeps the cause and tells the cloud's side to stop.
@@ -341,9 +366,6 @@ fn open_rows(
     out: &mut [f32],
 ) -> Result<(), ProductError> {
     let per_row = opener.rows_per_grid_row() * shape.size().1;
-    if out.len().div_ceil(per_row) != body.count(shape) {
-        return Err(Malformed("rows that do not exist").into());
-    }
     // Every row is opened before the outcome is known, so that a failure does not show which one.
     out.par_chunks_mut(per_row)
         .enumerate()

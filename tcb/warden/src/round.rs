@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
 use blindsmith_learn::{
-    Batch, Block, Group, Labels, Loss, Matrix, Metrics, Recipe, Sampler, Targets, TrainError, predict,
+    Batch, Block, Group, Labels, Loss, Matrix, Metrics, Recipe, Rule, Sampler, Targets, TrainError, predict,
 };
 use blindsmith_protocol::{BlockRef, Id, Progress, ProjectSpec, Role, UploadHeader};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct RoundMetrics {
     pub training_loss: Vec<f64>,
     /// Figures over the validation rows, if there are any.
     pub validation: Option<Metrics>,
+    /// For rules whose epsilon follows the noise (Adam, AdamW): of each step the predicted standard deviation
+    /// of each layer's gradient noise, so that a twin can take the same steps.
+    pub gradient_noise: Vec<Vec<f32>>,
 }
 
 /// How a row's label is written.
@@ -300,7 +303,7 @@ pub(crate) fn train<C: Cloud>(
     let epochs = epochs.unwrap_or(recipe.epochs);
     let steps = training.batches_per_epoch() as u64 * epochs as u64;
     let mut step = 0;
-    let mut training_loss = Vec::new();
+    let (mut training_loss, mut gradient_noise) = (Vec::new(), Vec::new());
     trainer.begin_round(&training, epochs);
     for _ in 0..epochs {
         let report = trainer.train_epoch(&mut accelerator, &training, |accelerator, groups| {
@@ -311,6 +314,9 @@ pub(crate) fn train<C: Cloud>(
             uploads.labels(accelerator.cloud(), sealed, groups)
         })?;
         training_loss.push(report.loss);
+        if matches!(recipe.rule, Rule::Adam(_) | Rule::AdamW(_)) {
+            gradient_noise.extend(report.gradient_noise);
+        }
     }
     let validation = match &validation {
         None => None,
@@ -318,7 +324,7 @@ pub(crate) fn train<C: Cloud>(
             uploads.labels(accelerator.cloud(), sealed, groups)
         })?),
     };
-    let metrics = RoundMetrics { round, training_loss, validation };
+    let metrics = RoundMetrics { round, training_loss, validation, gradient_noise };
     Ok(Trained { metrics, rows: trained_rows, steps })
 }
 

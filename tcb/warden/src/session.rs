@@ -115,7 +115,8 @@ impl Session<'_> {
         if first && self.projects.contains_key(&project.id) {
             return Err("this project's secrets were released already".into());
         }
-        let metrics = RoundMetrics { round: 0, training_loss: vec![], validation: None };
+        let metrics =
+            RoundMetrics { round: 0, training_loss: vec![], validation: None, gradient_noise: vec![] };
         let record = match first {
             true => to_cbor(&project.record(self.identity, RoundSummary::default(), vec![], &metrics)),
             false => Vec::new(),

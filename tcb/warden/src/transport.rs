@@ -11,9 +11,11 @@ use blindsmith_shared::{Arena, Range, Region, SharedError};
 const OPERANDS: usize = 1 << 30;
 /// Groups of eight residues for products.
 const PRODUCTS: usize = 1 << 29;
-/// Groups that stay mapped in this process after use: 16 MiB. What lies beyond is taken out of its memory as
-/// soon as it is written or read.
-const RESIDENT: usize = (16 << 20) / size_of::<Lanes>();
+/// Groups of operands that stay mapped in this process after use: 32 MiB. What lies beyond is taken out of its
+/// memory as soon as it is written.
+const RESIDENT_OPERANDS: usize = (32 << 20) / size_of::<Lanes>();
+/// Groups of products that stay mapped: 8 MiB.
+const RESIDENT_PRODUCTS: usize = (8 << 20) / size_of::<Lanes>();
 
 /// The two regions that a warden shares with its refinery.
 pub(crate) struct Transport {
@@ -68,7 +70,7 @@ impl Transport {
         };
         let Some(mut range) = slot(&mut lock(&self.state)) else { return false };
         fill(self.operands.slice_mut(&mut range));
-        if range.start() >= RESIDENT {
+        if range.start() >= RESIDENT_OPERANDS {
             // Only this process's view is given up; a failure costs memory, not correctness.
             _ = self.operands.forget(range.start(), range.len());
         }
@@ -113,7 +115,7 @@ impl Transport {
         out.resize(len, 0);
         self.products.copy_out(start, out)?;
         let first = start.div_ceil(LANES);
-        if first >= RESIDENT {
+        if first >= RESIDENT_PRODUCTS {
             _ = self.products.forget(first, len / LANES);
         }
         Ok(())

@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use blindsmith_data::{Dataset, Part, ReadOptions, Table, Targets, digits};
 use blindsmith_learn::{Group, Labels, Layer, Network};
+use blindsmith_protocol::{Reply, Request};
 use blindsmith_twin::Run;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::status::{Report, RoundReport};
 use super::{TrainingArguments, pull};
+use crate::connection::unexpected;
 use crate::project::{ClientProject, Keys};
 use crate::rows::standardise;
 use crate::{Connection, Failure, Services};
@@ -271,11 +274,9 @@ impl Stage<'_> {
         demo.say("the owner encrypted model and rows, released the secrets, and is offline from here on");
         self.push("held-out.csv", &story.held_out, &story.label, &["--validation"])?;
         let mut rounds = Vec::new();
-        let mut last = serde_json::Value::Null;
         for (i, part) in story.parts.iter().enumerate() {
             self.push("upload.csv", part, &story.label, &[])?;
-            last = self.wait()?;
-            let round = last["rounds"].as_array().and_then(|r| r.last()).cloned().unwrap_or_default();
+            let round = self.wait()?["rounds"].as_array().and_then(|r| r.last()).cloned().unwrap_or_default();
             let accuracy = round["validation"]["accuracy"].as_f64();
             let accuracy = accuracy.ok_or_else(|| Failure::Other("a round without validation".into()))?;
             let rows = round["rows"].as_u64().unwrap_or(0);
@@ -288,7 +289,7 @@ impl Stage<'_> {
             ));
             rounds.push(Round { round: number, rows, accuracy, seconds });
         }
-        self.compare(story, rounds, &last)
+        self.compare(story, rounds)
     }
 
     /// The owner comes back: fetches both models, and trains the twin.
@@ -303,6 +304,11 @@ impl Stage<'_> {
         let mut connection = Connection::open(&self.services.socket())?;
         let (_, initial) = pull::fetch(&mut connection, &project, &keys, Some(0))?;
         let (_, refined) = pull::fetch(&mut connection, &project, &keys, None)?;
+        let request = Request::Status { project: project.id() };
+        let (Reply::Status(status), _) = connection.request(&request, &[])? else {
+            return Err(unexpected());
+        };
+        let report = Report::new(status, &project, Some(&keys))?;
         self.demo.say("the owner is back and has fetched the refined model; training the twin in the clear");
 
         let threads =
@@ -311,7 +317,8 @@ impl Stage<'_> {
         twin.push(standardise(&project, story.held_out.clone())?)?;
         let initial_accuracy = twin.accuracy()?;
         let start = Instant::now();
-        for part in &story.parts {
+        for (part, round) in story.parts.iter().zip(report.rounds.iter().skip(1)) {
+            twin.run.twin_mut().replay_noise(round.gradient_noise.clone());
             twin.round(standardise(&project, part.clone())?)?;
         }
         let plaintext_seconds = start.elapsed().as_secs_f64();
@@ -320,14 +327,9 @@ impl Stage<'_> {
         let mut pulled = Twin::new(&project, refined, 1)?;
         pulled.push(standardise(&project, story.held_out.clone())?)?;
 
-        let sum = |field: &str| -> f64 {
-            let rounds = status["rounds"].as_array().into_iter().flatten();
-            rounds.filter_map(|r| r[field].as_f64()).sum()
-        };
-        let uploads = || status["uploads"].as_array().into_iter().flatten();
-        let bytes: f64 = uploads().filter_map(|u| u["bytes"].as_f64()).sum();
-        let rows: f64 = uploads().filter_map(|u| u["rows"].as_f64()).sum();
-        let peak = status["rounds"].as_array().into_iter().flatten();
+        let sum = |field: fn(&RoundReport) -> f64| report.rounds.iter().map(field).sum::<f64>();
+        let bytes: u64 = report.uploads.iter().map(|u| u.bytes).sum();
+        let rows: u32 = report.uploads.iter().map(|u| u.rows).sum();
         Ok(Outcome {
             dataset: story.name.clone(),
             layers: project.recipe.widths.clone(),
@@ -337,16 +339,16 @@ impl Stage<'_> {
             plaintext_accuracy,
             max_weight_difference,
             rounds,
-            encrypted_seconds: sum("seconds"),
+            encrypted_seconds: sum(|r| r.seconds),
             plaintext_seconds,
-            cloud_seconds: sum("cloud_seconds"),
-            warden_seconds: sum("warden_seconds"),
-            cloud_cpu_seconds: sum("cloud_cpu_seconds"),
-            warden_cpu_seconds: sum("warden_cpu_seconds"),
-            traffic_bytes: sum("traffic_bytes") as u64,
-            upload_bytes_per_row: bytes / rows,
-            warden_peak_bytes: peak.filter_map(|r| r["warden_peak_bytes"].as_u64()).max().unwrap_or(0),
-            warden: status["warden"].as_str().unwrap_or("none").to_owned(),
+            cloud_seconds: sum(|r| r.cloud_seconds),
+            warden_seconds: sum(|r| r.warden_seconds),
+            cloud_cpu_seconds: sum(|r| r.cloud_cpu_seconds),
+            warden_cpu_seconds: sum(|r| r.warden_cpu_seconds),
+            traffic_bytes: report.rounds.iter().map(|r| r.traffic_bytes).sum(),
+            upload_bytes_per_row: bytes as f64 / rows as f64,
+            warden_peak_bytes: report.rounds.iter().map(|r| r.warden_peak_bytes).max().unwrap_or(0),
+            warden: report.warden.unwrap_or_else(|| "none".into()),
         })
     }
 }

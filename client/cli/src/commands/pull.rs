@@ -17,7 +17,10 @@ use crate::{ClientProject, Connection, Failure};
 /// Fetches the refined model and writes it as safetensors with PyTorch's names: load it into an
 /// nn.Sequential of nn.Linear layers. It takes features as (x - mean) / standard deviation.
 #[derive(Args)]
-#[command(after_help = "Example:\n  blindsmith pull --project ./sales --out model.safetensors")]
+#[command(
+    disable_version_flag = true,
+    after_help = "Example:\n  blindsmith pull --project ./sales --out model.safetensors"
+)]
 pub struct Pull {
     #[command(flatten)]
     common: ProjectArguments,

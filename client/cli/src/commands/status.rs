@@ -97,6 +97,9 @@ pub struct RoundReport {
     pub training_loss: Option<Vec<f64>>,
     /// Figures over the validation rows; for the owner alone.
     pub validation: Option<Metrics>,
+    /// See [`RoundMetrics::gradient_noise`].
+    #[serde(skip)]
+    pub gradient_noise: Vec<Vec<f32>>,
 }
 
 impl Report {
@@ -113,8 +116,10 @@ impl Report {
                     Some(from_cbor::<RoundMetrics>(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
                 }
             };
-            let (training_loss, validation) =
-                metrics.map_or((None, None), |m| (Some(m.training_loss), m.validation));
+            let (training_loss, validation, gradient_noise) = match metrics {
+                Some(m) => (Some(m.training_loss), m.validation, m.gradient_noise),
+                None => (None, None, Vec::new()),
+            };
             Ok(RoundReport {
                 round: r.round,
                 uploads: r.uploads,
@@ -129,6 +134,7 @@ impl Report {
                 warden_peak_bytes: r.warden_peak_bytes,
                 training_loss,
                 validation,
+                gradient_noise,
             })
         });
         let upload = |u: &blindsmith_protocol::UploadSummary| UploadReport {
