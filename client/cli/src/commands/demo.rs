@@ -293,12 +293,7 @@ impl Stage<'_> {
     }
 
     /// The owner comes back: fetches both models, and trains the twin.
-    fn compare(
-        &self,
-        story: &Story,
-        rounds: Vec<Round>,
-        status: &serde_json::Value,
-    ) -> Result<Outcome, Failure> {
+    fn compare(&self, story: &Story, rounds: Vec<Round>) -> Result<Outcome, Failure> {
         let project = ClientProject::load(&self.project())?;
         let keys = Keys::load(&self.project())?;
         let mut connection = Connection::open(&self.services.socket())?;
