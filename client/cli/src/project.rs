@@ -112,6 +112,11 @@ impl Keys {
         Ok(Keys { root: Key::from_bytes(id.0) })
     }
 
+    /// The same, or none if there is no key file: contributors and queriers have none.
+    pub fn load_if_there(dir: &Path) -> Result<Option<Self>, Failure> {
+        if dir.join(KEY_FILE).exists() { Keys::load(dir).map(Some) } else { Ok(None) }
+    }
+
     fn save(&self, dir: &Path) -> Result<(), Failure> {
         use std::fmt::Write as _;
         let mut text = Zeroizing::new(String::with_capacity(65));
@@ -154,13 +159,26 @@ impl ClientProject {
             .mode(0o700)
             .create(dir)
             .map_err(|e| Failure::project(dir, e))?;
-        let path = dir.join(PROJECT_FILE);
-        if path.exists() {
-            return Err(Failure::project(&path, "there is a project already: choose another directory"));
+        // A key without its project may be the only copy there is.
+        for name in [PROJECT_FILE, KEY_FILE] {
+            let path = dir.join(name);
+            if path.exists() {
+                return Err(Failure::project(&path, "there is a project already: choose another directory"));
+            }
         }
+        let path = dir.join(PROJECT_FILE);
         keys.save(dir)?;
         let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
         write_file(&path, &json)
+    }
+
+    /// Takes back what [`ClientProject::create`] wrote, and the directory if nothing else is in it.
+    pub fn remove(dir: &Path) {
+        // Best effort: the reason for it is what the user must hear of.
+        for name in [PROJECT_FILE, KEY_FILE] {
+            _ = fs::remove_file(dir.join(name));
+        }
+        _ = fs::remove_dir(dir);
     }
 
     /// Reads a project's directory.

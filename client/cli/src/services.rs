@@ -65,6 +65,7 @@ impl Services {
     /// Starts the refinery and waits until it answers.
     pub fn start_refinery(&mut self) -> Result<(), Failure> {
         let store = self.store();
+        end(&mut self.refinery);
         self.refinery = Some(self.spawn("blindsmith-refinery", &["--store".as_ref(), store.as_os_str()])?);
         let socket = self.socket();
         self.wait("the refinery", || {
@@ -84,7 +85,14 @@ impl Services {
             "--state".as_ref(),
             state.as_os_str(),
         ];
+        end(&mut self.warden);
         self.warden = Some(self.spawn("blindsmith-warden", &arguments)?);
+        self.await_warden()
+    }
+
+    /// Waits until the refinery can reach the warden, which connects again by itself when the refinery was
+    /// away.
+    pub fn await_warden(&mut self) -> Result<(), Failure> {
         let socket = self.socket();
         self.wait("the warden", || {
             let nonce = blindsmith_protocol::Blob(vec![0; 32]);

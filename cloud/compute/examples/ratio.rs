@@ -37,8 +37,9 @@ impl Matrix {
             x ^= x << 17;
             x % Q
         };
-        let mut strip =
-            || (0..POINTS / LANES * length).map(|_| Lanes(std::array::from_fn(|_| next()))).collect::<Vec<_>>();
+        let mut strip = || {
+            (0..POINTS / LANES * length).map(|_| Lanes(std::array::from_fn(|_| next()))).collect::<Vec<_>>()
+        };
         let lanes: Vec<_> = (0..strips).map(|_| strip()).collect();
         let pack = |strip: &Vec<Lanes>| {
             let mut bytes = vec![0; strip.len() * PACKED_BYTES_PER_LANES];
@@ -102,8 +103,25 @@ fn measure(case: &Case, threads: usize) {
         unsafe {
             let (i, o) = (inputs as isize, outputs as isize);
             gemm::gemm(
-                rows, outputs, inputs, z.as_mut_ptr(), 1, o, false, x.as_ptr(), 1, i, w.as_ptr(), 1, o, 0.0,
-                1.0, false, false, false, parallelism,
+                rows,
+                outputs,
+                inputs,
+                z.as_mut_ptr(),
+                1,
+                o,
+                false,
+                x.as_ptr(),
+                1,
+                i,
+                w.as_ptr(),
+                1,
+                o,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
             );
         }
     };
@@ -155,12 +173,28 @@ fn main() {
         Case { packed: true, masks: true, ..case("Z, fold, masks, packed X", Forward, Output::Fold(16)) },
         case("G, full", WeightGradient, Output::Full),
         case("G, window", WeightGradient, Output::Window(128)),
-        Case { masks: true, packed: true, ..case("G, window, mask, packed X", WeightGradient, Output::Window(128)) },
+        Case {
+            masks: true,
+            packed: true,
+            ..case("G, window, mask, packed X", WeightGradient, Output::Window(128))
+        },
         case("D, comb", InputGradient, Output::Comb { stride: 128, width: 16 }),
         Case { name: "Z 1024x784x10, points folded", ..ten },
         Case { name: "Z 1024x784x10, fold, masks", output: Output::Fold(32), masks: true, ..ten },
-        Case { name: "Z 1024x784x10, fold, masks, packed X", output: Output::Fold(32), masks: true, packed: true, ..ten },
-        Case { name: "G 1024x784x10, window, mask", orientation: WeightGradient, output: Output::Window(64), masks: true, ..ten },
+        Case {
+            name: "Z 1024x784x10, fold, masks, packed X",
+            output: Output::Fold(32),
+            masks: true,
+            packed: true,
+            ..ten
+        },
+        Case {
+            name: "G 1024x784x10, window, mask",
+            orientation: WeightGradient,
+            output: Output::Window(64),
+            masks: true,
+            ..ten
+        },
     ] {
         if case.name.contains(&filter) {
             measure(&case, threads);

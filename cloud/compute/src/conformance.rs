@@ -40,7 +40,8 @@ pub enum Residues {
 impl Residues {
     fn generate(self, salt: u64, len: usize) -> Vec<u64> {
         let Residues::Random(seed) = self else { return vec![Q - 1; len] };
-        let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (salt + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
+        let mut x =
+            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (salt + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
         let mut next = || {
             x ^= x << 13;
             x ^= x >> 7;
@@ -104,7 +105,8 @@ impl Owned {
 /// If the result is wrong.
 pub fn check(backend: &dyn Backend, case: &Case) {
     let [rows, columns, contraction] = case.shape;
-    let across = [case.orientation == Orientation::WeightGradient, case.orientation == Orientation::InputGradient];
+    let across =
+        [case.orientation == Orientation::WeightGradient, case.orientation == Orientation::InputGradient];
     let owned = |side: usize, outer: usize| {
         let (strips, length) = if across[side] { (contraction, outer) } else { (outer, contraction) };
         Owned::new(case, side, strips, length, case.masks[side] && !across[side])
@@ -134,7 +136,12 @@ pub fn check(backend: &dyn Backend, case: &Case) {
     let compare = |what: &str, at: usize, expected: &[u64]| {
         for (i, &x) in expected.iter().enumerate() {
             let start = if case.accumulate { before[at + i] } else { 0 };
-            assert_eq!(out[at + i], modulus::add(start, x), "{what}, residue {i}: {} on {case:?}", backend.name());
+            assert_eq!(
+                out[at + i],
+                modulus::add(start, x),
+                "{what}, residue {i}: {} on {case:?}",
+                backend.name()
+            );
         }
     };
     for r in 0..rows {
@@ -202,7 +209,9 @@ pub fn run(backend: &dyn Backend) {
     for orientation in orientations {
         for output in outputs(256) {
             seed += 1;
-            let pick = |n: u64, salt: u64| (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(salt as u32 * 9) % n) as usize;
+            let pick = |n: u64, salt: u64| {
+                (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(salt as u32 * 9) % n) as usize
+            };
             let flag = |salt: u64| pick(2, salt) == 1;
             for (round, accumulate) in [(0, false), (1, true)] {
                 let shape = [1 + pick(13, 1 + round), 1 + pick(13, 3 + round), 1 + pick(9, 5 + round)];
@@ -247,7 +256,10 @@ fn sizes(backend: &dyn Backend) {
     }
     check(backend, &Case { points: 2048, shape: [3, 2, 25], output: Output::Fold(32), ..case });
     check(backend, &Case { points: 4096, shape: [2, 3, 5], output: Output::Window(512), ..case });
-    check(backend, &Case { points: 8192, shape: [1, 1, 1], output: Output::Comb { stride: 64, width: 64 }, ..case });
+    check(
+        backend,
+        &Case { points: 8192, shape: [1, 1, 1], output: Output::Comb { stride: 64, width: 64 }, ..case },
+    );
 }
 
 /// Contractions that need several passes and several reductions, with the largest residues.
@@ -261,7 +273,16 @@ fn chains(backend: &dyn Backend) {
     ] {
         for residues in [Residues::Largest, Residues::Random(9)] {
             let masks = [true, true];
-            let case = Case { points: 64, orientation, shape, output, packed: [true, false], masks, accumulate: false, residues };
+            let case = Case {
+                points: 64,
+                orientation,
+                shape,
+                output,
+                packed: [true, false],
+                masks,
+                accumulate: false,
+                residues,
+            };
             check(backend, &case);
             check(backend, &Case { accumulate: true, packed: [false, true], ..case });
         }

@@ -106,7 +106,8 @@ impl<'a> Operand<'a> {
     }
 
     fn check_size(&self, index: usize, strip: &Strip<'_>) -> Result<(), Error> {
-        let expected = (self.points / LANES).checked_mul(self.length).and_then(|n| n.checked_mul(strip.unit()));
+        let expected =
+            (self.points / LANES).checked_mul(self.length).and_then(|n| n.checked_mul(strip.unit()));
         if expected == Some(strip.bytes()) {
             return Ok(());
         }

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use blindsmith_compute::{Operand, Orientation, Output, Product, Strip};
-use blindsmith_matrix::{MaskSeed, ProductKind, ProductShape, Shape, mask_strip};
-use blindsmith_protocol::{BlockRef, Instruction, Left, MAX_OPERANDS, ProjectSpec, UploadHeader};
+use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Shape, mask_strip};
+use blindsmith_protocol::{BlockRef, Instruction, Left, MAX_BATCH_ROWS, MAX_OPERANDS, ProjectSpec, UploadHeader};
 use blindsmith_ring::{LANES, Lanes, zeroed_lanes};
 use blindsmith_shared::Region;
 use rayon::prelude::*;
@@ -29,6 +29,9 @@ pub enum EngineError {
 }
 
 use EngineError::Unfit;
+
+/// Rows of one product. Batches are of about the number of rows asked for, never twice as many.
+const MOST_ROWS: usize = 2 * MAX_BATCH_ROWS as usize;
 
 /// The stored rows of a round or query: for each upload its header and its file.
 pub struct Blocks {
@@ -126,8 +129,13 @@ impl<'a> Engine<'a> {
         };
         let layer = self.spec.layers.get(*layer as usize).ok_or(Unfit("no such layer"))?;
         let shape = Shape::new(*form, layer.tile, *rows as usize, *cols as usize);
-        let limit = blindsmith_protocol::MAX_BATCH_ROWS as usize;
-        if *cols == 0 || *rows == 0 || shape.rows > limit || shape.cols > limit {
+        // A matrix of this layer, or it is none of the three products' operands.
+        let sizes = match form {
+            Form::Rows => (*rows, layer.inputs),
+            Form::Weights => (layer.inputs, layer.outputs),
+            Form::ErrorLeft | Form::ErrorRight => (*rows, layer.outputs),
+        };
+        if (*rows, *cols) != sizes || *rows == 0 || shape.rows > MOST_ROWS {
             return Err(Unfit("an operand of impossible size"));
         }
         self.free(&[*operand]);
@@ -199,6 +207,7 @@ impl<'a> Engine<'a> {
     /// The sealed labels of row blocks, one after the other.
     pub fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, EngineError> {
         let size = self.spec.sealed_label_bytes();
+        self.count_rows(blocks)?;
         let mut out = vec![0; blocks.len() * size];
         for (block, out) in blocks.iter().zip(out.chunks_exact_mut(size)) {
             let (file, offset) = self.blocks.find(self.spec, block)?;
@@ -234,12 +243,17 @@ impl<'a> Engine<'a> {
     ) -> Result<ProductShape, EngineError> {
         let sizes = self.spec.layers.get(layer as usize).ok_or(Unfit("no such layer"))?;
         let rows = match left {
-            Left::Blocks(blocks) if layer == 0 && !blocks.is_empty() => blocks.len() * self.spec.block_rows(),
+            Left::Blocks(blocks) if layer == 0 && !blocks.is_empty() => self.count_rows(blocks)?,
             Left::Blocks(_) => return Err(Unfit("stored rows are the input of layer 0 alone")),
             Left::Operand(name) => self.operand(*name)?.shape.rows,
         };
         let (inputs, outputs) = (sizes.inputs as usize, sizes.outputs as usize);
         Ok(ProductShape { kind, tile: sizes.tile, rows, inputs, outputs })
+    }
+
+    fn count_rows(&self, blocks: &[BlockRef]) -> Result<usize, EngineError> {
+        let rows = blocks.len() * self.spec.block_rows();
+        if rows <= MOST_ROWS { Ok(rows) } else { Err(Unfit("too many rows")) }
     }
 
     fn operand(&self, name: u32) -> Result<&Resident, EngineError> {

@@ -5,12 +5,12 @@ use std::io::{BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use blindsmith_matrix::{ProductKind, ProductShape};
 use blindsmith_protocol::{
     Blob, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY, MAX_NAME, Outcome, Place,
-    ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head, write_frame,
+    ProjectSpec, RoundRecord, ToWarden, UploadHeader, from_cbor, read_body, read_head, write_frame,
 };
 use blindsmith_ring::LANES;
 use blindsmith_shared::{Arena, Range, Region};
@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
 use crate::engine::{Blocks, Engine, EngineError, residues};
-use crate::shared::{Job, Shared};
+use crate::shared::{Job, Round, Shared, Stored};
 
 /// Bytes of a product's rows in one frame, about.
 const ROWS_FRAME: usize = 8 << 20;
@@ -41,23 +41,43 @@ struct Memory {
     sent: VecDeque<(u64, Range)>,
 }
 
-/// Serves one warden until it leaves or the refinery stops.
+/// Times that a round is given to a warden that is lost in it.
+const MAX_ATTEMPTS: u32 = 5;
+/// Time in which whoever connects must say hello.
+const HELLO: Duration = Duration::from_secs(10);
+
+/// Serves one warden until it leaves or the refinery stops. Another one waits for its turn.
 pub fn serve_warden(shared: &Shared, stream: UnixStream) -> Result<(), FrameError> {
+    stream.set_read_timeout(Some(HELLO))?;
     let (tee, mut link) = Link::accept(stream)?;
+    link.writer.set_read_timeout(None)?;
+    let _turn = shared.link.lock().unwrap_or_else(|e| e.into_inner());
     info!(%tee, "a warden connected");
     shared.lock().warden = Some(tee);
-    let ended = link.run(shared);
-    let mut state = shared.lock();
-    state.warden = None;
-    state.projects.values_mut().for_each(|p| {
-        p.ready = false;
-        p.progress = None;
-    });
-    // Whoever waits for an answer learns that none will come; rounds stay queued.
-    state.jobs.retain(|job| matches!(job, Job::Round { .. }));
-    drop(state);
-    shared.changed.notify_all();
-    ended
+    let _leaving = Leaving(shared);
+    link.run(shared)
+}
+
+/// Forgets the warden, however its link ends.
+struct Leaving<'a>(&'a Shared);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.warden = None;
+        state.projects.values_mut().for_each(|p| {
+            p.ready = false;
+            p.progress = None;
+            if p.failed_at.is_none() {
+                // It was this warden's.
+                p.failure = None;
+            }
+        });
+        // Whoever waits for an answer learns that none will come; rounds stay queued.
+        state.jobs.retain(|job| matches!(job, Job::Round(_)));
+        drop(state);
+        self.0.changed.notify_all();
+    }
 }
 
 impl Link {
@@ -121,7 +141,10 @@ impl Link {
             };
             shared.update(&id, |p| {
                 p.ready = ready.is_ok();
-                p.failure = ready.err();
+                // Why a round failed stays to be read.
+                if p.failed_at.is_none() || !p.ready {
+                    p.failure = ready.err();
+                }
             });
         }
         Ok(())
@@ -169,19 +192,26 @@ impl Link {
                     _ => return Err(FrameError::Unexpected("not an answer to a query")),
                 });
             }
-            Job::Round { project, epochs, attempt } => {
-                let done = self.round(shared, &project, epochs, attempt);
-                if done.is_err() {
-                    // The link failed, not the round: another warden takes it up.
-                    shared.lock().jobs.push_back(Job::Round { project, epochs, attempt: attempt + 1 });
-                }
-                let done = done?;
-                shared.update(&project, |p| {
+            Job::Round(round) => {
+                let attempt = round.attempt + 1;
+                let (done, broken) = match self.round(shared, &round) {
+                    Ok(done) => (done, None),
+                    Err(e) if attempt < MAX_ATTEMPTS => {
+                        // The link failed, not the round: the next warden takes it up.
+                        shared.lock().jobs.push_front(Job::Round(Round { attempt, ..round }));
+                        return Err(e);
+                    }
+                    Err(e) => (Err(format!("the warden was lost {attempt} times in this round: {e}")), Some(e)),
+                };
+                shared.update(&round.project, |p| {
                     p.pending = p.pending.saturating_sub(1);
                     p.progress = None;
                     p.failed_at = done.is_err().then_some(p.uploads.len());
                     p.failure = done.err();
                 });
+                if let Some(e) = broken {
+                    return Err(e);
+                }
             }
         }
         Ok(())
@@ -220,26 +250,47 @@ impl Link {
         }
     }
 
-    fn round(
-        &mut self,
-        shared: &Shared,
-        project: &Id,
-        epochs: Option<u32>,
-        attempt: u32,
-    ) -> Result<Result<(), String>, FrameError> {
-        let found = {
-            let state = shared.lock();
-            state
-                .projects
-                .get(project)
-                .map(|p| (p.spec.clone(), p.uploads.clone(), p.rounds.last().map_or(0, |r| r.round) + 1))
-        };
-        let Some((spec, uploads, round)) = found else { return Ok(Err("no such project".into())) };
+    /// Runs a round, without the uploads that the warden refuses.
+    fn round(&mut self, shared: &Shared, round: &Round) -> Result<Result<(), String>, FrameError> {
+        loop {
+            let given = {
+                let state = shared.lock();
+                let Some(p) = state.projects.get(&round.project) else {
+                    return Ok(Err("no such project".into()));
+                };
+                if !round.asked && !p.has_new() {
+                    return Ok(Ok(()));
+                }
+                Given {
+                    spec: p.spec.clone(),
+                    number: p.rounds.last().map_or(0, |r| r.round) + 1,
+                    uploads: p.uploads.iter().filter(|u| !u.refused).map(|u| u.header.clone()).collect(),
+                }
+            };
+            let forged = match self.attempt(shared, round, given)? {
+                Attempt::Over(done) => return Ok(done),
+                Attempt::Forged(uploads) => uploads,
+            };
+            let marked = shared.update(&round.project, |p| {
+                let forged = |u: &&mut Stored| !u.refused && forged.contains(&u.id);
+                p.uploads.iter_mut().filter(forged).map(|u| u.refused = true).count()
+            });
+            if marked.unwrap_or(0) == 0 {
+                return Err(FrameError::Unexpected("the warden refused uploads that it was not given"));
+            }
+            warn!(project = %round.project, "uploads that no contributor made are left out");
+        }
+    }
+
+    fn attempt(&mut self, shared: &Shared, round: &Round, given: Given) -> Result<Attempt, FrameError> {
+        let Given { spec, number, uploads } = given;
+        let Round { project, attempt, epochs, .. } = *round;
+        let failed = |message: String| Ok(Attempt::Over(Err(message)));
         let mut files = Vec::with_capacity(uploads.len());
         for header in &uploads {
-            match shared.store.rows(project, &header.id()) {
+            match shared.store.rows(&project, &header.id()) {
                 Ok(file) => files.push((header.clone(), file)),
-                Err(e) => return Ok(Err(e.to_string())),
+                Err(e) => return failed(e.to_string()),
             }
         }
         let blocks = Blocks::new(files);
@@ -247,29 +298,32 @@ impl Link {
         let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
         let (traffic, cpu) = (self.traffic, clock_gettime(ClockId::ProcessCPUTime));
         let start = Instant::now();
-        self.send(&ToWarden::Round { project: *project, round, attempt, epochs, uploads }, &[])?;
-        let mut record: RoundRecord = match self.follow(shared, project, &mut engine)? {
+        self.send(&ToWarden::Round { project, round: number, attempt, epochs, uploads }, &[])?;
+        let mut record: RoundRecord = match self.follow(shared, &project, &mut engine)? {
             (Outcome::Round, body) => from_cbor(&body)?,
-            (Outcome::Refused { message }, _) => return Ok(Err(message)),
+            (Outcome::Forged { uploads }, _) => return Ok(Attempt::Forged(uploads)),
+            (Outcome::Refused { message }, _) => return failed(message),
             _ => return Err(FrameError::Unexpected("not the end of a round")),
         };
-        if record.summary.round != round {
-            return Ok(Err("the warden ended another round than the one it was given".into()));
+        if record.summary.round != number {
+            return failed("the warden ended another round than the one it was given".into());
         }
         let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;
         record.summary.seconds = start.elapsed().as_secs_f64();
         record.summary.cloud_seconds = engine.busy.as_secs_f64();
         record.summary.cloud_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
         record.summary.traffic_bytes = self.traffic - traffic;
-        if let Err(e) = shared.store.save_round(project, &record) {
-            return Ok(Err(e.to_string()));
+        if let Err(e) = shared.store.save_round(&project, &record) {
+            // The warden is a round ahead of what is stored: it goes back.
+            self.restore(shared)?;
+            return failed(e.to_string());
         }
-        info!(project = %project, round, seconds = record.summary.seconds, "a round is complete");
-        shared.update(project, |p| {
+        info!(project = %project, round = number, seconds = record.summary.seconds, "a round is complete");
+        shared.update(&project, |p| {
             p.rounds.push(record.summary.clone());
-            p.used = record.used.clone();
+            p.mark_used(&record.used);
         });
-        Ok(Ok(()))
+        Ok(Attempt::Over(Ok(())))
     }
 
     /// Carries out the warden's instructions until it finishes.
@@ -396,6 +450,19 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// What a round is given.
+struct Given {
+    spec: Arc<ProjectSpec>,
+    number: u64,
+    uploads: Vec<UploadHeader>,
+}
+
+enum Attempt {
+    Over(Result<(), String>),
+    /// Nothing was done: these are no contributor's.
+    Forged(Vec<Id>),
 }
 
 enum Failed {

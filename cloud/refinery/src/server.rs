@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use blindsmith_protocol::{
-    FrameError, Id, MAX_BODY, MAX_SEALED, ProjectSpec, Reply, Request, Role, UploadHeader, read_body,
+    FrameError, Id, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request, Role, UploadHeader, read_body,
     read_head, write_frame,
 };
 use tracing::{info, warn};
 
 use crate::link::serve_warden;
-use crate::shared::{Job, Project, Shared};
+use crate::shared::{Job, Project, Round, Shared, Stored};
 use crate::store::Incoming;
 
 /// Where a refinery listens.
@@ -32,10 +32,13 @@ pub fn serve(shared: Arc<Shared>, addresses: &Addresses) -> std::io::Result<()> 
     let for_wardens = shared.clone();
     std::thread::spawn(move || {
         for stream in wardens.incoming() {
-            match stream.map_err(FrameError::from).and_then(|s| serve_warden(&for_wardens, s)) {
-                Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
-                Err(e) => warn!("the link to the warden ended: {e}"),
-            }
+            let shared = for_wardens.clone();
+            std::thread::spawn(move || {
+                match stream.map_err(FrameError::from).and_then(|s| serve_warden(&shared, s)) {
+                    Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
+                    Err(e) => warn!("the link to the warden ended: {e}"),
+                }
+            });
         }
     });
     info!(clients = %addresses.clients.display(), warden = %addresses.warden.display(), "listening");
@@ -161,22 +164,33 @@ impl Client<'_> {
         self.shared.store.create(&spec, model).map_err(|e| e.to_string())?;
         let id = spec.id();
         let mut state = self.shared.lock();
-        state.projects.entry(id).or_insert_with(|| Project::new(spec, vec![], vec![], vec![]));
+        state.projects.entry(id).or_insert_with(|| Project::new(spec, vec![], vec![]));
         Ok(())
     }
 
     fn refine(&self, project: Id, epochs: Option<u32>) -> Result<(), String> {
-        let mut state = self.shared.lock();
-        let found = state.projects.get_mut(&project).ok_or_else(|| unknown(&project))?;
-        if !found.uploads.iter().any(|u| u.role == Role::Training) {
-            return Err("nothing to train on: push rows first".into());
+        if epochs.is_some_and(|e| !(1..=MAX_EPOCHS).contains(&e)) {
+            return Err(format!("a round has 1 to {MAX_EPOCHS} epochs"));
         }
+        let mut state = self.shared.lock();
+        let warden = state.warden.is_some();
+        let found = state.projects.get_mut(&project).ok_or_else(|| unknown(&project))?;
         if found.rounds.is_empty() {
             return Err("no warden holds this project's secrets: run init again".into());
         }
+        if let (true, false, Some(failure)) = (warden, found.ready, &found.failure) {
+            return Err(failure.clone());
+        }
+        if !found.uploads.iter().any(Stored::trains) {
+            return Err(match found.uploads.iter().any(|u| u.refused) {
+                true => "nothing to train on: the rows were refused, no contributor of this project made them",
+                false => "nothing to train on: push rows first",
+            }
+            .into());
+        }
         found.pending += 1;
         found.failure = None;
-        state.jobs.push_back(Job::Round { project, epochs, attempt: 0 });
+        state.jobs.push_back(Job::Round(Round { project, epochs, attempt: 0, asked: true }));
         drop(state);
         self.shared.changed.notify_all();
         Ok(())
@@ -203,12 +217,13 @@ impl Client<'_> {
             let progress = {
                 let mut state = self.shared.lock();
                 loop {
-                    let Some(status) = state.status(project) else { return Ok(Err(unknown(project))) };
-                    let idle = !status.busy || status.warden.is_none();
-                    if idle {
+                    let Some(found) = state.projects.get(project) else { return Ok(Err(unknown(project))) };
+                    if found.idle(state.warden.is_some()) {
+                        // The project is there, as was just seen.
+                        let status = state.status(project).ok_or(FrameError::Closed)?;
                         return Ok(Ok((Reply::Status(status), Vec::new())));
                     }
-                    let progress = state.projects[project].progress.clone();
+                    let progress = found.progress.clone();
                     if progress.is_some() && progress != sent {
                         break progress;
                     }
@@ -263,21 +278,21 @@ impl Client<'_> {
             return Err("a query is asked, not stored".into());
         }
         let (project, upload) = (header.project, header.id());
+        let _one_by_one = self.shared.commits.lock().unwrap_or_else(|e| e.into_inner());
         let sequence = {
             let state = self.shared.lock();
             let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
-            if found.uploads.iter().any(|u| u.id() == upload) {
+            if found.uploads.iter().any(|u| u.id == upload) {
                 return Ok((Reply::Accepted { upload, new: false }, Vec::new()));
+            }
+            if found.uploads.len() >= MAX_UPLOADS {
+                return Err(format!("a project has at most {MAX_UPLOADS} uploads: gather rows into larger ones"));
             }
             found.uploads.len() as u64
         };
         incoming.commit(&header, sequence).map_err(|e| e.to_string())?;
         info!(%project, %upload, rows = header.rows, "an upload is stored");
-        self.shared.update(&project, |p| {
-            if !p.uploads.iter().any(|u| u.id() == upload) {
-                p.uploads.push(header);
-            }
-        });
+        self.shared.update(&project, |p| p.uploads.push(Stored::new(header)));
         Ok((Reply::Accepted { upload, new: true }, Vec::new()))
     }
 

@@ -1,6 +1,6 @@
 //! What the threads of a refinery share: the store, the projects, and the queue of work for the warden.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -23,17 +23,45 @@ pub enum Job {
         envelope: Vec<u8>,
         reply: Sender<Result<Vec<u8>, String>>,
     },
-    /// Run a round, asked for by a client or by an upload.
-    Round { project: Id, epochs: Option<u32>, attempt: u32 },
+    /// Run a round.
+    Round(Round),
+}
+
+/// A round to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    pub project: Id,
+    pub epochs: Option<u32>,
+    pub attempt: u32,
+    /// Whether a client asked for it; else it is because of new uploads, and not without any.
+    pub asked: bool,
+}
+
+/// An upload in memory.
+pub struct Stored {
+    pub id: Id,
+    pub header: UploadHeader,
+    /// Whether the last round used it.
+    pub used: bool,
+    /// Whether the warden refused it.
+    pub refused: bool,
+}
+
+impl Stored {
+    pub fn new(header: UploadHeader) -> Self {
+        Stored { id: header.id(), header, used: false, refused: false }
+    }
+
+    pub fn trains(&self) -> bool {
+        self.header.role == Role::Training && !self.refused
+    }
 }
 
 /// A project in memory.
 pub struct Project {
     pub spec: Arc<ProjectSpec>,
-    pub uploads: Vec<UploadHeader>,
+    pub uploads: Vec<Stored>,
     pub rounds: Vec<RoundSummary>,
-    /// Uploads that the last round used.
-    pub used: Vec<Id>,
     /// Whether the connected warden holds the secrets.
     pub ready: bool,
     /// Rounds asked for and not finished.
@@ -45,13 +73,30 @@ pub struct Project {
 }
 
 impl Project {
+    /// Whether a round should start by itself, as soon as a warden holds the secrets.
     fn due(&self) -> bool {
-        let new = self.uploads.iter().any(|u| u.role == Role::Training && !self.used.contains(&u.id()));
         self.spec.automatic
-            && self.ready
+            && !self.rounds.is_empty()
             && self.pending == 0
-            && new
+            && self.has_new()
             && self.failed_at != Some(self.uploads.len())
+    }
+
+    /// Whether there are rows to train on that the last round did not use.
+    pub fn has_new(&self) -> bool {
+        self.uploads.iter().any(|u| u.trains() && !u.used)
+    }
+
+    /// These uploads, and no others, were used by the last round.
+    pub fn mark_used(&mut self, used: &[Id]) {
+        let used: HashSet<&Id> = used.iter().collect();
+        self.uploads.iter_mut().for_each(|u| u.used = used.contains(&u.id));
+    }
+
+    /// Whether there is nothing to wait for: no round, or none that could start.
+    pub fn idle(&self, warden: bool) -> bool {
+        let cannot_start = !warden || (!self.ready && self.failure.is_some());
+        cannot_start || (self.pending == 0 && !self.due())
     }
 }
 
@@ -68,6 +113,10 @@ pub struct Shared {
     /// What is on disk.
     pub store: Store,
     pub(crate) state: Mutex<State>,
+    /// Held while an upload is made durable, so that no two have one place in the order of arrival.
+    pub(crate) commits: Mutex<()>,
+    /// Held by the warden that is served.
+    pub(crate) link: Mutex<()>,
     pub(crate) changed: Condvar,
 }
 
@@ -78,10 +127,20 @@ impl Shared {
         for found in store.projects()? {
             let used = found.rounds.last().map(|r| r.used.clone()).unwrap_or_default();
             let rounds = found.rounds.into_iter().map(|r| r.summary).collect();
-            projects.insert(found.spec.id(), Project::new(found.spec, found.uploads, rounds, used));
+            let uploads = found.uploads.into_iter().map(Stored::new).collect();
+            let id = found.spec.id();
+            let mut project = Project::new(found.spec, uploads, rounds);
+            project.mark_used(&used);
+            projects.insert(id, project);
         }
         let state = State { projects, jobs: VecDeque::new(), warden: None, stopping: false };
-        Ok(Shared { store, state: Mutex::new(state), changed: Condvar::new() })
+        Ok(Shared {
+            store,
+            state: Mutex::new(state),
+            commits: Mutex::default(),
+            link: Mutex::default(),
+            changed: Condvar::new(),
+        })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,7 +151,7 @@ impl Shared {
     /// Adds a job, refused at once if no warden is there to do it.
     pub(crate) fn submit(&self, job: Job) -> Result<(), String> {
         let mut state = self.lock();
-        if state.warden.is_none() && !matches!(job, Job::Round { .. }) {
+        if state.warden.is_none() && !matches!(job, Job::Round(_)) {
             return Err("no warden is connected: start blindsmith-warden, then try again".into());
         }
         state.jobs.push_back(job);
@@ -127,15 +186,15 @@ impl State {
     fn take_job(&mut self) -> Option<Job> {
         // A round waits until its project's secrets are there.
         let at = self.jobs.iter().position(|job| match job {
-            Job::Round { project, .. } => self.projects.get(project).is_none_or(|p| p.ready),
+            Job::Round(Round { project, .. }) => self.projects.get(project).is_none_or(|p| p.ready),
             _ => true,
         });
         if let Some(at) = at {
             return self.jobs.remove(at);
         }
-        let (id, project) = self.projects.iter_mut().find(|(_, p)| p.due())?;
+        let (id, project) = self.projects.iter_mut().find(|(_, p)| p.ready && p.due())?;
         project.pending += 1;
-        Some(Job::Round { project: *id, epochs: None, attempt: 0 })
+        Some(Job::Round(Round { project: *id, epochs: None, attempt: 0, asked: false }))
     }
 
     pub(crate) fn status(&self, id: &Id) -> Option<ProjectStatus> {
@@ -147,33 +206,30 @@ impl State {
             warden: self.warden.clone(),
             busy: project.pending > 0 || project.due(),
             failure: project.failure.clone(),
-            uploads: project.uploads.iter().map(|u| summary(u, &project.spec)).collect(),
+            uploads: project.uploads.iter().map(|u| u.summary(&project.spec)).collect(),
             rounds: project.rounds.clone(),
         })
     }
 }
 
-fn summary(header: &UploadHeader, spec: &ProjectSpec) -> UploadSummary {
-    UploadSummary {
-        upload: header.id(),
-        role: header.role,
-        rows: header.rows,
-        bytes: header.body_bytes(spec),
+impl Stored {
+    fn summary(&self, spec: &ProjectSpec) -> UploadSummary {
+        UploadSummary {
+            upload: self.id,
+            role: self.header.role,
+            rows: self.header.rows,
+            bytes: self.header.body_bytes(spec),
+            refused: self.refused,
+        }
     }
 }
 
 impl Project {
-    pub fn new(
-        spec: ProjectSpec,
-        uploads: Vec<UploadHeader>,
-        rounds: Vec<RoundSummary>,
-        used: Vec<Id>,
-    ) -> Self {
+    pub fn new(spec: ProjectSpec, uploads: Vec<Stored>, rounds: Vec<RoundSummary>) -> Self {
         Project {
             spec: Arc::new(spec),
             uploads,
             rounds,
-            used,
             ready: false,
             pending: 0,
             progress: None,

@@ -8,7 +8,8 @@
 //! | `projects/ID/uploads/ID.rows` | row blocks: sealed labels and packed ciphertext |
 //! | `projects/ID/uploads/ID.head` | sequence number and header; its presence makes the upload one |
 //! | `projects/ID/rounds/N.cbor` | what round N left |
-//! | `incoming/` | uploads under way; emptied at start |
+//! | `incoming/` | uploads under way; what a crash left of them is removed at start |
+//! | `lock` | held by the refinery that serves the store |
 //!
 //! A file is written beside its place, synchronised, renamed, and its directory synchronised.
 
@@ -18,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use blindsmith_protocol::{
-    FrameError, Id, MAX_SEALED, ProjectSpec, RoundRecord, UploadError, UploadHeader, block_digest, from_cbor,
+    FrameError, Id, MAX_ROWS, MAX_SEALED, ProjectSpec, RoundRecord, UploadError, UploadHeader, block_digest, from_cbor,
     root_digest, to_cbor,
 };
 use blindsmith_ring::{backend, zeroed_lanes};
@@ -47,6 +48,9 @@ pub enum StoreError {
     /// An upload that does not fit.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// Somebody else serves it.
+    #[error("the store at {0} is in use by another refinery: stop that one, or choose another directory")]
+    InUse(PathBuf),
     /// The project exists with another content.
     #[error("the project {0} exists already")]
     Exists(Id),
@@ -56,10 +60,19 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {
     move |source| StoreError::Io { path: path.to_owned(), source }
 }
 
+fn damaged(path: &Path, why: impl Into<String>) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), why: why.into() }
+}
+
+/// What the names of files under way begin with: nothing else is ever removed from `incoming/`.
+const UNDER_WAY: &str = ".under-way-";
+
 /// The directory of everything.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Locked until the process ends, however it ends.
+    _lock: File,
 }
 
 /// A project found on disk.
@@ -76,16 +89,25 @@ impl Store {
     /// Opens or creates a store; removes what unfinished uploads left.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt;
-        let store = Store { root: root.to_owned() };
-        let incoming = store.incoming();
-        if incoming.exists() {
-            fs::remove_dir_all(&incoming).map_err(io_error(&incoming))?;
+        let incoming = root.join("incoming");
+        for dir in [root, &root.join("projects"), &incoming] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.map_err(io_error(dir))?;
         }
-        for dir in [store.root.clone(), store.root.join("projects"), incoming] {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.map_err(io_error(&dir))?;
+        let path = root.join("lock");
+        let lock = File::create(&path).map_err(io_error(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(root.to_owned())),
+            Err(fs::TryLockError::Error(e)) => return Err(io_error(&path)(e)),
         }
-        Ok(store)
+        for entry in fs::read_dir(&incoming).map_err(io_error(&incoming))? {
+            let path = entry.map_err(io_error(&incoming))?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNDER_WAY)) {
+                fs::remove_file(&path).map_err(io_error(&path))?;
+            }
+        }
+        Ok(Store { root: root.to_owned(), _lock: lock })
     }
 
     fn incoming(&self) -> PathBuf {
@@ -124,9 +146,14 @@ impl Store {
     /// Writes a file in one piece.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let err = io_error(path);
-        let mut file = NamedTempFile::new_in(self.incoming()).map_err(&err)?;
+        let mut file = self.under_way()?;
         file.write_all(bytes).map_err(&err)?;
         self.publish(file, path)
+    }
+
+    fn under_way(&self) -> Result<NamedTempFile, StoreError> {
+        let dir = self.incoming();
+        tempfile::Builder::new().prefix(UNDER_WAY).tempfile_in(&dir).map_err(io_error(&dir))
     }
 
     fn publish(&self, file: NamedTempFile, path: &Path) -> Result<(), StoreError> {
@@ -139,8 +166,7 @@ impl Store {
 
     /// Starts an upload of a project.
     pub fn receive(&self, spec: &ProjectSpec) -> Result<Incoming<'_>, StoreError> {
-        let path = self.incoming();
-        let file = NamedTempFile::new_in(&path).map_err(io_error(&path))?;
+        let file = self.under_way()?;
         let check = zeroed_lanes(spec.packed_block_bytes() / 50);
         Ok(Incoming { store: self, spec: spec.clone(), file, digests: Vec::new(), check })
     }
@@ -178,19 +204,49 @@ impl Store {
     }
 
     fn load(&self, dir: &Path) -> Result<StoredProject, StoreError> {
-        let spec: ProjectSpec = decode(&dir.join("spec.cbor"))?;
-        let mut uploads: Vec<(u64, UploadHeader)> = Vec::new();
-        for path in files(&dir.join("uploads"), "head")? {
-            uploads.push(decode(&path)?);
+        let path = dir.join("spec.cbor");
+        let spec: ProjectSpec = decode(&path)?;
+        spec.validate().map_err(|e| damaged(&path, e.to_string()))?;
+        if dir.file_name().is_none_or(|name| *name != *spec.id().to_string()) {
+            return Err(damaged(&path, "it is not the specification that names its project"));
         }
-        uploads.sort_by_key(|(sequence, _)| *sequence);
+        let uploads = uploads(&dir.join("uploads"), &spec)?;
         let mut rounds: Vec<RoundRecord> = Vec::new();
         for path in files(&dir.join("rounds"), "cbor")? {
-            rounds.push(decode(&path)?);
+            let record: RoundRecord = decode(&path)?;
+            if path.file_stem().is_none_or(|name| *name != *record.summary.round.to_string()) {
+                return Err(damaged(&path, "it is another round's"));
+            }
+            rounds.push(record);
         }
         rounds.sort_by_key(|r| r.summary.round);
         Ok(StoredProject { spec, uploads: uploads.into_iter().map(|(_, h)| h).collect(), rounds })
     }
+}
+
+/// The uploads in `dir`, each with all its rows. Rows without a header were never acknowledged, and go.
+fn uploads(dir: &Path, spec: &ProjectSpec) -> Result<Vec<(u64, UploadHeader)>, StoreError> {
+    let mut uploads: Vec<(u64, UploadHeader)> = Vec::new();
+    for path in files(dir, "head")? {
+        let (sequence, header): (u64, UploadHeader) = decode(&path)?;
+        if header.validate(&spec.id()).is_err() || path.file_stem().is_none_or(|n| *n != *header.id().to_string())
+        {
+            return Err(damaged(&path, "it is not the header that names its upload"));
+        }
+        let rows = path.with_extension("rows");
+        let (found, expected) = (fs::metadata(&rows).map_err(io_error(&rows))?.len(), header.body_bytes(spec));
+        if found != expected {
+            return Err(damaged(&rows, format!("it has {found} bytes where {expected} were stored")));
+        }
+        uploads.push((sequence, header));
+    }
+    for rows in files(dir, "rows")? {
+        if !rows.with_extension("head").exists() {
+            fs::remove_file(&rows).map_err(io_error(&rows))?;
+        }
+    }
+    uploads.sort_by_key(|(sequence, _)| *sequence);
+    Ok(uploads)
 }
 
 fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, StoreError> {
@@ -209,15 +265,14 @@ fn read_limited(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     File::open(path).map_err(&err)?.take(MAX_SEALED as u64 + 1).read_to_end(&mut bytes).map_err(&err)?;
     if bytes.len() > MAX_SEALED {
-        return Err(StoreError::Damaged { path: path.to_owned(), why: "it is too large".into() });
+        return Err(damaged(path, "it is too large"));
     }
     Ok(bytes)
 }
 
 fn decode<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let bytes = read_limited(path)?;
-    from_cbor(&bytes)
-        .map_err(|e: FrameError| StoreError::Damaged { path: path.to_owned(), why: e.to_string() })
+    from_cbor(&bytes).map_err(|e: FrameError| damaged(path, e.to_string()))
 }
 
 /// An upload under way: nothing of it counts before [`Incoming::commit`].
@@ -246,6 +301,11 @@ impl Incoming<'_> {
         if bytes.is_empty() || bytes.len() % size != 0 {
             let expected = bytes.len().next_multiple_of(size) as u64;
             return Err(UploadError::Length { got: bytes.len() as u64, expected, rows: 0 }.into());
+        }
+        let most = u64::from(MAX_ROWS.div_ceil(self.spec.block_rows() as u32)) * size as u64;
+        let got = self.bytes() + bytes.len() as u64;
+        if got > most {
+            return Err(UploadError::Length { got, expected: most, rows: MAX_ROWS }.into());
         }
         for block in bytes.chunks_exact(size) {
             let index = self.digests.len() as u32;

@@ -8,6 +8,8 @@ pub const MAX_BODY: usize = 256 << 20;
 pub const CBOR_DEPTH: usize = 16;
 /// Rows of one upload.
 pub const MAX_ROWS: u32 = 1 << 26;
+/// Uploads of one project: their headers travel in one message.
+pub const MAX_UPLOADS: usize = 8192;
 /// Features of a row, and outputs of a layer.
 pub const MAX_WIDTH: u32 = 1 << 16;
 /// Layers of a model.
@@ -18,6 +20,8 @@ pub const MAX_LABEL_BYTES: u32 = 4 << 10;
 pub const MAX_NAME: usize = 128;
 /// Rows of one batch.
 pub const MAX_BATCH_ROWS: u32 = 1 << 18;
+/// Epochs of one round.
+pub const MAX_EPOCHS: u32 = 1_000_000;
 /// Bytes of a sealed model or checkpoint.
 pub const MAX_SEALED: usize = 2 << 30;
 /// Operands that a warden may keep at the refinery at a time.

@@ -178,6 +178,8 @@ pub struct UploadSummary {
     pub rows: u32,
     /// Its bytes.
     pub bytes: u64,
+    /// Whether the warden refused it: it was not made by a contributor of the project. Rounds leave it out.
+    pub refused: bool,
 }
 
 /// A round as the refinery sees it.
@@ -322,6 +324,11 @@ pub enum Outcome {
     Round,
     /// Body: the answer, sealed to the querier.
     Answer,
+    /// No round: these uploads are not authentic. Nothing changed; ask again without them.
+    Forged {
+        /// The uploads.
+        uploads: Vec<Id>,
+    },
     /// Refused; nothing changed.
     Refused {
         /// Why. Never a value derived from secrets.

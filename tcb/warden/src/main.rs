@@ -70,16 +70,25 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let sealing = sealing_key(&arguments.state)
         .map_err(|e| format!("the sealing key in {}: {e}", arguments.state.display()))?;
     let identity = Identity { tee: Tee::Simulated, key: RecipientKey::generate(), sealing };
+    let mut said = String::new();
     loop {
         match connect(&identity, &arguments.refinery, !arguments.no_shared_memory) {
-            Ok(()) => eprintln!("blindsmith-warden: the refinery closed the connection"),
-            Err(e) => eprintln!("blindsmith-warden: {e}"),
+            Ok(()) => _ = say("", "the refinery closed the connection".into()),
+            Err(e) => said = say(&said, format!("{}: {e}", arguments.refinery.display())),
         }
         if arguments.once {
             return Ok(());
         }
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// Says what is new: while a refinery is away, every try fails alike.
+fn say(said: &str, message: String) -> String {
+    if message != said {
+        eprintln!("blindsmith-warden: {message}");
+    }
+    message
 }
 
 fn connect(identity: &Identity, path: &Path, share: bool) -> Result<(), FrameError> {
@@ -92,7 +101,13 @@ fn sealing_key(dir: &Path) -> std::io::Result<Key> {
     let path = dir.join("sealing.simulated.key");
     let mut bytes = Zeroizing::new([0; 32]);
     match fs::File::open(&path) {
-        Ok(mut file) => file.read_exact(bytes.as_mut_slice())?,
+        Ok(mut file) => {
+            if file.metadata()?.len() != bytes.len() as u64 {
+                let message = "it does not have 32 bytes: restore it, or the projects sealed under it are lost";
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
+            }
+            file.read_exact(bytes.as_mut_slice())?;
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             bytes.copy_from_slice(Key::random().expose());
             let beside = dir.join("sealing.simulated.key.new");

@@ -3,7 +3,7 @@
 use blindsmith_keys::{Key, Recipient, Sealed};
 use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
 use blindsmith_protocol::{
-    Blob, Id, ProjectSpec, RoundRecord, RoundSummary, UploadHeader, from_cbor, to_cbor,
+    Blob, Id, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, UploadHeader, from_cbor, to_cbor,
 };
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -149,6 +149,9 @@ impl Project {
                 "round {round} was asked for, but round {} is the next",
                 self.round + 1
             )));
+        }
+        if epochs.is_some_and(|e| !(1..=MAX_EPOCHS).contains(&e)) {
+            return Err(RoundError::Training(format!("a round has 1 to {MAX_EPOCHS} epochs")));
         }
         let used: Vec<Id> = uploads.iter().map(UploadHeader::id).collect();
         let before = self.trainer.state();

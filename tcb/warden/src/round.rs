@@ -1,6 +1,6 @@
 //! A round: the uploads it uses, their labels, its metrics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
 use blindsmith_learn::{
@@ -98,9 +98,12 @@ pub fn read_labels(label: Label, bytes: &[u8], valid: usize) -> Option<Labels> {
 /// Why a round or query was refused. It names the instruction or upload, never a value.
 #[derive(Debug, Error)]
 pub enum RoundError {
-    /// An upload that its contributor did not make for this project.
-    #[error("upload {0} is not authentic: it was not made by a contributor of this project, or was altered")]
-    Forged(Id),
+    /// Uploads that no contributor of this project made, or that were altered.
+    #[error("{} uploads are not authentic", .0.len())]
+    Forged(Vec<Id>),
+    /// An upload twice in one round.
+    #[error("upload {0} was given twice")]
+    Twice(Id),
     /// Nothing to train on.
     #[error("no rows to train on")]
     Empty,
@@ -158,14 +161,22 @@ pub(crate) fn upload_context(spec: &ProjectSpec, id: &Id) -> UploadContext {
 }
 
 impl Uploads {
-    /// Checks that every header was made by a contributor that the release names.
+    /// Checks that every header was made by a contributor that the release names, and is there once.
     fn verify(project: &Project, headers: Vec<UploadHeader>) -> Result<Self, RoundError> {
         let seeds: HashMap<&Id, &Key> = project.release.contributors.iter().map(|(id, k)| (id, k)).collect();
-        let mut keys = Vec::with_capacity(headers.len());
+        let (mut keys, mut seen, mut forged) = (Vec::new(), HashSet::new(), Vec::new());
         for header in &headers {
-            let forged = || RoundError::Forged(header.id());
-            let seed = *seeds.get(&header.contributor).ok_or_else(forged)?;
-            keys.push(verify(project, header, seed).ok_or_else(forged)?);
+            let id = header.id();
+            if !seen.insert(id) {
+                return Err(RoundError::Twice(id));
+            }
+            match seeds.get(&header.contributor).and_then(|seed| verify(project, header, seed)) {
+                Some(key) => keys.push(key),
+                None => forged.push(id),
+            }
+        }
+        if !forged.is_empty() {
+            return Err(RoundError::Forged(forged));
         }
         Ok(Uploads {
             headers,

@@ -142,6 +142,7 @@ impl Session<'_> {
         let mut record: RoundRecord = match done {
             Ok(record) => record,
             Err(RoundError::Frame(e)) => return Err(e),
+            Err(RoundError::Forged(uploads)) => return Ok(Ok((Outcome::Forged { uploads }, Vec::new()))),
             Err(e) => return Ok(Err(e.to_string())),
         };
         let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;

@@ -138,8 +138,8 @@ impl Init {
         project.create(&keys, &self.project)?;
         let released = hand_over(&mut connection, &project, &keys, &warden, network.layers());
         if released.is_err() {
-            // The directory is of no use without a project at the refinery.
-            _ = std::fs::remove_dir_all(&self.project);
+            // It is of no use without a project at the refinery.
+            ClientProject::remove(&self.project);
         }
         released?;
         let created = describe(&project, &network, &warden);

@@ -1,7 +1,9 @@
 //! The subcommands.
 
+pub mod bench;
 pub mod demo;
 pub mod init;
+pub mod plan;
 pub mod predict;
 pub mod pull;
 pub mod push;
@@ -32,8 +34,12 @@ pub struct Cli {
 enum Command {
     /// The whole story on real data: encrypt, refine, fetch, compare with training in the clear.
     Demo(demo::Demo),
+    /// Measures what encryption costs on this machine.
+    Bench(bench::Bench),
     /// Creates a project: model, training, keys; hands the secrets to the warden.
     Init(init::Init),
+    /// Tells, before anything runs, which tiles are used and what training costs.
+    Plan(plan::Plan),
     /// Encrypts rows and sends them.
     Push(push::Push),
     /// Runs a round now and waits for it; or waits for the rounds that run by themselves.
@@ -74,7 +80,9 @@ impl Cli {
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Demo(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Init(command) => command.run(),
+            Command::Plan(command) => command.run(),
             Command::Push(command) => command.run(),
             Command::Refine(command) => command.run(),
             Command::Status(command) => command.run(),

@@ -17,7 +17,7 @@ pub struct Refine {
     #[command(flatten)]
     common: ProjectArguments,
     /// Epochs of this round, if others than the project's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     epochs: Option<u32>,
     /// Ask for nothing; wait for the rounds that are running or due.
     #[arg(long)]
@@ -32,7 +32,8 @@ impl Refine {
             let request = Request::Refine { project: project.id(), epochs: self.epochs };
             connection.command(&request, &[])?;
         }
-        let report = watch(&mut connection, &project, Keys::load(&self.common.project).ok().as_ref())?;
+        let keys = Keys::load_if_there(&self.common.project)?;
+        let report = watch(&mut connection, &project, keys.as_ref())?;
         report.print(self.common.json)?;
         report.check()
     }

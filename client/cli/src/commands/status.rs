@@ -29,7 +29,7 @@ impl Status {
         let (Reply::Status(status), _) = connection.request(&request, &[])? else {
             return Err(unexpected());
         };
-        let keys = Keys::load(&self.common.project).ok();
+        let keys = Keys::load_if_there(&self.common.project)?;
         Report::new(status, &project, keys.as_ref())?.print(self.common.json)
     }
 }
@@ -66,6 +66,8 @@ pub struct UploadReport {
     pub rows: u32,
     /// Its bytes.
     pub bytes: u64,
+    /// Whether the warden refused it: no contributor of the project made it.
+    pub refused: bool,
 }
 
 /// A round.
@@ -142,6 +144,7 @@ impl Report {
             role: u.role,
             rows: u.rows,
             bytes: u.bytes,
+            refused: u.refused,
         };
         Ok(Report {
             project: id.to_string(),
@@ -182,7 +185,9 @@ impl Report {
             }
             println!("\nuploads");
             for u in &r.uploads {
-                println!("  {}  {:>10} rows  {:>14} bytes  {:?}", &u.upload[..16], u.rows, u.bytes, u.role);
+                let refused = if u.refused { "  REFUSED: no contributor of this project made it" } else { "" };
+                let id = &u.upload[..16];
+                println!("  {id}  {:>10} rows  {:>14} bytes  {:?}{refused}", u.rows, u.bytes, u.role);
             }
             println!("\nround  uploads      rows   steps  seconds  training loss  validation");
             for round in &r.rounds {

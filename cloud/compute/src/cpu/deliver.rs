@@ -6,31 +6,32 @@ use blindsmith_ring::{LANES, Lanes, Table, backend, modulus};
 use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
+use super::ahead::prefetch;
 use super::kernel::Kernel;
-use super::plan;
+use super::plan::{self, Form};
 use super::task::{Scratch, Task};
 use super::transform;
 use crate::{Layout, Output, Product};
 
-/// A block row of the result.
-struct Row<'a> {
-    body: &'a mut [u64],
-    /// Its product with the right operand's mask.
-    column: &'a mut [u64],
-}
+/// Cells of a row that one lock guards.
+const SPAN: usize = 16;
 
-/// The result on its way into the caller's buffer. Tasks of different points write to the same rows, each
-/// under the row's lock; sums modulo q come out the same in any order.
+/// The result on its way into the caller's buffer. Tasks of different points write to the same cells, under
+/// locks; sums modulo q come out the same in any order.
 pub(super) struct Delivery<'a> {
     points: usize,
     output: Output,
     layout: &'a Layout,
     accumulate: bool,
-    rows: Vec<Mutex<Row<'a>>>,
-    /// The left operand's mask times each block column.
-    mask_row: Vec<Mutex<&'a mut [u64]>>,
-    corner: Mutex<&'a mut [u64]>,
+    /// The body, row after row, each in spans of cells.
+    body: Vec<Part<'a>>,
+    /// Products with masks, polynomial by polynomial.
+    column: Vec<Part<'a>>,
+    row: Vec<Part<'a>>,
+    corner: Vec<Part<'a>>,
 }
+
+type Part<'a> = Mutex<&'a mut [u64]>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A task that panicked fails the product as a whole; what it left behind is never read.
@@ -54,64 +55,80 @@ impl<'a> Delivery<'a> {
         let (body, rest) = out.split_at_mut(layout.body.len());
         let (column, rest) = rest.split_at_mut(layout.column.len());
         let (row, corner) = rest.split_at_mut(layout.row.len());
-        body.par_chunks_exact_mut(layout.cell).for_each(|cell| prepare(points, output, accumulate, cell));
-        let mut columns = column.chunks_exact_mut(points);
-        let rows = body
-            .chunks_exact_mut(layout.columns * layout.cell)
-            .map(|body| Mutex::new(Row { body, column: columns.next().unwrap_or_default() }))
-            .collect();
-        let mask_row = row.chunks_exact_mut(points).map(Mutex::new).collect();
-        Delivery { points, output, layout, accumulate, rows, mask_row, corner: Mutex::new(corner) }
+        let spans = body.chunks_exact_mut(layout.columns * layout.cell);
+        let mut body: Vec<_> = spans.flat_map(|row| row.chunks_mut(SPAN * layout.cell)).collect();
+        body.par_iter_mut().for_each(|span| {
+            span.chunks_exact_mut(layout.cell).for_each(|cell| prepare(points, output, accumulate, cell));
+        });
+        let body = body.into_iter().map(Mutex::new).collect();
+        let [column, row, corner] =
+            [column, row, corner].map(|part| part.chunks_exact_mut(points).map(Mutex::new).collect());
+        Delivery { points, output, layout, accumulate, body, column, row, corner }
     }
 
     /// Takes over what a task computed.
     pub fn take<K: Kernel>(&self, task: &Task<'_, K>, s: &mut Scratch) {
         let swapped = task.job.swapped;
         let (rows, cols) = if swapped { (&task.cols, &task.rows) } else { (&task.rows, &task.cols) };
-        let (lines, inner) = (task.cell_lines(), task.cols.len());
-        let first_unit = task.units.start;
-        let block = first_unit / task.job.plan.units_per_block;
-        s.reserve_polynomial(lines);
+        let (inner, spans) = (task.cols.len(), self.layout.columns.div_ceil(SPAN));
+        let block = task.units.start / task.job.plan.units_per_block;
         // Tasks of different points start at different rows, lest they wait for one another.
         for index in 0..rows.len() {
             let r = (index + 7 * block) % rows.len();
-            let mut row = None;
-            for c in 0..cols.len() {
-                let cell = if swapped { c * inner + r } else { r * inner + c };
-                let values = cast_slice_mut(&mut s.cells[cell * lines..][..lines]);
-                let scratch = cast_slice_mut(&mut s.polynomial[..lines]);
-                if let Output::Comb { .. } = self.output {
-                    transform::invert_block(self.points, block, values, scratch);
+            for span in cols.start / SPAN..cols.end.div_ceil(SPAN) {
+                let mut out = lock(&self.body[(rows.start + r) * spans + span]);
+                for c in cols.start.max(span * SPAN)..cols.end.min((span + 1) * SPAN) {
+                    let out = &mut out[c % SPAN * self.layout.cell..][..self.layout.cell];
+                    let c = c - cols.start;
+                    self.take_cell(task, if swapped { c * inner + r } else { r * inner + c }, s, out);
                 }
-                let row = row.get_or_insert_with(|| lock(&self.rows[rows.start + r]));
-                let cell = self.layout.cell;
-                let out = &mut row.body[(cols.start + c) * cell..][..cell];
-                self.take_cell(first_unit, block, values, task.units.len(), out);
             }
         }
         self.take_borders(task, s);
     }
 
-    fn take_cell(&self, unit: usize, block: usize, values: &mut [u64], units: usize, out: &mut [u64]) {
+    fn take_cell<K: Kernel>(&self, task: &Task<'_, K>, cell: usize, s: &mut Scratch, out: &mut [u64]) {
+        let (units, first) = (task.units.len(), task.units.start);
+        let step = if task.job.swapped { task.cols.len() } else { 1 };
+        let [polynomial, scratch @ ..] = &mut s.polynomial;
+        if task.job.plan.form == Form::Sums {
+            let values = &mut cast_slice_mut(polynomial)[..units];
+            let folded = s.folded.chunks_exact(task.cells()).map(|cells| cells[cell]);
+            values.iter_mut().zip(folded).for_each(|(value, x)| *value = x);
+            return merge(&mut out[first..][..units], values, self.accumulate);
+        }
+        for (line, cells) in polynomial.iter_mut().zip(s.cells.chunks_exact(task.cells()).take(units)) {
+            *line = cells[cell];
+            if let Some(soon) = cells.get(cell + 4 * step) {
+                prefetch(soon);
+            }
+        }
+        let values: &mut [u64] = cast_slice_mut(&mut polynomial[..units]);
         match self.output {
-            Output::Full => merge(&mut out[unit * LANES..][..values.len()], values, self.accumulate),
-            Output::Fold(n) | Output::FoldEval(n) if n < LANES => {
+            Output::Full => merge(&mut out[first * LANES..][..values.len()], values, self.accumulate),
+            Output::Fold(n) | Output::FoldEval(n) => {
                 let sums = values.len() / n;
                 for i in 0..sums {
                     values[i] = values[i * n..(i + 1) * n].iter().fold(0, |sum, &v| modulus::add(sum, v));
                 }
-                merge(&mut out[unit * LANES / n..][..sums], &values[..sums], self.accumulate);
+                merge(&mut out[first * LANES / n..][..sums], &values[..sums], self.accumulate);
             }
-            Output::Fold(_) | Output::FoldEval(_) => {
-                merge(&mut out[unit..][..units], &values[..units], self.accumulate);
+            Output::Window(width) => {
+                let block = plan::block(self.output);
+                let sums = scratch.each_mut().map(|x| cast_slice_mut(&mut x[..]));
+                transform::window_of_blocks(self.points, block, first * LANES / block, values, sums);
+                merge(out, &values[..width], true);
             }
-            Output::Window(_) => transform::add_window(self.points, block, values, out),
             Output::Comb { stride, width } => {
-                let blocks = self.points / values.len();
+                let block = plan::block(self.output);
+                let (from, blocks) = (first * LANES / block, self.points / block);
+                let [room, _] = scratch;
+                transform::invert_blocks(self.points, block, from, values, cast_slice_mut(room));
                 for (i, out) in out.chunks_exact_mut(blocks).enumerate() {
-                    let value = values[i / width * stride + i % width];
-                    let start = if self.accumulate { out[block] } else { 0 };
-                    out[block] = modulus::add(start, value);
+                    let values = values[i / width * stride + i % width..].iter().step_by(block);
+                    for (out, &value) in out[from..].iter_mut().zip(values) {
+                        *out = if self.accumulate { modulus::add(*out, value) } else { value };
+                    }
                 }
             }
         }
@@ -124,34 +141,29 @@ impl<'a> Delivery<'a> {
             let values = &border[index * groups..][..groups];
             merge(&mut out[at..][..groups * LANES], cast_slice(values), self.accumulate);
         };
-        let (by_column_mask, by_row_mask) = (task.has_column_border(), task.has_row_border());
-        let (column, row) = if task.job.swapped {
-            (by_row_mask.then_some((&s.border_cols, &task.cols)), by_column_mask.then_some((&s.border_rows, &task.rows)))
-        } else {
-            (by_column_mask.then_some((&s.border_rows, &task.rows)), by_row_mask.then_some((&s.border_cols, &task.cols)))
-        };
-        if let Some((border, range)) = column {
-            for (index, r) in range.clone().enumerate() {
-                write(lock(&self.rows[r]).column, border, index);
+        let rows = task.has_column_border().then_some((&s.border_rows, &task.rows));
+        let cols = task.has_row_border().then_some((&s.border_cols, &task.cols));
+        let (column, row) = if task.job.swapped { (cols, rows) } else { (rows, cols) };
+        for (parts, border) in [(&self.column, column), (&self.row, row)] {
+            let Some((border, range)) = border else { continue };
+            for (index, part) in parts[range.clone()].iter().enumerate() {
+                write(&mut lock(part), border, index);
             }
         }
-        if let Some((border, range)) = row {
-            for (index, c) in range.clone().enumerate() {
-                write(&mut lock(&self.mask_row[c]), border, index);
-            }
-        }
-        if by_column_mask && by_row_mask {
-            write(&mut lock(&self.corner), &s.corner, 0);
+        if let (Some(_), Some(_), [corner]) = (rows, cols, &self.corner[..]) {
+            write(&mut lock(corner), &s.corner, 0);
         }
     }
 
     /// The transforms over blocks, once all tasks are done.
     pub fn complete(self) {
         let (points, output, cell) = (self.points, self.output, self.layout.cell);
-        self.rows.into_par_iter().for_each(|row| {
-            let row = row.into_inner().unwrap_or_else(PoisonError::into_inner);
-            row.body.chunks_exact_mut(cell).for_each(|cell| complete(points, output, cell));
-        });
+        if let Output::Fold(_) | Output::Comb { .. } = output {
+            self.body.into_par_iter().for_each(|span| {
+                let span = span.into_inner().unwrap_or_else(PoisonError::into_inner);
+                span.chunks_exact_mut(cell).for_each(|cell| complete(points, output, cell));
+            });
+        }
     }
 }
 

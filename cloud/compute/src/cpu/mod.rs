@@ -15,7 +15,7 @@ mod task;
 mod transform;
 
 use deliver::Delivery;
-use kernel::Kernel;
+use kernel::{Kernel, MAX_ROWS};
 use plan::{Plan, part};
 use side::Side;
 use task::{Scratch, Task};
@@ -24,7 +24,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// A product as the loops see it: the side with more outer indices has the rows.
+/// A product as the loops see it: a side with few outer indices has the columns, for rows are packed once and
+/// used at once.
 struct Job<'a> {
     rows: Side<'a>,
     cols: Side<'a>,
@@ -38,7 +39,7 @@ pub(crate) fn multiply<K: Kernel>(kernel: K, product: &Product<'_>, accumulate: 
     assert_eq!(out.len(), product.layout.len(), "the buffer is of the length of the layout");
     let left = Side::new(&product.a, product.orientation == Orientation::WeightGradient);
     let right = Side::new(&product.b, product.orientation == Orientation::InputGradient);
-    let swapped = left.outer() < right.outer();
+    let swapped = left.outer() <= MAX_ROWS && left.outer() < right.outer();
     let (rows, cols) = if swapped { (right, left) } else { (left, right) };
     let points = product.a.points;
     let plan = Plan::new::<K>(points, product.output, &rows, &cols);

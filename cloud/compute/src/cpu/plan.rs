@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use blindsmith_ring::LANES;
+use blindsmith_ring::{LANES, Lanes};
 
-use super::kernel::{Kernel, MAX_PAIRS};
+use super::kernel::{Kernel, MAX_PAIRS, Sum};
 use super::side::Side;
 use crate::Output;
 
@@ -13,7 +13,7 @@ use crate::Output;
 const L1_LINES: usize = 690;
 /// Cache lines of the second-level cache that the slab of columns may fill (of 16384 in 1 MiB).
 const L2_LINES: usize = 7000;
-/// Scratch memory of all threads together, in bytes; each has at least 1 MiB and at most an eighth.
+/// Scratch memory of all threads together, in bytes; each has at least 1 MiB and at most a quarter.
 const SCRATCH_BYTES: usize = 64 << 20;
 /// Points of the smallest block that is transformed on its own.
 const MIN_BLOCK: usize = 64;
@@ -64,30 +64,42 @@ pub(super) struct Plan {
 impl Plan {
     pub fn new<K: Kernel>(points: usize, output: Output, rows: &Side<'_>, cols: &Side<'_>) -> Self {
         let groups = points / LANES;
-        let (form, groups_per_unit, units_per_block) = match output {
+        let (form, groups_per_unit, least_units) = match output {
             Output::Full => (Form::Lanes, 1, LANES),
             Output::Fold(n) | Output::FoldEval(n) if n < LANES => (Form::Lanes, 1, LANES),
             Output::Fold(n) | Output::FoldEval(n) => (Form::Sums, n / LANES, LANES.min(points / n)),
             Output::Window(_) | Output::Comb { .. } => (Form::Lanes, 1, block(output) / LANES),
         };
+        let units = groups / groups_per_unit;
         let (steps, panel_rows) = steps::<K>(rows.contraction() * groups_per_unit);
         let depth = steps[0].len.next_multiple_of(2);
-        let blocks = groups / groups_per_unit / units_per_block;
 
-        let cell_lines = if form == Form::Sums { 1 } else { units_per_block };
-        let sum_lines = if steps.len() > 1 { 2 } else { 0 };
         let threads = rayon::current_num_threads();
-        let budget = (SCRATCH_BYTES / threads).clamp(1 << 20, SCRATCH_BYTES / 8) / 64;
-        let cells = budget / (cell_lines + sum_lines);
+        let tasks = TASKS_PER_THREAD * threads;
+        let budget = (SCRATCH_BYTES / threads).clamp(1 << 20, SCRATCH_BYTES / 4);
+        let sum_bytes = if steps.len() > 1 { size_of::<Sum>() } else { 0 };
+        let cell_bytes =
+            |units: usize| sum_bytes + units * if form == Form::Sums { 8 } else { size_of::<Lanes>() };
+        let (rows, cols) = (rows.outer(), cols.outer());
+        // Longer blocks visit each cell of the result fewer times.
+        let fits = |count: usize| {
+            units / count >= tasks && rows.saturating_mul(cols).saturating_mul(cell_bytes(count)) <= budget
+        };
+        let units_per_block = if fits(4 * least_units) {
+            4 * least_units
+        } else if fits(2 * least_units) {
+            2 * least_units
+        } else {
+            least_units
+        };
+        let blocks = units / units_per_block;
+        let cells = budget / cell_bytes(units_per_block);
         // Near a square where cells are scarce: each packed line then serves most.
-        let side = cells.isqrt().max(1);
-        let col_blocks = cols.outer().div_ceil((L2_LINES / depth).min(side.max(cells / rows.outer().max(1))));
-        let block_cols = cols.outer().div_ceil(col_blocks);
-        let fitting = rows.outer().div_ceil((cells / block_cols).max(1));
-        let wanted = (TASKS_PER_THREAD * threads).div_ceil(blocks * col_blocks);
+        let col_blocks = cols.div_ceil((L2_LINES / depth).min(cells.isqrt().max(cells / rows)));
+        let fitting = rows.div_ceil((cells / cols.div_ceil(col_blocks)).max(1));
         // A slab that few rows use costs more than an idle thread.
-        let useful = rows.outer().div_ceil(4 * K::ROWS);
-        let row_blocks = fitting.max(wanted.min(useful));
+        let useful = rows.div_ceil(4 * K::ROWS);
+        let row_blocks = fitting.max(tasks.div_ceil(blocks * col_blocks).min(useful));
         Plan {
             form,
             groups_per_unit,

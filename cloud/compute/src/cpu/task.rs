@@ -6,10 +6,15 @@ use blindsmith_ring::{Lanes, modulus};
 use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::Job;
-use super::ahead::Ahead;
-use super::kernel::{Kernel, MAX_COLS, MAX_ROWS, Pair, Place, Sum};
-use super::plan::{Form, Step};
+use super::ahead::{Ahead, Part};
+use super::kernel::{Kernel, MAX_COLS, MAX_ROWS, Pair, Place, Start, Sum};
+use super::plan::{Form, Step, part};
 use super::side::Run;
+
+const ZERO: Lanes = Lanes([0; 8]);
+
+/// Columns whose sums are reduced together.
+const COLS_AT_ONCE: usize = 4 * MAX_COLS;
 
 /// Buffers of one thread, reused from task to task.
 #[derive(Default)]
@@ -27,15 +32,16 @@ pub(super) struct Scratch {
     col_norms: Vec<Sum>,
     /// q less the norms of the columns, as lanes or (one residue in each) as sums.
     col_terms: Vec<Lanes>,
-    /// Body, `[row][column][unit]`.
+    /// Body, `[unit][row][column]`: residues of a group, or sums.
     pub cells: Vec<Lanes>,
+    pub folded: Vec<u64>,
     /// Products with the masks: rows times the columns' mask, the rows' mask times columns, both masks;
     /// `[row or column][group]`.
     pub border_rows: Vec<Lanes>,
     pub border_cols: Vec<Lanes>,
     pub corner: Vec<Lanes>,
-    /// For transforms.
-    pub polynomial: Vec<Lanes>,
+    /// One cell of all units, and room for its transforms.
+    pub polynomial: [Vec<Lanes>; 3],
 }
 
 /// A block of points, rows and columns.
@@ -58,22 +64,20 @@ struct Pass {
     slot: usize,
 }
 
-impl Scratch {
-    pub fn reserve_polynomial(&mut self, lines: usize) {
-        grow(&mut self.polynomial, lines);
-    }
-}
-
 fn grow<T: bytemuck::Zeroable + bytemuck::Pod>(buffer: &mut Vec<T>, len: usize) {
     if buffer.len() < len {
         *buffer = bytemuck::zeroed_vec(len);
     }
 }
 
+fn shifted(range: Range<usize>, by: usize) -> Range<usize> {
+    range.start + by..range.end + by
+}
+
 impl<K: Kernel> Task<'_, K> {
-    /// Lines of a cell of the block.
-    pub fn cell_lines(&self) -> usize {
-        if self.job.plan.form == Form::Sums { 1 } else { self.units.len() }
+    /// Cells of one unit.
+    pub fn cells(&self) -> usize {
+        self.rows.len() * self.cols.len()
     }
 
     /// Groups of the block.
@@ -90,24 +94,21 @@ impl<K: Kernel> Task<'_, K> {
                 let group = unit * plan.groups_per_unit;
                 let run = Run { group, start: step.start, len: step.len };
                 let pass = Pass { step, run, depth: step.len.next_multiple_of(2), slot };
-                let mut ahead = self.ahead(unit, index);
                 self.columns(&pass, s);
-                self.rows(&pass, s, &mut ahead);
+                self.rows(&pass, self.next(unit, index), s);
             }
         }
     }
 
-    /// What comes after step `index` of a unit: the next step, or the first one of the next unit, which another
+    /// The run after step `index` of a unit: the next step, or the first one of the next unit, which another
     /// thread may take if it belongs to the next block.
-    fn ahead(&self, unit: usize, index: usize) -> Ahead<'_> {
+    fn next(&self, unit: usize, index: usize) -> Run {
         let plan = &self.job.plan;
         let (unit, step) = match plan.steps.get(index + 1) {
             Some(step) => (unit, step),
             None => ((unit + 1) % (plan.blocks * plan.units_per_block), &plan.steps[0]),
         };
-        let run = Run { group: unit * plan.groups_per_unit, start: step.start, len: step.len };
-        let calls = self.rows.len().div_ceil(plan.panel_rows) * self.cols.len().div_ceil(K::COLS);
-        Ahead::new([(self.job.cols, self.cols.clone()), (self.job.rows, self.rows.clone())], run, calls)
+        Run { group: unit * plan.groups_per_unit, start: step.start, len: step.len }
     }
 
     pub fn has_column_border(&self) -> bool {
@@ -129,7 +130,11 @@ impl<K: Kernel> Task<'_, K> {
         grow(&mut s.row_norms, rows);
         grow(&mut s.col_norms, cols);
         grow(&mut s.col_terms, cols);
-        grow(&mut s.cells, rows * cols * self.cell_lines());
+        match plan.form {
+            Form::Lanes => grow(&mut s.cells, self.units.len() * self.cells()),
+            Form::Sums => grow(&mut s.folded, self.units.len() * self.cells()),
+        }
+        s.polynomial.iter_mut().for_each(|x| grow(x, self.units.len()));
         grow(&mut s.border_rows, if self.has_column_border() { rows * self.groups() } else { 0 });
         grow(&mut s.border_cols, if self.has_row_border() { cols * self.groups() } else { 0 });
         grow(&mut s.corner, self.groups());
@@ -138,13 +143,11 @@ impl<K: Kernel> Task<'_, K> {
     /// Packs the columns, with their norms and the products with the rows' mask.
     fn columns(&self, pass: &Pass, s: &mut Scratch) {
         let (rows, cols) = (&self.job.rows, &self.job.cols);
-        rows.pack_mask(self.kernel, pass.run, &mut s.row_mask[..pass.depth]);
-        cols.pack_mask(self.kernel, pass.run, &mut s.col_mask[..pass.depth]);
+        rows.pack_mask(self.kernel, pass.run, pass.depth, &mut s.row_mask);
+        cols.pack_mask(self.kernel, pass.run, pass.depth, &mut s.col_mask);
+        cols.pack(self.kernel, pass.run, &self.cols, K::COLS, pass.depth, &mut s.slab);
         for first in (0..self.cols.len()).step_by(K::COLS) {
-            let count = K::COLS.min(self.cols.len() - first);
-            let panel = &mut s.slab[first * pass.depth..][..count * pass.depth];
-            cols.pack(self.kernel, pass.run, self.cols.start + first, count, panel);
-            match count {
+            match K::COLS.min(self.cols.len() - first) {
                 1 => self.column_panel::<1>(pass, first, s),
                 _ => self.column_panel::<MAX_COLS>(pass, first, s),
             }
@@ -169,14 +172,13 @@ impl<K: Kernel> Task<'_, K> {
         }
     }
 
-    /// q less each norm; of sums, in the first lane.
+    /// What makes up for the norms: q less each, in every lane or, where lanes are added up, in the first.
     fn terms<const M: usize>(&self, norms: &[Sum; M]) -> [Lanes; M] {
         let mut terms = [Lanes::default(); M];
         match self.job.plan.form {
             Form::Lanes => {
-                let sums: [[Sum; 1]; M] = norms.map(|sum| [sum]);
-                let place = Place { out: &mut terms, row_stride: 1, col_stride: 0, add: false };
-                self.kernel.finish(&sums, &[Lanes::default(); M], &[Lanes::default()], place);
+                let place = Place { out: &mut terms, row_stride: 1, add: false };
+                self.kernel.finish(&norms.map(|norm| [norm]), place);
                 terms.map(|term| Lanes(term.0.map(modulus::neg)))
             }
             Form::Sums => {
@@ -187,14 +189,23 @@ impl<K: Kernel> Task<'_, K> {
         }
     }
 
-    /// Packs the rows panel by panel and multiplies each with all columns.
-    fn rows(&self, pass: &Pass, s: &mut Scratch, ahead: &mut Ahead<'_>) {
+    /// Packs the rows panel by panel and multiplies each with all columns, while the next panel and a part of
+    /// the columns of the next pass are fetched.
+    fn rows(&self, pass: &Pass, next: Run, s: &mut Scratch) {
         let panels = self.rows.len().div_ceil(self.job.plan.panel_rows);
+        let rows = |index| shifted(part(self.rows.len(), panels, index), self.rows.start);
         for index in 0..panels {
-            let Range { start, end } = super::plan::part(self.rows.len(), panels, index);
-            let panel = &mut s.panel[..(end - start) * pass.depth];
-            self.job.rows.pack(self.kernel, pass.run, self.rows.start + start, end - start, panel);
-            match end - start {
+            let range = rows(index);
+            let (start, count) = (range.start - self.rows.start, range.len());
+            self.job.rows.pack(self.kernel, pass.run, &range, count, pass.depth, &mut s.panel);
+            let next_rows = if index + 1 < panels { pass.run } else { next };
+            let (next_cols, outer) = self.job.cols.share(next, &self.cols, index, panels);
+            let parts = [
+                Part { side: self.job.rows, outer: rows((index + 1) % panels), run: next_rows },
+                Part { side: self.job.cols, outer, run: next_cols },
+            ];
+            let ahead = Ahead::new(parts, self.cols.len().div_ceil(K::COLS) * pass.depth / 2);
+            match count {
                 1 => self.row_panel::<1>(pass, start, s, ahead),
                 2 => self.row_panel::<2>(pass, start, s, ahead),
                 3 => self.row_panel::<3>(pass, start, s, ahead),
@@ -205,76 +216,79 @@ impl<K: Kernel> Task<'_, K> {
         }
     }
 
-    fn row_panel<const M: usize>(
-        &self,
-        pass: &Pass,
-        first: usize,
-        s: &mut Scratch,
-        ahead: &mut Ahead<'_>,
-    ) {
+    fn row_panel<const M: usize>(&self, pass: &Pass, first: usize, s: &mut Scratch, mut ahead: Ahead<'_>) {
         let panel = &s.panel[..M * pass.depth];
         let norms = s.row_norms[first..].first_chunk_mut::<M>().expect("reserved");
         let a: &[Pair<M>] = cast_slice(panel);
         self.kernel.norms(a, norms, pass.step.fresh);
-        let terms = if pass.step.last { self.terms(norms) } else { [Lanes::default(); M] };
+        let terms = if pass.step.last { self.terms(norms) } else { [ZERO; M] };
         if self.has_column_border() {
             let border = &mut s.border_rows[first * self.groups()..];
             self.border::<M>(pass, cast_slice(&panel[..M * pass.run.len]), &s.col_mask, border);
         }
         let cols = self.cols.len();
-        let mut single = [Sum::ZERO; MAX_ROWS * MAX_COLS];
-        for col in (0..cols).step_by(K::COLS) {
-            let count = K::COLS.min(cols - col);
-            let ahead = ahead.next(pass.depth / 2);
-            let slab = &s.slab[col * pass.depth..][..count * pass.depth];
+        let mut few = [Sum::ZERO; MAX_ROWS * COLS_AT_ONCE];
+        for start in (0..cols).step_by(COLS_AT_ONCE) {
+            let end = cols.min(start + COLS_AT_ONCE);
             let sums = match self.job.plan.steps.len() {
-                1 => &mut single[..M * count],
-                _ => &mut s.sums[first * cols + M * col..][..M * count],
+                1 => &mut few[..M * (end - start)],
+                _ => &mut s.sums[first * cols + M * start..][..M * (end - start)],
             };
-            let at = (first * cols + col) * self.cell_lines();
-            let out = &mut s.cells[at..];
-            match count {
-                1 => self.tile::<M, 1>(pass, a, slab, sums, &terms, &s.col_terms[col..], out, ahead),
-                _ => self.tile::<M, MAX_COLS>(pass, a, slab, sums, &terms, &s.col_terms[col..], out, ahead),
+            for (col, sums) in (start..end).step_by(K::COLS).zip(sums.chunks_mut(M * K::COLS)) {
+                let slab = &s.slab[col * pass.depth..][..sums.len() / M * pass.depth];
+                let terms = (&terms, &s.col_terms[col..]);
+                match sums.len() / M {
+                    1 => self.tile::<M, 1>(pass, a, slab, terms, sums, &mut ahead),
+                    _ => self.tile::<M, MAX_COLS>(pass, a, slab, terms, sums, &mut ahead),
+                }
+            }
+            if pass.step.last {
+                let at = pass.slot * self.cells() + first * cols + start;
+                match self.job.plan.form {
+                    Form::Lanes => self.finish::<M>(pass, sums, &mut s.cells[at..]),
+                    Form::Sums => self.fold::<M>(pass, sums, &mut s.folded[at..]),
+                }
             }
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn tile<const M: usize, const N: usize>(
         &self,
         pass: &Pass,
         a: &[Pair<M>],
         slab: &[Lanes],
+        (rows, cols): (&[Lanes; M], &[Lanes]),
         sums: &mut [Sum],
-        row_terms: &[Lanes; M],
-        col_terms: &[Lanes],
-        out: &mut [Lanes],
-        ahead: &[u8],
+        ahead: &mut Ahead<'_>,
     ) {
         let [sum] = cast_slice_mut::<Sum, [[Sum; N]; M]>(sums) else { unreachable!("M x N sums") };
-        self.kernel.tile(a, cast_slice::<Lanes, Pair<N>>(slab), sum, pass.step.fresh, ahead);
-        if !pass.step.last {
-            return;
-        }
-        let col_terms = col_terms.first_chunk::<N>().expect("reserved");
-        let (lines, cols) = (self.cell_lines(), self.cols.len());
-        match self.job.plan.form {
-            Form::Lanes => {
-                let out = &mut out[pass.slot..];
-                let place = Place { out, row_stride: cols * lines, col_stride: lines, add: pass.step.add };
-                self.kernel.finish(sum, row_terms, col_terms, place);
+        let cols =
+            if pass.step.last { cols.first_chunk().expect("a term for each column") } else { &[ZERO; N] };
+        let start = Start { fresh: pass.step.fresh, rows, cols };
+        self.kernel.tile(a, cast_slice::<Lanes, Pair<N>>(slab), start, sum, ahead);
+    }
+
+    /// Reduces the sums of a few tiles of one panel; `out` begins at the first cell.
+    fn finish<const M: usize>(&self, pass: &Pass, sums: &[Sum], out: &mut [Lanes]) {
+        for (col, sums) in (0..).step_by(K::COLS).zip(sums.chunks(M * K::COLS)) {
+            let place = Place { out: &mut out[col..], row_stride: self.cols.len(), add: pass.step.add };
+            match sums.len() / M {
+                1 => self.kernel.finish::<M, 1>(&cast_slice(sums)[0], place),
+                _ => self.kernel.finish::<M, MAX_COLS>(&cast_slice(sums)[0], place),
             }
-            Form::Sums => {
-                let mut folded = [[0; N]; M];
-                self.kernel.fold(sum.as_flattened(), folded.as_flattened_mut());
-                for i in 0..M {
-                    for j in 0..N {
-                        let term = modulus::add(row_terms[i].0[0], col_terms[j].0[0]);
-                        let cell = &mut out[i * cols + j].0[pass.slot];
-                        let start = if pass.step.add { *cell } else { 0 };
-                        *cell = modulus::add(modulus::add(folded[i][j], term), start);
-                    }
+        }
+    }
+
+    /// The same where each cell is one residue.
+    fn fold<const M: usize>(&self, pass: &Pass, sums: &[Sum], out: &mut [u64]) {
+        let mut folded = [0; MAX_ROWS * COLS_AT_ONCE];
+        let folded = &mut folded[..sums.len()];
+        self.kernel.fold(sums, folded);
+        for (col, values) in (0..).step_by(K::COLS).zip(folded.chunks(M * K::COLS)) {
+            for (i, values) in values.chunks(values.len() / M).enumerate() {
+                let out = &mut out[i * self.cols.len() + col..];
+                for (out, &value) in out.iter_mut().zip(values) {
+                    *out = if pass.step.add { modulus::add(*out, value) } else { value };
                 }
             }
         }
@@ -293,9 +307,8 @@ impl<K: Kernel> Task<'_, K> {
             self.kernel.dot(&panel[piece.clone()], &mask[piece], &mut sums);
             let out = &mut out[pass.slot * self.job.plan.groups_per_unit + group..];
             let add = at > group * contraction;
-            let place = Place { out, row_stride: self.groups(), col_stride: 0, add };
-            let zero = Lanes::default();
-            self.kernel.finish(&sums.map(|sum| [sum]), &[zero; M], &[zero], place);
+            let place = Place { out, row_stride: self.groups(), add };
+            self.kernel.finish(&sums.map(|sum| [sum]), place);
             at = end;
         }
     }

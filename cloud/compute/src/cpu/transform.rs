@@ -31,26 +31,40 @@ pub(super) fn twists(points: usize, block: usize, mean: bool) -> &'static [u64] 
     })
 }
 
-/// The coefficients of block `index` of `points` points, in place, twisted.
-pub(super) fn invert_block(points: usize, index: usize, values: &mut [u64], scratch: &mut [u64]) {
-    let (ring, block) = (backend::active(), values.len());
-    ring.inverse(Table::of(block), values);
-    if block < points {
-        scratch.copy_from_slice(values);
-        ring.mul(values, scratch, &twists(points, block, false)[index * block..][..block]);
+/// The coefficients of each block of `block` points, in place, twisted; `first` is the first block's index.
+pub(super) fn invert_blocks(
+    points: usize,
+    block: usize,
+    first: usize,
+    values: &mut [u64],
+    scratch: &mut [u64],
+) {
+    let ring = backend::active();
+    for (index, values) in (first..).zip(values.chunks_exact_mut(block)) {
+        ring.inverse(Table::of(block), values);
+        if block < points {
+            let scratch = &mut scratch[..block];
+            scratch.copy_from_slice(values);
+            ring.mul(values, scratch, &twists(points, block, false)[index * block..][..block]);
+        }
     }
 }
 
-/// Adds what block `index` gives to the first coefficients. `values` is left changed.
-pub(super) fn add_window(points: usize, index: usize, values: &mut [u64], window: &mut [u64]) {
-    let (ring, block) = (backend::active(), values.len());
-    ring.inverse(Table::of(block), values);
-    let twist = &twists(points, block, true)[index * block..][..window.len()];
-    if window.len().is_multiple_of(8) {
-        ring.mul_add(window, &values[..window.len()], twist);
-    } else {
-        for ((w, &v), &t) in window.iter_mut().zip(&*values).zip(twist) {
-            *w = modulus::add(*w, modulus::mul(v, t));
-        }
+/// What blocks of `block` points give to the first coefficients, in the first block's place.
+pub(super) fn window_of_blocks(
+    points: usize,
+    block: usize,
+    first: usize,
+    values: &mut [u64],
+    sums: [&mut [u64]; 2],
+) {
+    let ring = backend::active();
+    let [lo, hi] = sums.map(|sum| &mut sum[..block]);
+    lo.fill(0);
+    hi.fill(0);
+    for (index, values) in (first..).zip(values.chunks_exact_mut(block)) {
+        ring.inverse(Table::of(block), values);
+        ring.mul_accumulate(lo, hi, values, &twists(points, block, true)[index * block..][..block]);
     }
+    ring.reduce_pairs(&mut values[..block], lo, hi);
 }

@@ -59,8 +59,14 @@ fn record() -> impl Strategy<Value = RoundRecord> {
 }
 
 fn status() -> impl Strategy<Value = ProjectStatus> {
-    let upload = (ids(), role(), any::<u32>(), any::<u64>());
-    let upload = upload.prop_map(|(upload, role, rows, bytes)| UploadSummary { upload, role, rows, bytes });
+    let upload = (ids(), role(), any::<u32>(), any::<u64>(), any::<bool>());
+    let upload = upload.prop_map(|(upload, role, rows, bytes, refused)| UploadSummary {
+        upload,
+        role,
+        rows,
+        bytes,
+        refused,
+    });
     let flags = (any::<bool>(), any::<bool>(), option::of(text()), option::of(text()));
     (ids(), text(), flags, vec(upload, 0..4), vec(summary(), 0..3)).prop_map(
         |(project, name, (ready, busy, warden, failure), uploads, rounds)| ProjectStatus {
@@ -174,6 +180,7 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         Just(Outcome::Ready),
         Just(Outcome::Round),
         Just(Outcome::Answer),
+        vec(ids(), 0..4).prop_map(|uploads| Outcome::Forged { uploads }),
         text().prop_map(|message| Outcome::Refused { message }),
     ];
     prop_oneof![

@@ -6,10 +6,11 @@
 
 use std::arch::x86_64::*;
 
-use blindsmith_ring::{Lanes, PACKED_BYTES_PER_LANES, Q, modulus};
+use blindsmith_ring::{Lanes, PACKED_BYTES_PER_LANES, Q};
 use bytemuck::cast;
 
-use super::{Kernel, Pair, Place, Sum, prefetch};
+use super::super::ahead::Ahead;
+use super::{Kernel, Pair, Place, Start, Sum, spread};
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -28,33 +29,32 @@ impl Kernel for Avx2 {
     const ROWS: usize = 4;
     const COLS: usize = 1;
 
-    fn load(self, dst: &mut [Lanes], stride: usize, src: &[Lanes]) {
+    fn load(self, dst: &mut [Lanes], width: usize, stride: usize, src: &[Lanes]) {
         // SAFETY: `self` is proof of the features.
-        unsafe { load(dst, stride, src) }
+        unsafe { load(dst, width, stride, src) }
     }
 
-    fn unpack(self, dst: &mut [Lanes], stride: usize, src: &[u8]) {
+    fn unpack(self, dst: &mut [Lanes], width: usize, stride: usize, src: &[u8]) {
         // SAFETY: `self` is proof of the features.
-        unsafe { unpack(dst, stride, src) }
+        unsafe { unpack(dst, width, stride, src) }
     }
 
     fn tile<const M: usize, const N: usize>(
         self,
         a: &[Pair<M>],
         b: &[Pair<N>],
+        start: Start<'_, M, N>,
         sum: &mut [[Sum; N]; M],
-        fresh: bool,
-        ahead: &[u8],
+        ahead: &mut Ahead<'_>,
     ) {
-        prefetch(ahead);
-        if fresh {
+        if start.fresh {
             *sum = [[Sum::ZERO; N]; M];
         }
         for j in 0..N {
             // SAFETY: `self` is proof of the features.
             unsafe {
-                tile::<M, N, 0>(a, b, j, sum);
-                tile::<M, N, 1>(a, b, j, sum);
+                tile::<M, N, 0>(a, b, &start, j, sum, ahead);
+                tile::<M, N, 1>(a, b, &start, j, sum, ahead);
             }
         }
     }
@@ -78,23 +78,14 @@ impl Kernel for Avx2 {
         }
     }
 
-    fn finish<const M: usize, const N: usize>(
-        self,
-        sum: &[[Sum; N]; M],
-        row: &[Lanes; M],
-        col: &[Lanes; N],
-        place: Place<'_>,
-    ) {
+    fn finish<const M: usize, const N: usize>(self, sum: &[[Sum; N]; M], place: Place<'_>) {
         // SAFETY: `self` is proof of the features.
-        unsafe { finish(sum, row, col, place) }
+        unsafe { finish(sum, place) }
     }
 
     fn fold(self, sum: &[Sum], out: &mut [u64]) {
-        for (out, sum) in out.iter_mut().zip(sum) {
-            let rest: i64 = sum.0[1].0.iter().map(|&x| x as i64).sum();
-            let high: u64 = sum.0[0].0.iter().sum();
-            *out = modulus::reduce_wide((((high as i128) << 51) + rest as i128) as u128);
-        }
+        // SAFETY: `self` is proof of the features.
+        unsafe { fold(sum, out) }
     }
 }
 
@@ -166,21 +157,21 @@ fn to_double(x: __m256i) -> __m256i {
 }
 
 #[target_feature(enable = "avx2")]
-fn load(dst: &mut [Lanes], stride: usize, src: &[Lanes]) {
+fn load(dst: &mut [Lanes], width: usize, stride: usize, src: &[Lanes]) {
     let mask = set1((1 << 50) - 1);
-    for (dst, src) in dst.iter_mut().step_by(stride).zip(src) {
+    spread(dst, width, stride, src, |dst, src| {
         let (low, high) = (_mm256_and_si256(ints::<0>(src), mask), _mm256_and_si256(ints::<1>(src), mask));
         *dst = put(to_double(low), to_double(high));
-    }
+    });
 }
 
 #[target_feature(enable = "avx2")]
-fn unpack(dst: &mut [Lanes], stride: usize, src: &[u8]) {
+fn unpack(dst: &mut [Lanes], width: usize, stride: usize, src: &[u8]) {
     let (units, _) = src.as_chunks::<PACKED_BYTES_PER_LANES>();
-    for (dst, unit) in dst.iter_mut().step_by(stride).zip(units) {
+    spread(dst, width, stride, units, |dst, unit| {
         let (low, high) = unit.split_at(25);
         *dst = put(to_double(unpack_half(low)), to_double(unpack_half(high)));
-    }
+    });
 }
 
 /// Four residues from 25 bytes: residue l begins in byte 25 l / 4.
@@ -195,8 +186,8 @@ fn unpack_half(bytes: &[u8]) -> __m256i {
         0, 1, 2, 3, 4, 5, 6, -1, 6, 7, 8, 9, 10, 11, 12, -1, //
         3, 4, 5, 6, 7, 8, 9, -1, 9, 10, 11, 12, 13, 14, 15, -1,
     );
-    let spread = _mm256_shuffle_epi8(cast(parts), order);
-    let shifted = _mm256_srlv_epi64(spread, _mm256_setr_epi64x(0, 2, 4, 6));
+    let windows = _mm256_shuffle_epi8(cast(parts), order);
+    let shifted = _mm256_srlv_epi64(windows, _mm256_setr_epi64x(0, 2, 4, 6));
     _mm256_and_si256(shifted, set1((1 << 50) - 1))
 }
 
@@ -204,12 +195,17 @@ fn unpack_half(bytes: &[u8]) -> __m256i {
 fn tile<const M: usize, const N: usize, const H: usize>(
     a: &[Pair<M>],
     b: &[Pair<N>],
+    start: &Start<'_, M, N>,
     j: usize,
     sum: &mut [[Sum; N]; M],
+    ahead: &mut Ahead<'_>,
 ) {
     let mut r = [_mm256_setzero_si256(); M];
     let mut rest = r;
     for (a, b) in a.iter().zip(b) {
+        if H == 0 {
+            ahead.step();
+        }
         let (y1, y2) = (half::<H>(&b[0][j]), half::<H>(&b[1][j]));
         for i in 0..M {
             let left = _mm256_add_pd(y2, half::<H>(&a[0][i]));
@@ -218,7 +214,9 @@ fn tile<const M: usize, const N: usize, const H: usize>(
         }
     }
     for i in 0..M {
-        add_to::<H>(&mut sum[i][j], unbias(r[i], rest[i], a.len().min(b.len())));
+        let [r, rest] = unbias(r[i], rest[i], a.len().min(b.len()));
+        let terms = _mm256_add_epi64(ints::<H>(&start.rows[i]), ints::<H>(&start.cols[j]));
+        add_to::<H>(&mut sum[i][j], [r, _mm256_add_epi64(rest, terms)]);
     }
 }
 
@@ -255,32 +253,25 @@ fn dot<const M: usize, const H: usize>(a: &[[Lanes; M]], b: &[Lanes], sum: &mut 
 }
 
 #[target_feature(enable = "avx2")]
-fn finish<const M: usize, const N: usize>(
-    sum: &[[Sum; N]; M],
-    row: &[Lanes; M],
-    col: &[Lanes; N],
-    place: Place<'_>,
-) {
-    for i in 0..M {
-        for j in 0..N {
-            let out = &mut place.out[i * place.row_stride + j * place.col_stride];
+fn finish<const M: usize, const N: usize>(sum: &[[Sum; N]; M], place: Place<'_>) {
+    for (i, sum) in sum.iter().enumerate() {
+        for (j, sum) in sum.iter().enumerate() {
+            let out = &mut place.out[i * place.row_stride + j];
             let zero = Lanes([0; 8]);
             let start = if place.add { &*out } else { &zero };
-            let low = reduce_half::<0>(&sum[i][j], [&row[i], &col[j], start]);
-            let high = reduce_half::<1>(&sum[i][j], [&row[i], &col[j], start]);
+            let [r, rest] = &sum.0;
+            let low = reduce(ints::<0>(r), _mm256_add_epi64(ints::<0>(rest), ints::<0>(start)));
+            let high = reduce(ints::<1>(r), _mm256_add_epi64(ints::<1>(rest), ints::<1>(start)));
             *out = put(low, high);
         }
     }
 }
 
-/// 2^51 r + rest + extras modulo q, for r < 2^60, |rest| < 2^60, extras at most q.
+/// 2^51 r + rest modulo q, for r < 2^60, |rest| < 2^60.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn reduce_half<const H: usize>(sum: &Sum, extras: [&Lanes; 3]) -> __m256i {
-    let (r, mut x) = (ints::<H>(&sum.0[0]), ints::<H>(&sum.0[1]));
-    for extra in extras {
-        x = _mm256_add_epi64(x, ints::<H>(extra));
-    }
+fn reduce(r: __m256i, rest: __m256i) -> __m256i {
+    let mut x = rest;
     // r = high 2^35 + low; 2^51 low = 2 (2^14 - 1) low and 2^86 high = (2^14 - 1 - 2^36) high modulo q.
     let (low, high) = (_mm256_and_si256(r, set1((1 << 35) - 1)), _mm256_srli_epi64::<35>(r));
     x = _mm256_add_epi64(x, _mm256_slli_epi64::<15>(low));
@@ -288,11 +279,50 @@ fn reduce_half<const H: usize>(sum: &Sum, extras: [&Lanes; 3]) -> __m256i {
     x = _mm256_add_epi64(x, _mm256_slli_epi64::<14>(high));
     x = _mm256_sub_epi64(x, high);
     x = _mm256_sub_epi64(x, _mm256_slli_epi64::<36>(high));
-    // |x| < 2^62 - 2^60: a multiple of q makes it positive, a fold brings it below 2^50 + 2^27.
-    x = _mm256_add_epi64(x, set1(Q << 12));
-    let (low, high) = (_mm256_and_si256(x, set1((1 << 50) - 1)), _mm256_srli_epi64::<50>(x));
-    x = _mm256_add_epi64(low, _mm256_sub_epi64(_mm256_slli_epi64::<14>(high), high));
+    // |x| < 2^61 + 2^60 + 2^50: a multiple of q makes it positive, a fold brings it below 2q.
+    x = fold_top(_mm256_add_epi64(x, set1(Q << 12)));
     let less = _mm256_sub_epi64(x, set1(Q));
     // The sign of the difference selects.
     cast(_mm256_blendv_pd(cast(less), cast(x), cast(less)))
+}
+
+/// x below 2^64 to less than 2^50 + 2^28, the same modulo q: 2^50 = 2^14 - 1.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fold_top(x: __m256i) -> __m256i {
+    let (low, high) = (_mm256_and_si256(x, set1((1 << 50) - 1)), _mm256_srli_epi64::<50>(x));
+    _mm256_add_epi64(low, _mm256_sub_epi64(_mm256_slli_epi64::<14>(high), high))
+}
+
+#[target_feature(enable = "avx2")]
+fn fold(sum: &[Sum], out: &mut [u64]) {
+    let zero = _mm256_setzero_si256();
+    let part = |sums: &[Sum], index: usize| {
+        let x = std::array::from_fn(|i| sums.get(i).map_or(zero, |sum| add_halves(&sum.0[index])));
+        add_lanes(x)
+    };
+    for (out, sums) in out.chunks_mut(4).zip(sum.chunks(4)) {
+        // r < 2^63, |rest| < 2^62.
+        let r = fold_top(part(sums, 0));
+        let rest = fold_top(_mm256_add_epi64(part(sums, 1), set1(Q << 12)));
+        let values: [u64; 4] = cast(reduce(r, rest));
+        out.copy_from_slice(&values[..out.len()]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_halves(x: &Lanes) -> __m256i {
+    _mm256_add_epi64(ints::<0>(x), ints::<1>(x))
+}
+
+/// In lane i the sum over the lanes of `x[i]`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_lanes(x: [__m256i; 4]) -> __m256i {
+    let pairs = |a, b| _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let (low, high) = (pairs(x[0], x[1]), pairs(x[2], x[3]));
+    let even = _mm256_permute2x128_si256::<0x20>(low, high);
+    let odd = _mm256_permute2x128_si256::<0x31>(low, high);
+    _mm256_add_epi64(even, odd)
 }

@@ -8,6 +8,8 @@
 use blindsmith_ring::Lanes;
 use bytemuck::{Pod, Zeroable};
 
+use super::ahead::Ahead;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -24,8 +26,8 @@ pub(crate) use portable::Portable;
 pub(crate) const MAX_ROWS: usize = 6;
 /// Columns of the largest tile of any kernel.
 pub(crate) const MAX_COLS: usize = 2;
-/// Products that an accumulator takes before it must be reduced; eight lanes of it can still be added up.
-pub(crate) const MAX_PAIRS: usize = 512;
+/// Products that a sum takes before it must be reduced; its eight lanes can then still be added up.
+pub(crate) const MAX_PAIRS: usize = 511;
 
 /// Eight unreduced sums.
 #[repr(C)]
@@ -39,13 +41,20 @@ impl Sum {
 /// Two consecutive k of `M` rows.
 pub(crate) type Pair<const M: usize> = [[Lanes; M]; 2];
 
-/// Where [`Kernel::finish`] writes: cell (i, j) goes to `out[i * row_stride + j * col_stride]`.
+/// Where [`Kernel::finish`] writes: cell (i, j) goes to `out[i * row_stride + j]`.
 pub(crate) struct Place<'a> {
     pub out: &'a mut [Lanes],
     pub row_stride: usize,
-    pub col_stride: usize,
     /// Add to what is there.
     pub add: bool,
+}
+
+/// What a tile's sums begin with: what is there, or zero, and a term of the row and one of the column, both at
+/// most q in each lane.
+pub(crate) struct Start<'a, const M: usize, const N: usize> {
+    pub fresh: bool,
+    pub rows: &'a [Lanes; M],
+    pub cols: &'a [Lanes; N],
 }
 
 /// The instructions of one kind of processor. `M` is at most [`Kernel::ROWS`], `N` at most
@@ -57,52 +66,40 @@ pub(crate) trait Kernel: Copy + Send + Sync + 'static {
     /// Columns of the largest tile.
     const COLS: usize;
 
-    /// Brings residues into the form of a panel, one at every `stride`.
-    fn load(self, dst: &mut [Lanes], stride: usize, src: &[Lanes]);
+    /// Brings residues into the form of a panel: `width` of them at the start of every `stride` places.
+    fn load(self, dst: &mut [Lanes], width: usize, stride: usize, src: &[Lanes]);
     /// The same from eight residues in 50 bytes.
-    fn unpack(self, dst: &mut [Lanes], stride: usize, src: &[u8]);
+    fn unpack(self, dst: &mut [Lanes], width: usize, stride: usize, src: &[u8]);
 
-    /// `sum[i][j]` (+)= sum over pairs of (a\[0\]\[i\] + b\[1\]\[j\]) (a\[1\]\[i\] + b\[0\]\[j\]).
+    /// `sum[i][j]` = start + sum over pairs of (a\[0\]\[i\] + b\[1\]\[j\]) (a\[1\]\[i\] + b\[0\]\[j\]); steps
+    /// `ahead` with each pair.
     fn tile<const M: usize, const N: usize>(
         self,
         a: &[Pair<M>],
         b: &[Pair<N>],
+        start: Start<'_, M, N>,
         sum: &mut [[Sum; N]; M],
-        fresh: bool,
-        ahead: &[u8],
+        ahead: &mut Ahead<'_>,
     );
     /// `sum[i]` (+)= sum over pairs of a\[0\]\[i\] a\[1\]\[i\], what a row contributes to each of its tiles.
     fn norms<const M: usize>(self, a: &[Pair<M>], sum: &mut [Sum; M], fresh: bool);
     /// `sum[i]` = sum over k of a\[k\]\[i\] b\[k\].
     fn dot<const M: usize>(self, a: &[[Lanes; M]], b: &[Lanes], sum: &mut [Sum; M]);
 
-    /// The canonical residues of `sum[i][j] + row[i] + col[j]`; row and col are at most q.
-    fn finish<const M: usize, const N: usize>(
-        self,
-        sum: &[[Sum; N]; M],
-        row: &[Lanes; M],
-        col: &[Lanes; N],
-        place: Place<'_>,
-    );
+    /// The canonical residues of sums.
+    fn finish<const M: usize, const N: usize>(self, sum: &[[Sum; N]; M], place: Place<'_>);
     /// The canonical residues of the eight lanes of each sum added up.
     fn fold(self, sum: &[Sum], out: &mut [u64]);
 }
 
-/// Asks for the cache lines of `bytes`, which will be wanted soon.
-#[inline]
-pub(crate) fn prefetch(bytes: &[u8]) {
-    bytes.iter().step_by(64).for_each(prefetch_one);
-}
-
-/// Asks for the cache line of a byte.
+/// Copies `width` elements to the start of every `stride` places.
 #[inline(always)]
-fn prefetch_one(byte: &u8) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(byte).cast()) };
+fn spread<T>(dst: &mut [Lanes], width: usize, stride: usize, src: &[T], put: impl Fn(&mut Lanes, &T)) {
+    if width == 1 {
+        dst.iter_mut().step_by(stride).zip(src).for_each(|(dst, src)| put(dst, src));
+    } else {
+        for (dst, src) in dst.chunks_mut(stride).zip(src.chunks(width)) {
+            dst.iter_mut().zip(src).for_each(|(dst, src)| put(dst, src));
+        }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = byte;
 }

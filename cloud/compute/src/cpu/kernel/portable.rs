@@ -2,7 +2,8 @@
 
 use blindsmith_ring::{Lanes, PACKED_BYTES_PER_LANES, modulus};
 
-use super::{Kernel, Pair, Place, Sum, prefetch};
+use super::super::ahead::Ahead;
+use super::{Kernel, Pair, Place, Start, Sum, spread};
 
 /// The portable kernel.
 #[derive(Clone, Copy)]
@@ -23,15 +24,13 @@ impl Kernel for Portable {
     const ROWS: usize = 2;
     const COLS: usize = 1;
 
-    fn load(self, dst: &mut [Lanes], stride: usize, src: &[Lanes]) {
-        for (dst, src) in dst.iter_mut().step_by(stride).zip(src) {
-            *dst = Lanes(src.0.map(|x| x & MASK50));
-        }
+    fn load(self, dst: &mut [Lanes], width: usize, stride: usize, src: &[Lanes]) {
+        spread(dst, width, stride, src, |dst, src| *dst = Lanes(src.0.map(|x| x & MASK50)));
     }
 
-    fn unpack(self, dst: &mut [Lanes], stride: usize, src: &[u8]) {
+    fn unpack(self, dst: &mut [Lanes], width: usize, stride: usize, src: &[u8]) {
         let (units, _) = src.as_chunks::<PACKED_BYTES_PER_LANES>();
-        for (dst, unit) in dst.iter_mut().step_by(stride).zip(units) {
+        spread(dst, width, stride, units, |dst, unit| {
             // Four residues are 25 bytes; each begins 6.25 bytes after the one before.
             for (lane, x) in dst.0.iter_mut().enumerate() {
                 let first = 25 * lane / 4;
@@ -39,22 +38,22 @@ impl Kernel for Portable {
                 window[..7].copy_from_slice(&unit[first..first + 7]);
                 *x = (u64::from_le_bytes(window) >> (2 * (lane % 4))) & MASK50;
             }
-        }
+        });
     }
 
     fn tile<const M: usize, const N: usize>(
         self,
         a: &[Pair<M>],
         b: &[Pair<N>],
+        start: Start<'_, M, N>,
         sum: &mut [[Sum; N]; M],
-        fresh: bool,
-        ahead: &[u8],
+        _ahead: &mut Ahead<'_>,
     ) {
-        prefetch(ahead);
         for (i, sum) in sum.iter_mut().enumerate() {
             for (j, sum) in sum.iter_mut().enumerate() {
                 for lane in 0..8 {
-                    let mut total = if fresh { 0 } else { get(sum, lane) };
+                    let terms = start.rows[i].0[lane] + start.cols[j].0[lane];
+                    let mut total = terms as u128 + if start.fresh { 0 } else { get(sum, lane) };
                     for (a, b) in a.iter().zip(b) {
                         let left = a[0][i].0[lane] + b[1][j].0[lane];
                         let right = a[1][i].0[lane] + b[0][j].0[lane];
@@ -85,20 +84,13 @@ impl Kernel for Portable {
         }
     }
 
-    fn finish<const M: usize, const N: usize>(
-        self,
-        sum: &[[Sum; N]; M],
-        row: &[Lanes; M],
-        col: &[Lanes; N],
-        place: Place<'_>,
-    ) {
-        for i in 0..M {
-            for j in 0..N {
-                let out = &mut place.out[i * place.row_stride + j * place.col_stride].0;
+    fn finish<const M: usize, const N: usize>(self, sum: &[[Sum; N]; M], place: Place<'_>) {
+        for (i, sum) in sum.iter().enumerate() {
+            for (j, sum) in sum.iter().enumerate() {
+                let out = &mut place.out[i * place.row_stride + j].0;
                 for (lane, out) in out.iter_mut().enumerate() {
                     let start = if place.add { *out } else { 0 };
-                    let extra = row[i].0[lane] + col[j].0[lane] + start;
-                    *out = modulus::reduce_wide(get(&sum[i][j], lane) + extra as u128);
+                    *out = modulus::reduce_wide(get(sum, lane) + start as u128);
                 }
             }
         }

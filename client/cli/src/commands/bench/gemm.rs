@@ -1,0 +1,154 @@
+//! `blindsmith bench gemm`.
+
+use std::time::Duration;
+
+use blindsmith_learn::{Accelerator, Batch, Group, Left, Matrix};
+use blindsmith_matrix::plan::{Costs, LayerWork, Limits, choose};
+use blindsmith_matrix::{ProductKind, ProductShape, Security, Tile};
+use blindsmith_twin::{Twin, TwinError};
+use clap::Args;
+use serde::Serialize;
+
+use super::products::Operands;
+use super::{in_turns, median, threads_or_all, use_threads};
+use crate::Failure;
+use crate::commands::report;
+
+/// The cloud's forward product of a first layer - stored rows, packed, times encrypted weights, masks
+/// included, folded - against the float32 product of the same shape by the crate `gemm`.
+#[derive(Args)]
+pub struct Gemm {
+    /// Rows of the batch.
+    #[arg(long, default_value_t = 1024)]
+    pub rows: usize,
+    /// Inputs of the layer.
+    #[arg(long, default_value_t = 784)]
+    pub inputs: usize,
+    /// Outputs of the layer.
+    #[arg(long, default_value_t = 512)]
+    pub outputs: usize,
+    /// Threads of both [default: all cores].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Security level in bits: 128 or 256.
+    #[arg(long, value_name = "BITS", default_value_t = 128)]
+    pub security: u16,
+    /// Seconds to measure for, about.
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    /// Median time of the encrypted product.
+    pub encrypted_ms: f64,
+    /// Median time of the float32 product.
+    pub plaintext_ms: f64,
+    /// Their ratio.
+    pub slowdown: f64,
+    /// Useful multiply-adds of the encrypted product, rows x inputs x outputs, in billions a second.
+    pub gmacs: f64,
+    /// The same of the float32 product.
+    pub plaintext_gmacs: f64,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    threads: usize,
+    /// The default plan's tile.
+    pub tile: [usize; 3],
+    backend: &'static str,
+    repetitions: usize,
+}
+
+impl Gemm {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let threads = threads_or_all(self.threads);
+        use_threads(threads)?;
+        let measured = self.measure(threads)?;
+        report(self.json, &measured, |m| {
+            println!("{} x {} x {} on {threads} thread(s), {}", m.rows, m.inputs, m.outputs, m.backend);
+            println!("encrypted  {:9.3} ms  {:7.1} G multiply-adds/s", m.encrypted_ms, m.gmacs);
+            println!("float32    {:9.3} ms  {:7.1} G multiply-adds/s", m.plaintext_ms, m.plaintext_gmacs);
+            println!("slowdown   {:9.2}", m.slowdown);
+        })
+    }
+
+    /// Measures in the global thread pool.
+    pub fn measure(&self, threads: usize) -> Result<Measured, Failure> {
+        let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
+        let (rows, inputs, outputs) = (self.rows, self.inputs, self.outputs);
+        if [rows, inputs, outputs].iter().any(|n| !(1..=1 << 16).contains(n)) {
+            return Err(Failure::Settings("rows, inputs and outputs are from 1 to 65536".into()));
+        }
+        let work = LayerWork { rows, inputs, outputs, first: true, parts: 1 };
+        let tile = choose(&work, security, &Costs::default(), &Limits::default()).tile;
+        let shape = ProductShape { kind: ProductKind::Forward, tile, rows, inputs, outputs };
+        let mut encrypted = Operands::random(shape, true);
+        encrypted.multiply()?;
+        let mut plain = Plain::new(rows, inputs, outputs, threads)?;
+        let budget = Duration::from_secs_f64(self.seconds);
+        let (encrypted_s, plain_s) = in_turns(
+            (3, 101),
+            budget,
+            || encrypted.multiply().expect("operands that were multiplied before"),
+            || plain.multiply().expect("operands that were multiplied before"),
+        );
+        let repetitions = encrypted_s.len();
+        let (encrypted_s, plain_s) = (median(encrypted_s), median(plain_s));
+        let useful = rows as f64 * inputs as f64 * outputs as f64 * 1e-9;
+        Ok(Measured {
+            encrypted_ms: encrypted_s * 1e3,
+            plaintext_ms: plain_s * 1e3,
+            slowdown: encrypted_s / plain_s,
+            gmacs: useful / encrypted_s,
+            plaintext_gmacs: useful / plain_s,
+            rows,
+            inputs,
+            outputs,
+            threads,
+            tile: sizes(&tile),
+            backend: blindsmith_compute::backend::active().name(),
+            repetitions,
+        })
+    }
+}
+
+/// (m, n, p).
+pub(crate) fn sizes(tile: &Tile) -> [usize; 3] {
+    [tile.m(), tile.n(), tile.p()]
+}
+
+/// The float32 product, as the twin makes it.
+struct Plain {
+    twin: Twin,
+    batch: Batch,
+    out: Matrix,
+}
+
+impl Plain {
+    fn new(rows: usize, inputs: usize, outputs: usize, threads: usize) -> Result<Self, Failure> {
+        let matrix = |rows: usize, cols: usize| {
+            let mut matrix = Matrix::zeros(rows, cols);
+            matrix.as_mut_slice().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 251) as f32 / 256.0);
+            matrix
+        };
+        let other = |e: TwinError| Failure::Other(e.to_string());
+        // Blocks of all rows: the twin multiplies them where they lie.
+        let mut twin = Twin::new(rows, threads);
+        let upload = twin.push(matrix(rows, inputs)).map_err(other)?;
+        twin.load_weights(0, &matrix(inputs, outputs)).map_err(other)?;
+        let group = Group { upload, first_block: 0, blocks: 1 };
+        let mut plain = Plain { twin, batch: Batch::unlabelled(vec![group], rows), out: Matrix::default() };
+        plain.multiply().map_err(other)?;
+        Ok(plain)
+    }
+
+    fn multiply(&mut self) -> Result<(), TwinError> {
+        self.twin.forward(0, Left::Rows(&self.batch), &mut self.out)
+    }
+}

@@ -1,0 +1,198 @@
+//! A project on synthetic rows with a real refinery and a real warden.
+
+use blindsmith_attest::{Appraised, Policy};
+use blindsmith_data::{Beyond, Standardiser};
+use blindsmith_keys::random_bytes;
+use blindsmith_learn::{Labels, Loss, Matrix, Recipe, Targets, Trainer};
+use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+use blindsmith_protocol::{Layer, ProjectSpec, ProjectStatus, Request, Role, RoundSummary};
+use blindsmith_twin::Run;
+use blindsmith_warden::label_bytes;
+use clap::Parser;
+use tempfile::TempDir;
+
+use crate::commands::TrainingArguments;
+use crate::commands::init::{appraise_warden, hand_over};
+use crate::project::{ClientProject, Keys, Labelling, Task};
+use crate::{Connection, Failure, Sent, Services, ask, send};
+
+/// Reproducible numbers for rows and residues (SplitMix64: Steele, Lea and Flood, OOPSLA 2014). Nothing is
+/// ever encrypted with them as a secret.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in -1..1.
+    fn symmetric(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+}
+
+/// Rows of rms 1/8 within -1 and 1, and labels that a linear rule gives.
+pub(super) fn synthetic(rows: usize, inputs: usize, outputs: usize, seed: u64) -> (Matrix, Targets) {
+    let mut random = Random::new(seed);
+    let bound = 3f32.sqrt() / 8.0;
+    let mut features = Matrix::zeros(rows, inputs);
+    features.as_mut_slice().iter_mut().for_each(|x| *x = bound * random.symmetric());
+    let class = |row: &[f32]| {
+        let mut sums = vec![0f32; outputs.max(2)];
+        row.iter().enumerate().for_each(|(i, x)| sums[i % outputs.max(2)] += x);
+        (0..sums.len()).fold(0, |best, c| if sums[c] > sums[best] { c } else { best })
+    };
+    let classes: Vec<u32> = features.iter_rows().map(|row| class(row) as u32).collect();
+    if outputs > 1 {
+        return (features, Targets::Classes(classes));
+    }
+    let mut bits = Matrix::zeros(rows, 1);
+    bits.as_mut_slice().iter_mut().zip(classes).for_each(|(b, c)| *b = c as f32);
+    (features, Targets::Values(bits))
+}
+
+/// What is set up.
+pub(super) struct Setting {
+    /// Inputs, hidden layers, outputs.
+    pub widths: Vec<usize>,
+    /// Rows of a batch.
+    pub batch_rows: usize,
+    /// Security level.
+    pub security: Security,
+    /// A tile for each layer.
+    pub tiles: Vec<Tile>,
+    /// Threads of each process.
+    pub threads: usize,
+}
+
+/// The training settings that the product has by default.
+#[derive(Parser)]
+struct Defaults {
+    #[command(flatten)]
+    training: TrainingArguments,
+}
+
+impl Setting {
+    /// The product's default training of these widths, at a rate at which no batch diverges.
+    pub fn recipe(&self) -> Result<Recipe, Failure> {
+        let hidden = &self.widths[1..self.widths.len() - 1];
+        let hidden = match hidden {
+            [] => "none".to_owned(),
+            hidden => hidden.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
+        };
+        let batch = self.batch_rows.to_string();
+        let arguments =
+            ["bench", "--hidden", &hidden, "--batch-rows", &batch, "--learning-rate", "0.001", "--epochs", "1"];
+        let defaults = Defaults::try_parse_from(arguments).map_err(|e| Failure::Other(e.to_string()))?;
+        let (inputs, outputs) = (self.widths[0], self.widths[self.widths.len() - 1]);
+        let loss = if outputs > 1 { Loss::SoftmaxCrossEntropy } else { Loss::Logistic };
+        defaults.training.recipe(inputs, outputs, loss, Standardiser::FACTOR)
+    }
+
+    /// The public part of the project.
+    pub fn spec(&self, recipe: &Recipe) -> Result<ProjectSpec, Failure> {
+        let layers = self.widths.windows(2).zip(&self.tiles);
+        let spec = ProjectSpec {
+            name: "bench".into(),
+            salt: random_bytes(),
+            security: self.security,
+            layers: layers
+                .map(|(w, tile)| Layer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
+                .collect(),
+            feature_scale: Scale::from_log2(20),
+            mask: MaskSeed(random_bytes()),
+            label_bytes: label_bytes(recipe),
+            group_blocks: ((self.batch_rows / 16).clamp(1, 64) / self.tiles[0].m()).max(1) as u32,
+            batch_rows: self.batch_rows as u32,
+            automatic: false,
+        };
+        spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
+        Ok(spec)
+    }
+}
+
+/// Running processes and the project that they work on.
+pub(super) struct Stage {
+    // Ended before the directory goes.
+    _services: Services,
+    _dir: TempDir,
+    pub project: ClientProject,
+    keys: Keys,
+    connection: Connection,
+    warden: Appraised,
+    trainer: Trainer,
+}
+
+impl Stage {
+    /// Starts refinery and warden, creates the project and releases its secrets.
+    pub fn start(setting: &Setting) -> Result<Self, Failure> {
+        let recipe = setting.recipe()?;
+        let spec = setting.spec(&recipe)?;
+        let dir = tempfile::Builder::new()
+            .prefix("blindsmith-bench-")
+            .tempdir()
+            .map_err(|e| Failure::Other(format!("no temporary directory: {e}")))?;
+        let services = Services::start(dir.path(), Some(setting.threads))?;
+        let trainer = Trainer::new(recipe.clone()).map_err(|e| Failure::Settings(e.to_string()))?;
+        let project = ClientProject {
+            format: 1,
+            refinery: services.socket(),
+            spec,
+            recipe,
+            standardiser: Standardiser::from_ranges(None, &vec![(-1.0, 1.0); setting.widths[0]], Beyond::Clip)?,
+            labelling: Labelling { task: Task::Classify, columns: vec!["class".into()], classes: None, targets: None },
+            policy: Policy { accept_simulated: true },
+        };
+        let mut connection = Connection::open(&services.socket())?;
+        let warden = appraise_warden(&mut connection, &project.policy)?;
+        let keys = Keys::generate();
+        hand_over(&mut connection, &project, &keys, &warden, trainer.network().layers())?;
+        Ok(Stage { _services: services, _dir: dir, project, keys, connection, warden, trainer })
+    }
+
+    /// Encrypts and sends rows.
+    pub fn push(&mut self, role: Role, rows: (&Matrix, &Targets)) -> Result<Sent, Failure> {
+        let id = self.project.id();
+        let seed = self.keys.contributor(&id);
+        let who = (self.keys.contributor_id(&id), &seed);
+        send(&mut self.connection, &self.project.spec, who, role, rows, &mut |_| {})
+    }
+
+    /// Runs a round of so many epochs.
+    pub fn round(&mut self, epochs: u32) -> Result<RoundSummary, Failure> {
+        let project = self.project.id();
+        self.connection.command(&Request::Refine { project, epochs: Some(epochs) }, &[])?;
+        let status: ProjectStatus = self.connection.watch(project, |_| {})?;
+        if let Some(failure) = status.failure {
+            return Err(Failure::Refused(failure));
+        }
+        status.rounds.last().cloned().ok_or_else(|| Failure::Other("no round was run".into()))
+    }
+
+    /// Predictions of rows.
+    pub fn ask(&mut self, rows: &Matrix) -> Result<Vec<f32>, Failure> {
+        let member = self.keys.member(&self.project.id());
+        ask(&mut self.connection, &self.project.spec, &member, &self.warden, rows, &mut |_| {})
+    }
+
+    /// The same training in the clear, from the same start; a round of it has so many epochs.
+    pub fn twin(&self, epochs: u32, threads: usize) -> Result<Run, Failure> {
+        let recipe = Recipe { epochs, ..self.project.recipe.clone() };
+        let network = self.trainer.network().clone();
+        let run = Run::continue_from(recipe, network, self.project.spec.block_rows(), threads);
+        run.map_err(|e| Failure::Other(e.to_string()))
+    }
+}
+
+/// Hands rows to a twin.
+pub(super) fn push_plain(run: &mut Run, (rows, targets): (&Matrix, &Targets)) -> Result<u32, Failure> {
+    run.push(rows.clone(), Labels::new(targets.clone())).map_err(|e| Failure::Other(e.to_string()))
+}

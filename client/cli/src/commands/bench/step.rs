@@ -1,0 +1,243 @@
+//! `blindsmith bench step`.
+
+use std::time::{Duration, Instant};
+
+use blindsmith_learn::Group;
+use blindsmith_matrix::plan::{Costs, Limits, tiles};
+use blindsmith_matrix::{Security, Tile};
+use blindsmith_protocol::{Role, RoundSummary};
+use blindsmith_twin::Run;
+use clap::Args;
+use rustix::time::ClockId;
+use serde::Serialize;
+
+use super::gemm::sizes;
+use super::stage::{Setting, Stage, push_plain, synthetic};
+use super::{Widths, core_seconds, median, threads_or_all, use_threads};
+use crate::Failure;
+use crate::commands::report;
+
+/// A training step: forward, loss, both gradients where the layer needs them, update. Refinery and warden run
+/// as processes of their own; the same step in the clear runs in turns with theirs.
+///
+/// A round ends in an evaluation and in sealing the model, which are no part of a step: each measurement is
+/// the difference of a long and a short round, divided by the difference of their steps.
+#[derive(Args)]
+pub struct Step {
+    /// Rows of the batch.
+    #[arg(long, default_value_t = 1024)]
+    pub rows: usize,
+    /// Inputs, hidden layers, outputs.
+    #[arg(long, value_name = "WIDTHS", default_value = "784,128,10")]
+    pub layers: Widths,
+    /// Threads of each process [default: all cores].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Measurements, of which the median counts.
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub rounds: usize,
+    /// Steps of a measurement [default: about a second's].
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u32>,
+    /// Security level in bits: 128 or 256.
+    #[arg(long, value_name = "BITS", default_value_t = 128)]
+    pub security: u16,
+    /// Tiles to use instead of the plan's, as m,n,p for each layer.
+    #[arg(long, value_name = "M,N,P", value_parser = tile, hide = true)]
+    pub tile: Vec<Tile>,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn tile(text: &str) -> Result<Tile, String> {
+    let sizes: Vec<usize> = text.split(',').filter_map(|s| s.trim().parse().ok()).collect();
+    match sizes[..] {
+        [m, n, p] => Tile::new(m, n, p).map_err(|e| e.to_string()),
+        _ => Err("give three sizes, such as 16,16,8".into()),
+    }
+}
+
+/// What was measured, per step; times and core times are medians.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// The step in the clear.
+    pub plaintext_ms: f64,
+    /// The encrypted step.
+    pub encrypted_ms: f64,
+    /// Their ratio.
+    pub slowdown: f64,
+    /// Wall-clock time in which the refinery multiplied.
+    pub cloud_ms: f64,
+    /// Wall-clock time in which the warden did not wait.
+    pub warden_ms: f64,
+    /// Core time of the step in the clear.
+    pub plaintext_cpu_ms: f64,
+    /// Core time of the refinery.
+    pub cloud_cpu_ms: f64,
+    /// Core time of the warden.
+    pub warden_cpu_ms: f64,
+    /// Bytes between warden and refinery.
+    pub traffic_bytes: u64,
+    rows: usize,
+    layers: Vec<usize>,
+    threads: usize,
+    security_bits: u16,
+    /// The layers' tiles.
+    pub tiles: Vec<[usize; 3]>,
+    steps: u64,
+    rounds: usize,
+    /// Largest memory of the warden, of everything that it did.
+    pub warden_peak_bytes: u64,
+    backend: &'static str,
+}
+
+/// One measurement, per step: seconds, and bytes.
+struct Sample {
+    encrypted: f64,
+    cloud: f64,
+    warden: f64,
+    cloud_cpu: f64,
+    warden_cpu: f64,
+    traffic: f64,
+    plain: f64,
+    plain_cpu: f64,
+}
+
+impl Step {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let threads = threads_or_all(self.threads);
+        use_threads(threads)?;
+        let measured = self.measure(threads)?;
+        report(self.json, &measured, |m| {
+            println!("{} rows through {:?}, {threads} thread(s) a process, {}", m.rows, m.layers, m.backend);
+            println!("                      wall         core time");
+            println!("in the clear  {:9.2} ms  {:9.2} ms", m.plaintext_ms, m.plaintext_cpu_ms);
+            println!("encrypted     {:9.2} ms  {:9.2} ms", m.encrypted_ms, m.cloud_cpu_ms + m.warden_cpu_ms);
+            println!("  cloud       {:9.2} ms  {:9.2} ms", m.cloud_ms, m.cloud_cpu_ms);
+            println!("  warden      {:9.2} ms  {:9.2} ms", m.warden_ms, m.warden_cpu_ms);
+            println!("slowdown      {:9.2}", m.slowdown);
+            println!("traffic       {:9.2} MB", m.traffic_bytes as f64 * 1e-6);
+        })
+    }
+
+    fn setting(&self, threads: usize) -> Result<Setting, Failure> {
+        let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
+        let widths = self.layers.0.clone();
+        let tiles = match self.tile.len() {
+            0 => tiles(&widths, self.rows, security, &Costs::default(), &Limits::default()),
+            n if n == widths.len() - 1 => self.tile.clone(),
+            _ => return Err(Failure::Settings("give a tile for each layer, or none".into())),
+        };
+        Ok(Setting { widths, batch_rows: self.rows, security, tiles, threads })
+    }
+
+    /// Measures with so many threads, which the global thread pool must have.
+    pub fn measure(&self, threads: usize) -> Result<Measured, Failure> {
+        if self.rows == 0 || self.rounds == 0 {
+            return Err(Failure::Settings("at least one row and one measurement are needed".into()));
+        }
+        let setting = self.setting(threads)?;
+        let mut stage = Stage::start(&setting)?;
+        let (inputs, outputs) = (setting.widths[0], setting.widths[setting.widths.len() - 1]);
+        let rows = synthetic(self.rows, inputs, outputs, 1);
+        let block = synthetic(setting.tiles[0].m(), inputs, outputs, 2);
+        stage.push(Role::Validation, (&block.0, &block.1))?;
+        stage.push(Role::Training, (&rows.0, &rows.1))?;
+
+        // The first round meets cold memory; the second tells how many steps to measure.
+        stage.round(1)?;
+        let once = stage.round(1)?.seconds;
+        let steps = self.steps.unwrap_or((1.0 / once) as u32).clamp(1, 64);
+        let mut plain = Plain::new(&stage, (&rows.0, &rows.1), threads)?;
+        let mut samples = Vec::new();
+        let mut peak = 0;
+        for _ in 0..self.rounds {
+            let (short, before) = (stage.round(1)?, plain.round()?);
+            let (long, after) = (stage.round(1 + steps)?, plain.round()?);
+            peak = peak.max(long.warden_peak_bytes);
+            samples.push(sample(&short, &long, [before, after]));
+        }
+        Ok(self.summarise(&setting, &samples, (u64::from(steps), peak)))
+    }
+
+    fn summarise(&self, setting: &Setting, samples: &[Sample], (steps, peak): (u64, u64)) -> Measured {
+        let of = |field: fn(&Sample) -> f64| median(samples.iter().map(field));
+        let (encrypted, plain) = (of(|s| s.encrypted), of(|s| s.plain));
+        Measured {
+            plaintext_ms: plain * 1e3,
+            encrypted_ms: encrypted * 1e3,
+            slowdown: encrypted / plain,
+            cloud_ms: of(|s| s.cloud) * 1e3,
+            warden_ms: of(|s| s.warden) * 1e3,
+            plaintext_cpu_ms: of(|s| s.plain_cpu) * 1e3,
+            cloud_cpu_ms: of(|s| s.cloud_cpu) * 1e3,
+            warden_cpu_ms: of(|s| s.warden_cpu) * 1e3,
+            traffic_bytes: of(|s| s.traffic) as u64,
+            rows: self.rows,
+            layers: setting.widths.clone(),
+            threads: setting.threads,
+            security_bits: setting.security.bits(),
+            tiles: setting.tiles.iter().map(sizes).collect(),
+            steps,
+            rounds: samples.len(),
+            warden_peak_bytes: peak,
+            backend: blindsmith_compute::backend::active().name(),
+        }
+    }
+}
+
+fn sample(short: &RoundSummary, long: &RoundSummary, plain: [(f64, f64); 2]) -> Sample {
+    let steps = (long.steps - short.steps) as f64;
+    let per_step = |of: fn(&RoundSummary) -> f64| (of(long) - of(short)) / steps;
+    Sample {
+        encrypted: per_step(|r| r.seconds),
+        cloud: per_step(|r| r.cloud_seconds),
+        warden: per_step(|r| r.warden_seconds),
+        cloud_cpu: per_step(|r| r.cloud_cpu_seconds),
+        warden_cpu: per_step(|r| r.warden_cpu_seconds),
+        traffic: per_step(|r| r.traffic_bytes as f64),
+        plain: (plain[0].0 + plain[1].0) / 2.0,
+        plain_cpu: (plain[0].1 + plain[1].1) / 2.0,
+    }
+}
+
+/// The step in the clear.
+struct Plain {
+    run: Run,
+    groups: Vec<Group>,
+    steps: u32,
+}
+
+impl Plain {
+    /// Warm, and with rounds of as many steps as take a tenth of a second.
+    fn new(
+        stage: &Stage,
+        rows: (&blindsmith_learn::Matrix, &blindsmith_learn::Targets),
+        threads: usize,
+    ) -> Result<Self, Failure> {
+        let mut steps = 1;
+        loop {
+            let mut run = stage.twin(steps, threads)?;
+            let upload = push_plain(&mut run, rows)?;
+            let groups = run.groups(upload, stage.project.spec.group_blocks);
+            let mut plain = Plain { run, groups, steps };
+            plain.round()?;
+            let (seconds, _) = plain.round()?;
+            if seconds * f64::from(steps) > 0.1 || steps >= 512 {
+                return Ok(plain);
+            }
+            steps *= 4;
+        }
+    }
+
+    /// Wall-clock and core seconds of a step.
+    fn round(&mut self) -> Result<(f64, f64), Failure> {
+        let (start, cpu) = (Instant::now(), core_seconds(ClockId::ProcessCPUTime));
+        self.run.train_round(self.groups.clone(), |_, _| {}).map_err(|e| Failure::Other(e.to_string()))?;
+        let (wall, cpu) = (start.elapsed(), core_seconds(ClockId::ProcessCPUTime) - cpu);
+        let steps = f64::from(self.steps);
+        Ok((wall.max(Duration::from_nanos(1)).as_secs_f64() / steps, cpu / steps))
+    }
+}

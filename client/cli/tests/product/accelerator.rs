@@ -1,0 +1,396 @@
+//! The encrypted accelerator in one process: the warden's side and the refinery's engine without a socket
+//! between them, product by product and step by step beside the twin.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Mutex;
+
+use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
+use blindsmith_learn::{
+    Accelerator, Activation, Block, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule,
+    Sampler, Targets, Trainer, gather_labels,
+};
+use blindsmith_matrix::plan::{Costs, Limits, tiles};
+use blindsmith_matrix::{MaskSeed, Scale, Security, Shape, View};
+use blindsmith_protocol::{BlockRef, Id, Instruction, Layer, Progress, ProjectSpec, Role, UploadHeader};
+use blindsmith_refinery::{Blocks, Engine};
+use blindsmith_ring::{Lanes, backend};
+use blindsmith_twin::Twin;
+use blindsmith_warden::{Cloud, CloudError, Encrypted, ProductError, ProductRequest, RowKeys, Sink, Ticket};
+
+/// An engine in this process.
+struct InProcess<'a>(Mutex<State<'a>>);
+
+struct State<'a> {
+    engine: Engine<'a>,
+    requested: u64,
+    /// Extra polynomials and body of each product that waits to be collected.
+    done: HashMap<u64, (Vec<u64>, Vec<u64>)>,
+}
+
+impl<'a> InProcess<'a> {
+    fn new(spec: &'a ProjectSpec, blocks: &'a Blocks) -> Self {
+        let engine = Engine::new(spec, blocks);
+        InProcess(Mutex::new(State { engine, requested: 0, done: HashMap::new() }))
+    }
+}
+
+fn refused(e: impl std::fmt::Display) -> CloudError {
+    CloudError::Refused(e.to_string())
+}
+
+impl Cloud for InProcess<'_> {
+    fn begin(&self, operand: u32, layer: u32, shape: &Shape, masks: MaskSeed) -> Result<(), CloudError> {
+        let (rows, cols) = (shape.rows as u32, shape.cols as u32);
+        let begin = Instruction::Begin { operand, layer, form: shape.form, rows, cols, masks, at: None };
+        self.0.lock().unwrap().engine.begin(&begin).map_err(refused)
+    }
+
+    fn strip(
+        &self,
+        operand: u32,
+        strip: u32,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [Lanes]),
+    ) -> Result<(), CloudError> {
+        let mut lanes = blindsmith_ring::zeroed_lanes(len);
+        fill(&mut lanes);
+        self.0.lock().unwrap().engine.strip(operand, strip).map_err(refused)?.copy_from_slice(&lanes);
+        Ok(())
+    }
+
+    fn free(&self, operands: &[u32]) -> Result<(), CloudError> {
+        self.0.lock().unwrap().engine.free(operands);
+        Ok(())
+    }
+
+    fn request(&self, product: ProductRequest) -> Result<Ticket, CloudError> {
+        let mut state = self.0.lock().unwrap();
+        let ProductRequest { kind, layer, left, right } = product;
+        let made = state.engine.multiply(kind, layer, &left, right).map_err(refused)?;
+        let ticket = state.requested;
+        state.requested += 1;
+        state.done.insert(ticket, (made.extras().to_vec(), made.body().to_vec()));
+        Ok(Ticket(ticket))
+    }
+
+    fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError> {
+        let (extras, body) = self.0.lock().unwrap().done.remove(&ticket.0).expect("collected once");
+        to.extras(&extras)?;
+        to.rows(0, &body)
+    }
+
+    fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError> {
+        self.0.lock().unwrap().engine.labels(blocks).map_err(refused)
+    }
+
+    fn progress(&self, _progress: Progress) -> Result<(), CloudError> {
+        Ok(())
+    }
+}
+
+struct Keys(UploadKey);
+
+impl RowKeys for Keys {
+    fn secrets(&self, blocks: &[Block]) -> Vec<Secret> {
+        self.0.secrets(blocks.iter().map(|b| b.index as usize))
+    }
+}
+
+/// A project with one upload, in the clear and encrypted.
+struct Data {
+    spec: ProjectSpec,
+    recipe: Recipe,
+    rows: Matrix,
+    labels: Labels,
+    keys: Keys,
+    blocks: Blocks,
+}
+
+/// Uniform in -1 to 1, from a splitmix generator.
+fn uniform(seed: u64, len: usize) -> Vec<f32> {
+    let number = |i: u64| {
+        let mut x = (seed << 32 | i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (1..=len as u64).map(number).collect()
+}
+
+impl Data {
+    /// Rows of unit variance divided by 8, with the class of the largest of sums of features.
+    fn new(widths: &[usize], count: usize, security: Security) -> Self {
+        let mut recipe = Recipe::new(widths, Loss::SoftmaxCrossEntropy);
+        recipe.batch_rows = 64;
+        recipe.activations.fill(Activation::Tanh);
+        let (inputs, outputs) = (widths[0], recipe.outputs());
+        let values: Vec<f32> = uniform(1, count * inputs).iter().map(|v| v * 3f32.sqrt() / 8.0).collect();
+        let class = |row: &[f32]| {
+            let sum = |class: usize| row.iter().skip(class).step_by(outputs).sum::<f32>();
+            (0..outputs).fold(0, |best, c| if sum(c) > sum(best) { c } else { best }) as u32
+        };
+        let labels = Labels::new(Targets::Classes(values.chunks_exact(inputs).map(class).collect()));
+        let rows = Matrix::from_rows(count, inputs, values).unwrap();
+
+        let planned = tiles(widths, recipe.batch_rows, security, &Costs::default(), &Limits::default());
+        let layers = widths.windows(2).zip(planned);
+        let layers =
+            layers.map(|(w, tile)| Layer { inputs: w[0] as u32, outputs: w[1] as u32, tile }).collect();
+        let spec = ProjectSpec {
+            name: "in one process".into(),
+            salt: [1; 32],
+            security,
+            layers,
+            feature_scale: Scale::from_log2(20),
+            mask: MaskSeed([2; 32]),
+            label_bytes: 8,
+            group_blocks: 1,
+            batch_rows: recipe.batch_rows as u32,
+            automatic: true,
+        };
+        spec.validate().unwrap();
+        let (keys, blocks) = upload(&spec, &rows);
+        Data { spec, recipe, rows, labels, keys, blocks }
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        let blocks = self.rows.rows().div_ceil(self.spec.block_rows());
+        Group::of_upload(0, blocks as u32, self.spec.group_blocks).collect()
+    }
+
+    fn sampler(&self) -> Sampler {
+        let Recipe { batch_rows, order_seed, .. } = self.recipe;
+        Sampler::new(self.groups(), self.spec.block_rows(), batch_rows, order_seed).unwrap()
+    }
+
+    fn encrypted<'a>(
+        &'a self,
+        cloud: &'a InProcess<'a>,
+        key: &'a Key,
+        freshness: Freshness,
+    ) -> Encrypted<'a, InProcess<'a>, Keys> {
+        let context = Context { project: self.spec.id().0, round: 1, attempt: 0, step: 0, layer: 0, part: 0 };
+        Encrypted::new(cloud, &self.spec, key, &self.keys, context, self.recipe.input_rms, freshness)
+    }
+
+    fn twin(&self) -> Twin {
+        let mut twin = Twin::new(self.spec.block_rows(), 1);
+        twin.push(self.rows.clone()).unwrap();
+        twin
+    }
+
+    /// Trains for `epochs`; the network's parameters and each step's predicted noise.
+    fn train<A: Accelerator>(&self, accelerator: &mut A, epochs: u32) -> (Vec<f32>, Vec<Vec<f32>>) {
+        let (sampler, block_rows) = (self.sampler(), self.spec.block_rows());
+        let labels = [self.labels.clone().padded(block_rows)];
+        let mut trainer = Trainer::new(self.recipe.clone()).unwrap();
+        trainer.begin_round(&sampler, epochs);
+        let mut noise = Vec::new();
+        for _ in 0..epochs {
+            let load = |_: &mut A, groups: &[Group]| Ok(gather_labels(groups, block_rows, &labels)?);
+            noise.extend(trainer.train_epoch(accelerator, &sampler, load).unwrap().gradient_noise);
+        }
+        let layers = trainer.network().layers().iter();
+        (layers.flat_map(|l| l.weights.as_slice().iter().chain(&l.bias).copied()).collect(), noise)
+    }
+}
+
+/// Encrypts the rows into a file as the refinery stores them; their labels are not asked for here.
+fn upload(spec: &ProjectSpec, rows: &Matrix) -> (Keys, Blocks) {
+    let context = UploadContext {
+        project: spec.id().0,
+        mask: spec.mask,
+        tile: spec.tile(),
+        inputs: spec.inputs(),
+        scale: spec.feature_scale,
+    };
+    let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
+    let view = View::new(rows.as_slice(), rows.rows(), rows.cols());
+    let (key, encryption) =
+        UploadKey::encrypt(&Key::from_bytes([3; 32]), context, view, b"", masks, Freshness::Reproducible);
+    let mut file = tempfile::tempfile().unwrap();
+    let (mut scratch, mut strip) = (encryption.scratch(), encryption.strip_buffer());
+    for block in 0..encryption.shape().strips() {
+        let mut bytes = vec![0; spec.block_bytes()];
+        encryption.strip(block, None, &mut scratch, &mut strip);
+        backend::active().pack(&mut bytes[spec.sealed_label_bytes()..], bytemuck::cast_slice(&strip));
+        file.write_all(&bytes).unwrap();
+    }
+    let id = Id([0; 32]);
+    let header = UploadHeader {
+        project: spec.id(),
+        contributor: id,
+        role: Role::Training,
+        nonce: *key.nonce(),
+        rows: rows.rows() as u32,
+        root: id,
+        tag: [0; 32],
+    };
+    (Keys(key), Blocks::new(vec![(header, file)]))
+}
+
+fn rms(values: impl Iterator<Item = f32>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0), |(s, n), v| (s + f64::from(v).powi(2), n + 1));
+    (sum / f64::from(count.max(1))).sqrt()
+}
+
+/// Has every product computed twice from the same operands, and compares. Training goes on with the
+/// encrypted results.
+struct Compared<'a> {
+    encrypted: Encrypted<'a, InProcess<'a>, Keys>,
+    twin: Twin,
+    /// Largest error of Z and D, relative to their root mean squares.
+    relative: f64,
+    /// Of each gradient: the error's root mean square over the predicted noise, and its largest entry over it.
+    gradients: Vec<(f64, f64)>,
+}
+
+impl Compared<'_> {
+    fn compare(&mut self, encrypted: &Matrix, plain: &Matrix) {
+        assert_eq!(encrypted.shape(), plain.shape());
+        let error = encrypted.as_slice().iter().zip(plain.as_slice()).map(|(a, b)| a - b);
+        let relative = rms(error) / rms(plain.as_slice().iter().copied());
+        self.relative = self.relative.max(relative);
+    }
+}
+
+impl Accelerator for Compared<'_> {
+    type Error = ProductError;
+
+    fn begin(&mut self, pass: Pass) -> Result<(), ProductError> {
+        self.twin.begin(pass).unwrap();
+        self.encrypted.begin(pass)
+    }
+
+    fn load_weights(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
+        self.twin.load_weights(layer, weights).unwrap();
+        self.encrypted.load_weights(layer, weights)
+    }
+
+    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), ProductError> {
+        let mut plain = Matrix::default();
+        self.twin.forward(layer, left, &mut plain).unwrap();
+        self.encrypted.forward(layer, left, out)?;
+        self.compare(out, &plain);
+        Ok(())
+    }
+
+    fn add_gradient(&mut self, layer: usize, left: Left<'_>, error: &Matrix) -> Result<(), ProductError> {
+        self.twin.add_gradient(layer, left, error).unwrap();
+        self.encrypted.add_gradient(layer, left, error)
+    }
+
+    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), ProductError> {
+        let mut plain = Matrix::default();
+        self.twin.input_gradient(layer, error, &mut plain).unwrap();
+        self.encrypted.input_gradient(layer, error, out)?;
+        self.compare(out, &plain);
+        Ok(())
+    }
+
+    fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), ProductError> {
+        let mut plain = Matrix::default();
+        self.twin.take_gradient(layer, &mut plain).unwrap();
+        self.encrypted.take_gradient(layer, out)?;
+        let predicted = f64::from(self.encrypted.gradient_noise(layer));
+        let errors: Vec<f32> = out.as_slice().iter().zip(plain.as_slice()).map(|(a, b)| a - b).collect();
+        let largest = errors.iter().fold(0f32, |m, e| m.max(e.abs()));
+        self.gradients.push((rms(errors.into_iter()) / predicted, f64::from(largest) / predicted));
+        Ok(())
+    }
+
+    fn gradient_noise(&self, layer: usize) -> f32 {
+        self.encrypted.gradient_noise(layer)
+    }
+}
+
+fn compared(widths: &[usize], security: Security, change: impl FnOnce(&mut Recipe)) -> (f64, Vec<(f64, f64)>) {
+    let mut data = Data::new(widths, 200, security);
+    change(&mut data.recipe);
+    let cloud = InProcess::new(&data.spec, &data.blocks);
+    let key = Key::from_bytes([4; 32]);
+    let encrypted = data.encrypted(&cloud, &key, Freshness::Reproducible);
+    let mut both = Compared { encrypted, twin: data.twin(), relative: 0.0, gradients: vec![] };
+    let (_, noise) = data.train(&mut both, 3);
+    assert_eq!(both.gradients.len(), noise.len() * (widths.len() - 1));
+    assert!(noise.len() > 6, "several steps an epoch");
+    (both.relative, both.gradients)
+}
+
+#[test]
+fn every_product_of_a_training_is_the_plain_one_within_the_predicted_noise() {
+    for (widths, security) in [
+        ([40, 24, 12, 5].as_slice(), Security::Bits128),
+        (&[40, 24, 5], Security::Bits256),
+        (&[70, 3], Security::Bits128),
+    ] {
+        let (relative, gradients) = compared(widths, security, |_| {});
+        assert!(relative < 1e-3, "{widths:?}: Z or D is off by {relative} of its size");
+        for (i, (rms, largest)) in gradients.into_iter().enumerate() {
+            // The prediction is for what encryption adds; the twin's own rounding to f32 is far smaller.
+            assert!(rms < 1.5 && largest < 7.0, "{widths:?}, gradient {i}: {rms} times the noise, {largest} at most");
+            assert!(rms > 0.3, "{widths:?}, gradient {i}: the predicted noise is {} times too large", 1.0 / rms);
+        }
+    }
+}
+
+#[test]
+fn batches_in_parts_are_summed() {
+    let (relative, gradients) =
+        compared(&[40, 24, 5], Security::Bits128, |recipe| recipe.micro_batch_rows = Some(32));
+    assert!(relative < 1e-3);
+    for (rms, largest) in gradients {
+        assert!((0.3..1.5).contains(&rms) && largest < 7.0, "{rms} times the noise, {largest} at most");
+    }
+}
+
+/// Largest difference.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn whole_trainings_end_where_the_twin_ends() {
+    for rule in [
+        Rule::Sgd,
+        Rule::Momentum { momentum: 0.9 },
+        Rule::Nesterov { momentum: 0.9 },
+        Rule::Adam(Moments::default()),
+        Rule::AdamW(Moments::default()),
+    ] {
+        let mut data = Data::new(&[40, 16, 5], 200, Security::Bits128);
+        data.recipe.rule = rule;
+        let adaptive = matches!(rule, Rule::Adam(_) | Rule::AdamW(_));
+        data.recipe.learning_rate = if adaptive { 5e-3 } else { 0.2 };
+        let cloud = InProcess::new(&data.spec, &data.blocks);
+        let key = Key::from_bytes([4; 32]);
+        let (encrypted, noise) =
+            data.train(&mut data.encrypted(&cloud, &key, Freshness::Reproducible), 10);
+        assert_eq!(noise.len(), 30);
+
+        // Adam's epsilon follows the noise, so the twin takes the same steps only if it replays it.
+        let mut twin = data.twin();
+        twin.replay_noise(noise);
+        let (plain, _) = data.train(&mut twin, 10);
+        let off = difference(&encrypted, &plain);
+        assert!(off < 1e-3, "{rule:?}: a weight differs by {off}");
+        let (start, _) = data.train(&mut data.twin(), 0);
+        assert!(difference(&start, &plain) > 0.05, "{rule:?}: nothing was learnt");
+    }
+}
+
+#[test]
+fn a_reproducible_run_repeats_bit_for_bit_and_a_fresh_one_does_not() {
+    let data = Data::new(&[40, 16, 5], 100, Security::Bits128);
+    let key = Key::from_bytes([4; 32]);
+    let run = |freshness| {
+        let cloud = InProcess::new(&data.spec, &data.blocks);
+        data.train(&mut data.encrypted(&cloud, &key, freshness), 2).0
+    };
+    let first = run(Freshness::Reproducible);
+    assert_eq!(first, run(Freshness::Reproducible));
+    let fresh = run(Freshness::Fresh);
+    assert!(first != fresh && difference(&first, &fresh) < 1e-3);
+}

@@ -1,0 +1,131 @@
+//! Processes killed in the middle of a round (SIGKILL): the round is completed by itself, from where it
+//! started, and nothing that was acknowledged is lost or there twice.
+
+use blindsmith_protocol::{Reply, Request};
+use serde_json::Value;
+
+use crate::plain::Twin;
+use crate::site::Site;
+use crate::tables;
+
+/// Steps before a process is killed.
+const BEFORE: u64 = 5;
+
+struct Started {
+    site: Site,
+    twin: Twin,
+    uploads: Value,
+}
+
+/// A project whose first round, of 600 steps, is running.
+fn start() -> Started {
+    let site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    let plan = ["--label", "largest", "--hidden", "16", "--epochs", "60", "--batch-rows", "64"];
+    site.init("first.csv", &plan).ok();
+    site.pull("initial.safetensors", &[]);
+    let mut twin = Twin::new(site.project(), &site.path("initial.safetensors"));
+    for (rows, training) in [(2000..2064, false), (60..700, true)] {
+        let text = tables::largest(rows);
+        site.write("rows.csv", &text);
+        site.push("rows.csv", if training { &[] } else { &["--validation"] }).ok();
+        twin.push(&text, true, training);
+    }
+    let uploads = site.status()["uploads"].clone();
+    Started { site, twin, uploads }
+}
+
+impl Started {
+    /// The round that was disturbed is complete, and as if nothing had happened; the next continues it.
+    fn assert_completed(mut self) {
+        let Started { site, twin, uploads } = &mut self;
+        let status = site.wait();
+        assert_eq!(status["failure"], Value::Null);
+        assert_eq!(&status["uploads"], uploads);
+        let rounds = status["rounds"].as_array().unwrap();
+        assert_eq!(rounds.len(), 2);
+        assert_eq!((&rounds[1]["round"], &rounds[1]["steps"]), (&1.into(), &600.into()));
+        assert_eq!(site.pull("refined.safetensors", &[]), 1);
+        twin.round();
+        let difference = twin.difference(&site.path("refined.safetensors"));
+        assert!(difference < 5e-3, "a weight differs by {difference} from the undisturbed twin's");
+
+        let text = tables::largest(700..710);
+        site.write("rows.csv", &text);
+        site.push("rows.csv", &[]).ok();
+        let status = site.wait();
+        assert_eq!(status["rounds"][2]["rows"], 650);
+        assert_eq!(site.pull("refined.safetensors", &[]), 2);
+        site.assert_no_panic();
+    }
+}
+
+#[test]
+fn a_warden_killed_in_a_round() {
+    let mut started = start();
+    started.site.during_a_round(BEFORE, |services| services.kill_warden());
+    started.site.services.start_warden().unwrap();
+    started.assert_completed();
+}
+
+#[test]
+fn a_refinery_killed_in_a_round() {
+    let mut started = start();
+    started.site.during_a_round(BEFORE, |services| services.kill_refinery());
+    started.site.services.start_refinery().unwrap();
+    // The warden that lost its refinery comes back by itself.
+    started.site.services.await_warden().unwrap();
+    started.assert_completed();
+}
+
+#[test]
+fn both_killed_in_a_round() {
+    let mut started = start();
+    started.site.during_a_round(BEFORE, |services| {
+        services.kill_refinery();
+        services.kill_warden();
+    });
+    started.site.services.start_refinery().unwrap();
+    started.site.services.start_warden().unwrap();
+    started.assert_completed();
+}
+
+#[test]
+fn an_upload_cut_off_by_a_crash_leaves_nothing() {
+    let mut site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4"]).ok();
+    let project = site.project();
+    let mut connection = site.connect();
+    connection.command(&Request::Push { project: project.id() }, &[]).unwrap();
+    let block = vec![0; project.spec.block_bytes()];
+    connection.send(&Request::Blocks { first: 0 }, &[&block]).unwrap();
+    let incoming = site.services.store().join("incoming");
+    assert_eq!(std::fs::read_dir(&incoming).unwrap().count(), 1);
+    site.services.kill_refinery();
+    assert!(connection.receive().is_err());
+
+    site.services.start_refinery().unwrap();
+    site.services.await_warden().unwrap();
+    assert_eq!(std::fs::read_dir(&incoming).unwrap().count(), 0);
+    let (reply, _) = site.connect().request(&Request::Status { project: project.id() }, &[]).unwrap();
+    assert!(matches!(reply, Reply::Status(status) if status.uploads.is_empty() && status.ready));
+    site.write("rows.csv", tables::largest(60..80));
+    site.push("rows.csv", &[]).ok();
+    assert_eq!(site.wait()["rounds"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn rows_pushed_while_no_warden_is_there_are_trained_on_when_one_comes() {
+    let mut site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--epochs", "1"]).ok();
+    site.services.kill_warden();
+    site.write("rows.csv", tables::largest(60..80));
+    site.push("rows.csv", &[]).ok();
+    let words = ["no warden is connected", "start blindsmith-warden"];
+    site.on_project("refine", &["--wait-only"]).refused(5, &words);
+    site.on_project("predict", &["--data", "rows.csv"]).refused(5, &words);
+    site.services.start_warden().unwrap();
+    assert_eq!(site.wait()["rounds"][1]["rows"], 20);
+}

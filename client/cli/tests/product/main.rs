@@ -1,0 +1,15 @@
+//! The product as its users meet it: real processes, real sockets, real files.
+
+mod accelerator;
+mod crashes;
+mod damage;
+mod flow;
+mod garbage;
+mod keys;
+mod memory;
+mod plain;
+mod refusals;
+mod secrecy;
+mod site;
+mod tables;
+mod uploads;
