@@ -33,15 +33,26 @@ pub struct Case {
 pub enum Residues {
     /// Pseudo-random.
     Random(u64),
-    /// All q - 1, which fills every accumulator the most.
+    /// All q - 1: the largest products.
     Largest,
+    /// A left a and a right b with (a + b)^2 = -7 modulo 2^52: the largest low parts of products of sums.
+    LargestLow,
 }
 
 impl Residues {
-    fn generate(self, salt: u64, len: usize) -> Vec<u64> {
-        let Residues::Random(seed) = self else { return vec![Q - 1; len] };
-        let mut x =
-            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (salt + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
+    fn generate(self, side: usize, index: usize, len: usize) -> Vec<u64> {
+        let seed = match self {
+            Residues::Random(seed) => seed,
+            Residues::Largest => return vec![Q - 1; len],
+            Residues::LargestLow => {
+                // A root of -7 modulo 2^52, bit by bit (Hensel); that below 2^51 is one as well.
+                let wrong = |s: u64, bit: u32| (s.wrapping_mul(s).wrapping_add(7) >> (bit + 1)) & 1;
+                let root = (2..51).fold(1, |s, bit| s | wrong(s, bit) << bit);
+                return vec![if side == 0 { root / 2 } else { root - root / 2 }; len];
+            }
+        };
+        let salt = (side * 1000 + index + 1) as u64;
+        let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt.wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
         let mut next = || {
             x ^= x << 13;
             x ^= x >> 7;
@@ -64,7 +75,7 @@ impl Owned {
     fn new(case: &Case, side: usize, strips: usize, length: usize, mask: bool) -> Self {
         let count = case.points / LANES * length;
         let strip = |i: usize| -> Vec<Lanes> {
-            let residues = case.residues.generate((side * 1000 + i) as u64, count * LANES);
+            let residues = case.residues.generate(side, i, count * LANES);
             residues.as_chunks().0.iter().map(|&x| Lanes(x)).collect()
         };
         let lanes: Vec<_> = (0..strips + usize::from(mask)).map(strip).collect();
@@ -118,7 +129,7 @@ pub fn check(backend: &dyn Backend, case: &Case) {
     let product = Product::new(case.orientation, a, b, case.output).expect("a valid product");
     let layout = product.layout().clone();
 
-    let before = Residues::Random(77).generate(0, layout.len());
+    let before = Residues::Random(77).generate(0, 0, layout.len());
     let mut out = before.clone();
     product.compute_on(backend, case.accumulate, &mut out).expect("a buffer of the right length");
 
@@ -271,7 +282,7 @@ fn chains(backend: &dyn Backend) {
         (Orientation::WeightGradient, [3, 2, 1031], Output::Window(64)),
         (Orientation::InputGradient, [3, 8, 257], Output::Comb { stride: 16, width: 8 }),
     ] {
-        for residues in [Residues::Largest, Residues::Random(9)] {
+        for residues in [Residues::Largest, Residues::LargestLow, Residues::Random(9)] {
             let masks = [true, true];
             let case = Case {
                 points: 64,
@@ -286,5 +297,17 @@ fn chains(backend: &dyn Backend) {
             check(backend, &case);
             check(backend, &Case { accumulate: true, packed: [false, true], ..case });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Q, Residues};
+
+    #[test]
+    fn the_largest_low_part_is_that() {
+        let [a, b] = [0, 1].map(|side| Residues::LargestLow.generate(side, 0, 1)[0]);
+        assert!(a < Q && b < Q);
+        assert_eq!(((a + b) as u128 * (a + b) as u128 + 7) % (1 << 52), 0);
     }
 }

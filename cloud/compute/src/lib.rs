@@ -38,11 +38,13 @@
 //! ```
 
 pub mod backend;
+mod buffer;
 #[doc(hidden)]
 pub mod conformance;
 mod cpu;
 mod operand;
 mod product;
 
+pub use buffer::Buffer;
 pub use operand::{Operand, Strip, check};
 pub use product::{Error, Layout, Orientation, Output, Product, output_len, product};

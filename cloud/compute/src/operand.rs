@@ -95,14 +95,19 @@ impl<'a> Operand<'a> {
         self.points
     }
 
-    /// The number of strips.
-    pub fn strips(&self) -> usize {
-        self.strips.len()
+    /// The strips.
+    pub fn strips(&self) -> &'a [Strip<'a>] {
+        self.strips
     }
 
     /// The number of polynomials in a strip.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// The mask.
+    pub fn mask(&self) -> Option<Strip<'a>> {
+        self.mask
     }
 
     fn check_size(&self, index: usize, strip: &Strip<'_>) -> Result<(), Error> {

@@ -193,6 +193,21 @@ impl<'a> Product<'a> {
         Ok(Product { orientation, a, b, output, layout })
     }
 
+    /// The orientation.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// The left and the right operand.
+    pub fn operands(&self) -> [&Operand<'a>; 2] {
+        [&self.a, &self.b]
+    }
+
+    /// The part of the result that is wanted.
+    pub fn output(&self) -> Output {
+        self.output
+    }
+
     /// The parts of the result.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use blindsmith_compute::{Operand, Orientation, Output, Product, Strip};
 use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Shape, mask_strip};
-use blindsmith_protocol::{BlockRef, Instruction, Left, MAX_BATCH_ROWS, MAX_OPERANDS, ProjectSpec, UploadHeader};
+use blindsmith_protocol::{
+    BlockRef, Instruction, Left, MAX_BATCH_ROWS, MAX_OPERANDS, ProjectSpec, UploadHeader,
+};
 use blindsmith_ring::{LANES, Lanes, zeroed_lanes};
 use blindsmith_shared::Region;
 use rayon::prelude::*;
@@ -274,7 +276,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Multiplies into `out`: the wanted residues of every tile, row by row of the grid, then the extra
-    /// polynomials ([`residues`] in all).
+    /// polynomials.
     pub fn multiply_into(
         &mut self,
         shape: ProductShape,

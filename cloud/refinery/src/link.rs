@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io::{BufReader, Read};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use blindsmith_matrix::{ProductKind, ProductShape};
@@ -14,6 +16,7 @@ use blindsmith_protocol::{
 };
 use blindsmith_ring::LANES;
 use blindsmith_shared::{Arena, Range, Region};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
@@ -47,22 +50,40 @@ const MAX_ATTEMPTS: u32 = 5;
 const HELLO: Duration = Duration::from_secs(10);
 
 /// Serves one warden until it leaves or the refinery stops. Another one waits for its turn.
-pub fn serve_warden(shared: &Shared, stream: UnixStream) -> Result<(), FrameError> {
+pub fn serve_warden(shared: &Shared, stream: &UnixStream) -> Result<(), FrameError> {
     stream.set_read_timeout(Some(HELLO))?;
     let (tee, mut link) = Link::accept(stream)?;
-    link.writer.set_read_timeout(None)?;
+    stream.set_read_timeout(None)?;
     let _turn = shared.link.lock().unwrap_or_else(|e| e.into_inner());
     info!(%tee, "a warden connected");
     shared.lock().warden = Some(tee);
-    let _leaving = Leaving(shared);
-    link.run(shared)
+    let gone = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _leaving = Leaving(shared, stream);
+        scope.spawn(|| {
+            hang_up(stream);
+            // Under the lock, or the link could miss it on its way to wait.
+            let state = shared.lock();
+            gone.store(true, Ordering::Relaxed);
+            drop(state);
+            shared.changed.notify_all();
+        });
+        link.run(shared, &gone)
+    })
+}
+
+/// Waits until the other side is gone: a link that has nothing to do does not read.
+fn hang_up(stream: &UnixStream) {
+    let mut watched = [PollFd::new(stream, PollFlags::RDHUP)];
+    while poll(&mut watched, None).is_err_and(|e| e == rustix::io::Errno::INTR) {}
 }
 
 /// Forgets the warden, however its link ends.
-struct Leaving<'a>(&'a Shared);
+struct Leaving<'a>(&'a Shared, &'a UnixStream);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
+        _ = self.1.shutdown(Shutdown::Both);
         let mut state = self.0.lock();
         state.warden = None;
         state.projects.values_mut().for_each(|p| {
@@ -82,10 +103,10 @@ impl Drop for Leaving<'_> {
 
 impl Link {
     /// Reads the hello, and the shared memory that may come along with its first bytes.
-    fn accept(stream: UnixStream) -> Result<(String, Self), FrameError> {
+    fn accept(stream: &UnixStream) -> Result<(String, Self), FrameError> {
         let mut first = [0; HEADER_BYTES];
-        let (count, descriptors) = blindsmith_shared::receive(&stream, &mut first)?;
-        let mut hello = first[..count].chain(&stream);
+        let (count, descriptors) = blindsmith_shared::receive(stream, &mut first)?;
+        let mut hello = first[..count].chain(stream);
         let (message, body) = read_head(&mut hello)?;
         let FromWarden::Hello { tee, shared, .. } = message else {
             return Err(FrameError::Unexpected("a warden begins with hello"));
@@ -95,7 +116,7 @@ impl Link {
         }
         let shared = if shared { Some(Memory::map(descriptors)?) } else { None };
         let reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
-        Ok((tee, Link { reader, writer: stream, shared, products: 0, traffic: 0 }))
+        Ok((tee, Link { reader, writer: stream.try_clone()?, shared, products: 0, traffic: 0 }))
     }
 
     fn send(&mut self, message: &ToWarden, body: &[&[u8]]) -> Result<(), FrameError> {
@@ -109,9 +130,9 @@ impl Link {
         Ok((message, body))
     }
 
-    fn run(&mut self, shared: &Shared) -> Result<(), FrameError> {
+    fn run(&mut self, shared: &Shared, gone: &AtomicBool) -> Result<(), FrameError> {
         self.restore(shared)?;
-        while let Some(job) = shared.next() {
+        while let Some(job) = shared.next(gone) {
             self.perform(shared, job)?;
         }
         Ok(())
@@ -201,7 +222,9 @@ impl Link {
                         shared.lock().jobs.push_front(Job::Round(Round { attempt, ..round }));
                         return Err(e);
                     }
-                    Err(e) => (Err(format!("the warden was lost {attempt} times in this round: {e}")), Some(e)),
+                    Err(e) => {
+                        (Err(format!("the warden was lost {attempt} times in this round: {e}")), Some(e))
+                    }
                 };
                 shared.update(&round.project, |p| {
                     p.pending = p.pending.saturating_sub(1);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use blindsmith_protocol::{
-    FrameError, Id, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request, Role, UploadHeader, read_body,
-    read_head, write_frame,
+    FrameError, Id, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request, Role,
+    UploadHeader, read_body, read_head, write_frame,
 };
 use tracing::{info, warn};
 
@@ -33,12 +33,15 @@ pub fn serve(shared: Arc<Shared>, addresses: &Addresses) -> std::io::Result<()> 
     std::thread::spawn(move || {
         for stream in wardens.incoming() {
             let shared = for_wardens.clone();
-            std::thread::spawn(move || {
-                match stream.map_err(FrameError::from).and_then(|s| serve_warden(&shared, s)) {
-                    Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
-                    Err(e) => warn!("the link to the warden ended: {e}"),
-                }
-            });
+            // The stream is closed after what became of it was said.
+            let serve = move |stream: UnixStream| match serve_warden(&shared, &stream) {
+                Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
+                Err(e) => warn!("the link to the warden ended: {e}"),
+            };
+            match stream {
+                Ok(stream) => _ = std::thread::spawn(move || serve(stream)),
+                Err(e) => warn!("a warden could not be accepted: {e}"),
+            }
         }
     });
     info!(clients = %addresses.clients.display(), warden = %addresses.warden.display(), "listening");
@@ -183,7 +186,9 @@ impl Client<'_> {
         }
         if !found.uploads.iter().any(Stored::trains) {
             return Err(match found.uploads.iter().any(|u| u.refused) {
-                true => "nothing to train on: the rows were refused, no contributor of this project made them",
+                true => {
+                    "nothing to train on: the rows were refused, no contributor of this project made them"
+                }
                 false => "nothing to train on: push rows first",
             }
             .into());
@@ -286,7 +291,9 @@ impl Client<'_> {
                 return Ok((Reply::Accepted { upload, new: false }, Vec::new()));
             }
             if found.uploads.len() >= MAX_UPLOADS {
-                return Err(format!("a project has at most {MAX_UPLOADS} uploads: gather rows into larger ones"));
+                return Err(format!(
+                    "a project has at most {MAX_UPLOADS} uploads: gather rows into larger ones"
+                ));
             }
             found.uploads.len() as u64
         };

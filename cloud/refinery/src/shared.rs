@@ -1,6 +1,7 @@
 //! What the threads of a refinery share: the store, the projects, and the queue of work for the warden.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -105,7 +106,6 @@ pub struct State {
     pub jobs: VecDeque<Job>,
     /// The connected warden's kind.
     pub warden: Option<String>,
-    pub stopping: bool,
 }
 
 /// Shared by all threads of a refinery.
@@ -133,7 +133,7 @@ impl Shared {
             project.mark_used(&used);
             projects.insert(id, project);
         }
-        let state = State { projects, jobs: VecDeque::new(), warden: None, stopping: false };
+        let state = State { projects, jobs: VecDeque::new(), warden: None };
         Ok(Shared {
             store,
             state: Mutex::new(state),
@@ -160,11 +160,11 @@ impl Shared {
         Ok(())
     }
 
-    /// The next job, waiting for one; None when stopping. Rounds that are due come after what was asked for.
-    pub(crate) fn next(&self) -> Option<Job> {
+    /// The next job, waiting for one; None when the warden is gone. Rounds that are due come after what was asked for.
+    pub(crate) fn next(&self, gone: &AtomicBool) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if state.stopping {
+            if gone.load(Ordering::Relaxed) {
                 return None;
             }
             if let Some(job) = state.take_job() {

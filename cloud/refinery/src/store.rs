@@ -19,8 +19,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use blindsmith_protocol::{
-    FrameError, Id, MAX_ROWS, MAX_SEALED, ProjectSpec, RoundRecord, UploadError, UploadHeader, block_digest, from_cbor,
-    root_digest, to_cbor,
+    FrameError, Id, MAX_ROWS, MAX_SEALED, ProjectSpec, RoundRecord, UploadError, UploadHeader, block_digest,
+    from_cbor, root_digest, to_cbor,
 };
 use blindsmith_ring::{backend, zeroed_lanes};
 use tempfile::NamedTempFile;
@@ -229,12 +229,14 @@ fn uploads(dir: &Path, spec: &ProjectSpec) -> Result<Vec<(u64, UploadHeader)>, S
     let mut uploads: Vec<(u64, UploadHeader)> = Vec::new();
     for path in files(dir, "head")? {
         let (sequence, header): (u64, UploadHeader) = decode(&path)?;
-        if header.validate(&spec.id()).is_err() || path.file_stem().is_none_or(|n| *n != *header.id().to_string())
+        if header.validate(&spec.id()).is_err()
+            || path.file_stem().is_none_or(|n| *n != *header.id().to_string())
         {
             return Err(damaged(&path, "it is not the header that names its upload"));
         }
         let rows = path.with_extension("rows");
-        let (found, expected) = (fs::metadata(&rows).map_err(io_error(&rows))?.len(), header.body_bytes(spec));
+        let (found, expected) =
+            (fs::metadata(&rows).map_err(io_error(&rows))?.len(), header.body_bytes(spec));
         if found != expected {
             return Err(damaged(&rows, format!("it has {found} bytes where {expected} were stored")));
         }
@@ -298,7 +300,7 @@ impl Incoming<'_> {
     /// Takes whole row blocks, in order; each residue must be below q.
     pub fn blocks_arrived(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let size = self.spec.block_bytes();
-        if bytes.is_empty() || bytes.len() % size != 0 {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(size) {
             let expected = bytes.len().next_multiple_of(size) as u64;
             return Err(UploadError::Length { got: bytes.len() as u64, expected, rows: 0 }.into());
         }

@@ -56,7 +56,7 @@ impl<'a> Checked<&'a [u64]> {
     /// Checks whole rows of the grid of tiles, given as consecutive residues.
     pub fn rows(shape: &ProductShape, residues: &'a [u64]) -> Result<Self, Malformed> {
         let row = shape.grid().1 * shape.tile_residues();
-        if residues.is_empty() || residues.len() % row != 0 {
+        if residues.is_empty() || !residues.len().is_multiple_of(row) {
             return Err(Malformed("not a whole number of rows"));
         }
         if !backend::active().is_canonical(residues) {
@@ -213,7 +213,7 @@ impl<'a> Opener<'a> {
     ) -> Result<(), OutOfRange> {
         let shape = &self.shape;
         let (_, cols) = shape.size();
-        assert!(out.len() % cols == 0 && out.len() / cols <= shape.tile_size().0);
+        assert!(out.len().is_multiple_of(cols) && out.len() / cols <= shape.tile_size().0);
         assert_eq!(body.0.len(), shape.grid().1 * shape.tile_residues());
         let mut largest = 0;
         for (col, tile) in body.0.chunks_exact(shape.tile_residues()).enumerate() {

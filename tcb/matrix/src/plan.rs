@@ -9,9 +9,9 @@ mod costs;
 mod counts;
 mod prediction;
 
-pub use costs::{Costs, ProductCosts};
+pub use costs::{Costs, Part, ProductCosts};
 pub use counts::{Counts, LayerWork, ProductCounts};
-pub use prediction::{Machine, Memory, Prediction, Side, predict, upload_bytes};
+pub use prediction::{Machine, Memory, Prediction, predict, upload_bytes};
 
 use blindsmith_ring::modulus::MAX_CHAIN;
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,13 @@ pub fn storage_factor(tile: &Tile) -> f64 {
 /// What a training step of this layer costs with this tile.
 pub fn cost(work: &LayerWork, tile: Tile, costs: &Costs) -> LayerPlan {
     let counts = Counts::of(work, tile);
-    LayerPlan { tile, counts, cloud_ns: costs.cloud(&counts).total(), warden_ns: costs.warden(&counts).total() }
+    let total = |parts: &[Part]| parts.iter().map(|part| part.ns).sum();
+    LayerPlan {
+        tile,
+        counts,
+        cloud_ns: total(&costs.cloud(&counts)),
+        warden_ns: total(&costs.warden(&counts)),
+    }
 }
 
 /// The tile that makes a training step of this layer cheapest within the limits, which bind the first layer

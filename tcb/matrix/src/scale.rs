@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::{Form, Shape};
 
 /// Standard deviation of the encryption noise: centred binomial with eta = 21, sqrt(21/2).
-pub const SIGMA: f64 = 3.240_370_349_203_930_3;
+pub const SIGMA: f64 = 3.240_370_349_203_93;
 
 /// Largest magnitude of the encryption noise.
 const NOISE_MAX: f64 = 21.0;

@@ -103,7 +103,8 @@ fn sealing_key(dir: &Path) -> std::io::Result<Key> {
     match fs::File::open(&path) {
         Ok(mut file) => {
             if file.metadata()?.len() != bytes.len() as u64 {
-                let message = "it does not have 32 bytes: restore it, or the projects sealed under it are lost";
+                let message =
+                    "it does not have 32 bytes: restore it, or the projects sealed under it are lost";
                 return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
             }
             file.read_exact(bytes.as_mut_slice())?;

@@ -71,7 +71,9 @@ impl FromStr for Widths {
             Ok(widths) if widths.len() >= 2 && widths.iter().all(|w| (1..=1 << 16).contains(w)) => {
                 Ok(Widths(widths))
             }
-            _ => Err("give inputs, hidden layers and outputs, such as 784,128,10; each from 1 to 65536".into()),
+            _ => {
+                Err("give inputs, hidden layers and outputs, such as 784,128,10; each from 1 to 65536".into())
+            }
         }
     }
 }

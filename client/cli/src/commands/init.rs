@@ -201,7 +201,7 @@ impl Init {
             .zip(&tiles)
             .map(|(w, tile)| SpecLayer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
             .collect();
-        // A quarter of a batch at most: batches are dealt in whole groups.
+        // A sixteenth of a batch at most: batches are dealt in whole groups.
         let group_rows = (recipe.batch_rows / 16).clamp(1, 64);
         let spec = ProjectSpec {
             name: self.name.clone(),

@@ -1,10 +1,13 @@
 //! `blindsmith plan`.
 
+use std::collections::BTreeMap;
+
 use blindsmith_learn::{Loss, Recipe};
-use blindsmith_matrix::Security;
 use blindsmith_matrix::plan::{
-    Costs, LayerWork, Limits, Machine, Prediction, choose, cost, predict, storage_factor, tiles, upload_bytes,
+    Costs, Counts, LayerWork, Limits, Machine, Part, Prediction, choose, cost, predict, storage_factor,
+    tiles, upload_bytes,
 };
+use blindsmith_matrix::{Security, Tile};
 use clap::Args;
 use serde::Serialize;
 
@@ -104,6 +107,8 @@ pub struct Planned {
     traffic_bytes_per_step: u64,
     traffic_bytes_per_epoch: u64,
     layer_plans: Vec<Layer>,
+    /// Core time of a step, part by part.
+    parts_core_ms: BTreeMap<String, f64>,
     /// What the machine gives, fewer cores than threads where others work, too.
     machine: Machine,
     /// Nanoseconds of a core for each elementary step, as measured here.
@@ -131,11 +136,8 @@ impl Plan {
         let widths = &self.layers.0;
         let usual = Recipe::new(widths, Loss::SoftmaxCrossEntropy).batch_rows;
         let (batch_rows, steps) = batches(self.rows, self.batch_rows.unwrap_or(usual));
-        let limits = Limits {
-            storage_factor: self.storage,
-            warden_weight: self.warden_weight,
-            ..Limits::default()
-        };
+        let limits =
+            Limits { storage_factor: self.storage, warden_weight: self.warden_weight, ..Limits::default() };
         let costs = calibration::measure(security)?;
         let layers: Vec<_> = LayerWork::of_network(widths, batch_rows)
             .into_iter()
@@ -186,10 +188,25 @@ impl Plan {
             traffic_bytes_per_step: traffic_bytes as u64,
             traffic_bytes_per_epoch: (traffic_bytes * steps as f64) as u64,
             layer_plans: layer_plans.collect(),
+            parts_core_ms: parts(&layers, &costs),
             machine,
             costs,
         })
     }
+}
+
+/// Milliseconds of core time of a step under "cloud: ..." and "warden: ...".
+fn parts(layers: &[(LayerWork, Tile)], costs: &Costs) -> BTreeMap<String, f64> {
+    let mut parts = BTreeMap::new();
+    for (work, tile) in layers {
+        let counts = Counts::of(work, *tile);
+        let mut add = |side: &str, part: &Part| {
+            *parts.entry(format!("{side}: {}", part.name)).or_insert(0.0) += part.ns * 1e-6;
+        };
+        costs.cloud(&counts).iter().for_each(|part| add("cloud", part));
+        costs.warden(&counts).iter().chain([&costs.learning(work)]).for_each(|part| add("warden", part));
+    }
+    parts
 }
 
 /// Rows of a batch and batches of an epoch, as the sampler deals them.
@@ -212,11 +229,27 @@ fn print(p: &Planned) {
         );
     }
     println!();
-    println!("a step of {} rows  {:>9.2} ms  (cloud {:.2}, warden {:.2}; {} threads each)", p.batch_rows, p.step_ms, p.cloud_step_ms, p.warden_step_ms, p.threads);
+    println!(
+        "a step of {} rows  {:>9.2} ms  (cloud {:.2}, warden {:.2}; {} threads each)",
+        p.batch_rows, p.step_ms, p.cloud_step_ms, p.warden_step_ms, p.threads
+    );
     println!("an epoch          {:>9.2} s   ({} steps)", p.epoch_seconds, p.steps_per_epoch);
-    println!("memory            {} at the refinery, {} at the warden", bytes(p.cloud_memory_bytes), bytes(p.warden_memory_bytes));
-    println!("disk              {}, {:.0} bytes a row, {:.1} times float32", bytes(p.disk_bytes), p.upload_bytes_per_row, p.storage_factor);
-    println!("network           {} once from contributors, {} between refinery and warden in an epoch", bytes(p.upload_bytes), bytes(p.traffic_bytes_per_epoch));
+    println!(
+        "memory            {} at the refinery, {} at the warden",
+        bytes(p.cloud_memory_bytes),
+        bytes(p.warden_memory_bytes)
+    );
+    println!(
+        "disk              {}, {:.0} bytes a row, {:.1} times float32",
+        bytes(p.disk_bytes),
+        p.upload_bytes_per_row,
+        p.storage_factor
+    );
+    println!(
+        "network           {} once from contributors, {} between refinery and warden in an epoch",
+        bytes(p.upload_bytes),
+        bytes(p.traffic_bytes_per_epoch)
+    );
     if p.machine.all_cores < 0.8 * p.threads as f64 {
         println!(
             "(others work on this machine: {:.1} of {} cores were to be had, and the times say so)",
@@ -243,7 +276,8 @@ mod tests {
     #[test]
     fn batches_are_dealt_as_the_sampler_does() {
         for (rows, batch) in [(60_000, 256), (1000, 300), (10, 256), (1024, 1024), (1536, 1024)] {
-            let groups = (0..rows as u32).map(|b| blindsmith_learn::Group { upload: 0, first_block: b, blocks: 1 });
+            let groups =
+                (0..rows as u32).map(|b| blindsmith_learn::Group { upload: 0, first_block: b, blocks: 1 });
             let sampler = blindsmith_learn::Sampler::new(groups.collect(), 1, batch, 0).unwrap();
             let (each, steps) = batches(rows, batch);
             assert_eq!(steps, sampler.batches_per_epoch());

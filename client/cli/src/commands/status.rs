@@ -185,7 +185,8 @@ impl Report {
             }
             println!("\nuploads");
             for u in &r.uploads {
-                let refused = if u.refused { "  REFUSED: no contributor of this project made it" } else { "" };
+                let refused =
+                    if u.refused { "  REFUSED: no contributor of this project made it" } else { "" };
                 let id = &u.upload[..16];
                 println!("  {id}  {:>10} rows  {:>14} bytes  {:?}{refused}", u.rows, u.bytes, u.role);
             }

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 
 use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
 use blindsmith_learn::{
-    Accelerator, Activation, Block, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule,
-    Sampler, Targets, Trainer, gather_labels,
+    Accelerator, Activation, Block, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule, Sampler,
+    Targets, Trainer, gather_labels,
 };
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Shape, View};
@@ -305,7 +305,11 @@ impl Accelerator for Compared<'_> {
     }
 }
 
-fn compared(widths: &[usize], security: Security, change: impl FnOnce(&mut Recipe)) -> (f64, Vec<(f64, f64)>) {
+fn compared(
+    widths: &[usize],
+    security: Security,
+    change: impl FnOnce(&mut Recipe),
+) -> (f64, Vec<(f64, f64)>) {
     let mut data = Data::new(widths, 200, security);
     change(&mut data.recipe);
     let cloud = InProcess::new(&data.spec, &data.blocks);
@@ -329,8 +333,15 @@ fn every_product_of_a_training_is_the_plain_one_within_the_predicted_noise() {
         assert!(relative < 1e-3, "{widths:?}: Z or D is off by {relative} of its size");
         for (i, (rms, largest)) in gradients.into_iter().enumerate() {
             // The prediction is for what encryption adds; the twin's own rounding to f32 is far smaller.
-            assert!(rms < 1.5 && largest < 7.0, "{widths:?}, gradient {i}: {rms} times the noise, {largest} at most");
-            assert!(rms > 0.3, "{widths:?}, gradient {i}: the predicted noise is {} times too large", 1.0 / rms);
+            assert!(
+                rms < 1.5 && largest < 7.0,
+                "{widths:?}, gradient {i}: {rms} times the noise, {largest} at most"
+            );
+            assert!(
+                rms > 0.3,
+                "{widths:?}, gradient {i}: the predicted noise is {} times too large",
+                1.0 / rms
+            );
         }
     }
 }
@@ -366,9 +377,8 @@ fn whole_trainings_end_where_the_twin_ends() {
         data.recipe.learning_rate = if adaptive { 5e-3 } else { 0.2 };
         let cloud = InProcess::new(&data.spec, &data.blocks);
         let key = Key::from_bytes([4; 32]);
-        let (encrypted, noise) =
-            data.train(&mut data.encrypted(&cloud, &key, Freshness::Reproducible), 10);
-        assert_eq!(noise.len(), 30);
+        let (encrypted, noise) = data.train(&mut data.encrypted(&cloud, &key, Freshness::Reproducible), 10);
+        assert_eq!(noise.len(), 10 * data.sampler().batches_per_epoch());
 
         // Adam's epsilon follows the noise, so the twin takes the same steps only if it replays it.
         let mut twin = data.twin();

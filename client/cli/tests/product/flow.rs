@@ -88,6 +88,7 @@ fn two_hidden_layers_train_as_in_the_clear() {
     let site = Site::new();
     site.write("first.csv", tables::largest(0..60));
     let plan = ["--label", "largest", "--hidden", "16,8", "--epochs", "8", "--batch-rows", "64"];
+    let plan = [plan.as_slice(), &["--learning-rate", "0.2"]].concat();
     let created = site.init("first.csv", &plan).ok().json();
     assert_eq!(created["layers"], serde_json::json!([3, 16, 8, 3]));
     site.pull("initial.safetensors", &[]);

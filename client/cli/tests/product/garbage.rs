@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use blindsmith_protocol::{
     Blob, FromWarden, Id, Instruction, Left, MAX_BODY, MAX_HEAD, Outcome, PROTOCOL_VERSION, Reply, Request,
@@ -176,9 +177,8 @@ fn a_refused_request_does_not_end_the_connection() {
 fn wardens_that_are_none_are_sent_away() {
     let site = ready();
     let socket = site.services.store().join("warden.sock");
-    let hello = |tee: &str, shared| {
-        frame(&FromWarden::Hello { tee: tee.into(), version: "0".into(), shared }, b"")
-    };
+    let hello =
+        |tee: &str, shared| frame(&FromWarden::Hello { tee: tee.into(), version: "0".into(), shared }, b"");
     // One that says nothing must not keep the others out.
     let silent = UnixStream::connect(&socket).unwrap();
     for (bytes, words) in [
@@ -201,6 +201,7 @@ fn wardens_that_are_none_are_sent_away() {
 /// A warden that says it restored the project, and is given the round that is due.
 fn restored(site: &Site) -> UnixStream {
     let mut stream = UnixStream::connect(site.services.store().join("warden.sock")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let hello = FromWarden::Hello { tee: "simulated".into(), version: "0".into(), shared: false };
     write_frame(&mut stream, &hello, &[]).unwrap();
     let (message, body) = read_head::<ToWarden>(&mut stream).unwrap();
@@ -217,6 +218,7 @@ fn restored(site: &Site) -> UnixStream {
 fn a_warden_that_instructs_nonsense_loses_its_link_and_nothing_else() {
     let mut site = ready();
     site.services.kill_warden();
+    site.until(|status| status.warden.is_none());
     site.write("rows.csv", tables::largest(60..80));
     site.push("rows.csv", &[]).ok();
     let project = site.project();
@@ -292,11 +294,13 @@ fn a_warden_that_instructs_nonsense_loses_its_link_and_nothing_else() {
 fn a_round_is_given_up_when_warden_after_warden_is_lost_in_it() {
     let mut site = ready();
     site.services.kill_warden();
+    site.until(|status| status.warden.is_none());
     site.write("rows.csv", tables::largest(60..80));
     site.push("rows.csv", &[]).ok();
     for _ in 0..5 {
         drop(restored(&site));
     }
+    site.until(|status| status.failure.is_some());
     site.services.start_warden().unwrap();
     site.on_project("refine", &["--wait-only"]).refused(5, &["the warden was lost 5 times"]);
     assert_serves(&site);

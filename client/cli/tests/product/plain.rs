@@ -34,10 +34,11 @@ pub fn stored(project: &ClientProject, data: &Dataset) -> Matrix {
 }
 
 fn network(project: &ClientProject, model: &Path) -> Network {
-    let layers = ModelFile::load(model).unwrap().model.layers.into_iter().map(|l| Layer {
-        weights: Matrix::from_rows(l.inputs, l.outputs, l.weight).unwrap(),
-        bias: l.bias,
-    });
+    let layers =
+        ModelFile::load(model).unwrap().model.layers.into_iter().map(|l| Layer {
+            weights: Matrix::from_rows(l.inputs, l.outputs, l.weight).unwrap(),
+            bias: l.bias,
+        });
     let Recipe { activations, input_rms, .. } = &project.recipe;
     Network::new(layers.collect(), activations.clone(), *input_rms).unwrap()
 }
@@ -95,7 +96,8 @@ pub fn evaluate(project: &ClientProject, model: &Path, rows: &Matrix) -> Vec<Vec
         for (l, layer) in network.layers().iter().enumerate() {
             x = (0..layer.bias.len())
                 .map(|j| {
-                    let sum: f64 = x.iter().zip(layer.weights.iter_rows()).map(|(x, w)| x * f64::from(w[j])).sum();
+                    let sum: f64 =
+                        x.iter().zip(layer.weights.iter_rows()).map(|(x, w)| x * f64::from(w[j])).sum();
                     sum + f64::from(layer.bias[j])
                 })
                 .collect();

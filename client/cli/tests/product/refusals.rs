@@ -31,7 +31,11 @@ fn a_bad_file_is_refused_by_push_and_nothing_is_sent() {
     let mut cases = bad_files();
     let rows = |text: &str| format!("age,dose,outcome\n{text}");
     cases.extend([
-        ("beyond", rows("61,2.5,good\n44,1000,poor\n"), vec!["row 2", "\"dose\"", "outside the recorded range"]),
+        (
+            "beyond",
+            rows("61,2.5,good\n44,1000,poor\n"),
+            vec!["row 2", "\"dose\"", "outside the recorded range"],
+        ),
         ("unknown", rows("61,2.5,good\n44,1,bad\n"), vec!["row 2", "\"outcome\"", "\"bad\" is not among"]),
         ("wider", "age,dose,sex,outcome\n61,2.5,1,good\n".into(), vec!["no recorded feature: \"sex\""]),
         ("narrower", "age,outcome\n61,good\n".into(), vec!["lacks the feature columns \"dose\""]),
@@ -84,7 +88,8 @@ fn a_project_is_not_created_from_a_bad_file() {
     site.init("good.csv", &["--label", "outcome", "--hidden", "70000"]).refused(2, &["65536"]);
     site.init("good.csv", &["--label", "outcome", "--hidden", "0"]).refused(2, &["widths"]);
     site.init("good.csv", &["--label", "outcome", "--security", "192"]).refused(2, &["128 or 256"]);
-    site.init("good.csv", &["--label", "outcome", "--factor", "0"]).refused(3, &["factor 0 must be positive"]);
+    site.init("good.csv", &["--label", "outcome", "--factor", "0"])
+        .refused(3, &["factor 0 must be positive"]);
     site.init("good.csv", &["--label", "outcome", "--batch-rows", "0"]).refused(2, &["batch_rows"]);
     assert!(!site.path("p").exists());
     assert_eq!(std::fs::read_dir(site.services.store().join("projects")).unwrap().count(), 0);

@@ -62,11 +62,14 @@ fn hexadecimal(bytes: &[u8]) -> String {
 #[test]
 fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
     let site = Site::new();
-    let (first, rows_text, query) = (tables::largest(0..60), tables::largest(60..400), tables::largest(400..450));
+    let (first, rows_text) = (tables::largest(0..60), tables::largest(60..400));
+    let (held_out, query) = (tables::largest(450..480), tables::largest(400..450));
     site.write("first.csv", &first);
     let plan = ["--label", "largest", "--hidden", "16", "--epochs", "3", "--warm-epochs", "1"];
     site.init("first.csv", &[plan.as_slice(), &["--batch-rows", "64"]].concat()).ok();
     site.pull("initial.safetensors", &[]);
+    site.write("held-out.csv", &held_out);
+    site.push("held-out.csv", &["--validation"]).ok();
     site.write("rows.csv", &rows_text);
     site.push("rows.csv", &[]).ok();
     let status = site.wait();
@@ -76,7 +79,8 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
     // A round that fails says why without saying what it saw.
     let one = tables::largest(500..501);
     site.write("one.csv", &one);
-    let uploads = site.services.store().join("projects").join(site.project().id().to_string()).join("uploads");
+    let uploads =
+        site.services.store().join("projects").join(site.project().id().to_string()).join("uploads");
     let pushed = site.on_project("push", &["--data", "one.csv", "--validation"]).ok().json();
     let rows = uploads.join(format!("{}.rows", pushed["upload"].as_str().unwrap()));
     let mut altered = std::fs::read(&rows).unwrap();
@@ -86,7 +90,7 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
 
     let mut needles = Needles::default();
     let project = site.project();
-    for text in [&first, &rows_text, &query, &one] {
+    for text in [&first, &rows_text, &held_out, &query, &one] {
         text.lines().skip(1).for_each(|line| needles.add("a row's text", line));
         let data = plain::read(&project, text, true);
         let stored = plain::stored(&project, &data);
@@ -105,9 +109,13 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
     for model in ["initial.safetensors", "refined.safetensors"] {
         for layer in ModelFile::load(site.path(model)).unwrap().model.layers {
             // Row by row and column by column: either way of storing a matrix.
-            layer.weight.chunks_exact(layer.outputs).for_each(|row| needles.add_numbers("weights", &row[..3]));
+            layer
+                .weight
+                .chunks_exact(layer.outputs)
+                .for_each(|row| needles.add_numbers("weights", &row[..3]));
             for column in 0..layer.outputs {
-                let weights: Vec<f32> = layer.weight.chunks_exact(layer.outputs).map(|row| row[column]).collect();
+                let weights: Vec<f32> =
+                    layer.weight.chunks_exact(layer.outputs).map(|row| row[column]).collect();
                 needles.add_numbers("weights", &weights[..3]);
             }
             layer.bias.windows(3).filter(|b| b.iter().any(|v| *v != 0.0)).for_each(|b| {
@@ -123,13 +131,15 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
         }
     }
     let figures = &status["rounds"][1];
-    for figure in [&figures["training_loss"][0], &figures["training_loss"][2], &figures["validation"]["loss"]] {
+    for figure in [&figures["training_loss"][0], &figures["training_loss"][2], &figures["validation"]["loss"]]
+    {
         let figure = figure.as_f64().expect("a figure");
         needles.add("a metric", figure.to_le_bytes());
         needles.add("a metric", figure.to_be_bytes());
         needles.add("a metric in words", figure.to_string().into_bytes());
     }
-    let secrets = ["p/owner.key", "warden/sealing.simulated.key"].map(|name| std::fs::read(site.path(name)).unwrap());
+    let secrets =
+        ["p/owner.key", "warden/sealing.simulated.key"].map(|name| std::fs::read(site.path(name)).unwrap());
     let owner = String::from_utf8(secrets[0].clone()).unwrap();
     let root: blindsmith_protocol::Id = owner.trim().parse().unwrap();
     let keys = blindsmith::Keys::load(&site.path("p")).unwrap();

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 use blindsmith::{ClientProject, Connection, Services};
-use blindsmith_protocol::{Progress, ProjectStatus};
+use blindsmith_protocol::{Progress, ProjectStatus, Reply, Request};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -122,6 +123,22 @@ impl Site {
     pub fn pull(&self, file: &str, more: &[&str]) -> u64 {
         let outcome = self.on_project("pull", &[&["--out", file], more].concat()).ok();
         outcome.json()["version"].as_u64().unwrap()
+    }
+
+    /// Asks until the status is as it will be once the refinery has noticed what happened.
+    pub fn until(&self, done: impl Fn(&ProjectStatus) -> bool) {
+        let (request, deadline) = (Request::Status { project: self.project().id() }, Duration::from_secs(60));
+        let (mut connection, start) = (self.connect(), Instant::now());
+        loop {
+            let (Reply::Status(status), _) = connection.request(&request, &[]).unwrap() else {
+                panic!("a status")
+            };
+            if done(&status) {
+                return;
+            }
+            assert!(start.elapsed() < deadline, "{status:?}");
+            std::thread::yield_now();
+        }
     }
 
     pub fn project(&self) -> ClientProject {

@@ -25,14 +25,17 @@ pub fn breast_cancer(rows: Range<usize>) -> String {
     std::iter::once(header).chain(rows).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Three features, uniform in -1 to 1, from a splitmix generator.
+/// Uniform in -1 to 1, from a splitmix generator.
+fn uniform(index: u64) -> f64 {
+    let mut x = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (x ^ (x >> 31)) as f64 / u64::MAX as f64 * 2.0 - 1.0
+}
+
+/// Three features.
 fn features(row: usize) -> [f64; 3] {
-    std::array::from_fn(|column| {
-        let mut x = (row as u64 * 3 + column as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) as f64 / u64::MAX as f64 * 2.0 - 1.0
-    })
+    std::array::from_fn(|column| uniform(row as u64 * 3 + column as u64))
 }
 
 /// Price and weight, linear in a, b and c: 500 + 300 a - 200 b and 40 + 10 c.
@@ -49,6 +52,19 @@ pub fn bits(rows: Range<usize>) -> String {
     let mut text = String::from("a,b,c,larger,positive\n");
     for [a, b, c] in rows.map(features) {
         writeln!(text, "{a},{b},{c},{},{}", u8::from(a > b), u8::from(c > 0.0)).unwrap();
+    }
+    text
+}
+
+/// Forty features of two digits and a class of three, without header: many values, quickly read.
+pub fn wide(rows: Range<usize>) -> String {
+    let mut text = String::new();
+    for row in rows {
+        (0..40).for_each(|column| {
+            let value = (99.0 * uniform(row as u64 * 41 + column)) as i32;
+            write!(text, "{value},").unwrap();
+        });
+        writeln!(text, "{}", row % 3).unwrap();
     }
     text
 }

@@ -24,14 +24,14 @@ pub(super) struct Delivery<'a> {
     layout: &'a Layout,
     accumulate: bool,
     /// The body, row after row, each in spans of cells.
-    body: Vec<Part<'a>>,
+    body: Vec<Locked<'a>>,
     /// Products with masks, polynomial by polynomial.
-    column: Vec<Part<'a>>,
-    row: Vec<Part<'a>>,
-    corner: Vec<Part<'a>>,
+    column: Vec<Locked<'a>>,
+    row: Vec<Locked<'a>>,
+    corner: Vec<Locked<'a>>,
 }
 
-type Part<'a> = Mutex<&'a mut [u64]>;
+type Locked<'a> = Mutex<&'a mut [u64]>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A task that panicked fails the product as a whole; what it left behind is never read.
@@ -87,6 +87,7 @@ impl<'a> Delivery<'a> {
         self.take_borders(task, s);
     }
 
+    /// `out` is the cell of the result, `cell` its index in the task.
     fn take_cell<K: Kernel>(&self, task: &Task<'_, K>, cell: usize, s: &mut Scratch, out: &mut [u64]) {
         let (units, first) = (task.units.len(), task.units.start);
         let step = if task.job.swapped { task.cols.len() } else { 1 };
@@ -144,10 +145,10 @@ impl<'a> Delivery<'a> {
         let rows = task.has_column_border().then_some((&s.border_rows, &task.rows));
         let cols = task.has_row_border().then_some((&s.border_cols, &task.cols));
         let (column, row) = if task.job.swapped { (cols, rows) } else { (rows, cols) };
-        for (parts, border) in [(&self.column, column), (&self.row, row)] {
+        for (polynomials, border) in [(&self.column, column), (&self.row, row)] {
             let Some((border, range)) = border else { continue };
-            for (index, part) in parts[range.clone()].iter().enumerate() {
-                write(&mut lock(part), border, index);
+            for (index, polynomial) in polynomials[range.clone()].iter().enumerate() {
+                write(&mut lock(polynomial), border, index);
             }
         }
         if let (Some(_), Some(_), [corner]) = (rows, cols, &self.corner[..]) {

@@ -17,6 +17,8 @@ const L2_LINES: usize = 7000;
 const SCRATCH_BYTES: usize = 64 << 20;
 /// Points of the smallest block that is transformed on its own.
 const MIN_BLOCK: usize = 64;
+/// Units of the longest block that is made of several.
+const MAX_UNITS: usize = 64;
 /// Tasks for each thread, so that all end at about the same time.
 const TASKS_PER_THREAD: usize = 4;
 
@@ -70,47 +72,51 @@ impl Plan {
             Output::Fold(n) | Output::FoldEval(n) => (Form::Sums, n / LANES, LANES.min(points / n)),
             Output::Window(_) | Output::Comb { .. } => (Form::Lanes, 1, block(output) / LANES),
         };
-        let units = groups / groups_per_unit;
         let (steps, panel_rows) = steps::<K>(rows.contraction() * groups_per_unit);
-        let depth = steps[0].len.next_multiple_of(2);
-
-        let threads = rayon::current_num_threads();
-        let tasks = TASKS_PER_THREAD * threads;
-        let budget = (SCRATCH_BYTES / threads).clamp(1 << 20, SCRATCH_BYTES / 4);
-        let sum_bytes = if steps.len() > 1 { size_of::<Sum>() } else { 0 };
-        let cell_bytes =
-            |units: usize| sum_bytes + units * if form == Form::Sums { 8 } else { size_of::<Lanes>() };
-        let (rows, cols) = (rows.outer(), cols.outer());
-        // Longer blocks visit each cell of the result fewer times.
-        let fits = |count: usize| {
-            units / count >= tasks && rows.saturating_mul(cols).saturating_mul(cell_bytes(count)) <= budget
-        };
-        let units_per_block = if fits(4 * least_units) {
-            4 * least_units
-        } else if fits(2 * least_units) {
-            2 * least_units
-        } else {
-            least_units
-        };
-        let blocks = units / units_per_block;
-        let cells = budget / cell_bytes(units_per_block);
-        // Near a square where cells are scarce: each packed line then serves most.
-        let col_blocks = cols.div_ceil((L2_LINES / depth).min(cells.isqrt().max(cells / rows)));
-        let fitting = rows.div_ceil((cells / cols.div_ceil(col_blocks)).max(1));
-        // A slab that few rows use costs more than an idle thread.
-        let useful = rows.div_ceil(4 * K::ROWS);
-        let row_blocks = fitting.max(tasks.div_ceil(blocks * col_blocks).min(useful));
-        Plan {
+        let mut plan = Plan {
             form,
             groups_per_unit,
-            units_per_block,
-            blocks,
+            units_per_block: least_units,
+            blocks: groups / groups_per_unit / least_units,
+            depth: steps[0].len.next_multiple_of(2),
             steps,
-            depth,
             panel_rows,
-            row_blocks,
-            col_blocks,
+            row_blocks: 1,
+            col_blocks: 1,
+        };
+        plan.divide(rows.outer(), cols.outer(), 4 * K::ROWS, rayon::current_num_threads());
+        plan
+    }
+
+    /// Chooses blocks that fit scratch memory and keep all threads busy. A slab of columns is packed for at
+    /// least `least_rows`, because packing it for fewer costs more than an idle thread.
+    fn divide(&mut self, rows: usize, cols: usize, least_rows: usize, threads: usize) {
+        let tasks = TASKS_PER_THREAD * threads;
+        let budget = (SCRATCH_BYTES / threads).clamp(1 << 20, SCRATCH_BYTES / 4);
+        // Longer blocks visit each cell of the result fewer times.
+        while self.blocks >= 2 * tasks
+            && self.units_per_block < MAX_UNITS
+            && rows.saturating_mul(cols).saturating_mul(2 * self.cell_bytes()) <= budget
+        {
+            (self.units_per_block, self.blocks) = (2 * self.units_per_block, self.blocks / 2);
         }
+        let cells = budget / self.cell_bytes();
+        // Near a square where cells are scarce: each packed line then serves most.
+        let block_cols = (L2_LINES / self.depth).min(cells.isqrt().max(cells / rows)).max(1);
+        // Products with masks take a full polynomial for each row and column.
+        let borders = budget / (self.units_per_block * self.groups_per_unit * size_of::<Lanes>());
+        self.col_blocks = cols.div_ceil(block_cols.min(borders.max(1)));
+        let block_rows = cells / cols.div_ceil(self.col_blocks);
+        let fitting = rows.div_ceil(block_rows.min(borders).max(1));
+        let busy = tasks.div_ceil(self.blocks * self.col_blocks).min(rows.div_ceil(least_rows));
+        self.row_blocks = fitting.max(busy);
+    }
+
+    /// Scratch memory for a cell.
+    fn cell_bytes(&self) -> usize {
+        let sum = if self.steps.len() > 1 { size_of::<Sum>() } else { 0 };
+        let unit = if self.form == Form::Sums { size_of::<u64>() } else { size_of::<Lanes>() };
+        sum + unit * self.units_per_block
     }
 }
 

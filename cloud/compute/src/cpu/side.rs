@@ -74,8 +74,7 @@ impl<'a> Side<'a> {
         }
         let panel = width * depth;
         if self.across {
-            for step in 0..run.len {
-                let (strip, group) = self.at(run, step);
+            for (step, (strip, group)) in self.steps(run).enumerate() {
                 copy(
                     kernel,
                     strip,
@@ -96,10 +95,12 @@ impl<'a> Side<'a> {
         out.chunks_exact_mut(panel).for_each(|panel| panel[run.len * width..].fill(Lanes::default()));
     }
 
-    /// Across strips, the strip and the group of a step.
-    fn at(&self, run: Run, step: usize) -> (&Strip<'a>, usize) {
-        let step = run.start + step;
-        (&self.strips[step % self.strips.len()], run.group + step / self.strips.len())
+    /// Across strips, the strip and the group of each step.
+    fn steps(&self, run: Run) -> impl Iterator<Item = (&'a Strip<'a>, usize)> {
+        let (strips, group) = (self.strips, run.group + run.start / self.strips.len());
+        let later = (group + 1..).flat_map(move |group| strips.iter().map(move |strip| (strip, group)));
+        let first = strips[run.start % strips.len()..].iter().map(move |strip| (strip, group));
+        first.chain(later).take(run.len)
     }
 
     /// [`Side::pack`] of the mask, if there is one.
@@ -110,36 +111,68 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The `index`-th of `shares` parts of a run of outer indices, each in few pieces of memory.
-    pub fn share(&self, run: Run, outer: &Range<usize>, index: usize, shares: usize) -> (Run, Range<usize>) {
+    /// The memory of the `index`-th of `shares` parts of a run of outer indices.
+    pub fn share(&self, run: Run, outer: &Range<usize>, index: usize, shares: usize) -> Pieces<'a> {
         if self.across {
             let steps = part(run.len, shares, index);
-            (Run { start: run.start + steps.start, len: steps.len(), ..run }, outer.clone())
+            self.pieces(Run { start: run.start + steps.start, len: steps.len(), ..run }, outer.clone())
         } else {
             let part = part(outer.len(), shares, index);
-            (run, outer.start + part.start..outer.start + part.end)
+            self.pieces(run, outer.start + part.start..outer.start + part.end)
         }
     }
 
-    /// The pieces of memory in which a run of some outer indices lies.
-    pub fn pieces(&self, run: Run, outer: &Range<usize>) -> usize {
-        if self.across { run.len } else { outer.len() }
-    }
-
-    /// One of [`Side::pieces`].
-    pub fn piece(&self, run: Run, outer: &Range<usize>, index: usize) -> &'a [u8] {
-        let (strip, first, len) = if self.across {
-            let (strip, group) = self.at(run, index);
-            (strip, group * self.length + outer.start, outer.len())
+    /// The memory of a run of outer indices.
+    pub fn pieces(&self, run: Run, outer: Range<usize>) -> Pieces<'a> {
+        let (strip, group, left) = if self.across {
+            (run.start % self.strips.len(), run.group + run.start / self.strips.len(), run.len)
         } else {
-            (&self.strips[outer.start + index], run.group * self.length + run.start, run.len)
+            (outer.start, run.group, outer.len())
         };
-        match strip {
+        Pieces { side: *self, run, outer, strip, group, left }
+    }
+}
+
+/// The pieces of memory in which a run of some outer indices lies.
+pub(super) struct Pieces<'a> {
+    side: Side<'a>,
+    run: Run,
+    outer: Range<usize>,
+    /// The next piece, and how many are left.
+    strip: usize,
+    group: usize,
+    left: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// About the number of cache lines.
+    pub fn lines(&self) -> usize {
+        self.outer.len() * self.run.len + self.left
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        let (strip, first) = (&self.side.strips[self.strip], self.group * self.side.length);
+        self.strip += 1;
+        let (first, len) = if self.side.across {
+            if self.strip == self.side.strips.len() {
+                (self.strip, self.group) = (0, self.group + 1);
+            }
+            (first + self.outer.start, self.outer.len())
+        } else {
+            (first + self.run.start, self.run.len)
+        };
+        Some(match strip {
             Strip::Lanes(lanes) => bytemuck::cast_slice(&lanes[first..first + len]),
             Strip::Packed(bytes) => {
                 &bytes[first * PACKED_BYTES_PER_LANES..(first + len) * PACKED_BYTES_PER_LANES]
             }
-        }
+        })
     }
 }
 

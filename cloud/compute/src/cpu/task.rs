@@ -6,7 +6,7 @@ use blindsmith_ring::{Lanes, modulus};
 use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::Job;
-use super::ahead::{Ahead, Part};
+use super::ahead::Ahead;
 use super::kernel::{Kernel, MAX_COLS, MAX_ROWS, Pair, Place, Start, Sum};
 use super::plan::{Form, Step, part};
 use super::side::Run;
@@ -199,12 +199,11 @@ impl<K: Kernel> Task<'_, K> {
             let (start, count) = (range.start - self.rows.start, range.len());
             self.job.rows.pack(self.kernel, pass.run, &range, count, pass.depth, &mut s.panel);
             let next_rows = if index + 1 < panels { pass.run } else { next };
-            let (next_cols, outer) = self.job.cols.share(next, &self.cols, index, panels);
-            let parts = [
-                Part { side: self.job.rows, outer: rows((index + 1) % panels), run: next_rows },
-                Part { side: self.job.cols, outer, run: next_cols },
+            let pieces = [
+                self.job.rows.pieces(next_rows, rows((index + 1) % panels)),
+                self.job.cols.share(next, &self.cols, index, panels),
             ];
-            let ahead = Ahead::new(parts, self.cols.len().div_ceil(K::COLS) * pass.depth / 2);
+            let ahead = Ahead::new(pieces, self.cols.len().div_ceil(K::COLS) * pass.depth / 2);
             match count {
                 1 => self.row_panel::<1>(pass, start, s, ahead),
                 2 => self.row_panel::<2>(pass, start, s, ahead),

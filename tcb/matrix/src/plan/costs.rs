@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::counts::{Counts, ProductCounts};
-use super::prediction::Side;
+use super::counts::{Counts, LayerWork, ProductCounts};
 
 /// One kind of the cloud's products: nanoseconds for each residue.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -92,22 +91,62 @@ impl Default for Costs {
     }
 }
 
-impl Costs {
-    /// The cloud's core time.
-    pub fn cloud(&self, counts: &Counts) -> Side {
-        let products: f64 = self.products.iter().zip(&counts.products).map(|(cost, n)| cost.of(n)).sum();
-        Side { parallel_ns: products + self.read * counts.read, serial_ns: self.mask * counts.masks }
+/// A part of a side's work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part {
+    /// What is done.
+    pub name: &'static str,
+    /// Core time, nanoseconds.
+    pub ns: f64,
+    /// Whether it stays on one thread.
+    pub serial: bool,
+}
+
+impl Part {
+    const fn parallel(name: &'static str, ns: f64) -> Self {
+        Part { name, ns, serial: false }
     }
 
-    /// The warden's core time for the products of a layer.
-    pub fn warden(&self, counts: &Counts) -> Side {
+    const fn serial(name: &'static str, ns: f64) -> Self {
+        Part { name, ns, serial: true }
+    }
+}
+
+impl Costs {
+    /// The cloud's work, part by part.
+    pub fn cloud(&self, counts: &Counts) -> [Part; 5] {
+        let sum = |part: fn(&ProductCosts, &ProductCounts) -> f64| -> f64 {
+            self.products.iter().zip(&counts.products).map(|(cost, count)| part(cost, count)).sum()
+        };
+        [
+            Part::parallel("multiply-adds", sum(|cost, n| cost.multiply_add * n.multiply_adds)),
+            Part::parallel(
+                "reading operands",
+                sum(|cost, n| cost.stored * n.stored + cost.loaded * n.loaded),
+            ),
+            Part::parallel("finishing results", sum(|cost, n| cost.cell * n.cells + cost.kept * n.kept)),
+            Part::parallel("reading uploads", self.read * counts.read),
+            Part::serial("masks", self.mask * counts.masks),
+        ]
+    }
+
+    /// The warden's work for the products of a layer, part by part.
+    pub fn warden(&self, counts: &Counts) -> [Part; 6] {
         let opened: f64 = self.open.iter().zip(&counts.opened).map(|(cost, n)| cost * n).sum();
-        let parallel_ns = self.encrypt * counts.encrypted
-            + self.cross * counts.crossed
-            + self.secret * counts.secrets
-            + opened
-            + self.value * counts.values
-            + self.byte * (counts.sent_bytes + counts.received_bytes);
-        Side { parallel_ns, serial_ns: self.mask * counts.masks + self.entry * counts.entries }
+        let bytes = counts.sent_bytes + counts.received_bytes;
+        [
+            Part::parallel("encryption", self.encrypt * counts.encrypted + self.secret * counts.secrets),
+            Part::parallel("own terms", self.cross * counts.crossed),
+            Part::parallel("opening", opened + self.value * counts.values),
+            Part::parallel("handing over", self.byte * bytes),
+            Part::serial("bounds and digests", self.entry * counts.entries),
+            Part::serial("masks", self.mask * counts.masks),
+        ]
+    }
+
+    /// The training loop's own work on a layer, at the warden.
+    pub fn learning(&self, work: &LayerWork) -> Part {
+        let (outputs, weights) = (work.rows * work.outputs, work.inputs * work.outputs);
+        Part::serial("training loop", self.activation * outputs as f64 + self.update * weights as f64)
     }
 }

@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::costs::Costs;
+use super::costs::{Costs, Part};
 use super::counts::{Counts, LayerWork};
 use crate::{Form, ProductKind, ProductShape, Shape, Tile};
 
 /// Core time of one side, nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Side {
+#[derive(Clone, Copy, Default)]
+struct Side {
     /// Spread over all threads.
-    pub parallel_ns: f64,
+    parallel_ns: f64,
     /// On one.
-    pub serial_ns: f64,
+    serial_ns: f64,
 }
 
 impl Side {
     /// Both together.
-    pub fn total(&self) -> f64 {
+    fn total(&self) -> f64 {
         self.parallel_ns + self.serial_ns
     }
 
@@ -25,11 +25,8 @@ impl Side {
         self.parallel_ns / machine.all_cores.max(LEAST) + self.serial_ns / machine.one_core.max(LEAST)
     }
 
-    fn plus(self, other: Side) -> Side {
-        Side {
-            parallel_ns: self.parallel_ns + other.parallel_ns,
-            serial_ns: self.serial_ns + other.serial_ns,
-        }
+    fn add(&mut self, part: &Part) {
+        *if part.serial { &mut self.serial_ns } else { &mut self.parallel_ns } += part.ns;
     }
 }
 
@@ -95,18 +92,14 @@ pub fn predict(layers: &[(LayerWork, Tile)], costs: &Costs, machine: &Machine) -
     let (mut cloud, mut warden, mut traffic_bytes) = (Side::default(), Side::default(), 0.0);
     for (work, tile) in layers {
         let counts = Counts::of(work, *tile);
-        let learning = Side {
-            parallel_ns: 0.0,
-            serial_ns: costs.activation * (work.rows * work.outputs) as f64
-                + costs.update * (work.inputs * work.outputs) as f64,
-        };
-        cloud = cloud.plus(costs.cloud(&counts));
-        warden = warden.plus(costs.warden(&counts)).plus(learning);
+        costs.cloud(&counts).iter().for_each(|part| cloud.add(part));
+        costs.warden(&counts).iter().chain([&costs.learning(work)]).for_each(|part| warden.add(part));
         traffic_bytes += counts.sent_bytes + counts.received_bytes;
     }
     let (cloud_ns, warden_ns) = (cloud.wall(machine), warden.wall(machine));
     let apart = cloud_ns + warden_ns - machine.overlap.clamp(0.0, 1.0) * cloud_ns.min(warden_ns);
-    let busy = if machine.shared { (cloud.total() + warden.total()) / machine.all_cores.max(LEAST) } else { 0.0 };
+    let busy =
+        if machine.shared { (cloud.total() + warden.total()) / machine.all_cores.max(LEAST) } else { 0.0 };
     Prediction {
         step_ns: apart.max(busy),
         cloud_ns,

@@ -54,8 +54,12 @@ fn summary() -> impl Strategy<Value = RoundSummary> {
 }
 
 fn record() -> impl Strategy<Value = RoundRecord> {
-    (summary(), vec(ids(), 0..4), blob(), blob())
-        .prop_map(|(summary, used, state, model)| RoundRecord { summary, used, state, model })
+    (summary(), vec(ids(), 0..4), blob(), blob()).prop_map(|(summary, used, state, model)| RoundRecord {
+        summary,
+        used,
+        state,
+        model,
+    })
 }
 
 fn status() -> impl Strategy<Value = ProjectStatus> {
@@ -96,8 +100,7 @@ fn request() -> impl Strategy<Value = Request> {
         any::<u32>().prop_map(|first| Request::Blocks { first }),
         header().prop_map(|header| Request::Commit { header }),
         header().prop_map(|header| Request::Ask { header }),
-        (ids(), option::of(any::<u32>()))
-            .prop_map(|(project, epochs)| Request::Refine { project, epochs }),
+        (ids(), option::of(any::<u32>())).prop_map(|(project, epochs)| Request::Refine { project, epochs }),
         ids().prop_map(|project| Request::Watch { project }),
         ids().prop_map(|project| Request::Status { project }),
         (ids(), option::of(any::<u64>())).prop_map(|(project, version)| Request::Pull { project, version }),
@@ -136,12 +139,18 @@ fn to_warden() -> impl Strategy<Value = ToWarden> {
             epochs,
             uploads
         }),
-        (ids(), header(), blob())
-            .prop_map(|(project, header, envelope)| ToWarden::Query { project, header, envelope }),
+        (ids(), header(), blob()).prop_map(|(project, header, envelope)| ToWarden::Query {
+            project,
+            header,
+            envelope
+        }),
         Just(ToWarden::Labels),
         (any::<u32>(), place()).prop_map(|(rows, place)| ToWarden::Extras { rows, place }),
-        (any::<(u32, u32)>(), place())
-            .prop_map(|((first, count), place)| ToWarden::Rows { first, count, place }),
+        (any::<(u32, u32)>(), place()).prop_map(|((first, count), place)| ToWarden::Rows {
+            first,
+            count,
+            place
+        }),
         text().prop_map(|message| ToWarden::Failed { message }),
     ]
 }
@@ -184,8 +193,11 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         text().prop_map(|message| Outcome::Refused { message }),
     ];
     prop_oneof![
-        (text(), text(), any::<bool>())
-            .prop_map(|(tee, version, shared)| FromWarden::Hello { tee, version, shared }),
+        (text(), text(), any::<bool>()).prop_map(|(tee, version, shared)| FromWarden::Hello {
+            tee,
+            version,
+            shared
+        }),
         evidence().prop_map(FromWarden::Evidence),
         instruction().prop_map(FromWarden::Do),
         progress().prop_map(FromWarden::Progress),
@@ -240,10 +252,9 @@ fn a_request_is_no_reply() {
 
 #[test]
 fn what_a_message_carries_does_not_show_in_debug_output() {
-    let shown = format!("{:?}", ToWarden::Query {
-        project: id(1),
-        header: super::uploads::example(),
-        envelope: Blob(vec![0xab; 77]),
-    });
+    let shown = format!(
+        "{:?}",
+        ToWarden::Query { project: id(1), header: super::uploads::example(), envelope: Blob(vec![0xab; 77]) }
+    );
     assert!(shown.contains("77 bytes") && !shown.contains("171") && !shown.contains("abab"), "{shown}");
 }

@@ -101,7 +101,10 @@ fn what_is_out_of_range_is_refused_and_named() {
         (changed(|s| s.feature_scale = Scale::from_log2(31)), "feature scale"),
     ] {
         let error = spec.validate().expect_err(why).to_string();
-        assert!(error.starts_with("the project's specification is not valid") && error.contains(why), "{error}");
+        assert!(
+            error.starts_with("the project's specification is not valid") && error.contains(why),
+            "{error}"
+        );
     }
 }
 
@@ -131,7 +134,9 @@ fn identifiers_are_64_hexadecimal_digits() {
     let id = Id(std::array::from_fn(|i| i as u8 * 8));
     assert_eq!(id.to_string().parse(), Ok(id));
     assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
-    for text in ["", "00", &"g".repeat(64), &"é".repeat(32), &"0".repeat(63), &"0".repeat(65), &"+1".repeat(32)] {
+    for text in
+        ["", "00", &"g".repeat(64), &"é".repeat(32), &"0".repeat(63), &"0".repeat(65), &"+1".repeat(32)]
+    {
         assert!(text.parse::<Id>().is_err(), "{text}");
     }
 }

@@ -16,8 +16,8 @@ use blindsmith_shared::{Arena, Region};
 use rayon::prelude::*;
 use rustix::time::ClockId;
 
-use super::{core_seconds, median};
 use super::products::Operands;
+use super::{core_seconds, median};
 use crate::Failure;
 
 /// Runs of each measurement.
@@ -74,7 +74,12 @@ fn least(mut work: impl FnMut()) -> f64 {
 }
 
 /// Time of one product whose operands have so many tiles along rows, inputs and outputs.
-fn time_product(kind: ProductKind, tile: Tile, grid: [usize; 3], packed: bool) -> Result<(ProductCounts, f64), Failure> {
+fn time_product(
+    kind: ProductKind,
+    tile: Tile,
+    grid: [usize; 3],
+    packed: bool,
+) -> Result<(ProductCounts, f64), Failure> {
     let [rows, inputs, outputs] = [grid[0] * tile.m(), grid[1] * tile.n(), grid[2] * tile.p()];
     let shape = ProductShape { kind, tile, rows, inputs, outputs };
     let mut operands = Operands::random(shape, packed);
@@ -155,7 +160,14 @@ const CONTEXT: Context = Context { project: [0; 32], round: 0, attempt: 0, step:
 
 fn encrypt(data: &[f32], shape: Shape) -> Encryption<'_> {
     let view = View::new(data, shape.rows, shape.cols);
-    Encryption::operand(&Key::from_bytes([7; 32]), &CONTEXT, shape, Scale::from_log2(20), view, Freshness::Fresh)
+    Encryption::operand(
+        &Key::from_bytes([7; 32]),
+        &CONTEXT,
+        shape,
+        Scale::from_log2(20),
+        view,
+        Freshness::Fresh,
+    )
 }
 
 /// Encrypts all strips in parallel; their secrets.
@@ -194,7 +206,8 @@ fn encryption(tile: Tile, costs: &mut Costs) {
     // Preparing is hashing and expanding masks; bounds take two passes over the entries.
     let matrix = entries(512, 1024);
     let wide = Shape::new(Form::Rows, tile, 512, 1024);
-    let prepared = least(|| drop(encrypt(&matrix, wide))) - costs.mask * (wide.strip_len() * tile.degree()) as f64;
+    let prepared =
+        least(|| drop(encrypt(&matrix, wide))) - costs.mask * (wide.strip_len() * tile.degree()) as f64;
     let bounded = least(|| {
         let sums = matrix.iter().fold((0f32, 0f64), |(m, s), v| (m.max(v.abs()), s + f64::from(v * v)));
         std::hint::black_box(sums);
@@ -325,7 +338,8 @@ fn learning(costs: &mut Costs) -> Result<(), Failure> {
     let (few, many) = (time(16)?, time(528)?);
     costs.activation = ((many - few) / (512 * (LOOP[1] + LOOP[2])) as f64).max(0.1);
     let weights = LOOP[0] * LOOP[1] + LOOP[1] * LOOP[2];
-    costs.update = (few - costs.activation * (16 * (LOOP[1] + LOOP[2])) as f64).max(0.1 * few) / weights as f64;
+    costs.update =
+        (few - costs.activation * (16 * (LOOP[1] + LOOP[2])) as f64).max(0.1 * few) / weights as f64;
     Ok(())
 }
 

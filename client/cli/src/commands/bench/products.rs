@@ -20,7 +20,9 @@ impl Matrix {
         let len = shape.tile.degree() / LANES * shape.strip_len();
         let mut strip = || {
             let mut lanes = zeroed_lanes(len);
-            bytemuck::cast_slice_mut::<Lanes, u64>(&mut lanes).iter_mut().for_each(|x| *x = random.next() % Q);
+            bytemuck::cast_slice_mut::<Lanes, u64>(&mut lanes)
+                .iter_mut()
+                .for_each(|x| *x = random.next() % Q);
             lanes
         };
         let mask = strip();

@@ -89,8 +89,17 @@ impl Setting {
             hidden => hidden.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
         };
         let batch = self.batch_rows.to_string();
-        let arguments =
-            ["bench", "--hidden", &hidden, "--batch-rows", &batch, "--learning-rate", "0.001", "--epochs", "1"];
+        let arguments = [
+            "bench",
+            "--hidden",
+            &hidden,
+            "--batch-rows",
+            &batch,
+            "--learning-rate",
+            "0.001",
+            "--epochs",
+            "1",
+        ];
         let defaults = Defaults::try_parse_from(arguments).map_err(|e| Failure::Other(e.to_string()))?;
         let (inputs, outputs) = (self.widths[0], self.widths[self.widths.len() - 1]);
         let loss = if outputs > 1 { Loss::SoftmaxCrossEntropy } else { Loss::Logistic };
@@ -147,8 +156,17 @@ impl Stage {
             refinery: services.socket(),
             spec,
             recipe,
-            standardiser: Standardiser::from_ranges(None, &vec![(-1.0, 1.0); setting.widths[0]], Beyond::Clip)?,
-            labelling: Labelling { task: Task::Classify, columns: vec!["class".into()], classes: None, targets: None },
+            standardiser: Standardiser::from_ranges(
+                None,
+                &vec![(-1.0, 1.0); setting.widths[0]],
+                Beyond::Clip,
+            )?,
+            labelling: Labelling {
+                task: Task::Classify,
+                columns: vec!["class".into()],
+                classes: None,
+                targets: None,
+            },
             policy: Policy { accept_simulated: true },
         };
         let mut connection = Connection::open(&services.socket())?;

@@ -10,7 +10,7 @@ use blindsmith_ring::{Lanes, PACKED_BYTES_PER_LANES, Q};
 use bytemuck::cast;
 
 use super::super::ahead::Ahead;
-use super::{Kernel, Pair, Place, Start, Sum, spread};
+use super::{Kernel, PACE, Pair, Place, Start, Sum, spread};
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -202,15 +202,17 @@ fn tile<const M: usize, const N: usize, const H: usize>(
 ) {
     let mut r = [_mm256_setzero_si256(); M];
     let mut rest = r;
-    for (a, b) in a.iter().zip(b) {
+    for (a, b) in a.chunks(PACE).zip(b.chunks(PACE)) {
         if H == 0 {
-            ahead.step();
+            ahead.advance(a.len());
         }
-        let (y1, y2) = (half::<H>(&b[0][j]), half::<H>(&b[1][j]));
-        for i in 0..M {
-            let left = _mm256_add_pd(y2, half::<H>(&a[0][i]));
-            let right = _mm256_add_pd(y1, half::<H>(&a[1][i]));
-            mul_add(&mut r[i], &mut rest[i], left, right);
+        for (a, b) in a.iter().zip(b) {
+            let (y1, y2) = (half::<H>(&b[0][j]), half::<H>(&b[1][j]));
+            for i in 0..M {
+                let left = _mm256_add_pd(y2, half::<H>(&a[0][i]));
+                let right = _mm256_add_pd(y1, half::<H>(&a[1][i]));
+                mul_add(&mut r[i], &mut rest[i], left, right);
+            }
         }
     }
     for i in 0..M {

@@ -7,7 +7,7 @@ use blindsmith_ring::{Lanes, PACKED_BYTES_PER_LANES, Q, modulus};
 use bytemuck::cast;
 
 use super::super::ahead::Ahead;
-use super::{Kernel, Pair, Place, Start, Sum, spread};
+use super::{Kernel, PACE, Pair, Place, Start, Sum, spread};
 
 /// Proof that the processor has AVX-512 F, BW and IFMA.
 #[derive(Clone, Copy)]
@@ -141,14 +141,16 @@ fn tile<const M: usize, const N: usize>(
             }
         }
     }
-    for (a, b) in a.iter().zip(b) {
-        ahead.step();
-        for i in 0..M {
-            let (x1, x2) = (get(&a[0][i]), get(&a[1][i]));
-            for j in 0..N {
-                let left = _mm512_add_epi64(x1, get(&b[1][j]));
-                let right = _mm512_add_epi64(x2, get(&b[0][j]));
-                mul_add(&mut lo[i][j], &mut hi[i][j], left, right);
+    for (a, b) in a.chunks(PACE).zip(b.chunks(PACE)) {
+        ahead.advance(a.len());
+        for (a, b) in a.iter().zip(b) {
+            for i in 0..M {
+                let (x1, x2) = (get(&a[0][i]), get(&a[1][i]));
+                for j in 0..N {
+                    let left = _mm512_add_epi64(x1, get(&b[1][j]));
+                    let right = _mm512_add_epi64(x2, get(&b[0][j]));
+                    mul_add(&mut lo[i][j], &mut hi[i][j], left, right);
+                }
             }
         }
     }

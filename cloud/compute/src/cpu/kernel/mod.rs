@@ -29,6 +29,9 @@ pub(crate) const MAX_COLS: usize = 2;
 /// Products that a sum takes before it must be reduced; its eight lanes can then still be added up.
 pub(crate) const MAX_PAIRS: usize = 511;
 
+/// Pairs after which a tile asks for memory.
+const PACE: usize = 8;
+
 /// Eight unreduced sums.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
