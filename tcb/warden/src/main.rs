@@ -74,7 +74,13 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     loop {
         match connect(&identity, &arguments.refinery, !arguments.no_shared_memory) {
             Ok(()) => _ = say("", "the refinery closed the connection".into()),
-            Err(e) => said = say(&said, format!("{}: {e}", arguments.refinery.display())),
+            Err(e) => {
+                let message = format!("{}: {e}", arguments.refinery.display());
+                if arguments.once {
+                    return Err(message);
+                }
+                said = say(&said, message);
+            }
         }
         if arguments.once {
             return Ok(());

@@ -138,7 +138,9 @@ impl Plan {
         let (batch_rows, steps) = batches(self.rows, self.batch_rows.unwrap_or(usual));
         let limits =
             Limits { storage_factor: self.storage, warden_weight: self.warden_weight, ..Limits::default() };
-        let costs = calibration::measure(security)?;
+        let reference = tiles(widths, batch_rows, security, &Costs::default(), &limits);
+        let along = |(w, t): (&[usize], &Tile)| w[0].div_ceil(t.n()).max(w[1].div_ceil(t.p()));
+        let costs = calibration::measure(security, widths.windows(2).zip(&reference).map(along).max().unwrap_or(1))?;
         let layers: Vec<_> = LayerWork::of_network(widths, batch_rows)
             .into_iter()
             .map(|work| (work, choose(&work, security, &costs, &limits).tile))
@@ -147,7 +149,6 @@ impl Plan {
         let machine = Machine { all_cores, one_core, shared: !self.apart, overlap: OVERLAP };
         let prediction = predict(&layers, &costs, &machine);
 
-        let reference = tiles(widths, batch_rows, security, &Costs::default(), &limits);
         let (first, tile) = layers[0];
         let upload = upload_bytes(self.rows, first.inputs, tile, LABEL_BYTES);
         let layer_plans = layers.iter().map(|(work, tile)| {

@@ -330,11 +330,11 @@ fn every_product_of_a_training_is_the_plain_one_within_the_predicted_noise() {
         (&[70, 3], Security::Bits128),
     ] {
         let (relative, gradients) = compared(widths, security, |_| {});
-        assert!(relative < 1e-3, "{widths:?}: Z or D is off by {relative} of its size");
+        assert!(relative < 5e-4, "{widths:?}: Z or D is off by {relative} of its size");
         for (i, (rms, largest)) in gradients.into_iter().enumerate() {
             // The prediction is for what encryption adds; the twin's own rounding to f32 is far smaller.
             assert!(
-                rms < 1.5 && largest < 7.0,
+                rms < 1.5 && largest < 8.0,
                 "{widths:?}, gradient {i}: {rms} times the noise, {largest} at most"
             );
             assert!(
@@ -350,9 +350,9 @@ fn every_product_of_a_training_is_the_plain_one_within_the_predicted_noise() {
 fn batches_in_parts_are_summed() {
     let (relative, gradients) =
         compared(&[40, 24, 5], Security::Bits128, |recipe| recipe.micro_batch_rows = Some(32));
-    assert!(relative < 1e-3);
+    assert!(relative < 5e-4);
     for (rms, largest) in gradients {
-        assert!((0.3..1.5).contains(&rms) && largest < 7.0, "{rms} times the noise, {largest} at most");
+        assert!((0.3..1.5).contains(&rms) && largest < 8.0, "{rms} times the noise, {largest} at most");
     }
 }
 
@@ -385,7 +385,7 @@ fn whole_trainings_end_where_the_twin_ends() {
         twin.replay_noise(noise);
         let (plain, _) = data.train(&mut twin, 10);
         let off = difference(&encrypted, &plain);
-        assert!(off < 1e-3, "{rule:?}: a weight differs by {off}");
+        assert!(off < 3e-4, "{rule:?}: a weight differs by {off}");
         let (start, _) = data.train(&mut data.twin(), 0);
         assert!(difference(&start, &plain) > 0.05, "{rule:?}: nothing was learnt");
     }

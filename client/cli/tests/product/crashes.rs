@@ -48,7 +48,7 @@ impl Started {
         assert_eq!(site.pull("refined.safetensors", &[]), 1);
         twin.round();
         let difference = twin.difference(&site.path("refined.safetensors"));
-        assert!(difference < 5e-3, "a weight differs by {difference} from the undisturbed twin's");
+        assert!(difference < 1e-2, "a weight differs by {difference} from the undisturbed twin's");
 
         let text = tables::largest(700..710);
         site.write("rows.csv", &text);

@@ -1,14 +1,12 @@
 //! Fetching what is packed next while this is multiplied.
 
-use super::side::Pieces;
-
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
 /// Memory that will be wanted soon, asked for evenly over the steps of a loop: processors drop requests that
 /// come all at once, or wait for them.
 pub(crate) struct Ahead<'a> {
-    pieces: [Pieces<'a>; 2],
+    pieces: std::slice::Iter<'a, &'a [u8]>,
     rest: &'a [u8],
     /// Cache lines for each step and those due, in units of 2^-16.
     rate: usize,
@@ -17,29 +15,29 @@ pub(crate) struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     /// The memory of `pieces`, to be asked for in so many steps.
-    pub(super) fn new(pieces: [Pieces<'a>; 2], steps: usize) -> Self {
-        let lines: usize = pieces.iter().map(Pieces::lines).sum();
-        Ahead { pieces, rest: &[], rate: (lines << 16).div_ceil(steps), due: 0 }
+    pub(super) fn new(pieces: &'a [&'a [u8]], steps: usize) -> Self {
+        let lines: usize = pieces.iter().map(|piece| piece.len() / LINE + 1).sum();
+        Ahead { pieces: pieces.iter(), rest: &[], rate: (lines << 16).div_ceil(steps), due: 0 }
     }
 
-    /// So many steps.
-    #[inline]
+    /// So many steps. Nothing is called here, for a call would spill the registers of the loop around it.
+    #[inline(always)]
     pub(super) fn advance(&mut self, steps: usize) {
         self.due += steps * self.rate;
         while self.due >= 1 << 16 {
-            let [first, ..] = self.rest else {
-                let [rows, cols] = &mut self.pieces;
-                match rows.next().or_else(|| cols.next()) {
+            if self.rest.is_empty() {
+                match self.pieces.next() {
                     Some(piece) => self.rest = piece,
                     None => return,
                 }
-                continue;
-            };
-            prefetch(first);
+            }
+            if let Some(byte) = self.rest.first() {
+                prefetch(byte);
+                // From here on line by line: packed pieces begin anywhere.
+                let to_next = LINE - std::ptr::from_ref(byte).addr() % LINE;
+                self.rest = self.rest.get(to_next..).unwrap_or_default();
+            }
             self.due -= 1 << 16;
-            // From here on line by line: packed pieces begin anywhere.
-            let to_next = LINE - std::ptr::from_ref(first).addr() % LINE;
-            self.rest = self.rest.get(to_next..).unwrap_or_default();
         }
     }
 }

@@ -10,7 +10,7 @@ use super::side::Side;
 use crate::Output;
 
 /// Cache lines of the first-level cache that panels may fill (of 768 in 48 KiB).
-const L1_LINES: usize = 690;
+const L1_LINES: usize = 640;
 /// Cache lines of the second-level cache that the slab of columns may fill (of 16384 in 1 MiB).
 const L2_LINES: usize = 7000;
 /// Scratch memory of all threads together, in bytes; each has at least 1 MiB and at most a quarter.

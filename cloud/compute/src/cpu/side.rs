@@ -144,13 +144,6 @@ pub(super) struct Pieces<'a> {
     left: usize,
 }
 
-impl<'a> Pieces<'a> {
-    /// About the number of cache lines.
-    pub fn lines(&self) -> usize {
-        self.outer.len() * self.run.len + self.left
-    }
-}
-
 impl<'a> Iterator for Pieces<'a> {
     type Item = &'a [u8];
 

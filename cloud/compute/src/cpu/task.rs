@@ -193,17 +193,17 @@ impl<K: Kernel> Task<'_, K> {
     /// the columns of the next pass are fetched.
     fn rows(&self, pass: &Pass, next: Run, s: &mut Scratch) {
         let panels = self.rows.len().div_ceil(self.job.plan.panel_rows);
+        let mut pieces = Vec::new();
         let rows = |index| shifted(part(self.rows.len(), panels, index), self.rows.start);
         for index in 0..panels {
             let range = rows(index);
             let (start, count) = (range.start - self.rows.start, range.len());
             self.job.rows.pack(self.kernel, pass.run, &range, count, pass.depth, &mut s.panel);
             let next_rows = if index + 1 < panels { pass.run } else { next };
-            let pieces = [
-                self.job.rows.pieces(next_rows, rows((index + 1) % panels)),
-                self.job.cols.share(next, &self.cols, index, panels),
-            ];
-            let ahead = Ahead::new(pieces, self.cols.len().div_ceil(K::COLS) * pass.depth / 2);
+            pieces.clear();
+            pieces.extend(self.job.rows.pieces(next_rows, rows((index + 1) % panels)));
+            pieces.extend(self.job.cols.share(next, &self.cols, index, panels));
+            let ahead = Ahead::new(&pieces, self.cols.len().div_ceil(K::COLS) * pass.depth / 2);
             match count {
                 1 => self.row_panel::<1>(pass, start, s, ahead),
                 2 => self.row_panel::<2>(pass, start, s, ahead),

@@ -40,18 +40,20 @@ pub(crate) fn available_cores() -> (f64, f64) {
     (median((0..RUNS).map(one)).clamp(0.05, 1.0), median((0..RUNS).map(all)).max(0.05))
 }
 
-/// Measures in the global thread pool; takes about a second.
-pub(crate) fn measure(security: Security) -> Result<Costs, Failure> {
+/// Measures in the global thread pool, in about a second, what matrices of so many tiles along a side cost:
+/// what does not fit a cache takes longer.
+pub(crate) fn measure(security: Security, tiles: usize) -> Result<Costs, Failure> {
+    let tiles = tiles.clamp(32, 512);
     let mut costs = Costs::default();
     let tile = usual_tile(security);
     for (costs, kind) in costs.products.iter_mut().zip(KINDS) {
-        *costs = product(kind, tile, costs)?;
+        *costs = product(kind, tile, tiles.min(128), costs)?;
     }
     costs.read = read(tile.degree())?;
     let degree = tile.degree();
     costs.mask = least(|| drop(MaskSeed([1; 32]).expand(256, degree))) / (256 * degree) as f64;
-    encryption(tile, &mut costs);
-    opening(tile, &mut costs)?;
+    encryption(tile, tiles, &mut costs);
+    opening(tile, tiles, &mut costs)?;
     costs.byte = byte()?;
     learning(&mut costs)?;
     Ok(costs)
@@ -91,7 +93,12 @@ fn time_product(
 
 /// Products in which one cost after the other dominates, the dominant one solved for with the others as they
 /// are; repeated until they agree.
-fn product(kind: ProductKind, tile: Tile, start: &ProductCosts) -> Result<ProductCosts, Failure> {
+fn product(
+    kind: ProductKind,
+    tile: Tile,
+    tiles: usize,
+    start: &ProductCosts,
+) -> Result<ProductCosts, Failure> {
     // Along rows, inputs, outputs: the contraction, and the two sides of the result.
     let grid = |contraction: usize, left: usize, right: usize| match kind {
         ProductKind::Forward => [left, contraction, right],
@@ -99,7 +106,9 @@ fn product(kind: ProductKind, tile: Tile, start: &ProductCosts) -> Result<Produc
         ProductKind::InputGradient => [left, right, contraction],
     };
     let stores = kind != ProductKind::InputGradient;
-    let cube = time_product(kind, tile, grid(64, 48, 48), false)?;
+    // Points are independent: few are enough where multiplying dominates.
+    let small = Tile::new(8, 8, 4).map_err(|e| Failure::Other(e.to_string()))?;
+    let cube = time_product(kind, small, grid(tiles, tiles, tiles), false)?;
     let thin = time_product(kind, tile, grid(32, 64, 2), false)?;
     let flat = time_product(kind, tile, grid(4, 32, 32), false)?;
     let packed = if stores { Some(time_product(kind, tile, grid(32, 64, 2), true)?) } else { None };
@@ -181,12 +190,13 @@ fn strips(encryption: &Encryption<'_>, cross: Option<&[Secret]>) -> Vec<Secret> 
         .collect()
 }
 
-fn encryption(tile: Tile, costs: &mut Costs) {
-    let (strips_long, len) = (16, 32);
+fn encryption(tile: Tile, len: usize, costs: &mut Costs) {
+    let strips_long = (512 / len).max(2 * rayon::current_num_threads());
     let shape = Shape::new(Form::Rows, tile, strips_long * tile.m(), len * tile.n());
     let data = entries(shape.rows, shape.cols);
     let long = encrypt(&data, shape);
-    let short = Shape::new(Form::Rows, tile, 256 * tile.m(), tile.n());
+    let single_strips = len.max(256);
+    let short = Shape::new(Form::Rows, tile, single_strips * tile.m(), tile.n());
     let short_data = entries(short.rows, short.cols);
     let short = encrypt(&short_data, short);
     let secrets: Vec<Secret> = strips(&short, None).into_iter().take(len).collect();
@@ -196,8 +206,8 @@ fn encryption(tile: Tile, costs: &mut Costs) {
     let plain = least(|| drop(strips(&long, None)));
     let crossed = least(|| drop(strips(&long, Some(&secrets))));
     let single = least(|| drop(strips(&short, None)));
-    // single = 256 (encrypt + secret), plain = tiles encrypt + strips secret.
-    let both = single / (256.0 * degree);
+    // single = strips (encrypt + secret), plain = tiles encrypt + strips secret.
+    let both = single / (single_strips as f64 * degree);
     let encrypt_ns = (plain / degree - strips_long as f64 * both) / (tiles - strips_long as f64);
     costs.encrypt = encrypt_ns.clamp(0.1 * both, both);
     costs.secret = (both - costs.encrypt).max(0.05 * both);
@@ -216,19 +226,36 @@ fn encryption(tile: Tile, costs: &mut Costs) {
 }
 
 /// Opens random residues: out of range, but only after all the work.
-fn time_opening(kind: ProductKind, tile: Tile, secrets: &[Secret]) -> Result<(ProductShape, f64), Failure> {
-    let (rows, inputs, outputs) = (16 * tile.m(), 16 * tile.n(), 16 * tile.p());
+fn time_opening(
+    kind: ProductKind,
+    tile: Tile,
+    tiles: usize,
+    secrets: &[Secret],
+) -> Result<(ProductShape, f64), Failure> {
+    let few = (512 / tiles).max(4 * rayon::current_num_threads());
+    // Few rows of the grid, many columns.
+    let (rows, inputs, outputs) = match kind {
+        ProductKind::Forward => (few, 1, tiles),
+        ProductKind::WeightGradient => (1, few, tiles),
+        ProductKind::InputGradient => (few, tiles, 1),
+    };
+    let (rows, inputs, outputs) = (rows * tile.m(), inputs * tile.n(), outputs * tile.p());
     let shape = ProductShape { kind, tile, rows, inputs, outputs };
     let extras = vec![1; shape.extras() * tile.degree()];
     let body: Vec<u64> = (0..shape.residues() as u64).map(|i| i * i % blindsmith_ring::Q).collect();
     let malformed = |e: blindsmith_keys::Malformed| Failure::Other(e.to_string());
     let extras = Checked::<Extras>::extras(&shape, &extras).map_err(malformed)?;
     let body = Checked::rows(&shape, &body).map_err(malformed)?;
-    let (few, scales) = (&secrets[..16], [Scale::from_log2(20); 2]);
+    let ((of_rows, of_cols), scales) = (secrets.split_at(few), [Scale::from_log2(20); 2]);
+    let cross = &secrets[secrets.len() - tiles..];
     let opener = match kind {
-        ProductKind::Forward => Opener::forward(shape, extras, few, few, scales),
-        ProductKind::WeightGradient => Opener::weight_gradient(shape, extras, few, few, few, scales),
-        ProductKind::InputGradient => Opener::input_gradient(shape, extras, few, few, few, scales),
+        ProductKind::Forward => Opener::forward(shape, extras, of_rows, &of_cols[..tiles], scales),
+        ProductKind::WeightGradient => {
+            Opener::weight_gradient(shape, extras, of_rows, &of_cols[..tiles], cross, scales)
+        }
+        ProductKind::InputGradient => {
+            Opener::input_gradient(shape, extras, &of_cols[..tiles], of_rows, of_rows, scales)
+        }
     };
     let mut out = vec![0f32; shape.size().0 * shape.size().1];
     let per_row = opener.rows_per_grid_row() * shape.size().1;
@@ -241,19 +268,20 @@ fn time_opening(kind: ProductKind, tile: Tile, secrets: &[Secret]) -> Result<(Pr
     Ok((shape, ns))
 }
 
-fn opening(tile: Tile, costs: &mut Costs) -> Result<(), Failure> {
-    let shape = Shape::new(Form::Rows, tile, 16 * tile.m(), tile.n());
+fn opening(tile: Tile, tiles: usize, costs: &mut Costs) -> Result<(), Failure> {
+    let strips_needed = 512 + 2 * tiles + 4 * rayon::current_num_threads();
+    let shape = Shape::new(Form::Rows, tile, strips_needed * tile.m(), tile.n());
     let data = entries(shape.rows, shape.cols);
     let secrets = strips(&encrypt(&data, shape), None);
     // Two tiles of one product tell coefficients from values: m n are read of m n p.
     let full = Tile::new(4 * tile.m(), tile.degree() / (4 * tile.m()), 1);
     let full = full.map_err(|e| Failure::Other(e.to_string()))?;
-    let (few, few_ns) = time_opening(ProductKind::InputGradient, tile, &secrets)?;
-    let (all, all_ns) = time_opening(ProductKind::InputGradient, full, &secrets)?;
+    let (few, few_ns) = time_opening(ProductKind::InputGradient, tile, tiles, &secrets)?;
+    let (all, all_ns) = time_opening(ProductKind::InputGradient, full, tiles, &secrets)?;
     let more = (all.residues() - few.residues()) as f64;
     costs.value = ((all_ns - few_ns) / more).max(0.1);
     for (cost, kind) in costs.open.iter_mut().zip(KINDS) {
-        let (shape, ns) = time_opening(kind, tile, &secrets)?;
+        let (shape, ns) = time_opening(kind, tile, tiles, &secrets)?;
         let points = (shape.grid().0 * shape.grid().1 * tile.degree()) as f64;
         *cost = (ns - costs.value * shape.residues() as f64).max(0.1 * ns) / points;
     }

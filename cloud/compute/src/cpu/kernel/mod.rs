@@ -30,7 +30,7 @@ pub(crate) const MAX_COLS: usize = 2;
 pub(crate) const MAX_PAIRS: usize = 511;
 
 /// Pairs after which a tile asks for memory.
-const PACE: usize = 8;
+const PACE: usize = 4;
 
 /// Eight unreduced sums.
 #[repr(C)]

@@ -1,0 +1,206 @@
+//! Commands that do not fit: refused, and nothing changes.
+
+use blindsmith_keys::Key;
+use blindsmith_protocol::{
+    Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, ToWarden, UploadHeader,
+};
+
+use super::owner::{Owner, ROWS};
+use super::refinery::{Refinery, identity};
+
+#[test]
+fn releases_that_do_not_fit_are_refused() {
+    let (owner, warden, other) = (Owner::new(), identity(), identity());
+    let mut refinery = Refinery::of(warden);
+    let good = owner.release(warden.key.recipient(), "simulated");
+    let ToWarden::Release { spec, release } = good.clone() else { unreachable!() };
+    let with = |spec: ProjectSpec, release: Blob| ToWarden::Release { spec, release };
+    let altered = |at: usize| {
+        let mut bytes = release.0.clone();
+        bytes[at] ^= 1;
+        Blob(bytes)
+    };
+    let does_not_open = "the release does not open";
+    for (command, words) in [
+        (owner.release(other.key.recipient(), "simulated"), does_not_open),
+        (owner.release(warden.key.recipient(), "sgx"), does_not_open),
+        (with(spec.clone(), altered(0)), does_not_open),
+        (with(spec.clone(), altered(release.0.len() - 1)), does_not_open),
+        (with(spec.clone(), Blob(release.0[..40].to_vec())), does_not_open),
+        (with(spec.clone(), Blob(vec![])), does_not_open),
+        // Whatever the refinery changes in the specification changes what the release is bound to.
+        (with(ProjectSpec { automatic: false, ..spec.clone() }, release.clone()), does_not_open),
+        (with(ProjectSpec { batch_rows: 0, ..spec.clone() }, release.clone()), "is not valid"),
+    ] {
+        let message = refinery.refusal(&command, &owner.model());
+        assert!(message.contains(words), "{words:?} is not in: {message}");
+    }
+    for model in [vec![], owner.model()[1..].to_vec(), vec![0; 100]] {
+        let message = refinery.refusal(&good, &model);
+        assert!(message.contains("the initial model"), "{message}");
+    }
+    owner.hand_over(&mut refinery, warden);
+    let message = refinery.refusal(&good, &owner.model());
+    assert!(message.contains("released already"), "{message}");
+    refinery.assert_serves();
+    refinery.close().unwrap();
+}
+
+#[test]
+fn recipe_and_specification_must_speak_of_one_model() {
+    for change in [
+        |owner: &mut Owner| owner.spec.layers[1].outputs = 2,
+        |owner: &mut Owner| owner.spec.label_bytes = 12,
+    ] {
+        let (mut owner, warden) = (Owner::new(), identity());
+        change(&mut owner);
+        let mut refinery = Refinery::of(warden);
+        let release = owner.release(warden.key.recipient(), "simulated");
+        let message = refinery.refusal(&release, &owner.model());
+        assert!(message.contains("recipe and specification have different"), "{message}");
+    }
+}
+
+#[test]
+fn a_state_is_restored_by_the_warden_that_sealed_it_and_by_no_other() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    let state = owner.hand_over(&mut refinery, warden).state.0;
+    refinery.close().unwrap();
+
+    let restore = ToWarden::Restore { spec: owner.spec.clone() };
+    let words = "this warden cannot open the project's state";
+    let mut stranger = Refinery::of(identity());
+    assert!(stranger.refusal(&restore, &state).contains(words));
+
+    let mut refinery = Refinery::of(warden);
+    for at in [0, state.len() / 2, state.len() - 1] {
+        let mut altered = state.clone();
+        altered[at] ^= 1;
+        assert!(refinery.refusal(&restore, &altered).contains(words));
+        assert!(refinery.refusal(&restore, &state[..at]).contains(words));
+    }
+    let other = ProjectSpec { name: "another".into(), ..owner.spec.clone() };
+    assert!(refinery.refusal(&ToWarden::Restore { spec: other }, &state).contains(words));
+    assert!(refinery.refusal(&owner.round(1, &[]), &[]).contains("does not hold the secrets"));
+    assert_eq!(refinery.command(&restore, &state).0, Outcome::Ready);
+}
+
+#[test]
+fn rounds_that_do_not_fit_are_refused_before_anything_is_asked_for() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery, warden);
+    let header = owner.header(1, Role::Training);
+    let epochs = |epochs| ToWarden::Round {
+        project: owner.id(),
+        round: 1,
+        attempt: 0,
+        epochs: Some(epochs),
+        uploads: vec![header.clone()],
+    };
+    let elsewhere = ToWarden::Round {
+        project: Id([8; 32]),
+        round: 1,
+        attempt: 0,
+        epochs: None,
+        uploads: vec![header.clone()],
+    };
+    for (command, words) in [
+        (elsewhere, "does not hold the secrets of project 0808"),
+        (owner.round(0, &[header.clone()]), "round 0 was asked for, but round 1 is the next"),
+        (owner.round(2, &[header.clone()]), "round 2 was asked for, but round 1 is the next"),
+        (owner.round(u64::MAX, &[header.clone()]), "but round 1 is the next"),
+        (epochs(0), "1 to 1000000 epochs"),
+        (epochs(u32::MAX), "1 to 1000000 epochs"),
+        (owner.round(1, &[]), "no rows to train on"),
+        (owner.round(1, &[owner.header(2, Role::Validation)]), "no rows to train on"),
+        (owner.round(1, &[header.clone(), header.clone()]), "was given twice"),
+    ] {
+        let message = refinery.refusal(&command, &[]);
+        assert!(message.contains(words), "{words:?} is not in: {message}");
+    }
+    refinery.assert_serves();
+}
+
+#[test]
+fn uploads_that_no_contributor_made_are_named() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery, warden);
+    let good = owner.header(1, Role::Training);
+    let with = |change: fn(&mut UploadHeader)| {
+        let mut header = good.clone();
+        change(&mut header);
+        header
+    };
+    let bad = [
+        owner.header_by(&Key::random(), 2, Role::Training),
+        with(|h| h.contributor = Id([6; 32])),
+        with(|h| h.role = Role::Validation),
+        with(|h| h.rows = ROWS - 1),
+        with(|h| h.root = Id([6; 32])),
+        with(|h| h.nonce = [6; 32]),
+        with(|h| h.tag[0] ^= 1),
+        with(|h| h.project = Id([6; 32])),
+        with(|h| h.rows = 0),
+        with(|h| h.rows = u32::MAX),
+    ];
+    let all: Vec<UploadHeader> = [bad.as_slice(), &[good]].concat();
+    let (outcome, _) = refinery.command(&owner.round(1, &all), &[]);
+    let expected = bad.iter().map(UploadHeader::id).collect();
+    assert_eq!(outcome, Outcome::Forged { uploads: expected });
+    refinery.assert_serves();
+}
+
+#[test]
+fn queries_of_strangers_are_refused_alike() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery, warden);
+    let query = |header: UploadHeader, envelope: &[u8]| ToWarden::Query {
+        project: owner.id(),
+        header,
+        envelope: Blob(envelope.to_vec()),
+    };
+    for (header, envelope) in [
+        (owner.header(1, Role::Query), b"".as_slice()),
+        (owner.header(1, Role::Query), &[7; 100]),
+        (owner.header(1, Role::Training), &[7; 100]),
+    ] {
+        assert_eq!(refinery.refusal(&query(header, envelope), &[]), "the query was refused");
+    }
+    let elsewhere = ToWarden::Query {
+        project: Id([8; 32]),
+        header: owner.header(1, Role::Query),
+        envelope: Blob(vec![]),
+    };
+    assert!(refinery.refusal(&elsewhere, &[]).contains("does not hold the secrets"));
+    refinery.assert_serves();
+}
+
+#[test]
+fn a_nonce_has_32_bytes() {
+    let mut refinery = Refinery::of(identity());
+    for len in [0, 31, 33, 1000] {
+        let attest = ToWarden::Attest { nonce: Blob(vec![0; len]) };
+        assert_eq!(refinery.refusal(&attest, &[]), "a nonce has 32 bytes");
+    }
+    refinery.assert_serves();
+}
+
+/// What the warden asks for first, and that it names neither more nor less than the round's blocks.
+#[test]
+fn a_round_begins_with_the_labels_of_its_first_batch() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery, warden);
+    refinery.send(&owner.round(1, &[owner.header(2, Role::Validation), owner.header(1, Role::Training)]), &[]);
+    let (FromWarden::Progress(progress), _) = refinery.receive() else { panic!("progress") };
+    assert_eq!((progress.round, progress.step, progress.steps), (1, 0, 1));
+    let (FromWarden::Do(Instruction::Labels { mut blocks }), _) = refinery.receive() else { panic!("labels") };
+    blocks.sort_by_key(|b| b.block);
+    let named: Vec<(u32, u32)> = blocks.iter().map(|b| (b.upload, b.block)).collect();
+    assert_eq!(named, [(1, 0), (1, 1), (1, 2)]);
+    refinery.close().unwrap_err();
+}

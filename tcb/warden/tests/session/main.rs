@@ -1,0 +1,8 @@
+//! The warden beside refineries that it cannot trust: what they send, and what becomes of it.
+
+mod commands;
+mod garbage;
+mod owner;
+mod products;
+mod program;
+mod refinery;

@@ -1,0 +1,221 @@
+//! Products that are none: refused with a clear word, the model as it was, and the warden goes on.
+
+use std::collections::HashMap;
+
+use blindsmith_matrix::{ProductKind, ProductShape};
+use blindsmith_protocol::{FromWarden, Instruction, Left, Outcome, Place, Role, ToWarden, UploadHeader};
+use blindsmith_ring::Q;
+
+use super::owner::Owner;
+use super::refinery::{Refinery, identity};
+
+/// What a product is to be answered with.
+#[derive(Clone)]
+struct Product {
+    extras: Vec<u64>,
+    /// First row, the number of rows announced, and their residues.
+    rows: Vec<(u32, u32, Vec<u64>)>,
+    /// The number of rows announced beforehand.
+    announced: u32,
+}
+
+impl Product {
+    /// Of the right form, but nothing else.
+    fn of(shape: &ProductShape, residue: impl Fn(u64) -> u64) -> Self {
+        let rows = shape.grid().0 as u32;
+        let residues = |count: usize| (0..count as u64).map(&residue).collect::<Vec<_>>();
+        let extras = residues(shape.extras() * shape.tile.degree());
+        Product { extras, rows: vec![(0, rows, residues(shape.residues()))], announced: rows }
+    }
+
+    fn send(&self, refinery: &mut Refinery) {
+        let bytes = |residues: &[u64]| residues.iter().flat_map(|r| r.to_le_bytes()).collect::<Vec<_>>();
+        refinery.send(&ToWarden::Extras { rows: self.announced, place: None }, &bytes(&self.extras));
+        for (first, count, residues) in &self.rows {
+            let message = ToWarden::Rows { first: *first, count: *count, place: None };
+            refinery.send(&message, &bytes(residues));
+        }
+    }
+}
+
+/// A released project and its first upload.
+struct Playing {
+    refinery: Refinery,
+    owner: Owner,
+    header: UploadHeader,
+}
+
+fn playing() -> Playing {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery, warden);
+    let header = owner.header(1, Role::Training);
+    Playing { refinery, owner, header }
+}
+
+impl Playing {
+    /// Runs the round, labels as they should be, the first product by `answer`.
+    fn round(&mut self, mut answer: impl FnMut(&mut Refinery, ProductShape)) -> Outcome {
+        let Playing { refinery, owner, header } = self;
+        refinery.send(&owner.round(1, std::slice::from_ref(header)), &[]);
+        let mut operands = HashMap::new();
+        refinery.follow(|refinery, instruction| match instruction {
+            Instruction::Begin { operand, rows, .. } => _ = operands.insert(operand, rows as usize),
+            Instruction::Strip { .. } | Instruction::Free { .. } => {}
+            Instruction::Labels { blocks } => {
+                let labels: Vec<u8> = blocks.iter().flat_map(|b| owner.labels(header, b.block)).collect();
+                refinery.send(&ToWarden::Labels, &labels);
+            }
+            Instruction::Multiply { kind, layer, left, .. } => {
+                let sizes = owner.spec.layers[layer as usize];
+                let rows = match left {
+                    Left::Blocks(blocks) => blocks.len() * owner.spec.block_rows(),
+                    Left::Operand(name) => operands[&name],
+                };
+                let (inputs, outputs) = (sizes.inputs as usize, sizes.outputs as usize);
+                answer(refinery, ProductShape { kind, tile: sizes.tile, rows, inputs, outputs });
+            }
+        })
+    }
+
+    fn assert_refused(&mut self, words: &str, answer: impl FnMut(&mut Refinery, ProductShape)) {
+        match self.round(answer) {
+            Outcome::Refused { message } => {
+                assert!(message.contains(words), "{words:?} is not in: {message}");
+            }
+            other => panic!("{other:?} where a refusal is due"),
+        }
+        self.refinery.assert_serves();
+    }
+}
+
+#[test]
+fn products_of_the_wrong_form_are_refused_and_named() {
+    let mut playing = playing();
+    let altered = |change: fn(&mut Product)| {
+        move |refinery: &mut Refinery, shape: ProductShape| {
+            let mut product = Product::of(&shape, |_| 0);
+            change(&mut product);
+            product.send(refinery);
+        }
+    };
+    let cases: [(&str, fn(&mut Product)); 13] = [
+        ("wrong number of extra polynomials", |p| p.extras.clear()),
+        ("wrong number of extra polynomials", |p| _ = p.extras.pop()),
+        ("wrong number of extra polynomials", |p| p.extras.push(0)),
+        ("not below the modulus", |p| p.extras[7] = Q),
+        ("not below the modulus", |p| *p.extras.last_mut().unwrap() = u64::MAX),
+        ("not below the modulus", |p| p.rows[0].2[0] = Q),
+        ("not below the modulus", |p| *p.rows[0].2.last_mut().unwrap() = 1 << 63),
+        ("not a whole number of rows", |p| _ = p.rows[0].2.pop()),
+        ("not a whole number of rows", |p| p.rows[0].2.clear()),
+        ("rows that do not exist", |p| {
+            let twice = p.rows[0].2.repeat(2);
+            p.rows[0].2 = twice;
+        }),
+        ("rows out of order", |p| p.rows[0].0 = 1),
+        ("rows out of order", |p| p.rows[0].0 = u32::MAX),
+        // What an older product left in the warden's memory must not stand in for rows that did not come.
+        ("rows are missing", |p| {
+            p.rows.clear();
+            p.announced = 0;
+        }),
+    ];
+    for (words, change) in cases {
+        playing.assert_refused(words, altered(change));
+    }
+    // Fewer residues than the rows that were announced with them.
+    playing.assert_refused("rows are missing", |refinery, shape| {
+        let mut product = Product::of(&shape, |_| 0);
+        let rows = shape.grid().0;
+        assert!(rows > 1);
+        product.rows[0].2.truncate(shape.residues() / rows);
+        product.send(refinery);
+    });
+}
+
+#[test]
+fn products_of_the_right_form_that_are_wrong_open_to_nonsense() {
+    let mut playing = playing();
+    for residue in [|_| 0, |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % Q, |_| Q - 1] {
+        playing.assert_refused("a product is out of range", |refinery, shape| {
+            Product::of(&shape, residue).send(refinery);
+        });
+    }
+}
+
+#[test]
+fn an_instruction_that_fails_is_told() {
+    let mut playing = playing();
+    playing.assert_refused("could not carry out an instruction: out of disk", |refinery, shape| {
+        assert_eq!(shape.kind, ProductKind::Forward);
+        refinery.send(&ToWarden::Failed { message: "out of disk".into() }, &[]);
+    });
+}
+
+#[test]
+fn labels_that_are_none_are_refused() {
+    let mut playing = playing();
+    let block = playing.owner.spec.sealed_label_bytes();
+    let alterations: [fn(&mut Vec<u8>, usize); 5] = [
+        |labels, _| labels.clear(),
+        |labels, _| _ = labels.pop(),
+        |labels, _| labels.fill(0),
+        |labels, block| labels[block + 3] ^= 1,
+        // Another block's in its place.
+        |labels, block| labels.rotate_left(block),
+    ];
+    for alter in alterations {
+        let Playing { refinery, owner, header } = &mut playing;
+        refinery.send(&owner.round(1, std::slice::from_ref(header)), &[]);
+        let outcome = refinery.follow(|refinery, instruction| {
+            let Instruction::Labels { blocks } = instruction else { panic!("labels come first") };
+            assert_eq!(blocks.len(), 3);
+            let mut labels = blocks.iter().flat_map(|b| owner.labels(header, b.block)).collect();
+            alter(&mut labels, block);
+            refinery.send(&ToWarden::Labels, &labels);
+        });
+        let Outcome::Refused { message } = outcome else { panic!("{outcome:?}") };
+        assert!(message.contains("labels that do not open"), "{message}");
+        refinery.assert_serves();
+    }
+}
+
+/// A warden that waits for its first product.
+fn waiting() -> Refinery {
+    let Playing { mut refinery, owner, header } = playing();
+    refinery.send(&owner.round(1, std::slice::from_ref(&header)), &[]);
+    loop {
+        match refinery.receive() {
+            (FromWarden::Do(Instruction::Labels { blocks }), _) => {
+                let labels: Vec<u8> = blocks.iter().flat_map(|b| owner.labels(&header, b.block)).collect();
+                refinery.send(&ToWarden::Labels, &labels);
+            }
+            (FromWarden::Do(Instruction::Multiply { .. }), _) => return refinery,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn answers_that_break_the_order_end_the_link() {
+    let rows = |first, count| ToWarden::Rows { first, count, place: None };
+    let extras = |rows| ToWarden::Extras { rows, place: None };
+    let place = Some(Place { start: 0, len: 8 });
+    for (words, answers) in [
+        ("a product begins with its extra polynomials", vec![ToWarden::Labels]),
+        ("a product begins with its extra polynomials", vec![rows(0, 1)]),
+        ("rows of a product are due", vec![extras(1), extras(1)]),
+        ("a product of too many rows", vec![extras(1), rows(0, 2)]),
+        ("a product of too many rows", vec![extras(1), rows(0, 0)]),
+        // There is no shared memory in this link.
+        ("a body that is not residues", vec![ToWarden::Extras { rows: 0, place }]),
+    ] {
+        let mut refinery = waiting();
+        answers.iter().for_each(|answer| refinery.send(answer, &[]));
+        refinery.assert_ended(words);
+    }
+    let mut refinery = waiting();
+    refinery.send(&extras(0), &[0; 9]);
+    refinery.assert_ended("a body that is not residues");
+}

@@ -1,0 +1,81 @@
+//! The program: its arguments, its key file, and a refinery that misbehaves and comes back.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Output, Stdio};
+
+use blindsmith_protocol::{Blob, FromWarden, ToWarden, read_head, write_frame};
+use tempfile::TempDir;
+
+fn program(dir: &TempDir, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blindsmith-warden"));
+    command.args(["--refinery", "link.sock", "--state", "state"]).args(more).current_dir(dir.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn refused(output: &Output, code: i32, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    words.iter().for_each(|word| assert!(text.contains(word), "{word:?} is not in: {text}"));
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+/// Ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_warden_says_what_it_is_or_does_not_start() {
+    let dir = TempDir::new().unwrap();
+    refused(&program(&dir, &[]).output().unwrap(), 2, &["--tee"]);
+    refused(&program(&dir, &["--tee", "real"]).output().unwrap(), 2, &["simulated"]);
+    let once = program(&dir, &["--tee", "simulated", "--once"]).output().unwrap();
+    refused(&once, 1, &["SIMULATED", "link.sock", "No such file"]);
+}
+
+#[test]
+fn its_sealing_key_is_its_users_alone_and_is_never_replaced() {
+    let dir = TempDir::new().unwrap();
+    let start = || program(&dir, &["--tee", "simulated", "--once"]).output().unwrap();
+    start();
+    let path = dir.path().join("state").join("sealing.simulated.key");
+    let key = fs::read(&path).unwrap();
+    assert_eq!((key.len(), fs::metadata(&path).unwrap().permissions().mode() & 0o777), (32, 0o600));
+    start();
+    assert_eq!(fs::read(&path).unwrap(), key);
+    for bytes in [&key[..31], &[key.as_slice(), &[0]].concat(), &[]] {
+        fs::write(&path, bytes).unwrap();
+        refused(&start(), 1, &["the sealing key in state", "32 bytes"]);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_refinery_that_spoke_nonsense_is_tried_again() {
+    let dir = TempDir::new().unwrap();
+    let listener = UnixListener::bind(dir.path().join("link.sock")).unwrap();
+    let warden = program(&dir, &["--tee", "simulated", "--no-shared-memory"]).spawn().unwrap();
+    let mut warden = Running(warden);
+    let (mut first, _) = listener.accept().unwrap();
+    first.write_all(b"220 mail.example.org ESMTP\r\n").unwrap();
+
+    let (mut second, _) = listener.accept().unwrap();
+    let (hello, _) = read_head::<FromWarden>(&mut second).unwrap();
+    assert!(matches!(hello, FromWarden::Hello { .. }));
+    write_frame(&mut second, &ToWarden::Attest { nonce: Blob(vec![3; 32]) }, &[]).unwrap();
+    let (evidence, _) = read_head::<FromWarden>(&mut second).unwrap();
+    assert!(matches!(evidence, FromWarden::Evidence(e) if e.nonce == [3; 32]));
+    warden.0.kill().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut warden.0.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("does not speak this protocol") && !said.contains("panicked"), "{said}");
+}

@@ -1,0 +1,100 @@
+//! The refinery's side of a link, played by a test.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use blindsmith_keys::{Key, RecipientKey};
+use blindsmith_protocol::{
+    Blob, FrameError, FromWarden, Instruction, MAX_BODY, Outcome, ToWarden, read_body, read_head, write_frame,
+};
+use blindsmith_warden::{Identity, Tee, serve};
+
+/// A warden that may be served again and again, by a refinery after another.
+pub fn identity() -> &'static Identity {
+    let (key, sealing) = (RecipientKey::generate(), Key::random());
+    Box::leak(Box::new(Identity { tee: Tee::Simulated, key, sealing }))
+}
+
+pub struct Refinery {
+    stream: UnixStream,
+    warden: JoinHandle<Result<(), FrameError>>,
+}
+
+impl Refinery {
+    /// A link to this warden, which has said hello.
+    pub fn of(identity: &'static Identity) -> Self {
+        let (stream, other) = UnixStream::pair().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let warden = std::thread::spawn(move || serve(identity, other, false));
+        let mut refinery = Refinery { stream, warden };
+        let (hello, body) = refinery.receive();
+        let FromWarden::Hello { tee, shared, .. } = hello else { panic!("{hello:?} where hello is due") };
+        assert_eq!((tee.as_str(), shared, body.len()), ("simulated", false, 0));
+        refinery
+    }
+
+    pub fn send(&mut self, message: &ToWarden, body: &[u8]) {
+        write_frame(&mut self.stream, message, &[body]).unwrap();
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub fn receive(&mut self) -> (FromWarden, Vec<u8>) {
+        let (message, body) = read_head(&mut self.stream).unwrap();
+        (message, read_body(&mut self.stream, body, MAX_BODY).unwrap())
+    }
+
+    /// A command that is answered at once.
+    pub fn command(&mut self, command: &ToWarden, body: &[u8]) -> (Outcome, Vec<u8>) {
+        self.send(command, body);
+        match self.receive() {
+            (FromWarden::Finished(outcome), body) => (outcome, body),
+            other => panic!("{other:?} where an outcome is due"),
+        }
+    }
+
+    /// Why a command was refused.
+    pub fn refusal(&mut self, command: &ToWarden, body: &[u8]) -> String {
+        match self.command(command, body) {
+            (Outcome::Refused { message }, _) => message,
+            other => panic!("{other:?} where a refusal is due"),
+        }
+    }
+
+    /// Answers instructions by `answer` until the command that was sent is finished.
+    pub fn follow(&mut self, mut answer: impl FnMut(&mut Self, Instruction)) -> Outcome {
+        loop {
+            match self.receive() {
+                (FromWarden::Finished(outcome), _) => return outcome,
+                (FromWarden::Progress(_), _) => {}
+                (FromWarden::Do(instruction), _) => answer(self, instruction),
+                other => panic!("{other:?} where an instruction is due"),
+            }
+        }
+    }
+
+    /// Still there: evidence for a fresh nonce.
+    pub fn assert_serves(&mut self) {
+        let nonce = [9; 32];
+        self.send(&ToWarden::Attest { nonce: Blob(nonce.to_vec()) }, &[]);
+        let (FromWarden::Evidence(evidence), _) = self.receive() else { panic!("evidence is due") };
+        assert_eq!((evidence.tee.as_str(), evidence.nonce), ("simulated", nonce));
+    }
+
+    /// Closes the link; what the warden said to it.
+    pub fn close(self) -> Result<(), FrameError> {
+        _ = self.stream.shutdown(std::net::Shutdown::Write);
+        let ended = self.warden.join();
+        ended.expect("the warden panicked")
+    }
+
+    /// The warden ended the link by itself, saying these words.
+    pub fn assert_ended(self, words: &str) {
+        let error = self.warden.join().expect("the warden panicked").unwrap_err().to_string();
+        assert!(error.contains(words), "{words:?} is not in: {error}");
+    }
+}
