@@ -1,6 +1,7 @@
 //! Clients: one thread a connection, requests in turn.
 
 use std::io::{BufReader, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +62,10 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
         if UnixStream::connect(path).is_ok() {
             let message = format!("{} is served by another process", path.display());
             return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, message));
+        }
+        if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+            let message = format!("{} is not a socket: choose another path", path.display());
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, message));
         }
         std::fs::remove_file(path)?;
     }

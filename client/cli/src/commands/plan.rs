@@ -140,7 +140,8 @@ impl Plan {
             Limits { storage_factor: self.storage, warden_weight: self.warden_weight, ..Limits::default() };
         let reference = tiles(widths, batch_rows, security, &Costs::default(), &limits);
         let along = |(w, t): (&[usize], &Tile)| w[0].div_ceil(t.n()).max(w[1].div_ceil(t.p()));
-        let costs = calibration::measure(security, widths.windows(2).zip(&reference).map(along).max().unwrap_or(1))?;
+        let costs =
+            calibration::measure(security, widths.windows(2).zip(&reference).map(along).max().unwrap_or(1))?;
         let layers: Vec<_> = LayerWork::of_network(widths, batch_rows)
             .into_iter()
             .map(|work| (work, choose(&work, security, &costs, &limits).tile))

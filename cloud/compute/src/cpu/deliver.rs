@@ -15,6 +15,8 @@ use crate::{Layout, Output, Product};
 
 /// Cells of a row that one lock guards.
 const SPAN: usize = 16;
+/// Cells that are gathered together, from memory that lies together.
+pub(super) const CELLS_AT_ONCE: usize = 4;
 
 /// The result on its way into the caller's buffer. Tasks of different points write to the same cells, under
 /// locks; sums modulo q come out the same in any order.
@@ -77,54 +79,68 @@ impl<'a> Delivery<'a> {
             let r = (index + 7 * block) % rows.len();
             for span in cols.start / SPAN..cols.end.div_ceil(SPAN) {
                 let mut out = lock(&self.body[(rows.start + r) * spans + span]);
-                for c in cols.start.max(span * SPAN)..cols.end.min((span + 1) * SPAN) {
-                    let out = &mut out[c % SPAN * self.layout.cell..][..self.layout.cell];
-                    let c = c - cols.start;
-                    self.take_cell(task, if swapped { c * inner + r } else { r * inner + c }, s, out);
+                let range = cols.start.max(span * SPAN)..cols.end.min((span + 1) * SPAN);
+                let out = &mut out[range.start % SPAN * self.layout.cell..][..range.len() * self.layout.cell];
+                let c = range.start - cols.start;
+                let (first, stride) = if swapped { (c * inner + r, inner) } else { (r * inner + c, 1) };
+                for (i, out) in out.chunks_mut(CELLS_AT_ONCE * self.layout.cell).enumerate() {
+                    self.take_cells(task, first + i * CELLS_AT_ONCE * stride, stride, s, out);
                 }
             }
         }
         self.take_borders(task, s);
     }
 
-    /// `out` is the cell of the result, `cell` its index in the task.
-    fn take_cell<K: Kernel>(&self, task: &Task<'_, K>, cell: usize, s: &mut Scratch, out: &mut [u64]) {
-        let (units, first) = (task.units.len(), task.units.start);
-        let step = if task.job.swapped { task.cols.len() } else { 1 };
-        let [polynomial, scratch @ ..] = &mut s.polynomial;
-        if task.job.plan.form == Form::Sums {
-            let values = &mut cast_slice_mut(polynomial)[..units];
-            let folded = s.folded.chunks_exact(task.cells()).map(|cells| cells[cell]);
-            values.iter_mut().zip(folded).for_each(|(value, x)| *value = x);
-            return merge(&mut out[first..][..units], values, self.accumulate);
-        }
-        for (line, cells) in polynomial.iter_mut().zip(s.cells.chunks_exact(task.cells()).take(units)) {
-            *line = cells[cell];
-            if let Some(soon) = cells.get(cell + 4 * step) {
-                prefetch(soon);
+    /// `out` is a few cells of the result, `first` and `stride` say which they are in the task.
+    fn take_cells<K: Kernel>(
+        &self,
+        task: &Task<'_, K>,
+        first: usize,
+        stride: usize,
+        s: &mut Scratch,
+        out: &mut [u64],
+    ) {
+        out.iter().step_by(LANES).for_each(prefetch);
+        let cells = out.chunks_exact_mut(self.layout.cell);
+        match task.job.plan.form {
+            Form::Sums => {
+                let polynomials: &mut [u64] = cast_slice_mut(&mut s.polynomials);
+                gather(&s.folded, task.cells(), task.units.len(), first, stride, cells.len(), polynomials);
+                for (out, values) in cells.zip(polynomials.chunks_exact(task.units.len())) {
+                    merge(&mut out[task.units.start..][..values.len()], values, self.accumulate);
+                }
+            }
+            Form::Lanes => {
+                let polynomials = &mut s.polynomials;
+                gather(&s.cells, task.cells(), task.units.len(), first, stride, cells.len(), polynomials);
+                for (out, values) in cells.zip(polynomials.chunks_exact_mut(task.units.len())) {
+                    self.take_cell(task.units.start * LANES, cast_slice_mut(values), &mut s.room, out);
+                }
             }
         }
-        let values: &mut [u64] = cast_slice_mut(&mut polynomial[..units]);
+    }
+
+    /// Takes over the values of a cell from point `first` on.
+    fn take_cell(&self, first: usize, values: &mut [u64], room: &mut [Vec<Lanes>; 2], out: &mut [u64]) {
+        let room = room.each_mut().map(|x| cast_slice_mut(x));
         match self.output {
-            Output::Full => merge(&mut out[first * LANES..][..values.len()], values, self.accumulate),
+            Output::Full => merge(&mut out[first..][..values.len()], values, self.accumulate),
             Output::Fold(n) | Output::FoldEval(n) => {
                 let sums = values.len() / n;
                 for i in 0..sums {
                     values[i] = values[i * n..(i + 1) * n].iter().fold(0, |sum, &v| modulus::add(sum, v));
                 }
-                merge(&mut out[first * LANES / n..][..sums], &values[..sums], self.accumulate);
+                merge(&mut out[first / n..][..sums], &values[..sums], self.accumulate);
             }
             Output::Window(width) => {
                 let block = plan::block(self.output);
-                let sums = scratch.each_mut().map(|x| cast_slice_mut(&mut x[..]));
-                transform::window_of_blocks(self.points, block, first * LANES / block, values, sums);
+                transform::window_of_blocks(self.points, block, first / block, values, room);
                 merge(out, &values[..width], true);
             }
             Output::Comb { stride, width } => {
                 let block = plan::block(self.output);
-                let (from, blocks) = (first * LANES / block, self.points / block);
-                let [room, _] = scratch;
-                transform::invert_blocks(self.points, block, from, values, cast_slice_mut(room));
+                let (from, blocks) = (first / block, self.points / block);
+                transform::invert_blocks(self.points, block, from, values, room[0]);
                 for (i, out) in out.chunks_exact_mut(blocks).enumerate() {
                     let values = values[i / width * stride + i % width..].iter().step_by(block);
                     for (out, &value) in out[from..].iter_mut().zip(values) {
@@ -165,6 +181,22 @@ impl<'a> Delivery<'a> {
                 span.chunks_exact_mut(cell).for_each(|cell| complete(points, output, cell));
             });
         }
+    }
+}
+
+/// From `[unit][cell]` to `[cell][unit]`, for `count` cells of which the task has `cells`.
+fn gather<T: Copy>(
+    from: &[T],
+    cells: usize,
+    units: usize,
+    first: usize,
+    stride: usize,
+    count: usize,
+    out: &mut [T],
+) {
+    for (unit, from) in from.chunks_exact(cells).take(units).enumerate() {
+        let from = from[first..].iter().step_by(stride).take(count);
+        from.zip(out[unit..].iter_mut().step_by(units)).for_each(|(from, out)| *out = *from);
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) fn part(len: usize, blocks: usize, index: usize) -> Range<usize> {
 /// first-level cache while panels of columns stream past it.
 fn steps<K: Kernel>(chain: usize) -> (Vec<Step>, usize) {
     let fits = |rows: usize| (L1_LINES / (rows + K::COLS)) & !1;
-    let smallest = K::ROWS.saturating_sub(2).max(1);
+    let smallest = K::ROWS;
     let (len, rows) = match (smallest..=K::ROWS).rev().find(|&rows| chain <= fits(rows)) {
         Some(rows) => (chain, rows),
         None => {

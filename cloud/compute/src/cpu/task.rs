@@ -7,6 +7,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::Job;
 use super::ahead::Ahead;
+use super::deliver::CELLS_AT_ONCE;
 use super::kernel::{Kernel, MAX_COLS, MAX_ROWS, Pair, Place, Start, Sum};
 use super::plan::{Form, Step, part};
 use super::side::Run;
@@ -40,8 +41,9 @@ pub(super) struct Scratch {
     pub border_rows: Vec<Lanes>,
     pub border_cols: Vec<Lanes>,
     pub corner: Vec<Lanes>,
-    /// One cell of all units, and room for its transforms.
-    pub polynomial: [Vec<Lanes>; 3],
+    /// A few cells of all units, and room for their transforms.
+    pub polynomials: Vec<Lanes>,
+    pub room: [Vec<Lanes>; 2],
 }
 
 /// A block of points, rows and columns.
@@ -134,7 +136,8 @@ impl<K: Kernel> Task<'_, K> {
             Form::Lanes => grow(&mut s.cells, self.units.len() * self.cells()),
             Form::Sums => grow(&mut s.folded, self.units.len() * self.cells()),
         }
-        s.polynomial.iter_mut().for_each(|x| grow(x, self.units.len()));
+        grow(&mut s.polynomials, CELLS_AT_ONCE * self.units.len());
+        s.room.iter_mut().for_each(|x| grow(x, self.units.len()));
         grow(&mut s.border_rows, if self.has_column_border() { rows * self.groups() } else { 0 });
         grow(&mut s.border_cols, if self.has_row_border() { cols * self.groups() } else { 0 });
         grow(&mut s.corner, self.groups());

@@ -72,21 +72,21 @@ impl Default for Costs {
         };
         Costs {
             products: [
-                product(0.03, 1.0, 0.9, 0.3, 0.0),
-                product(0.035, 1.9, 1.4, 1.1, 0.0),
-                product(0.05, 0.6, 0.6, 1.5, 7.0),
+                product(0.036, 0.4, 0.5, 0.4, 0.0),
+                product(0.043, 0.8, 0.6, 1.7, 0.0),
+                product(0.058, 0.6, 0.4, 1.5, 3.7),
             ],
-            read: 0.6,
-            mask: 1.0,
-            encrypt: 2.2,
-            cross: 0.3,
-            secret: 2.5,
-            open: [0.4, 1.2, 1.4],
-            value: 3.0,
-            entry: 3.0,
-            byte: 0.15,
-            activation: 5.0,
-            update: 2.0,
+            read: 0.25,
+            mask: 0.72,
+            encrypt: 2.0,
+            cross: 0.25,
+            secret: 1.8,
+            open: [0.65, 1.1, 1.35],
+            value: 3.5,
+            entry: 6.2,
+            byte: 0.3,
+            activation: 3.8,
+            update: 0.8,
         }
     }
 }

@@ -195,10 +195,13 @@ fn a_round_begins_with_the_labels_of_its_first_batch() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
     owner.hand_over(&mut refinery, warden);
-    refinery.send(&owner.round(1, &[owner.header(2, Role::Validation), owner.header(1, Role::Training)]), &[]);
+    refinery
+        .send(&owner.round(1, &[owner.header(2, Role::Validation), owner.header(1, Role::Training)]), &[]);
     let (FromWarden::Progress(progress), _) = refinery.receive() else { panic!("progress") };
     assert_eq!((progress.round, progress.step, progress.steps), (1, 0, 1));
-    let (FromWarden::Do(Instruction::Labels { mut blocks }), _) = refinery.receive() else { panic!("labels") };
+    let (FromWarden::Do(Instruction::Labels { mut blocks }), _) = refinery.receive() else {
+        panic!("labels")
+    };
     blocks.sort_by_key(|b| b.block);
     let named: Vec<(u32, u32)> = blocks.iter().map(|b| (b.upload, b.block)).collect();
     assert_eq!(named, [(1, 0), (1, 1), (1, 2)]);

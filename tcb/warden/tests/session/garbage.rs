@@ -1,8 +1,6 @@
 //! Bytes that are no command end the link with a clear word; the next refinery is served.
 
-use blindsmith_protocol::{
-    FrameError, MAX_BODY, MAX_HEAD, PROTOCOL_VERSION, Request, ToWarden, write_frame,
-};
+use blindsmith_protocol::{FrameError, MAX_BODY, MAX_HEAD, PROTOCOL_VERSION, Request, ToWarden, write_frame};
 
 use super::refinery::{Refinery, identity};
 

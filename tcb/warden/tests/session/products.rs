@@ -46,8 +46,12 @@ struct Playing {
 }
 
 fn playing() -> Playing {
+    linked(false)
+}
+
+fn linked(share: bool) -> Playing {
     let (owner, warden) = (Owner::new(), identity());
-    let mut refinery = Refinery::of(warden);
+    let mut refinery = Refinery::linked(warden, share);
     owner.hand_over(&mut refinery, warden);
     let header = owner.header(1, Role::Training);
     Playing { refinery, owner, header }
@@ -182,8 +186,8 @@ fn labels_that_are_none_are_refused() {
 }
 
 /// A warden that waits for its first product.
-fn waiting() -> Refinery {
-    let Playing { mut refinery, owner, header } = playing();
+fn waiting(share: bool) -> Refinery {
+    let Playing { mut refinery, owner, header } = linked(share);
     refinery.send(&owner.round(1, std::slice::from_ref(&header)), &[]);
     loop {
         match refinery.receive() {
@@ -211,11 +215,43 @@ fn answers_that_break_the_order_end_the_link() {
         // There is no shared memory in this link.
         ("a body that is not residues", vec![ToWarden::Extras { rows: 0, place }]),
     ] {
-        let mut refinery = waiting();
+        let mut refinery = waiting(false);
         answers.iter().for_each(|answer| refinery.send(answer, &[]));
         refinery.assert_ended(words);
     }
-    let mut refinery = waiting();
+    let mut refinery = waiting(false);
     refinery.send(&extras(0), &[0; 9]);
     refinery.assert_ended("a body that is not residues");
+}
+
+#[test]
+fn places_outside_the_shared_memory_end_the_link() {
+    let most = blindsmith_protocol::MAX_BODY as u64 / 8;
+    for (start, len) in
+        [(u64::MAX, 8), (u64::MAX - 7, 8), (1 << 32, 1), ((1 << 32) - 7, 8), (0, most + 1), (0, u64::MAX)]
+    {
+        let mut refinery = waiting(true);
+        refinery.send(&ToWarden::Extras { rows: 0, place: Some(Place { start, len }) }, &[]);
+        refinery.assert_ended("residues outside the shared memory");
+    }
+    let mut refinery = waiting(true);
+    refinery.send(&ToWarden::Extras { rows: 0, place: Some(Place { start: 0, len: 8 }) }, &[0; 64]);
+    refinery.assert_ended("a body that is not residues");
+}
+
+#[test]
+fn residues_in_shared_memory_are_checked_alike() {
+    for (len, words) in [(8, "wrong number of extra polynomials"), (0, "wrong number of extra polynomials")] {
+        linked(true).assert_refused(words, |refinery, _| {
+            refinery.send(&ToWarden::Extras { rows: 0, place: Some(Place { start: 3, len }) }, &[]);
+        });
+    }
+    // The regions are zero where nobody wrote.
+    linked(true).assert_refused("a product is out of range", |refinery, shape| {
+        let (rows, extras) = (shape.grid().0 as u32, (shape.extras() * shape.tile.degree()) as u64);
+        let place = |len| Some(Place { start: 16, len });
+        refinery.send(&ToWarden::Extras { rows, place: place(extras) }, &[]);
+        let place = place(shape.residues() as u64);
+        refinery.send(&ToWarden::Rows { first: 0, count: rows, place }, &[]);
+    });
 }

@@ -25,13 +25,18 @@ pub struct Refinery {
 impl Refinery {
     /// A link to this warden, which has said hello.
     pub fn of(identity: &'static Identity) -> Self {
+        Refinery::linked(identity, false)
+    }
+
+    /// The same with shared memory if `share`; what lies in it is not looked at here.
+    pub fn linked(identity: &'static Identity, share: bool) -> Self {
         let (stream, other) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let warden = std::thread::spawn(move || serve(identity, other, false));
+        let warden = std::thread::spawn(move || serve(identity, other, share));
         let mut refinery = Refinery { stream, warden };
         let (hello, body) = refinery.receive();
         let FromWarden::Hello { tee, shared, .. } = hello else { panic!("{hello:?} where hello is due") };
-        assert_eq!((tee.as_str(), shared, body.len()), ("simulated", false, 0));
+        assert_eq!((tee.as_str(), shared, body.len()), ("simulated", share, 0));
         refinery
     }
 

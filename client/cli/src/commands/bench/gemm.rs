@@ -152,3 +152,30 @@ impl Plain {
         self.twin.forward(0, Left::Rows(&self.batch), &mut self.out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(outputs: usize) -> Gemm {
+        Gemm { rows: 64, inputs: 48, outputs, threads: None, security: 128, seconds: 0.0, json: true }
+    }
+
+    #[test]
+    fn what_scripts_rely_on_is_there() {
+        let measured = serde_json::to_value(small(10).measure(1).unwrap()).unwrap();
+        for field in ["encrypted_ms", "plaintext_ms", "slowdown", "gmacs"] {
+            assert!(measured[field].as_f64().is_some_and(|v| v > 0.0), "{field}: {measured}");
+        }
+        let ratio = measured["encrypted_ms"].as_f64().unwrap() / measured["plaintext_ms"].as_f64().unwrap();
+        assert!((ratio / measured["slowdown"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        for outputs in [0, 1 << 17] {
+            assert!(matches!(small(outputs).measure(1), Err(Failure::Settings(_))));
+        }
+        assert!(matches!(Gemm { security: 64, ..small(10) }.measure(1), Err(Failure::Settings(_))));
+    }
+}

@@ -241,3 +241,68 @@ impl Plain {
         Ok((wall.max(Duration::from_nanos(1)).as_secs_f64() / steps, cpu / steps))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step() -> Step {
+        let layers = Widths(vec![64, 32, 10]);
+        Step {
+            rows: 128,
+            layers,
+            threads: None,
+            rounds: 3,
+            steps: None,
+            security: 128,
+            tile: vec![],
+            json: true,
+        }
+    }
+
+    /// A round that takes 5 seconds beside its steps of 2 seconds.
+    fn round(steps: u64) -> RoundSummary {
+        let n = steps as f64;
+        RoundSummary {
+            steps,
+            seconds: 5.0 + 2.0 * n,
+            cloud_seconds: 1.0 + 0.5 * n,
+            cloud_cpu_seconds: 1.0 + 0.75 * n,
+            warden_seconds: 3.0 + 1.5 * n,
+            warden_cpu_seconds: 3.0 + 2.5 * n,
+            traffic_bytes: 100 + 1000 * steps,
+            ..RoundSummary::default()
+        }
+    }
+
+    #[test]
+    fn what_a_round_does_beside_its_steps_is_not_counted() {
+        let setting = step().setting(2).unwrap();
+        let samples: Vec<Sample> =
+            [2, 4, 9].map(|steps| sample(&round(1), &round(steps), [(0.25, 0.5), (0.75, 0.5)])).into();
+        let measured = serde_json::to_value(step().summarise(&setting, &samples, (1, 7))).unwrap();
+        for (field, expected) in [
+            ("plaintext_ms", 500.0),
+            ("encrypted_ms", 2000.0),
+            ("slowdown", 4.0),
+            ("cloud_ms", 500.0),
+            ("warden_ms", 1500.0),
+            ("plaintext_cpu_ms", 500.0),
+            ("cloud_cpu_ms", 750.0),
+            ("warden_cpu_ms", 2500.0),
+            ("traffic_bytes", 1000.0),
+        ] {
+            let found = measured[field].as_f64().unwrap();
+            assert!((found - expected).abs() < 1e-6, "{field}: {found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn tiles_are_the_plans_or_one_for_each_layer() {
+        assert_eq!(step().setting(2).unwrap().tiles.len(), 2);
+        let given = |tile: Vec<Tile>| Step { tile, ..step() }.setting(2);
+        let tile = tile("16,16,8").unwrap();
+        assert_eq!(given(vec![tile; 2]).unwrap().tiles, [tile; 2]);
+        assert!(matches!(given(vec![tile]), Err(Failure::Settings(_))));
+    }
+}

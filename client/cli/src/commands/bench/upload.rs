@@ -154,3 +154,28 @@ fn swallow(stream: UnixStream) -> JoinHandle<Result<f64, FrameError>> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_reaches_the_sink_whole() {
+        let upload = Upload {
+            rows: 50,
+            inputs: 40,
+            outputs: 10,
+            batch_rows: 64,
+            threads: None,
+            rounds: 1,
+            security: 128,
+            json: true,
+        };
+        let measured = serde_json::to_value(upload.measure(1).unwrap()).unwrap();
+        assert!(measured["us_per_row"].as_f64().is_some_and(|v| v > 0.0), "{measured}");
+        // Whole blocks of polynomials of 2048 residues of 50 bits, sealed labels of 8 bytes a row with a tag.
+        let [m, n, _] = serde_json::from_value::<[usize; 3]>(measured["tile"].clone()).unwrap();
+        let expected = 50usize.div_ceil(m) * (40usize.div_ceil(n) * 12_800 + 8 * m + 16);
+        assert_eq!(measured["bytes_per_row"].as_f64(), Some(expected as f64 / 50.0));
+    }
+}

@@ -1,0 +1,181 @@
+//! The store: what is acknowledged is there after a restart, whole; what is not leaves nothing.
+
+use std::fs;
+use std::path::Path;
+
+use blindsmith_protocol::{Id, ProjectSpec, UploadError, UploadHeader};
+use blindsmith_refinery::{Store, StoreError};
+use tempfile::TempDir;
+
+use super::project::{blocks, header, record, spec};
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+struct Stored {
+    dir: TempDir,
+    store: Store,
+    spec: ProjectSpec,
+}
+
+fn created() -> Stored {
+    let (dir, spec) = (TempDir::new().unwrap(), spec());
+    let store = Store::open(dir.path()).unwrap();
+    store.create(&spec, b"sealed model").unwrap();
+    Stored { dir, store, spec }
+}
+
+impl Stored {
+    fn commit(&self, sequence: u64, count: u32, change: fn(&mut UploadHeader)) -> Result<Id, StoreError> {
+        let bytes = blocks(&self.spec, count);
+        let mut header = header(&self.spec, &bytes);
+        change(&mut header);
+        let mut incoming = self.store.receive(&self.spec)?;
+        for part in bytes.chunks(2 * self.spec.block_bytes()) {
+            incoming.blocks_arrived(part)?;
+        }
+        incoming.commit(&header, sequence)?;
+        Ok(header.id())
+    }
+
+    fn reopened(self) -> Stored {
+        let Stored { dir, store, spec } = self;
+        drop(store);
+        Stored { store: Store::open(dir.path()).unwrap(), dir, spec }
+    }
+}
+
+#[test]
+fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
+    let stored = created();
+    let later = stored.commit(1, 1, |h| h.nonce = [1; 32]).unwrap();
+    let earlier = stored.commit(0, 3, |h| h.nonce = [2; 32]).unwrap();
+    for round in [0, 1, 10, 2] {
+        stored.store.save_round(&stored.spec.id(), &record(round)).unwrap();
+    }
+    let stored = stored.reopened();
+    let projects = stored.store.projects().unwrap();
+    assert_eq!(projects.len(), 1);
+    assert_eq!(projects[0].spec, stored.spec);
+    assert_eq!(projects[0].uploads.iter().map(UploadHeader::id).collect::<Vec<_>>(), [earlier, later]);
+    let rounds: Vec<u64> = projects[0].rounds.iter().map(|r| r.summary.round).collect();
+    assert_eq!(rounds, [0, 1, 2, 10]);
+    assert_eq!(stored.store.initial_model(&stored.spec.id()).unwrap(), b"sealed model");
+    let rows = stored.store.rows(&stored.spec.id(), &earlier).unwrap();
+    assert_eq!(rows.metadata().unwrap().len(), 3 * stored.spec.block_bytes() as u64);
+}
+
+#[test]
+fn a_project_is_created_once() {
+    let Stored { store, spec, .. } = created();
+    store.create(&spec, b"sealed model").unwrap();
+    let error = store.create(&spec, b"another model").unwrap_err();
+    assert!(matches!(error, StoreError::Exists(id) if id == spec.id()));
+    assert_eq!(store.initial_model(&spec.id()).unwrap(), b"sealed model");
+}
+
+#[test]
+fn uploads_that_do_not_fit_are_refused_and_leave_nothing() {
+    let stored = created();
+    let refused = |change: fn(&mut UploadHeader)| match stored.commit(0, 2, change) {
+        Err(StoreError::Upload(e)) => e,
+        other => panic!("{other:?} where a refusal is due"),
+    };
+    assert_eq!(refused(|h| h.project = Id([9; 32])), UploadError::OtherProject);
+    assert_eq!(refused(|h| h.rows = 0), UploadError::Rows(0));
+    assert_eq!(refused(|h| h.root = Id([9; 32])), UploadError::Digest);
+    // Two blocks came: 9 to 16 rows.
+    assert!(matches!(refused(|h| h.rows = 17), UploadError::Length { rows: 17, .. }));
+    assert!(matches!(refused(|h| h.rows = 8), UploadError::Length { rows: 8, .. }));
+    assert!(stored.commit(0, 2, |h| h.rows = 9).is_ok());
+    assert_eq!(files(&stored.dir.path().join("incoming")), [""; 0]);
+}
+
+#[test]
+fn blocks_that_are_none_are_refused() {
+    let Stored { dir, store, spec } = created();
+    let good = blocks(&spec, 3);
+    let mut incoming = store.receive(&spec).unwrap();
+    for bytes in [&good[1..], b"", &good[..spec.block_bytes() - 1]] {
+        let refused = incoming.blocks_arrived(bytes);
+        assert!(matches!(refused, Err(StoreError::Upload(UploadError::Length { .. }))));
+    }
+    // The last residue of the second block of these two.
+    let mut bytes = good[..2 * spec.block_bytes()].to_vec();
+    bytes[2 * spec.block_bytes() - 6..].fill(0xff);
+    assert!(matches!(incoming.blocks_arrived(&bytes), Err(StoreError::Upload(UploadError::Residue(1)))));
+    drop(incoming);
+    assert_eq!(files(&dir.path().join("incoming")), [""; 0]);
+}
+
+#[test]
+fn a_store_is_served_once() {
+    let stored = created();
+    assert!(
+        matches!(Store::open(stored.dir.path()), Err(StoreError::InUse(path)) if path == stored.dir.path())
+    );
+    stored.reopened();
+}
+
+#[test]
+fn a_restart_removes_what_was_under_way_and_nothing_else() {
+    let stored = created();
+    let incoming = stored.dir.path().join("incoming");
+    let (file, _) = (stored.store.receive(&stored.spec).unwrap(), ());
+    let under_way = files(&incoming);
+    assert_eq!(under_way.len(), 1);
+    // As a killed process leaves it.
+    std::mem::forget(file);
+    fs::write(incoming.join("notes.txt"), "somebody else's").unwrap();
+    let kept = stored.commit(0, 1, |_| {}).unwrap();
+    let uploads = stored.dir.path().join("projects").join(stored.spec.id().to_string()).join("uploads");
+    fs::write(uploads.join(format!("{}.rows", Id([9; 32]))), "rows without a header").unwrap();
+
+    let stored = stored.reopened();
+    assert_eq!(stored.store.projects().unwrap()[0].uploads.len(), 1);
+    assert_eq!(files(&incoming), ["notes.txt"]);
+    assert_eq!(files(&uploads), [format!("{kept}.head"), format!("{kept}.rows")]);
+}
+
+#[test]
+fn a_project_that_was_never_acknowledged_is_none() {
+    let stored = created();
+    let dir = stored.dir.path().join("projects").join(Id([9; 32]).to_string());
+    fs::create_dir_all(dir.join("uploads")).unwrap();
+    fs::write(dir.join("initial.sealed"), "a crash came before the specification").unwrap();
+    assert_eq!(stored.reopened().store.projects().unwrap().len(), 1);
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let stored = created();
+    stored.commit(0, 1, |_| {}).unwrap();
+    stored.store.save_round(&stored.spec.id(), &record(0)).unwrap();
+    let dir = stored.dir.path().join("projects").join(stored.spec.id().to_string());
+    let upload = |extension: &str| {
+        let name = files(&dir.join("uploads")).into_iter().find(|n| n.ends_with(extension)).unwrap();
+        dir.join("uploads").join(name)
+    };
+    for path in [dir.join("spec.cbor"), dir.join("rounds/0.cbor"), upload("head"), upload("rows")] {
+        let good = fs::read(&path).unwrap();
+        for damaged in [&good[..good.len() - 1], &[good.as_slice(), b"x"].concat(), b""] {
+            fs::write(&path, damaged).unwrap();
+            match stored.store.projects() {
+                Err(StoreError::Damaged { path: named, .. }) => assert_eq!(named, path),
+                Err(e) => panic!("{}: {e}", path.display()),
+                Ok(_) => panic!("{} was not missed", path.display()),
+            }
+        }
+        fs::write(&path, good).unwrap();
+    }
+    // Whole files in another's place.
+    let round = fs::read(dir.join("rounds/0.cbor")).unwrap();
+    fs::write(dir.join("rounds/1.cbor"), round).unwrap();
+    assert!(matches!(stored.store.projects(), Err(StoreError::Damaged { .. })));
+    fs::remove_file(dir.join("rounds/1.cbor")).unwrap();
+    assert_eq!(stored.store.projects().unwrap().len(), 1);
+}
