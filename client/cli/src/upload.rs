@@ -5,7 +5,9 @@ use std::sync::mpsc::sync_channel;
 use blindsmith_keys::{Encryption, Freshness, Key, Recipient, UploadContext, UploadKey};
 use blindsmith_learn::{Matrix, Targets};
 use blindsmith_matrix::View;
-use blindsmith_protocol::{Id, ProjectSpec, Reply, Request, Role, UploadHeader, block_digest, root_digest};
+use blindsmith_protocol::{
+    Id, MAX_ROWS, ProjectSpec, Reply, Request, Role, UploadHeader, block_digest, root_digest,
+};
 use blindsmith_ring::backend;
 use blindsmith_warden::{MemberContext, query_info, write_labels};
 use rayon::prelude::*;
@@ -36,7 +38,17 @@ struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    fn new(spec: &'a ProjectSpec, seed: &Key, rows: &'a Matrix, targets: Option<&'a Targets>) -> Self {
+    fn new(
+        spec: &'a ProjectSpec,
+        seed: &Key,
+        rows: &'a Matrix,
+        targets: Option<&'a Targets>,
+    ) -> Result<Self, Failure> {
+        if !(1..=MAX_ROWS as usize).contains(&rows.rows()) {
+            let message =
+                format!("{} rows, where 1 to {MAX_ROWS} can be sent at once: split the file", rows.rows());
+            return Err(Failure::Settings(message));
+        }
         let context = UploadContext {
             project: spec.id().0,
             mask: spec.mask,
@@ -48,7 +60,7 @@ impl<'a> Upload<'a> {
         let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
         let view = View::new(rows.as_slice(), rows.rows(), rows.cols());
         let (key, encryption) = UploadKey::encrypt(seed, context, view, &labels, masks, Freshness::Fresh);
-        Upload { spec, key, encryption, targets, rows: rows.rows() }
+        Ok(Upload { spec, key, encryption, targets, rows: rows.rows() })
     }
 
     fn blocks(&self) -> usize {
@@ -140,7 +152,7 @@ pub fn send(
     (rows, targets): (&Matrix, &Targets),
     observe: &mut dyn FnMut(u64),
 ) -> Result<Sent, Failure> {
-    let upload = Upload::new(spec, seed, rows, Some(targets));
+    let upload = Upload::new(spec, seed, rows, Some(targets))?;
     let header = upload.stream(connection, contributor, role, observe)?;
     let bytes = header.body_bytes(spec);
     match connection.request(&Request::Commit { header }, &[])? {
@@ -159,7 +171,7 @@ pub fn ask(
     observe: &mut dyn FnMut(u64),
 ) -> Result<Vec<f32>, Failure> {
     let seed = Key::random();
-    let upload = Upload::new(spec, &seed, rows, None);
+    let upload = Upload::new(spec, &seed, rows, None)?;
     let header = upload.stream(connection, Id([0; 32]), Role::Query, observe)?;
     let (project, query) = (spec.id(), header.id());
     let info = query_info(&MemberContext { project: &project, query: &query });

@@ -6,21 +6,24 @@ use std::time::Duration;
 
 use blindsmith_compute::{Operand, Orientation, Output, Product, Strip, backend};
 use blindsmith_ring::{LANES, Lanes, PACKED_BYTES_PER_LANES, Q, backend as ring};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
 const POINTS: usize = 2048;
 
-fn strips(count: usize, length: usize) -> Vec<Vec<Lanes>> {
+/// Strips that live as long as the process, as a benchmark's do.
+fn strips(count: usize, length: usize) -> Vec<Strip<'static>> {
     let value = |i: usize| (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % Q;
     let line = |i: usize| Lanes(std::array::from_fn(|lane| value(8 * i + lane)));
-    (0..count).map(|_| (0..POINTS / LANES * length).map(line).collect()).collect()
+    let strip = |_| Strip::Lanes((0..POINTS / LANES * length).map(line).collect::<Vec<_>>().leak());
+    (0..count).map(strip).collect()
 }
 
-fn pack(strips: &[Vec<Lanes>]) -> Vec<Vec<u8>> {
-    let pack = |strip: &Vec<Lanes>| {
-        let mut bytes = vec![0; strip.len() * PACKED_BYTES_PER_LANES];
-        ring::active().pack(&mut bytes, bytemuck::cast_slice(strip));
-        bytes
+fn pack(strips: &[Strip<'static>]) -> Vec<Strip<'static>> {
+    let pack = |strip: &Strip<'static>| {
+        let Strip::Lanes(lanes) = strip else { return *strip };
+        let mut bytes = vec![0; lanes.len() * PACKED_BYTES_PER_LANES];
+        ring::active().pack(&mut bytes, bytemuck::cast_slice(lanes));
+        Strip::Packed(bytes.leak())
     };
     strips.iter().map(pack).collect()
 }
@@ -28,15 +31,14 @@ fn pack(strips: &[Vec<Lanes>]) -> Vec<Vec<u8>> {
 fn products(criterion: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
     let mut group = criterion.benchmark_group("product");
-    group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+    group
+        .sampling_mode(SamplingMode::Flat)
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1));
     let (x, w, e) = (strips(64, 49), strips(64, 49), strips(64, 64));
     let packed = pack(&x);
     let (narrow_x, narrow_w) = (strips(32, 25), strips(5, 25));
-    let lanes = |strips: &'static [Vec<Lanes>]| strips.iter().map(|x| Strip::Lanes(x)).collect::<Vec<_>>();
-    let leak = |strips: Vec<Vec<Lanes>>| -> &'static [Vec<Lanes>] { strips.leak() };
-    let (x, w, e) = (lanes(leak(x)), lanes(leak(w)), lanes(leak(e)));
-    let (narrow_x, narrow_w) = (lanes(leak(narrow_x)), lanes(leak(narrow_w)));
-    let packed: Vec<_> = packed.iter().map(|x| Strip::Packed(x)).collect();
     let operand = |strips, length| Operand::new(POINTS, strips, length).expect("an operand");
     use Orientation::{Forward, WeightGradient};
     for (name, orientation, a, b, output, outputs) in [

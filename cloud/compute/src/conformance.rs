@@ -267,10 +267,13 @@ fn sizes(backend: &dyn Backend) {
     }
     check(backend, &Case { points: 2048, shape: [3, 2, 25], output: Output::Fold(32), ..case });
     check(backend, &Case { points: 4096, shape: [2, 3, 5], output: Output::Window(512), ..case });
-    check(
-        backend,
-        &Case { points: 8192, shape: [1, 1, 1], output: Output::Comb { stride: 64, width: 64 }, ..case },
-    );
+    check(backend, &Case { points: 8192, output: Output::Comb { stride: 64, width: 64 }, ..case });
+    // Several blocks of rows, of columns, and cells that fill scratch memory.
+    check(backend, &Case { shape: [60, 40, 3], output: Output::Fold(8), ..case });
+    check(backend, &Case { shape: [20, 21, 1], points: 8192, output: Output::Window(8192), ..case });
+    for orientation in [Orientation::Forward, Orientation::WeightGradient, Orientation::InputGradient] {
+        check(backend, &Case { orientation, shape: [30, 95, 80], ..case });
+    }
 }
 
 /// Contractions that need several passes and several reductions, with the largest residues.

@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+use blindsmith_ring::modulus::MAX_CHAIN;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{MAX_BATCH_ROWS, MAX_BODY, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
+use crate::{MAX_BATCH_ROWS, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
 
 /// A 256-bit digest that names a project or an upload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -125,16 +126,31 @@ impl ProjectSpec {
         if !(1..=MAX_BATCH_ROWS).contains(&self.batch_rows) || !(1..=1 << 16).contains(&self.group_blocks) {
             return fail("the batch or the sampling group has an impossible size".into());
         }
+        if let Some((layer, rows)) = self.too_long() {
+            return fail(format!(
+                "batches of about {} rows may have {rows}, which makes chains of more than {MAX_CHAIN} tiles in layer \
+                 {layer}: choose smaller batches or layers",
+                self.batch_rows
+            ));
+        }
         if !(1..=30).contains(&self.feature_scale.log2()) {
             return fail("the feature scale must be 2^1 to 2^30".into());
         }
-        if self.block_bytes() > MAX_BODY {
-            return fail(format!(
-                "a row block of {} bytes does not fit a frame of {MAX_BODY}: the first tile is too narrow",
-                self.block_bytes()
-            ));
-        }
         Ok(())
+    }
+
+    /// The first layer with a product that adds up more tiles than residues can take, and the rows of the
+    /// longest batch: one and a half times those asked for, and the rest of a group.
+    fn too_long(&self) -> Option<(usize, usize)> {
+        let group = self.group_blocks as usize * self.block_rows();
+        let rows = self.batch_rows as usize * 3 / 2 + group;
+        let too_long = |layer: &Layer| {
+            let tile = &layer.tile;
+            let inputs = (layer.inputs as usize).div_ceil(tile.n());
+            let outputs = (layer.outputs as usize).div_ceil(tile.p());
+            inputs.max(outputs).max(rows.div_ceil(tile.m())) > MAX_CHAIN
+        };
+        Some((self.layers.iter().position(too_long)?, rows))
     }
 
     /// Features of a row.

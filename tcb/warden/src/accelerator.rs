@@ -10,6 +10,7 @@ use blindsmith_matrix::{
     NoiseModel, Overflow, ProductKind, ProductShape, Scale, View, entry_scale, largest_scale,
 };
 use blindsmith_protocol::{BlockRef, Left, ProjectSpec};
+use blindsmith_ring::modulus::MAX_CHAIN;
 use blindsmith_ring::{Eval, Poly};
 use rayon::prelude::*;
 use thiserror::Error;
@@ -31,6 +32,9 @@ pub enum ProductError {
     /// The values are too large to be encoded. How large is a secret, and is not said.
     #[error("values became too large for the modulus: lower the learning rate or set clip_norm")]
     Overflow(Overflow),
+    /// More tiles would be added up than residues can take.
+    #[error("a batch of {0} row blocks, where {MAX_CHAIN} are possible: choose smaller batches")]
+    TooLong(usize),
     /// The training loop called out of order.
     #[error("the training loop asked for {0}")]
     Order(&'static str),
@@ -165,6 +169,9 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         matrix: &Matrix,
         cross: Option<&[Secret]>,
     ) -> Result<Sent, ProductError> {
+        if shape.strip_len() > MAX_CHAIN {
+            return Err(ProductError::TooLong(shape.strip_len()));
+        }
         let operand = self.operands;
         self.operands += 1;
         let context = Context { layer: layer as u32, part: operand, ..self.context };

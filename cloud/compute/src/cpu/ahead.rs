@@ -42,6 +42,19 @@ impl<'a> Ahead<'a> {
     }
 }
 
+/// Asks for the cache line of a value that will be overwritten.
+#[inline(always)]
+pub(super) fn prefetch_write<T>(value: &mut T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch writes nothing; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_mut(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
 /// Asks for the cache line of a value.
 #[inline(always)]
 pub(super) fn prefetch<T>(value: &T) {

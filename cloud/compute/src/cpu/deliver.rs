@@ -100,7 +100,9 @@ impl<'a> Delivery<'a> {
         s: &mut Scratch,
         out: &mut [u64],
     ) {
-        out.iter().step_by(LANES).for_each(prefetch);
+        if let Output::Window(_) = self.output {
+            out.iter().step_by(LANES).for_each(prefetch);
+        }
         let cells = out.chunks_exact_mut(self.layout.cell);
         match task.job.plan.form {
             Form::Sums => {
@@ -195,8 +197,15 @@ fn gather<T: Copy>(
     out: &mut [T],
 ) {
     for (unit, from) in from.chunks_exact(cells).take(units).enumerate() {
-        let from = from[first..].iter().step_by(stride).take(count);
-        from.zip(out[unit..].iter_mut().step_by(units)).for_each(|(from, out)| *out = *from);
+        let from = &from[first..];
+        let soon = from.iter().skip(CELLS_AT_ONCE).take(CELLS_AT_ONCE);
+        soon.step_by(size_of::<Lanes>() / size_of::<T>()).for_each(prefetch);
+        if let (1, Some(from)) = (stride, from.first_chunk::<CELLS_AT_ONCE>()) {
+            // Of the last cells, some may be others'.
+            (0..CELLS_AT_ONCE).for_each(|i| out[i * units + unit] = from[i]);
+        } else {
+            (0..count).for_each(|i| out[i * units + unit] = from[i * stride]);
+        }
     }
 }
 

@@ -57,8 +57,6 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// Steps of the longest pass, even.
     pub depth: usize,
-    /// Rows of a panel, at most.
-    pub panel_rows: usize,
     pub row_blocks: usize,
     pub col_blocks: usize,
 }
@@ -72,7 +70,7 @@ impl Plan {
             Output::Fold(n) | Output::FoldEval(n) => (Form::Sums, n / LANES, LANES.min(points / n)),
             Output::Window(_) | Output::Comb { .. } => (Form::Lanes, 1, block(output) / LANES),
         };
-        let (steps, panel_rows) = steps::<K>(rows.contraction() * groups_per_unit);
+        let steps = steps::<K>(rows.contraction() * groups_per_unit);
         let mut plan = Plan {
             form,
             groups_per_unit,
@@ -80,7 +78,6 @@ impl Plan {
             blocks: groups / groups_per_unit / least_units,
             depth: steps[0].len.next_multiple_of(2),
             steps,
-            panel_rows,
             row_blocks: 1,
             col_blocks: 1,
         };
@@ -133,19 +130,13 @@ pub(super) fn part(len: usize, blocks: usize, index: usize) -> Range<usize> {
     len * index / blocks..len * (index + 1) / blocks
 }
 
-/// Cuts a contraction into passes and says how many rows a panel may have: a panel of rows stays in the
-/// first-level cache while panels of columns stream past it.
-fn steps<K: Kernel>(chain: usize) -> (Vec<Step>, usize) {
-    let fits = |rows: usize| (L1_LINES / (rows + K::COLS)) & !1;
-    let smallest = K::ROWS;
-    let (len, rows) = match (smallest..=K::ROWS).rev().find(|&rows| chain <= fits(rows)) {
-        Some(rows) => (chain, rows),
-        None => {
-            let passes = chain.div_ceil(fits(K::ROWS));
-            (chain.div_ceil(passes).next_multiple_of(2), K::ROWS)
-        }
-    };
-    let per_sum = (2 * MAX_PAIRS / len.next_multiple_of(2)).max(1);
+/// Cuts a contraction into passes, so that a panel of rows stays in the first-level cache while panels of
+/// columns stream past it.
+fn steps<K: Kernel>(chain: usize) -> Vec<Step> {
+    let longest = (L1_LINES / (K::ROWS + K::COLS)) & !1;
+    let passes = chain.div_ceil(longest);
+    let len = if passes == 1 { chain } else { chain.div_ceil(passes).next_multiple_of(2) };
+    let per_sum = 2 * MAX_PAIRS / len.next_multiple_of(2);
     let count = chain.div_ceil(len);
     let step = |i: usize| Step {
         start: i * len,
@@ -154,5 +145,5 @@ fn steps<K: Kernel>(chain: usize) -> (Vec<Step>, usize) {
         last: i % per_sum == per_sum - 1 || i + 1 == count,
         add: i >= per_sum,
     };
-    ((0..count).map(step).collect(), rows)
+    (0..count).map(step).collect()
 }

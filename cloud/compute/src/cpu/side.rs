@@ -52,41 +52,34 @@ impl<'a> Side<'a> {
         depth: usize,
         out: &mut [Lanes],
     ) {
-        let (whole, last) = (outer.len() / width, outer.len() % width);
-        let (panels, last_panel) = out[..outer.len() * depth].split_at_mut(whole * width * depth);
-        self.pack_panels(kernel, run, outer.start, whole * width, width, depth, panels);
-        self.pack_panels(kernel, run, outer.start + whole * width, last, last, depth, last_panel);
+        let whole = outer.end - outer.len() % width;
+        let (panels, last) = out[..outer.len() * depth].split_at_mut((whole - outer.start) * depth);
+        for (outer, width, out) in
+            [(outer.start..whole, width, panels), (whole..outer.end, outer.end - whole, last)]
+        {
+            if !outer.is_empty() {
+                self.pack_panels(kernel, run, outer, width, depth, out);
+            }
+        }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn pack_panels<K: Kernel>(
         &self,
         kernel: K,
         run: Run,
-        first: usize,
-        count: usize,
+        outer: Range<usize>,
         width: usize,
         depth: usize,
         out: &mut [Lanes],
     ) {
-        if count == 0 {
-            return;
-        }
         let panel = width * depth;
         if self.across {
             for (step, (strip, group)) in self.steps(run).enumerate() {
-                copy(
-                    kernel,
-                    strip,
-                    group * self.length + first,
-                    count,
-                    &mut out[step * width..],
-                    width,
-                    panel,
-                );
+                let (from, out) = (group * self.length + outer.start, &mut out[step * width..]);
+                copy(kernel, strip, from, outer.len(), out, width, panel);
             }
         } else {
-            for (i, strip) in self.strips[first..first + count].iter().enumerate() {
+            for (i, strip) in self.strips[outer].iter().enumerate() {
                 let from = run.group * self.length + run.start;
                 let out = &mut out[i / width * panel + i % width..];
                 copy(kernel, strip, from, run.len, out, 1, width);

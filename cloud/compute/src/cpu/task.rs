@@ -6,7 +6,7 @@ use blindsmith_ring::{Lanes, modulus};
 use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::Job;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, prefetch_write};
 use super::deliver::CELLS_AT_ONCE;
 use super::kernel::{Kernel, MAX_COLS, MAX_ROWS, Pair, Place, Start, Sum};
 use super::plan::{Form, Step, part};
@@ -195,7 +195,7 @@ impl<K: Kernel> Task<'_, K> {
     /// Packs the rows panel by panel and multiplies each with all columns, while the next panel and a part of
     /// the columns of the next pass are fetched.
     fn rows(&self, pass: &Pass, next: Run, s: &mut Scratch) {
-        let panels = self.rows.len().div_ceil(self.job.plan.panel_rows);
+        let panels = self.rows.len().div_ceil(K::ROWS);
         let mut pieces = Vec::new();
         let rows = |index| shifted(part(self.rows.len(), panels, index), self.rows.start);
         for index in 0..panels {
@@ -232,6 +232,12 @@ impl<K: Kernel> Task<'_, K> {
         let mut few = [Sum::ZERO; MAX_ROWS * COLS_AT_ONCE];
         for start in (0..cols).step_by(COLS_AT_ONCE) {
             let end = cols.min(start + COLS_AT_ONCE);
+            if pass.step.last && self.job.plan.form == Form::Lanes {
+                let at = pass.slot * self.cells() + first * cols;
+                for row in s.cells[at..at + M * cols].chunks_exact_mut(cols) {
+                    row[start..end].iter_mut().for_each(prefetch_write);
+                }
+            }
             let sums = match self.job.plan.steps.len() {
                 1 => &mut few[..M * (end - start)],
                 _ => &mut s.sums[first * cols + M * start..][..M * (end - start)],

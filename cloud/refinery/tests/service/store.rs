@@ -71,9 +71,10 @@ fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
 
 #[test]
 fn a_project_is_created_once() {
-    let Stored { store, spec, .. } = created();
-    store.create(&spec, b"sealed model").unwrap();
-    let error = store.create(&spec, b"another model").unwrap_err();
+    let stored = created();
+    let Stored { store, spec, .. } = &stored;
+    store.create(spec, b"sealed model").unwrap();
+    let error = store.create(spec, b"another model").unwrap_err();
     assert!(matches!(error, StoreError::Exists(id) if id == spec.id()));
     assert_eq!(store.initial_model(&spec.id()).unwrap(), b"sealed model");
 }
@@ -125,9 +126,8 @@ fn a_store_is_served_once() {
 fn a_restart_removes_what_was_under_way_and_nothing_else() {
     let stored = created();
     let incoming = stored.dir.path().join("incoming");
-    let (file, _) = (stored.store.receive(&stored.spec).unwrap(), ());
-    let under_way = files(&incoming);
-    assert_eq!(under_way.len(), 1);
+    let file = stored.store.receive(&stored.spec).unwrap();
+    assert_eq!(files(&incoming).len(), 1);
     // As a killed process leaves it.
     std::mem::forget(file);
     fs::write(incoming.join("notes.txt"), "somebody else's").unwrap();

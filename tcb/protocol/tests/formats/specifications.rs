@@ -96,6 +96,8 @@ fn what_is_out_of_range_is_refused_and_named() {
         (changed(|s| s.label_bytes = MAX_LABEL_BYTES + 1), "4097 bytes of labels"),
         (changed(|s| s.batch_rows = 0), "batch"),
         (changed(|s| s.batch_rows = MAX_BATCH_ROWS + 1), "batch"),
+        (changed(|s| s.batch_rows = 30_000), "chains of more than 4096 tiles in layer 1"),
+        (changed(|s| s.group_blocks = 3_000), "chains of more than 4096 tiles in layer 1"),
         (changed(|s| s.group_blocks = 0), "sampling group"),
         (changed(|s| s.feature_scale = Scale::from_log2(0)), "feature scale"),
         (changed(|s| s.feature_scale = Scale::from_log2(31)), "feature scale"),
@@ -108,13 +110,22 @@ fn what_is_out_of_range_is_refused_and_named() {
     }
 }
 
-/// Rows are sent in whole blocks, so one block must fit a frame.
+/// Rows are sent in whole blocks, so the largest block must fit a frame.
 #[test]
-fn a_row_block_that_no_frame_can_carry_is_refused() {
-    let spec = changed(|s| s.layers = vec![Layer { inputs: MAX_WIDTH, outputs: 1, tile: tile(1, 1, 2048) }]);
-    assert!(spec.block_bytes() > MAX_BODY);
-    let error = spec.validate().unwrap_err().to_string();
-    assert!(error.contains("row block"), "{error}");
+fn the_largest_row_block_fits_a_frame() {
+    let widest = |tile| {
+        changed(|s| {
+            s.security = Security::Bits256;
+            s.label_bytes = MAX_LABEL_BYTES;
+            s.layers = vec![Layer { inputs: MAX_WIDTH, outputs: 1, tile }];
+        })
+    };
+    let spec = widest(tile(16, 16, 16));
+    assert_eq!(spec.validate(), Ok(()));
+    assert!(spec.block_bytes() <= MAX_BODY);
+    // A narrower tile makes longer chains, which is refused before its blocks are too large.
+    let error = widest(tile(16, 8, 32)).validate().unwrap_err().to_string();
+    assert!(error.contains("chains of more than 4096 tiles in layer 0"), "{error}");
 }
 
 #[test]

@@ -108,9 +108,9 @@ fn rounds_that_do_not_fit_are_refused_before_anything_is_asked_for() {
     };
     for (command, words) in [
         (elsewhere, "does not hold the secrets of project 0808"),
-        (owner.round(0, &[header.clone()]), "round 0 was asked for, but round 1 is the next"),
-        (owner.round(2, &[header.clone()]), "round 2 was asked for, but round 1 is the next"),
-        (owner.round(u64::MAX, &[header.clone()]), "but round 1 is the next"),
+        (owner.round(0, std::slice::from_ref(&header)), "round 0 was asked for, but round 1 is the next"),
+        (owner.round(2, std::slice::from_ref(&header)), "round 2 was asked for, but round 1 is the next"),
+        (owner.round(u64::MAX, std::slice::from_ref(&header)), "but round 1 is the next"),
         (epochs(0), "1 to 1000000 epochs"),
         (epochs(u32::MAX), "1 to 1000000 epochs"),
         (owner.round(1, &[]), "no rows to train on"),

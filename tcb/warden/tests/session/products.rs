@@ -38,11 +38,14 @@ impl Product {
     }
 }
 
-/// A released project and its first upload.
+/// What is done to a product that would have been right.
+type Alter = fn(&mut Product);
+
+/// A released project and its uploads: one for validation, so that nothing of the other is held out by chance.
 struct Playing {
     refinery: Refinery,
     owner: Owner,
-    header: UploadHeader,
+    uploads: [UploadHeader; 2],
 }
 
 fn playing() -> Playing {
@@ -53,21 +56,22 @@ fn linked(share: bool) -> Playing {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::linked(warden, share);
     owner.hand_over(&mut refinery, warden);
-    let header = owner.header(1, Role::Training);
-    Playing { refinery, owner, header }
+    let uploads = [owner.header(2, Role::Validation), owner.header(1, Role::Training)];
+    Playing { refinery, owner, uploads }
 }
 
 impl Playing {
     /// Runs the round, labels as they should be, the first product by `answer`.
     fn round(&mut self, mut answer: impl FnMut(&mut Refinery, ProductShape)) -> Outcome {
-        let Playing { refinery, owner, header } = self;
-        refinery.send(&owner.round(1, std::slice::from_ref(header)), &[]);
+        let Playing { refinery, owner, uploads } = self;
+        refinery.send(&owner.round(1, uploads), &[]);
         let mut operands = HashMap::new();
         refinery.follow(|refinery, instruction| match instruction {
             Instruction::Begin { operand, rows, .. } => _ = operands.insert(operand, rows as usize),
             Instruction::Strip { .. } | Instruction::Free { .. } => {}
             Instruction::Labels { blocks } => {
-                let labels: Vec<u8> = blocks.iter().flat_map(|b| owner.labels(header, b.block)).collect();
+                let labels: Vec<u8> =
+                    blocks.iter().flat_map(|b| owner.labels(&uploads[b.upload as usize], b.block)).collect();
                 refinery.send(&ToWarden::Labels, &labels);
             }
             Instruction::Multiply { kind, layer, left, .. } => {
@@ -96,14 +100,14 @@ impl Playing {
 #[test]
 fn products_of_the_wrong_form_are_refused_and_named() {
     let mut playing = playing();
-    let altered = |change: fn(&mut Product)| {
+    let altered = |change: Alter| {
         move |refinery: &mut Refinery, shape: ProductShape| {
             let mut product = Product::of(&shape, |_| 0);
             change(&mut product);
             product.send(refinery);
         }
     };
-    let cases: [(&str, fn(&mut Product)); 13] = [
+    let cases: [(&str, Alter); 13] = [
         ("wrong number of extra polynomials", |p| p.extras.clear()),
         ("wrong number of extra polynomials", |p| _ = p.extras.pop()),
         ("wrong number of extra polynomials", |p| p.extras.push(0)),
@@ -170,12 +174,13 @@ fn labels_that_are_none_are_refused() {
         |labels, block| labels.rotate_left(block),
     ];
     for alter in alterations {
-        let Playing { refinery, owner, header } = &mut playing;
-        refinery.send(&owner.round(1, std::slice::from_ref(header)), &[]);
+        let Playing { refinery, owner, uploads } = &mut playing;
+        refinery.send(&owner.round(1, uploads), &[]);
         let outcome = refinery.follow(|refinery, instruction| {
             let Instruction::Labels { blocks } = instruction else { panic!("labels come first") };
             assert_eq!(blocks.len(), 3);
-            let mut labels = blocks.iter().flat_map(|b| owner.labels(header, b.block)).collect();
+            let mut labels =
+                blocks.iter().flat_map(|b| owner.labels(&uploads[b.upload as usize], b.block)).collect();
             alter(&mut labels, block);
             refinery.send(&ToWarden::Labels, &labels);
         });
@@ -187,12 +192,13 @@ fn labels_that_are_none_are_refused() {
 
 /// A warden that waits for its first product.
 fn waiting(share: bool) -> Refinery {
-    let Playing { mut refinery, owner, header } = linked(share);
-    refinery.send(&owner.round(1, std::slice::from_ref(&header)), &[]);
+    let Playing { mut refinery, owner, uploads } = linked(share);
+    refinery.send(&owner.round(1, &uploads), &[]);
     loop {
         match refinery.receive() {
             (FromWarden::Do(Instruction::Labels { blocks }), _) => {
-                let labels: Vec<u8> = blocks.iter().flat_map(|b| owner.labels(&header, b.block)).collect();
+                let labels: Vec<u8> =
+                    blocks.iter().flat_map(|b| owner.labels(&uploads[b.upload as usize], b.block)).collect();
                 refinery.send(&ToWarden::Labels, &labels);
             }
             (FromWarden::Do(Instruction::Multiply { .. }), _) => return refinery,
