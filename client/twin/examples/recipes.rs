@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
 use blindsmith_learn::{
-    Accelerator, Activation, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule, Sampler,
+    Accelerator, Activation, Bounds, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule, Sampler,
     Schedule, Targets, Trainer, gather_labels,
 };
 use blindsmith_twin::{Twin, TwinError};
@@ -148,11 +149,10 @@ impl Noisy {
     }
 
     /// Returns the standard deviation of what it adds.
-    fn disturb(&mut self, product: &mut Matrix) -> f32 {
+    fn disturb(&mut self, values: &mut [f32]) -> f32 {
         if self.noise == 0.0 {
             return 0.0;
         }
-        let values = product.as_mut_slice();
         let rms = (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt();
         for v in values {
             // The sum of four uniform numbers is close to normal.
@@ -175,25 +175,43 @@ impl Accelerator for Noisy {
         self.twin.load_weights(layer, weights)
     }
 
-    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), TwinError> {
-        self.twin.forward(layer, left, out)?;
-        self.disturb(out);
+    fn forward(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), TwinError> {
+        self.twin.forward(layer, left, rows.clone(), out)?;
+        self.disturb(out.values_mut(rows));
         Ok(())
     }
 
-    fn add_gradient(&mut self, layer: usize, left: Left<'_>, error: &Matrix) -> Result<(), TwinError> {
-        self.twin.add_gradient(layer, left, error)
+    fn add_gradient(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        error: &Matrix,
+        bounds: Option<Bounds>,
+    ) -> Result<(), TwinError> {
+        self.twin.add_gradient(layer, left, error, bounds)
     }
 
-    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), TwinError> {
-        self.twin.input_gradient(layer, error, out)?;
-        self.disturb(out);
+    fn input_gradient(
+        &mut self,
+        layer: usize,
+        error: &Matrix,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), TwinError> {
+        self.twin.input_gradient(layer, error, rows.clone(), out)?;
+        self.disturb(out.values_mut(rows));
         Ok(())
     }
 
     fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), TwinError> {
         self.twin.take_gradient(layer, out)?;
-        let deviation = self.disturb(out);
+        let deviation = self.disturb(out.as_mut_slice());
         self.of_gradients.resize(self.of_gradients.len().max(layer + 1), 0.0);
         self.of_gradients[layer] = deviation;
         Ok(())

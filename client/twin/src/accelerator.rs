@@ -1,6 +1,8 @@
 //! The accelerator that multiplies in the clear.
 
-use blindsmith_learn::{Accelerator, Batch, Left, Matrix, Pass};
+use std::ops::Range;
+
+use blindsmith_learn::{Accelerator, Batch, Bounds, Left, Matrix, Pass};
 
 use crate::product::{Into, View, multiply};
 
@@ -166,19 +168,21 @@ impl Twin {
     }
 }
 
-/// left x right, or what does not fit.
+/// Some rows of left x right, or what does not fit.
 fn product(
     name: &'static str,
     layer: usize,
     left: View<'_>,
     right: View<'_>,
+    rows: Range<usize>,
     out: &mut Matrix,
     threads: usize,
 ) -> Result<(), TwinError> {
-    if left.cols() != right.height() {
+    let fits = left.cols() == right.height() && out.shape() == (left.height(), right.cols());
+    if !fits || rows.is_empty() || rows.end > left.height() {
         return Err(TwinError::Operands { product: name, layer });
     }
-    multiply(left, right, out, Into::Replace, threads);
+    multiply(left.part(rows.clone()), right, out.values_mut(rows), Into::Replace, threads);
     Ok(())
 }
 
@@ -202,15 +206,27 @@ impl Accelerator for Twin {
         Ok(())
     }
 
-    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), TwinError> {
-        if let Left::Rows(batch) = left {
+    fn forward(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), TwinError> {
+        if let (Left::Rows(batch), 0) = (left, rows.start) {
             self.gather(batch)?;
         }
         let weights = self.layer_weights("forward", layer)?;
-        product("forward", layer, self.left(left)?, weights, out, self.threads)
+        product("forward", layer, self.left(left)?, weights, rows, out, self.threads)
     }
 
-    fn add_gradient(&mut self, layer: usize, left: Left<'_>, error: &Matrix) -> Result<(), TwinError> {
+    fn add_gradient(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        error: &Matrix,
+        _bounds: Option<Bounds>,
+    ) -> Result<(), TwinError> {
         let name = "weight gradient";
         let missing = TwinError::Operands { product: name, layer };
         let mut gradient = std::mem::take(self.gradients.get_mut(layer).ok_or(missing)?);
@@ -221,15 +237,22 @@ impl Accelerator for Twin {
             return Err(missing);
         }
         let into = if gradient.started { Into::Add } else { Into::Replace };
-        multiply(left, right, &mut gradient.sum, into, self.threads);
+        gradient.sum.reshape(left.height(), right.cols());
+        multiply(left, right, gradient.sum.as_mut_slice(), into, self.threads);
         gradient.started = true;
         self.gradients[layer] = gradient;
         Ok(())
     }
 
-    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), TwinError> {
+    fn input_gradient(
+        &mut self,
+        layer: usize,
+        error: &Matrix,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), TwinError> {
         let weights = self.layer_weights("input gradient", layer)?.transposed();
-        product("input gradient", layer, View::of(error), weights, out, self.threads)
+        product("input gradient", layer, View::of(error), weights, rows, out, self.threads)
     }
 
     fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), TwinError> {

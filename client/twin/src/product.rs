@@ -1,6 +1,8 @@
 //! Products of row-major matrices by the `gemm` crates, of which `gemm-f32` is all that is needed: the crate
 //! `gemm` itself also compiles the kernels of four other types.
 
+use std::ops::Range;
+
 use blindsmith_learn::Matrix;
 use gemm_common::Parallelism;
 use gemm_f32::gemm::f32::get_gemm_fn;
@@ -36,6 +38,12 @@ impl<'a> View<'a> {
         self.cols
     }
 
+    /// Some rows of a matrix that is not transposed.
+    pub(crate) fn part(self, rows: Range<usize>) -> Self {
+        assert!(self.col_stride == 1);
+        View::rows(&self.data[rows.start * self.cols..rows.end * self.cols], self.cols)
+    }
+
     pub(crate) fn transposed(self) -> Self {
         View {
             data: self.data,
@@ -56,34 +64,32 @@ pub(crate) enum Into {
     Add,
 }
 
-/// `out` = left x right, or `out` += left x right, in `threads` threads.
+/// `out` = left x right, row by row, or `out` += left x right, in `threads` threads. The transpose is what is
+/// computed, column by column: the kernels write whole vectors only down a column.
 #[expect(unsafe_code, reason = "gemm takes raw pointers")]
-pub(crate) fn multiply(left: View<'_>, right: View<'_>, out: &mut Matrix, into: Into, threads: usize) {
+pub(crate) fn multiply(left: View<'_>, right: View<'_>, out: &mut [f32], into: Into, threads: usize) {
     assert_eq!(left.cols, right.rows, "inner dimensions");
     let (rows, cols) = (left.rows, right.cols);
-    match into {
-        Into::Replace => out.reshape(rows, cols),
-        Into::Add => assert_eq!(out.shape(), (rows, cols), "shape of a sum"),
-    }
+    assert_eq!(out.len(), rows * cols, "values of the product");
     let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     // SAFETY: a view's strides address exactly the values of its slice (`View::rows` is the only
     // constructor, `transposed` swaps both), `out` has rows x cols values, row by row, borrowed mutably,
     // hence not aliased by the operands; all counts are below isize::MAX, for they are lengths of slices.
     unsafe {
         get_gemm_fn()(
-            rows,
             cols,
+            rows,
             left.cols,
-            out.as_mut_slice().as_mut_ptr(),
-            1,
+            out.as_mut_ptr(),
             cols as isize,
+            1,
             into == Into::Add,
-            left.data.as_ptr(),
-            left.col_stride as isize,
-            left.row_stride as isize,
             right.data.as_ptr(),
-            right.col_stride as isize,
             right.row_stride as isize,
+            right.col_stride as isize,
+            left.data.as_ptr(),
+            left.row_stride as isize,
+            left.col_stride as isize,
             1.0_f32,
             1.0_f32,
             false,

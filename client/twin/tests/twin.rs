@@ -105,17 +105,19 @@ fn products_of_many_shapes_match_the_reference() {
             assert!(found.as_slice().iter().zip(expected.as_slice()).all(|(a, b)| (a - b).abs() < 1e-4));
         };
         let mut out = Matrix::default();
-        twin.forward(1, Left::Hidden(&left), &mut out).expect("product");
+        out.reshape(rows, cols);
+        twin.forward(1, Left::Hidden(&left), 0..left.rows(), &mut out).expect("product");
         close(&out, naive::multiply(&left, &right));
         let error = random(rows, cols, 5);
         for _ in 0..2 {
-            twin.add_gradient(1, Left::Hidden(&left), &error).expect("product");
+            twin.add_gradient(1, Left::Hidden(&left), &error, None).expect("product");
         }
         twin.take_gradient(1, &mut out).expect("gradient");
         let mut twice = naive::multiply(&naive::transpose(&left), &error);
         twice.as_mut_slice().iter_mut().for_each(|v| *v *= 2.0);
         close(&out, twice);
-        twin.input_gradient(1, &error, &mut out).expect("product");
+        out.reshape(rows, inner);
+        twin.input_gradient(1, &error, 0..error.rows(), &mut out).expect("product");
         close(&out, naive::multiply(&error, &naive::transpose(&right)));
     }
 }
@@ -156,23 +158,27 @@ fn rows_that_do_not_fit_are_refused() {
 fn products_without_their_operands_are_refused() {
     let mut twin = Twin::new(BLOCK, 1);
     twin.push(random(16, 4, 0)).expect("rows");
-    let mut out = Matrix::default();
+    let mut out = Matrix::zeros(8, 2);
     let batch = |first_block, blocks, rows_per_block| {
         Batch::unlabelled(vec![Group { upload: 0, first_block, blocks }], rows_per_block)
     };
     let good = batch(0, 1, BLOCK);
     let early = TwinError::Operands { product: "forward", layer: 0 };
-    assert_eq!(twin.forward(0, Left::Rows(&good), &mut out), Err(early));
+    assert_eq!(twin.forward(0, Left::Rows(&good), 0..8, &mut out), Err(early));
     twin.load_weights(0, &random(5, 2, 0)).expect("weights");
-    assert_eq!(twin.forward(0, Left::Rows(&good), &mut out), Err(early), "weights for 5 inputs, rows of 4");
+    assert_eq!(
+        twin.forward(0, Left::Rows(&good), 0..8, &mut out),
+        Err(early),
+        "weights for 5 inputs, rows of 4"
+    );
     let beyond = TwinError::Blocks { upload: 0, first_block: 1, end: 3 };
-    assert_eq!(twin.forward(0, Left::Rows(&batch(1, 2, BLOCK)), &mut out), Err(beyond));
+    assert_eq!(twin.forward(0, Left::Rows(&batch(1, 2, BLOCK)), 0..8, &mut out), Err(beyond));
     let size = TwinError::RowsPerBlock { found: 4, expected: BLOCK };
-    assert_eq!(twin.forward(0, Left::Rows(&batch(0, 1, 4)), &mut out), Err(size));
+    assert_eq!(twin.forward(0, Left::Rows(&batch(0, 1, 4)), 0..4, &mut out), Err(size));
     let gradient = |layer| TwinError::Operands { product: "weight gradient", layer };
     assert_eq!(twin.take_gradient(0, &mut out), Err(gradient(0)));
-    assert_eq!(twin.add_gradient(3, Left::Rows(&good), &random(8, 2, 0)), Err(gradient(3)));
-    assert_eq!(twin.add_gradient(0, Left::Rows(&good), &random(7, 2, 0)), Err(gradient(0)));
+    assert_eq!(twin.add_gradient(3, Left::Rows(&good), &random(8, 2, 0), None), Err(gradient(3)));
+    assert_eq!(twin.add_gradient(0, Left::Rows(&good), &random(7, 2, 0), None), Err(gradient(0)));
     let input = TwinError::Operands { product: "input gradient", layer: 0 };
-    assert_eq!(twin.input_gradient(0, &random(8, 3, 0), &mut out), Err(input));
+    assert_eq!(twin.input_gradient(0, &random(8, 3, 0), 0..8, &mut out), Err(input));
 }

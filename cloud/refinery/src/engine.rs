@@ -1,6 +1,6 @@
 //! The accelerator: keeps the operands of a session, and multiplies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Shape, mask_s
 use blindsmith_protocol::{
     BlockRef, Instruction, Left, MAX_BATCH_ROWS, MAX_OPERANDS, ProjectSpec, UploadHeader,
 };
-use blindsmith_ring::{LANES, Lanes, zeroed_lanes};
+use blindsmith_ring::{LANES, Lanes, backend as ring, zeroed_lanes};
 use blindsmith_shared::Region;
 use rayon::prelude::*;
 use thiserror::Error;
@@ -76,8 +76,8 @@ pub struct Engine<'a> {
     masks: Vec<Lanes>,
     operands: HashMap<u32, Resident>,
     spare: Vec<Vec<Lanes>>,
-    cached: Vec<BlockRef>,
-    rows: Vec<u8>,
+    rows: Cache,
+    sums: HashMap<u32, Sum>,
     /// Wall-clock time spent multiplying.
     pub busy: Duration,
 }
@@ -113,8 +113,8 @@ impl<'a> Engine<'a> {
             masks,
             operands: HashMap::new(),
             spare: Vec::new(),
-            cached: Vec::new(),
-            rows: Vec::new(),
+            rows: Cache::default(),
+            sums: HashMap::new(),
             busy: Duration::ZERO,
         }
     }
@@ -218,22 +218,14 @@ impl<'a> Engine<'a> {
         Ok(out)
     }
 
-    /// Reads the packed ciphertext of row blocks, unless they were read last.
+    /// Reads the packed ciphertext of row blocks, unless it is there.
     fn read_rows(&mut self, blocks: &[BlockRef]) -> Result<(), EngineError> {
-        if self.cached == blocks {
-            return Ok(());
-        }
-        self.cached.clear();
-        let size = self.spec.packed_block_bytes();
-        self.rows.resize(blocks.len() * size, 0);
         let (spec, stored) = (self.spec, self.blocks);
         let skip = spec.sealed_label_bytes() as u64;
-        blocks.par_iter().zip(self.rows.par_chunks_exact_mut(size)).try_for_each(|(block, out)| {
+        self.rows.hold(blocks, spec.packed_block_bytes(), |block, out| {
             let (file, offset) = stored.find(spec, block)?;
             read_at(file, out, offset + skip).map_err(EngineError::from)
-        })?;
-        self.cached.extend_from_slice(blocks);
-        Ok(())
+        })
     }
 
     /// The shape of a product of this layer, whose left operand must be there.
@@ -248,6 +240,15 @@ impl<'a> Engine<'a> {
             Left::Blocks(blocks) if layer == 0 && !blocks.is_empty() => self.count_rows(blocks)?,
             Left::Blocks(_) => return Err(Unfit("stored rows are the input of layer 0 alone")),
             Left::Operand(name) => self.operand(*name)?.shape.rows,
+            Left::Operands(names) => {
+                if kind != ProductKind::WeightGradient || names.is_empty() || names.len() > MAX_OPERANDS {
+                    return Err(Unfit("several left operands are for a weight gradient"));
+                }
+                names
+                    .iter()
+                    .map(|name| Ok(self.operand(*name)?.shape.rows))
+                    .sum::<Result<_, EngineError>>()?
+            }
         };
         let (inputs, outputs) = (sizes.inputs as usize, sizes.outputs as usize);
         Ok(ProductShape { kind, tile: sizes.tile, rows, inputs, outputs })
@@ -276,8 +277,49 @@ impl<'a> Engine<'a> {
     }
 
     /// Multiplies into `out`: the wanted residues of every tile, row by row of the grid, then the extra
-    /// polynomials.
+    /// polynomials. With `sum`, what was accumulated for the layer is added.
     pub fn multiply_into(
+        &mut self,
+        shape: ProductShape,
+        layer: u32,
+        (left, right): (&Left, u32),
+        sum: bool,
+        out: &mut [u64],
+    ) -> Result<(), EngineError> {
+        let sum = match (sum, shape.kind) {
+            (false, _) => None,
+            (true, ProductKind::WeightGradient) => {
+                Some(self.sums.remove(&layer).ok_or(Unfit("nothing was accumulated"))??)
+            }
+            _ => return Err(Unfit("weight gradients alone are accumulated")),
+        };
+        self.product(shape, left, right, out)?;
+        if let Some(sum) = sum {
+            if sum.len() != out.len() {
+                return Err(Unfit("a sum of another shape"));
+            }
+            ring::active().add_assign(out, &sum);
+        }
+        Ok(())
+    }
+
+    /// Adds a weight gradient to what is accumulated for a layer. What goes wrong is told with the sum.
+    pub fn accumulate(&mut self, layer: u32, left: &Left, right: u32) {
+        let added = self.added(layer, left, right);
+        if self.spec.layers.len() > layer as usize {
+            self.sums.insert(layer, added);
+        }
+    }
+
+    fn added(&mut self, layer: u32, left: &Left, right: u32) -> Sum {
+        let shape = self.product_shape(ProductKind::WeightGradient, layer, left)?;
+        let mut out = vec![0; residues(&shape)];
+        let first = !self.sums.contains_key(&layer);
+        self.multiply_into(shape, layer, (left, right), !first, &mut out)?;
+        Ok(out)
+    }
+
+    fn product(
         &mut self,
         shape: ProductShape,
         left: &Left,
@@ -294,9 +336,20 @@ impl<'a> Engine<'a> {
         }
         let right_strips = self.strips_of(right)?;
         let (left_strips, left_masks): (Vec<Strip<'_>>, &[Lanes]) = match left {
-            Left::Blocks(_) => {
-                let size = self.spec.packed_block_bytes();
-                (self.rows.chunks_exact(size).map(Strip::Packed).collect(), &self.masks)
+            Left::Blocks(blocks) => (self.rows.strips(blocks)?, &self.masks),
+            Left::Operands(names) => {
+                let mut strips = Vec::new();
+                for (i, name) in names.iter().enumerate() {
+                    let operand = self.operand(*name)?;
+                    let Shape { form, tile, cols, rows } = operand.shape;
+                    let whole = i + 1 == names.len() || rows.is_multiple_of(tile.m());
+                    if Shape::new(form, tile, shape.rows, cols) != shape.left() || !whole {
+                        return Err(Unfit("left operands that do not stand below each other"));
+                    }
+                    strips.extend(self.strips_of(operand)?);
+                }
+                // A weight gradient contracts the rows: the masks stay outside.
+                (strips, &[])
             }
             Left::Operand(name) => {
                 let operand = self.operand(*name)?;
@@ -318,11 +371,64 @@ impl<'a> Engine<'a> {
         layer: u32,
         left: &Left,
         right: u32,
+        sum: bool,
     ) -> Result<Multiplied, EngineError> {
         let shape = self.product_shape(kind, layer, left)?;
         let mut out = vec![0; residues(&shape)];
-        self.multiply_into(shape, left, right, &mut out)?;
+        self.multiply_into(shape, layer, (left, right), sum, &mut out)?;
         Ok(Multiplied { shape, residues: out })
+    }
+}
+
+/// A sum of weight gradients, or why there is none.
+type Sum = Result<Vec<u64>, EngineError>;
+
+/// Packed row blocks that were read, up to a limit beyond those of one product.
+#[derive(Default)]
+struct Cache {
+    held: HashMap<BlockRef, Vec<u8>>,
+    /// In the order in which they came.
+    order: VecDeque<BlockRef>,
+}
+
+/// Bytes of row blocks that are kept.
+const CACHE_BYTES: usize = 256 << 20;
+
+impl Cache {
+    /// Reads those of the blocks, of `size` bytes each, that are not there; others make room for them.
+    fn hold(
+        &mut self,
+        blocks: &[BlockRef],
+        size: usize,
+        read: impl Fn(&BlockRef, &mut [u8]) -> Result<(), EngineError> + Sync,
+    ) -> Result<(), EngineError> {
+        let wanted: HashSet<&BlockRef> = blocks.iter().collect();
+        let mut missing: Vec<BlockRef> = wanted.iter().copied().copied().collect();
+        missing.retain(|block| !self.held.contains_key(block));
+        let limit = (CACHE_BYTES / size).max(wanted.len());
+        let mut spare = Vec::new();
+        let mut kept = VecDeque::new();
+        while self.held.len() + missing.len() > limit {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if wanted.contains(&oldest) {
+                kept.push_back(oldest);
+            } else {
+                spare.extend(self.held.remove(&oldest));
+            }
+        }
+        kept.append(&mut self.order);
+        self.order = kept;
+        let buffer = || spare.pop().unwrap_or_else(|| vec![0; size]);
+        let mut buffers: Vec<Vec<u8>> = std::iter::repeat_with(buffer).take(missing.len()).collect();
+        missing.par_iter().zip(&mut buffers).try_for_each(|(block, out)| read(block, out))?;
+        self.order.extend(&missing);
+        self.held.extend(missing.into_iter().zip(buffers));
+        Ok(())
+    }
+
+    fn strips(&self, blocks: &[BlockRef]) -> Result<Vec<Strip<'_>>, EngineError> {
+        let strip = |block| self.held.get(block).map(|bytes| Strip::Packed(bytes));
+        blocks.iter().map(strip).collect::<Option<_>>().ok_or(Unfit("a row block that was not read"))
     }
 }
 

@@ -403,8 +403,12 @@ impl Link {
                 Ok(labels) => self.send(&ToWarden::Labels, &[&labels]),
                 Err(e) => self.fail(&e),
             },
-            Instruction::Multiply { kind, layer, left, right, received } => {
-                match self.multiply(engine, (*kind, *layer), left, *right, *received) {
+            Instruction::Accumulate { layer, left, right } => {
+                engine.accumulate(*layer, left, *right);
+                Ok(())
+            }
+            Instruction::Multiply { kind, layer, left, right, received, sum } => {
+                match self.multiply(engine, (*kind, *layer), (left, *right), *sum, *received) {
                     Err(Failed::Engine(e)) => self.fail(&e),
                     Err(Failed::Link(e)) => Err(e),
                     Ok(()) => Ok(()),
@@ -421,8 +425,8 @@ impl Link {
         &mut self,
         engine: &mut Engine<'_>,
         (kind, layer): (ProductKind, u32),
-        left: &Left,
-        right: u32,
+        (left, right): (&Left, u32),
+        sum: bool,
         received: u64,
     ) -> Result<(), Failed> {
         let ticket = self.products;
@@ -433,11 +437,11 @@ impl Link {
             self.shared.as_mut().and_then(|m| m.room(received, len.div_ceil(LANES)).map(|range| (m, range)))
         else {
             let mut out = vec![0; len];
-            engine.multiply_into(shape, left, right, &mut out)?;
+            engine.multiply_into(shape, layer, (left, right), sum, &mut out)?;
             return Ok(self.send_product(&shape, &out, None)?);
         };
         let out: &mut [u64] = bytemuck::cast_slice_mut(memory.products.slice_mut(&mut range));
-        let done = engine.multiply_into(shape, left, right, &mut out[..len]);
+        let done = engine.multiply_into(shape, layer, (left, right), sum, &mut out[..len]);
         let start = (range.start() * LANES) as u64;
         memory.sent.push_back((ticket, range));
         done?;

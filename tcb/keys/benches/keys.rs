@@ -24,7 +24,7 @@ fn entries(shape: &Shape) -> Vec<f32> {
 fn encryption<'a>(shape: Shape, data: &'a [f32]) -> Encryption<'a> {
     let view = View::new(data, shape.rows, shape.cols);
     let key = Key::from_bytes([7; 32]);
-    Encryption::operand(&key, &CONTEXT, shape, Scale::from_log2(20), view, Freshness::Fresh)
+    Encryption::operand(&key, &CONTEXT, shape, Scale::from_log2(20), view, Freshness::Fresh, Share::Nothing)
 }
 
 /// Secrets of so many strips.
@@ -33,7 +33,7 @@ fn secrets(count: usize) -> Vec<Secret> {
     let data = entries(&shape);
     let encryption = encryption(shape, &data);
     let (mut scratch, mut out) = (encryption.scratch(), encryption.strip_buffer());
-    (0..count).map(|s| encryption.strip(s, None, &mut scratch, &mut out).secret).collect()
+    (0..count).map(|s| encryption.strip(s, None, &mut scratch, &mut out).secret.expect("its own")).collect()
 }
 
 fn encrypt(c: &mut Criterion) {
@@ -51,7 +51,7 @@ fn encrypt(c: &mut Criterion) {
         let (mut scratch, mut out) = (encryption.scratch(), encryption.strip_buffer());
         group.throughput(Throughput::Elements((shape.strip_len() * shape.tile.degree()) as u64));
         group.bench_function(BenchmarkId::new(name, format!("{} polynomials", shape.strip_len())), |b| {
-            b.iter(|| encryption.strip(0, cross.as_deref(), &mut scratch, &mut out).secret)
+            b.iter(|| encryption.strip(0, cross.as_deref(), &mut scratch, &mut out).secret.expect("its own"))
         });
     }
     let shape = Shape::new(Form::Weights, tile(), INPUTS, OUTPUTS);

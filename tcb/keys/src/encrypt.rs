@@ -5,6 +5,8 @@
 //! several secrets under a shared mask: Peikert, Vaikuntanathan and Waters, CRYPTO 2008, by a hybrid over
 //! the secrets.)
 
+use std::sync::Arc;
+
 use blindsmith_matrix::{MaskSeed, Position, Scale, Shape, View};
 use blindsmith_ring::modulus::MAX_CHAIN;
 use blindsmith_ring::sample::Stream;
@@ -16,22 +18,34 @@ use crate::{Freshness, Key};
 /// A ternary secret, as the values of its transform.
 pub type Secret = Poly<Eval>;
 
-/// One matrix being encrypted: it holds the only message that its secrets and noise ever encrypt.
+/// What an operand has in common with another part of the same matrix. Masks or secrets, never both: a mask
+/// and a secret meet in one message only.
+pub enum Share<'a> {
+    /// Nothing.
+    Nothing,
+    /// The masks: further rows of a left operand, under secrets of their own.
+    Masks(MaskSeed, Arc<[Poly<Eval>]>),
+    /// The secrets, one for each strip: further rows of a right operand, under masks of their own.
+    Secrets(&'a [Secret]),
+}
+
+/// One matrix being encrypted: it holds the only message that its masks meet its secrets in.
 pub struct Encryption<'a> {
     view: View<'a>,
     shape: Shape,
     factor: f64,
     positions: Vec<Position>,
-    masks: Vec<Poly<Eval>>,
+    masks: Arc<[Poly<Eval>]>,
     seed: MaskSeed,
     secrets: Key,
     noise: Key,
+    given: Option<&'a [Secret]>,
 }
 
 /// What encrypting a strip leaves with the key holder.
 pub struct EncryptedStrip {
-    /// The strip's secret.
-    pub secret: Secret,
+    /// The strip's secret, unless it was given.
+    pub secret: Option<Secret>,
     /// sum over k of cross\[k\] (encoded tile k + noise), if cross factors were given: the warden's own term
     /// of a gradient (y or y').
     pub cross: Option<Poly<Eval>>,
@@ -52,8 +66,11 @@ pub struct Scratch {
 }
 
 impl<'a> Encryption<'a> {
-    /// An operand that the warden encrypts: keys hedged from `context`, the message and fresh randomness;
-    /// masks fresh with them.
+    /// An operand that the warden encrypts: keys hedged from `context`, the message and fresh randomness; masks
+    /// and secrets fresh with them, but for what is shared.
+    ///
+    /// # Panics
+    /// If there are fewer masks than places or fewer secrets than strips.
     pub fn operand(
         key: &Key,
         context: &Context,
@@ -61,11 +78,21 @@ impl<'a> Encryption<'a> {
         scale: Scale,
         view: View<'a>,
         fresh: Freshness,
+        share: Share<'a>,
     ) -> Self {
         let operand = key.operand(context, &shape, scale, &view, fresh);
-        let seed = MaskSeed(*operand.derive("mask", &[]).expose());
-        let masks = seed.expand(shape.strip_len(), shape.tile.degree());
-        Self::new(view, shape, scale, masks, seed, &operand)
+        let own = || {
+            let seed = MaskSeed(*operand.derive("mask", &[]).expose());
+            (seed, seed.expand(shape.strip_len(), shape.tile.degree()).into())
+        };
+        let with = |(seed, masks), secrets| (seed, masks, secrets);
+        let (seed, masks, given) = match share {
+            Share::Masks(seed, masks) => (seed, masks, None),
+            Share::Nothing => with(own(), None),
+            Share::Secrets(secrets) => with(own(), Some(secrets)),
+        };
+        assert!(given.is_none_or(|secrets| secrets.len() == shape.strips()));
+        Encryption { given, ..Self::new(view, shape, scale, masks, seed, &operand) }
     }
 
     /// A matrix under masks that are given.
@@ -76,7 +103,7 @@ impl<'a> Encryption<'a> {
         view: View<'a>,
         shape: Shape,
         scale: Scale,
-        masks: Vec<Poly<Eval>>,
+        masks: Arc<[Poly<Eval>]>,
         seed: MaskSeed,
         key: &Key,
     ) -> Self {
@@ -91,6 +118,7 @@ impl<'a> Encryption<'a> {
             seed,
             secrets: key.derive("secrets", &[]),
             noise: key.derive("noise", &[]),
+            given: None,
         }
     }
 
@@ -110,7 +138,7 @@ impl<'a> Encryption<'a> {
     }
 
     /// The public masks, handed on.
-    pub fn into_masks(self) -> Vec<Poly<Eval>> {
+    pub fn into_masks(self) -> Arc<[Poly<Eval>]> {
         self.masks
     }
 
@@ -146,7 +174,10 @@ impl<'a> Encryption<'a> {
         assert_eq!(out.len(), self.strip_lanes());
         assert!(cross.is_none_or(|c| c.len() == len));
         let backend = backend::active();
-        let secret = scratch.secrets.ternary(strip as u64, degree);
+        let own = self.given.is_none().then(|| scratch.secrets.ternary(strip as u64, degree));
+        let given = self.given.map(|secrets| &secrets[strip]);
+        // Unwrap safety: one of the two is there.
+        let secret = given.or(own.as_ref()).expect("a secret");
         if cross.is_some() {
             scratch.lo.clear();
             scratch.lo.resize(degree, 0);
@@ -165,7 +196,7 @@ impl<'a> Encryption<'a> {
                     let (lo, hi) = (&mut scratch.lo, &mut scratch.hi);
                     backend.mul_accumulate(lo, hi, tile.as_slice(), cross[k].as_slice());
                 }
-                tile.mul_sub(&self.masks[k], &secret);
+                tile.mul_sub(&self.masks[k], secret);
                 scratch.tiles.push(tile);
             }
             for (g, group) in out.chunks_exact_mut(len).enumerate() {
@@ -180,7 +211,7 @@ impl<'a> Encryption<'a> {
             backend.reduce_pairs(sum.as_mut_slice(), &scratch.lo, &scratch.hi);
             sum
         });
-        EncryptedStrip { secret, cross }
+        EncryptedStrip { secret: own, cross }
     }
 
     /// A new buffer of the right length for [`Encryption::strip`].

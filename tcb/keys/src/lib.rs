@@ -11,7 +11,7 @@ mod release;
 mod seal;
 mod upload;
 
-pub use encrypt::{EncryptedStrip, Encryption, Scratch, Secret};
+pub use encrypt::{EncryptedStrip, Encryption, Scratch, Secret, Share};
 pub use hedge::{Context, Freshness};
 pub use key::{Key, random_bytes};
 pub use open::{Checked, Extras, Malformed, Opener, OutOfRange};

@@ -49,7 +49,7 @@ impl UploadKey {
         let nonce = seed.derive("upload nonce", &[&fresh.draw(), &digest(&rows), &labels]);
         let key = Self::from_nonce(seed, context, *nonce.expose());
         let shape = Shape::new(Form::Rows, context.tile, rows.rows, rows.cols);
-        let encryption = Encryption::new(rows, shape, context.scale, masks, context.mask, &key.key);
+        let encryption = Encryption::new(rows, shape, context.scale, masks.into(), context.mask, &key.key);
         (key, encryption)
     }
 

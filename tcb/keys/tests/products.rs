@@ -1,8 +1,10 @@
 //! Encrypt, multiply as the definition says, open: against the plain product, and against the noise
 //! predicted.
 
+use std::sync::Arc;
+
 use blindsmith_keys::{
-    Checked, Context, Encryption, Freshness, Key, Opener, Secret, UploadContext, UploadKey,
+    Checked, Context, Encryption, Freshness, Key, Opener, Secret, Share, UploadContext, UploadKey,
 };
 use blindsmith_matrix::{
     MaskSeed, NoiseModel, ProductKind, ProductShape, Scale, Shape, Tile, View, entry_scale, largest_scale,
@@ -14,7 +16,7 @@ type Polys = Vec<Poly<Eval>>;
 struct Encrypted {
     /// `tiles[strip][k]`.
     tiles: Vec<Polys>,
-    masks: Polys,
+    masks: Arc<[Poly<Eval>]>,
     secrets: Vec<Secret>,
     cross: Polys,
 }
@@ -24,10 +26,10 @@ fn encrypt(encryption: Encryption<'_>, cross: Option<&[Secret]>) -> Encrypted {
     let degree = encryption.shape().tile.degree();
     let mut scratch = encryption.scratch();
     let mut out = encryption.strip_buffer();
-    let mut made = Encrypted { tiles: vec![], masks: vec![], secrets: vec![], cross: vec![] };
+    let mut made = Encrypted { tiles: vec![], masks: Arc::new([]), secrets: vec![], cross: vec![] };
     for s in 0..strips {
         let strip = encryption.strip(s, cross, &mut scratch, &mut out);
-        made.secrets.push(strip.secret);
+        made.secrets.extend(strip.secret);
         made.cross.extend(strip.cross);
         made.tiles.push((0..len).map(|k| tile(&out, len, k, degree)).collect());
     }
@@ -67,12 +69,12 @@ fn multiply(shape: &ProductShape, left: &Encrypted, right: &Encrypted) -> (Vec<u
     };
     match shape.kind {
         ProductKind::Forward => {
-            extras.extend((0..rows).map(|r| dot(degree, left.tiles[r].iter().zip(&right.masks))));
+            extras.extend((0..rows).map(|r| dot(degree, left.tiles[r].iter().zip(&right.masks[..]))));
             extras.extend((0..cols).map(|c| dot(degree, left.masks.iter().zip(&right.tiles[c]))));
-            extras.push(dot(degree, left.masks.iter().zip(&right.masks)));
+            extras.push(dot(degree, left.masks.iter().zip(&right.masks[..])));
         }
         ProductKind::WeightGradient => extras.extend(
-            (0..rows).map(|i| dot(degree, left.tiles.iter().map(|strip| &strip[i]).zip(&right.masks))),
+            (0..rows).map(|i| dot(degree, left.tiles.iter().map(|strip| &strip[i]).zip(&right.masks[..]))),
         ),
         ProductKind::InputGradient => extras.extend(
             (0..cols).map(|k| dot(degree, left.masks.iter().zip(right.tiles.iter().map(|strip| &strip[k])))),
@@ -164,7 +166,7 @@ fn roundtrip(kind: ProductKind, tile: Tile, size: (usize, usize, usize), magnitu
     let e: Vec<f32> = data(3, rows * outputs).iter().map(|v| v * magnitude).collect();
     let shape = ProductShape { kind, tile, rows, inputs, outputs };
     let operand = |shape: Shape, scale, view, part| {
-        Encryption::operand(&key, &context(0, part), shape, scale, view, Freshness::Fresh)
+        Encryption::operand(&key, &context(0, part), shape, scale, view, Freshness::Fresh, Share::Nothing)
     };
     let (a, b): (&[f32], &[f32]) = match kind {
         ProductKind::Forward => (&x, &w),
@@ -312,6 +314,7 @@ fn a_copied_state_never_encrypts_two_messages_under_one_key() {
             Scale::from_log2(scale),
             view,
             Freshness::Reproducible,
+            Share::Nothing,
         );
         let mut scratch = encryption.scratch();
         (0..shape.strips())
@@ -344,6 +347,109 @@ fn a_copied_state_never_encrypts_two_messages_under_one_key() {
     }
     // The detector itself works: one ciphertext and itself plus a small message.
     assert!(near_pairs(all[0], all[0], len, degree));
+}
+
+/// Two parts of a batch: left operands under the same masks, errors under the same secrets. Their products are
+/// added up in the cloud and opened once.
+#[test]
+fn weight_gradients_of_parts_add_up_in_the_cloud() {
+    let tile = Tile::new(8, 16, 16).unwrap();
+    let (inputs, outputs) = (40, 20);
+    let key = Key::random();
+    let scales = [Scale::from_log2(20), Scale::from_log2(16)];
+    let mut total = vec![0.0f64; inputs * outputs];
+    let mut shared: Option<(Encrypted, MaskSeed, Vec<u64>, Vec<u64>)> = None;
+    for (part, rows) in [24, 13].into_iter().enumerate() {
+        let (x, e) = (data(7 + part as u64, rows * inputs), data(9 + part as u64, rows * outputs));
+        let shape = ProductShape { kind: ProductKind::WeightGradient, tile, rows, inputs, outputs };
+        let encryption = |form: Shape, scale, values, index, share| {
+            let view = View::new(values, form.rows, form.cols);
+            let context = context(0, 2 * part as u32 + index);
+            Encryption::operand(&key, &context, form, scale, view, Freshness::Fresh, share)
+        };
+        let (masks, secrets) = match &shared {
+            None => (Share::Nothing, Share::Nothing),
+            Some((first, seed, ..)) => {
+                (Share::Masks(*seed, first.masks.clone()), Share::Secrets(&first.secrets))
+            }
+        };
+        let left = encryption(shape.left(), scales[0], &x, 0, masks);
+        let seed = left.mask_seed();
+        let left = encrypt(left, None);
+        let right = encrypt(encryption(shape.right(), scales[1], &e, 1, secrets), Some(&left.secrets));
+        let (extras, body) = multiply(&shape, &left, &right);
+        let plain = plain(ProductKind::WeightGradient, &x, &e, (rows, inputs, outputs));
+        total.iter_mut().zip(plain).for_each(|(sum, g)| *sum += g);
+        shared = Some(match shared.take() {
+            None => {
+                let first = Encrypted {
+                    tiles: vec![],
+                    masks: left.masks,
+                    secrets: right.secrets,
+                    cross: right.cross,
+                };
+                (first, seed, extras, body)
+            }
+            Some((mut first, seed, mut all_extras, mut all_body)) => {
+                assert!(right.secrets.is_empty() && Arc::ptr_eq(&left.masks, &first.masks));
+                first.cross.iter_mut().zip(&right.cross).for_each(|(sum, y)| sum.add_assign(y));
+                all_extras.iter_mut().zip(extras).for_each(|(sum, r)| *sum = modulus::add(*sum, r));
+                all_body.iter_mut().zip(body).for_each(|(sum, c)| *sum = modulus::add(*sum, c));
+                (first, seed, all_extras, all_body)
+            }
+        });
+    }
+    let (first, _, extras, body) = shared.unwrap();
+    let shape = ProductShape { kind: ProductKind::WeightGradient, tile, rows: 37, inputs, outputs };
+    let extras = Checked::extras(&shape, &extras).unwrap();
+    let opener = Opener::weight_gradient(shape, extras, &first.masks, &first.secrets, &first.cross, scales);
+    for (opened, exact) in open(&shape, &opener, &body).into_iter().zip(total) {
+        assert!((f64::from(opened) - exact).abs() < 0.05, "{opened} instead of {exact}");
+    }
+}
+
+/// The attack of [`a_copied_state_never_encrypts_two_messages_under_one_key`] at the second part of a batch,
+/// whose masks or secrets are those of the first part.
+#[test]
+fn a_copied_state_never_encrypts_two_second_parts_under_one_key() {
+    use blindsmith_matrix::Form;
+    type Made = (Vec<Vec<Lanes>>, Vec<Secret>, MaskSeed, Arc<[Poly<Eval>]>);
+    fn strips(key: &Key, form: Form, values: &[f32], share: Share<'_>, part: u32) -> Made {
+        let tile = Tile::new(16, 16, 8).unwrap();
+        let (rows, cols) = (40, 33);
+        let shape = Shape::new(form, tile, rows, cols);
+        let (view, scale) = (View::new(values, rows, cols), Scale::from_log2(20));
+        let fresh = Freshness::Reproducible;
+        let encryption = Encryption::operand(key, &context(0, part), shape, scale, view, fresh, share);
+        let mut scratch = encryption.scratch();
+        let (mut all, mut secrets) = (vec![], vec![]);
+        for s in 0..shape.strips() {
+            let mut out = encryption.strip_buffer();
+            secrets.extend(encryption.strip(s, None, &mut scratch, &mut out).secret);
+            all.push(out);
+        }
+        (all, secrets, encryption.mask_seed(), encryption.into_masks())
+    }
+    let degree = 2048;
+    let key = Key::random();
+    let first = data(1, 40 * 33);
+    let mut changed = first.clone();
+    changed[7] = f32::from_bits(changed[7].to_bits() ^ 1);
+    for form in [Form::Rows, Form::ErrorRight] {
+        let (base, secrets, seed, masks) = strips(&key, form, &first, Share::Nothing, 0);
+        let share = || match form {
+            Form::Rows => Share::Masks(seed, masks.clone()),
+            _ => Share::Secrets(&secrets),
+        };
+        let copies = [strips(&key, form, &first, share(), 1).0, strips(&key, form, &changed, share(), 1).0];
+        let all: Vec<&Vec<Lanes>> = base.iter().chain(copies.iter().flatten()).collect();
+        let len = base[0].len() / (degree / LANES);
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[i + 1..] {
+                assert!(!near_pairs(a, b, len, degree), "two ciphertexts with a small difference");
+            }
+        }
+    }
 }
 
 #[test]

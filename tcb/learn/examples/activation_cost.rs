@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [Activation::Relu, Activation::Gelu, Activation::Tanh, Activation::Sigmoid, Activation::Identity]
     {
         let mut h = Matrix::default();
-        median(&format!("{activation:?}"), &values, |z| activation.apply(black_box(z), &bias, &mut h));
+        median(&format!("{activation:?}"), &values, |z| {
+            let rows = 0..z.rows();
+            activation.apply(black_box(z), &bias, &mut h, rows)
+        });
     }
     let classes = (0..ROWS).map(|row| (row % COLS) as u32).collect();
     let labels = Labels::new(Targets::Classes(classes));

@@ -1,5 +1,7 @@
 //! Activations of hidden layers, each with its derivative.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Matrix;
@@ -47,24 +49,38 @@ impl Activation {
         }
     }
 
-    /// h = f(z + bias) with `bias` added to every row of `z`, which becomes f'(z + bias): what the backward
-    /// pass needs. `bias` has one value a column.
-    pub fn apply(self, z: &mut Matrix, bias: &[f32], h: &mut Matrix) {
+    /// h = f(z + bias) in the given rows, with `bias` added to every row of `z`, which becomes f'(z + bias): what
+    /// the backward pass needs. `bias` has one value a column.
+    pub fn apply(self, z: &mut Matrix, bias: &[f32], h: &mut Matrix, rows: Range<usize>) {
         h.reshape(z.rows(), z.cols());
         // One loop for each function, so that the choice is made outside of it.
         match self {
-            Activation::Relu => each(z, bias, h, |z| Activation::Relu.at(z)),
-            Activation::Gelu => each(z, bias, h, |z| Activation::Gelu.at(z)),
-            Activation::Tanh => each(z, bias, h, |z| Activation::Tanh.at(z)),
-            Activation::Sigmoid => each(z, bias, h, |z| Activation::Sigmoid.at(z)),
-            Activation::Identity => each(z, bias, h, |z| Activation::Identity.at(z)),
+            Activation::Relu => each(z, bias, h, rows, |z| Activation::Relu.at(z)),
+            Activation::Gelu => each(z, bias, h, rows, |z| Activation::Gelu.at(z)),
+            Activation::Tanh => each(z, bias, h, rows, |z| Activation::Tanh.at(z)),
+            Activation::Sigmoid => each(z, bias, h, rows, |z| Activation::Sigmoid.at(z)),
+            Activation::Identity => each(z, bias, h, rows, |z| Activation::Identity.at(z)),
         }
+    }
+
+    /// The largest |f(z)| for |z| up to `z`, if there is one.
+    pub(crate) fn bound(self, z: f32) -> Option<f32> {
+        match self {
+            Activation::Tanh | Activation::Sigmoid => Some(1.0),
+            _ => z.is_finite().then_some(z),
+        }
+    }
+
+    /// No |f'(z)| is larger.
+    pub(crate) fn slope_bound(self) -> f32 {
+        // The derivative of z Phi(z) is largest at sqrt(2): 1.1290.
+        if self == Activation::Gelu { 1.13 } else { 1.0 }
     }
 }
 
 #[inline(always)]
-fn each(z: &mut Matrix, bias: &[f32], h: &mut Matrix, at: impl Fn(f32) -> (f32, f32)) {
-    for (z, h) in z.iter_rows_mut().zip(h.iter_rows_mut()) {
+fn each(z: &mut Matrix, bias: &[f32], h: &mut Matrix, rows: Range<usize>, at: impl Fn(f32) -> (f32, f32)) {
+    for (z, h) in z.rows_mut(rows.clone()).zip(h.rows_mut(rows)) {
         for ((z, h), bias) in z.iter_mut().zip(h).zip(bias) {
             (*h, *z) = at(*z + *bias);
         }

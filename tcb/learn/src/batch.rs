@@ -1,5 +1,7 @@
 //! A batch: rows that an accelerator holds, named by upload and row block, with their labels.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Matrix;
@@ -41,6 +43,9 @@ impl Group {
         (0..self.blocks).map(move |i| Block { upload: self.upload, index: self.first_block + i })
     }
 }
+
+/// Rows of a part, at least: fewer are not worth a product of their own.
+const PART_ROWS: usize = 256;
 
 /// Row blocks by reference, in order, and the labels of their rows.
 #[derive(Clone, Debug)]
@@ -115,6 +120,21 @@ impl Batch {
     /// Rows in the batch, padding included.
     pub fn rows(&self) -> usize {
         self.labels.rows()
+    }
+
+    /// The rows in parts of whole row blocks and multiples of `step` rows, two of them if there are enough
+    /// rows: while one is multiplied, the other is treated.
+    pub fn parts(&self, step: usize) -> Vec<Range<usize>> {
+        let (rows, step) = (self.rows(), step.max(self.rows_per_block));
+        let middle = rows / 2 / step * step;
+        let fits = middle > 0 && middle.is_multiple_of(self.rows_per_block);
+        if rows < 2 * PART_ROWS || !fits { vec![0..rows] } else { vec![0..middle, middle..rows] }
+    }
+
+    /// The row blocks of one of the [`Batch::parts`], in order.
+    pub fn blocks_of(&self, rows: Range<usize>) -> impl Iterator<Item = Block> {
+        let (first, end) = (rows.start / self.rows_per_block, rows.end / self.rows_per_block);
+        self.blocks().skip(first).take(end - first)
     }
 
     /// The labels of the rows in order.

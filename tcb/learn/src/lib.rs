@@ -48,7 +48,7 @@ mod schedule;
 mod state;
 mod trainer;
 
-pub use accelerator::{Accelerator, Left, Pass};
+pub use accelerator::{Accelerator, Bounds, Left, Pass};
 pub use activation::Activation;
 pub use batch::{Batch, BatchError, Block, Group, gather_labels};
 pub use labels::{Labels, LabelsError, Targets};

@@ -168,6 +168,19 @@ impl Objective {
         sum
     }
 
+    /// Bounds on one entry of the error and on the sum of magnitudes of a row of it, whatever the outputs; none
+    /// for the squared error.
+    pub fn error_bounds(&self, labels: &Labels) -> Option<(f32, f32)> {
+        let largest = |weights: &[f32]| weights.iter().fold(0.0, |m: f32, w| m.max(*w));
+        let entry = largest(&self.class_weights) * largest(&labels.weights);
+        match self.loss {
+            // sum over j of |p_j - t_j| = 2 (1 - p_class).
+            Loss::SoftmaxCrossEntropy => Some((entry, 2.0 * entry)),
+            Loss::Logistic => Some((entry, entry * self.outputs() as f32)),
+            Loss::MeanSquaredError => None,
+        }
+    }
+
     /// What the sum form of a gradient or loss is multiplied with to give that of the mean over `rows`
     /// valid rows: (loss, gradient).
     pub fn mean_factor(&self, rows: u32) -> (f32, f32) {

@@ -1,6 +1,7 @@
 //! Row-major `f32` matrices.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A dense matrix, row by row in one vector. It holds opened values, so `Debug` shows the shape only.
 #[derive(Clone, PartialEq, Default)]
@@ -66,6 +67,28 @@ impl Matrix {
     /// Row `row`. Panics if there is no such row.
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         &mut self.data[row * self.cols..][..self.cols]
+    }
+
+    /// The values of some rows, row by row. Panics if there are no such rows.
+    pub fn values_of(&self, rows: Range<usize>) -> &[f32] {
+        &self.data[rows.start * self.cols..rows.end * self.cols]
+    }
+
+    /// The values of some rows, row by row. Panics if there are no such rows.
+    pub fn values_mut(&mut self, rows: Range<usize>) -> &mut [f32] {
+        &mut self.data[rows.start * self.cols..rows.end * self.cols]
+    }
+
+    /// Some rows in order. Panics if there are no such rows.
+    pub fn rows_of(&self, rows: Range<usize>) -> impl ExactSizeIterator<Item = &[f32]> {
+        let cols = self.cols.max(1);
+        self.values_of(rows).chunks_exact(cols)
+    }
+
+    /// Some rows in order. Panics if there are no such rows.
+    pub fn rows_mut(&mut self, rows: Range<usize>) -> impl ExactSizeIterator<Item = &mut [f32]> {
+        let cols = self.cols.max(1);
+        self.values_mut(rows).chunks_exact_mut(cols)
     }
 
     /// The rows in order. A matrix without columns has none to show.

@@ -1,6 +1,8 @@
 //! Dense layers, their initialisation and the two passes through them.
 
-use crate::accelerator::{Accelerator, Left};
+use std::ops::Range;
+
+use crate::accelerator::{Accelerator, Bounds, Left};
 use crate::elementary::{flush, keep, mask};
 use crate::random::Random;
 use crate::{Activation, Batch, Matrix};
@@ -155,26 +157,38 @@ impl Network {
         self.layers[self.layers.len() - 1].weights.cols()
     }
 
-    /// Hands all weights to the accelerator.
+    /// Hands all weights to the accelerator that it does not hold already.
     pub(crate) fn load<A: Accelerator>(
         &self,
         accelerator: &mut A,
         tape: &mut Tape,
     ) -> Result<(), PassError<A::Error>> {
-        let weights = &self.layers[0].weights;
-        let scaled = &mut tape.below;
-        scaled.reshape(weights.rows(), weights.cols());
-        let factor = 1.0 / self.input_rms;
-        let each = scaled.as_mut_slice().iter_mut().zip(weights.as_slice());
-        each.for_each(|(s, w)| *s = factor * w);
-        accelerator.load_weights(0, scaled).map_err(PassError::Accelerator)?;
-        for (l, layer) in self.layers.iter().enumerate().skip(1) {
-            accelerator.load_weights(l, &layer.weights).map_err(PassError::Accelerator)?;
+        for l in 0..self.layers.len() {
+            if !accelerator.loaded_ahead(l) {
+                let weights = self.accelerated(l, &mut tape.below);
+                accelerator.load_weights(l, weights).map_err(PassError::Accelerator)?;
+            }
         }
         Ok(())
     }
 
+    /// The weights of a layer as the accelerator multiplies with them.
+    pub(crate) fn accelerated<'a>(&'a self, layer: usize, scaled: &'a mut Matrix) -> &'a Matrix {
+        let weights = &self.layers[layer].weights;
+        if layer > 0 {
+            return weights;
+        }
+        scaled.reshape(weights.rows(), weights.cols());
+        let factor = 1.0 / self.input_rms;
+        let each = scaled.as_mut_slice().iter_mut().zip(weights.as_slice());
+        each.for_each(|(s, w)| *s = factor * w);
+        scaled
+    }
+
     /// Runs a batch through all layers; the last one's outputs are then in `tape.outputs`.
+    ///
+    /// Each part goes on to the next layer as soon as it is through one, while the accelerator works at the
+    /// other part.
     pub(crate) fn forward<A: Accelerator>(
         &self,
         accelerator: &mut A,
@@ -184,15 +198,26 @@ impl Network {
         let last = self.layers.len() - 1;
         tape.slopes.resize_with(last, Matrix::default);
         tape.hidden.resize_with(last, Matrix::default);
+        let parts = batch.parts(accelerator.part_rows());
+        for rows in &parts {
+            accelerator.start_forward(0, Left::Rows(batch), rows.clone()).map_err(PassError::Accelerator)?;
+        }
         for (l, layer) in self.layers.iter().enumerate() {
-            let left = tape.hidden.split_at_mut(l);
+            let (below, above) = tape.hidden.split_at_mut(l);
             let z = if l < last { &mut tape.slopes[l] } else { &mut tape.outputs };
-            accelerator.forward(l, operand(l, batch, left.0), z).map_err(PassError::Accelerator)?;
-            expect_shape("forward", l, z, (batch.rows(), layer.bias.len()))?;
-            if l < last {
-                self.activations[l].apply(z, &layer.bias, &mut left.1[0]);
-            } else {
-                z.iter_rows_mut().for_each(|row| add(row, &layer.bias));
+            let shape = (batch.rows(), layer.bias.len());
+            z.reshape(shape.0, shape.1);
+            for rows in &parts {
+                let left = operand(l, batch, below);
+                accelerator.forward(l, left, rows.clone(), z).map_err(PassError::Accelerator)?;
+                expect_shape("forward", l, z, shape)?;
+                if l == last {
+                    z.rows_mut(rows.clone()).for_each(|row| add(row, &layer.bias));
+                } else {
+                    self.activations[l].apply(z, &layer.bias, &mut above[0], rows.clone());
+                    let left = Left::Hidden(&above[0]);
+                    accelerator.start_forward(l + 1, left, rows.clone()).map_err(PassError::Accelerator)?;
+                }
             }
         }
         Ok(())
@@ -204,24 +229,92 @@ impl Network {
         &self,
         accelerator: &mut A,
         batch: &Batch,
+        bounds: &[Option<Bounds>],
         tape: &mut Tape,
         gradients: &mut [Layer],
     ) -> Result<(), PassError<A::Error>> {
+        let parts = batch.parts(accelerator.part_rows());
+        let last = self.layers.len() - 1;
+        if last > 0 {
+            for rows in &parts {
+                accelerator
+                    .start_input_gradient(last, &tape.outputs, rows.clone())
+                    .map_err(PassError::Accelerator)?;
+            }
+        }
         for (l, layer) in self.layers.iter().enumerate().rev() {
             tape.outputs.iter_rows().for_each(|row| add(&mut gradients[l].bias, row));
+            let bounds = bounds.get(l).copied().flatten();
             accelerator
-                .add_gradient(l, operand(l, batch, &tape.hidden[..l]), &tape.outputs)
+                .add_gradient(l, operand(l, batch, &tape.hidden[..l]), &tape.outputs, bounds)
                 .map_err(PassError::Accelerator)?;
             if l == 0 {
                 break;
             }
-            accelerator.input_gradient(l, &tape.outputs, &mut tape.below).map_err(PassError::Accelerator)?;
-            expect_shape("input_gradient", l, &tape.below, (batch.rows(), layer.weights.rows()))?;
-            times_slopes(&mut tape.below, &tape.slopes[l - 1], &batch.labels().valid);
+            let shape = (batch.rows(), layer.weights.rows());
+            tape.below.reshape(shape.0, shape.1);
+            for rows in &parts {
+                accelerator
+                    .input_gradient(l, &tape.outputs, rows.clone(), &mut tape.below)
+                    .map_err(PassError::Accelerator)?;
+                expect_shape("input_gradient", l, &tape.below, shape)?;
+                let valid = &batch.labels().valid;
+                times_slopes(&mut tape.below, &tape.slopes[l - 1], valid, rows.clone());
+                if l > 1 {
+                    accelerator
+                        .start_input_gradient(l - 1, &tape.below, rows.clone())
+                        .map_err(PassError::Accelerator)?;
+                }
+            }
             std::mem::swap(&mut tape.outputs, &mut tape.below);
         }
         Ok(())
     }
+
+    /// For each layer whose operands are bounded whatever the rows: what holds for all of them. `error` bounds
+    /// an entry of the last layer's error, `row` the sum of magnitudes of a row of it.
+    ///
+    /// Only what follows from one layer's weights is used: bounds through several layers are so loose that
+    /// nothing could be scaled by them.
+    pub(crate) fn bounds(&self, error: f32, row: f32) -> Vec<Option<Bounds>> {
+        let last = self.layers.len() - 1;
+        let left = |l: usize| match l.checked_sub(1) {
+            None => Some(1.0),
+            Some(0) => {
+                let below = &self.layers[0];
+                let bias = below.bias.iter().fold(0.0, |m: f32, b| m.max(b.abs()));
+                self.activations[0].bound(SLACK * (column_sum(&below.weights) / self.input_rms + bias))
+            }
+            Some(below) => self.activations[below].bound(f32::INFINITY),
+        };
+        let error = |l: usize| {
+            if l == last {
+                return Some(error);
+            }
+            let above = (l + 1 == last).then(|| &self.layers[last].weights)?;
+            let largest = above.as_slice().iter().fold(0.0, |m: f32, w| m.max(w.abs()));
+            let slope = self.activations[l].slope_bound();
+            Some(SLACK * slope * f32::min(row * largest, error * row_sum(above)))
+        };
+        (0..=last).map(|l| Some(Bounds { left: left(l)?, error: error(l)? })).collect()
+    }
+}
+
+/// Room in a bound for the noise of the products that it speaks of.
+const SLACK: f32 = 1.25;
+
+/// The largest sum of magnitudes of a column.
+fn column_sum(matrix: &Matrix) -> f32 {
+    let mut sums = vec![0.0; matrix.cols()];
+    for row in matrix.iter_rows() {
+        sums.iter_mut().zip(row).for_each(|(s, w)| *s += w.abs());
+    }
+    sums.into_iter().fold(0.0, f32::max)
+}
+
+/// The largest sum of magnitudes of a row.
+fn row_sum(matrix: &Matrix) -> f32 {
+    matrix.iter_rows().map(|row| row.iter().map(|w| w.abs()).sum()).fold(0.0, f32::max)
 }
 
 /// What the forward pass leaves for the backward pass; kept between steps for its memory.
@@ -260,9 +353,11 @@ fn operand<'a>(layer: usize, batch: &'a Batch, below: &'a [Matrix]) -> Left<'a> 
     }
 }
 
-/// error *= slopes, and rows that are not valid become zero: the accelerator's noise is in them, too.
-fn times_slopes(error: &mut Matrix, slopes: &Matrix, valid: &[bool]) {
-    for ((error, slopes), &valid) in error.iter_rows_mut().zip(slopes.iter_rows()).zip(valid) {
+/// error *= slopes in the given rows, and those that are not valid become zero: the accelerator's noise is in
+/// them, too.
+fn times_slopes(error: &mut Matrix, slopes: &Matrix, valid: &[bool], rows: Range<usize>) {
+    let valid = &valid[rows.clone()];
+    for ((error, slopes), &valid) in error.rows_mut(rows.clone()).zip(slopes.rows_of(rows)).zip(valid) {
         let valid = mask(valid);
         for (e, s) in error.iter_mut().zip(slopes) {
             *e = keep(valid, flush(*e) * s);

@@ -26,6 +26,14 @@ pub struct Trainer {
     tape: Tape,
 }
 
+/// How far all layers move in a step.
+struct Move {
+    /// From sums over rows to means.
+    mean: f32,
+    clip: f32,
+    learning_rate: f32,
+}
+
 /// What a step did.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StepReport {
@@ -212,7 +220,8 @@ impl Trainer {
         Ok(EpochReport { epoch, steps, loss: loss / f64::max(rows, 1.0), gradient_noise })
     }
 
-    /// One step of the optimiser on one batch.
+    /// One step of the optimiser on one batch. After an error it may be half done: go on from a state that
+    /// was taken before.
     pub fn train_step<A: Accelerator>(
         &mut self,
         accelerator: &mut A,
@@ -229,69 +238,102 @@ impl Trainer {
         self.network.load(accelerator, &mut self.tape)?;
 
         self.gradients.iter_mut().for_each(|g| g.bias.fill(0.0));
+        let bounds = match self.objective.error_bounds(batch.labels()) {
+            Some((error, row)) if parts.len() > 1 => self.network.bounds(error, row),
+            _ => Vec::new(),
+        };
         let mut loss = 0.0;
         for part in parts {
             self.network.forward(accelerator, part, &mut self.tape)?;
             loss += self.objective.error(&mut self.tape.outputs, part.labels());
-            self.network.backward(accelerator, part, &mut self.tape, &mut self.gradients)?;
+            self.network.backward(accelerator, part, &bounds, &mut self.tape, &mut self.gradients)?;
         }
-        let gradient_noise = self.take_gradients(accelerator)?;
-        self.update(batch.labels().valid_rows(), loss, gradient_noise)
+        self.update(accelerator, batch.labels().valid_rows(), loss)
     }
 
-    /// Fetches the weights' gradients; returns the noise predicted for each layer.
-    fn take_gradients<A: Accelerator>(
+    /// Moves the weights by the gradients, which are sums over `rows` valid rows. Without clipping each layer
+    /// moves as soon as its gradient is there, and its weights are on their way for the next step while the
+    /// gradients below are still computed.
+    fn update<A: Accelerator>(
         &mut self,
         accelerator: &mut A,
-    ) -> Result<Vec<f32>, TrainError<A::Error>> {
-        let mut noise = vec![0.0; self.gradients.len()];
-        for (l, gradient) in self.gradients.iter_mut().enumerate().rev() {
-            accelerator.take_gradient(l, &mut gradient.weights).map_err(TrainError::Accelerator)?;
-            let expected = self.network.layers()[l].weights.shape();
-            expect_shape("take_gradient", l, &gradient.weights, expected)?;
-            noise[l] = accelerator.gradient_noise(l);
-        }
-        Ok(noise)
-    }
-
-    /// Moves the weights by the gradients, which are sums over `rows` valid rows.
-    fn update<E: std::error::Error>(
-        &mut self,
         rows: u32,
         loss: f64,
-        gradient_noise: Vec<f32>,
-    ) -> Result<StepReport, TrainError<E>> {
+    ) -> Result<StepReport, TrainError<A::Error>> {
         let (loss_mean, mean) = self.objective.mean_factor(rows);
         let loss = loss * f64::from(loss_mean);
-        // Gradients of layer 0 are with respect to the weights that were divided by the rms.
-        let factors = |l: usize| if l == 0 { (mean / self.network.input_rms(), mean) } else { (mean, mean) };
-        let square = |(l, g): (usize, &Layer)| {
-            let (weights, bias) = factors(l);
-            square_sum(g.weights.as_slice(), weights) + square_sum(&g.bias, bias)
-        };
-        let squares = self.gradients.iter().enumerate().map(square).sum::<f64>() as f32;
-        if !(squares.is_finite() && loss.is_finite()) {
+        if !loss.is_finite() {
             return Err(TrainError::Diverged { step: self.optimiser.steps });
         }
-        let clip = self.recipe.clip_norm.map_or(1.0, |limit| {
-            select(mask(squares > limit * limit), limit * reciprocal_sqrt(squares), 1.0)
-        });
         let factor = self.recipe.schedule.factor(self.position, self.recipe.warm_up);
-        let learning_rate = flush(self.recipe.learning_rate * factor);
-
-        let factors: Vec<(f32, f32)> = (0..self.gradients.len()).map(factors).collect();
-        self.optimiser.begin_step();
-        for (l, (layer, gradient)) in self.network.layers_mut().iter_mut().zip(&self.gradients).enumerate() {
-            let (of_weights, of_bias) = factors[l];
-            let weight_decay = self.recipe.weight_decay;
-            let noise = gradient_noise[l] * of_weights;
-            let by = Update { learning_rate, weight_decay, noise, factor: of_weights * clip };
-            self.optimiser.update(2 * l, layer.weights.as_mut_slice(), gradient.weights.as_slice(), by);
-            let by = Update { weight_decay: 0.0, factor: of_bias * clip, ..by };
-            self.optimiser.update(2 * l + 1, &mut layer.bias, &gradient.bias, by);
+        let rule = Move { mean, clip: 1.0, learning_rate: flush(self.recipe.learning_rate * factor) };
+        let layers = self.gradients.len();
+        let (mut noise, mut squares) = (vec![0.0; layers], 0.0);
+        let clip_norm = self.recipe.clip_norm;
+        let last_step = self.position.step + 1 >= self.position.steps;
+        let step = self.optimiser.steps;
+        if clip_norm.is_none() {
+            self.optimiser.begin_step();
+        }
+        for l in (0..layers).rev() {
+            noise[l] = self.take_gradient(accelerator, l)?;
+            squares += self.square_norm(l, mean);
+            if !(squares as f32).is_finite() {
+                return Err(TrainError::Diverged { step });
+            }
+            if clip_norm.is_none() {
+                self.move_layer(l, &rule, noise[l]);
+                if l > 0 && !last_step {
+                    let weights = &self.network.layers()[l].weights;
+                    accelerator.load_ahead(l, weights).map_err(TrainError::Accelerator)?;
+                }
+            }
+        }
+        let squares = squares as f32;
+        if let Some(limit) = clip_norm {
+            let clip = select(mask(squares > limit * limit), limit * reciprocal_sqrt(squares), 1.0);
+            self.optimiser.begin_step();
+            (0..layers).for_each(|l| self.move_layer(l, &Move { clip, ..rule }, noise[l]));
         }
         self.position.step += 1;
-        Ok(StepReport { loss, rows, learning_rate, gradient_norm: sqrt(squares), gradient_noise })
+        let learning_rate = rule.learning_rate;
+        Ok(StepReport { loss, rows, learning_rate, gradient_norm: sqrt(squares), gradient_noise: noise })
+    }
+
+    /// Fetches a layer's gradient; returns the noise predicted for it.
+    fn take_gradient<A: Accelerator>(
+        &mut self,
+        accelerator: &mut A,
+        layer: usize,
+    ) -> Result<f32, TrainError<A::Error>> {
+        let gradient = &mut self.gradients[layer].weights;
+        accelerator.take_gradient(layer, gradient).map_err(TrainError::Accelerator)?;
+        expect_shape("take_gradient", layer, gradient, self.network.layers()[layer].weights.shape())?;
+        Ok(accelerator.gradient_noise(layer))
+    }
+
+    /// What the sums are multiplied with to give the mean's gradient: for weights, for biases.
+    fn factors(&self, layer: usize, mean: f32) -> (f32, f32) {
+        // Gradients of layer 0 are with respect to the weights that were divided by the rms.
+        if layer == 0 { (mean / self.network.input_rms(), mean) } else { (mean, mean) }
+    }
+
+    fn square_norm(&self, layer: usize, mean: f32) -> f64 {
+        let (of_weights, of_bias) = self.factors(layer, mean);
+        let gradient = &self.gradients[layer];
+        square_sum(gradient.weights.as_slice(), of_weights) + square_sum(&gradient.bias, of_bias)
+    }
+
+    fn move_layer(&mut self, layer: usize, rule: &Move, noise: f32) {
+        let (of_weights, of_bias) = self.factors(layer, rule.mean);
+        let &Move { clip, learning_rate, .. } = rule;
+        let weight_decay = self.recipe.weight_decay;
+        let noise = noise * of_weights;
+        let (values, gradient) = (&mut self.network.layers_mut()[layer], &self.gradients[layer]);
+        let by = Update { learning_rate, weight_decay, noise, factor: of_weights * clip };
+        self.optimiser.update(2 * layer, values.weights.as_mut_slice(), gradient.weights.as_slice(), by);
+        let by = Update { weight_decay: 0.0, factor: of_bias * clip, ..by };
+        self.optimiser.update(2 * layer + 1, &mut values.bias, &gradient.bias, by);
     }
 
     /// The metrics of the network as it is now.

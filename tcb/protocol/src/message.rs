@@ -376,6 +376,18 @@ pub enum Instruction {
         right: u32,
         /// Products received so far: their shared memory may be used again.
         received: u64,
+        /// Whether what was added up for this layer by [`Instruction::Accumulate`] is added, which ends the sum.
+        sum: bool,
+    },
+    /// Adds the weight gradient of these operands to what was added up for the layer. No answer: what goes wrong
+    /// is told when the sum is asked for.
+    Accumulate {
+        /// The layer.
+        layer: u32,
+        /// The left operand.
+        left: Left,
+        /// The right operand.
+        right: u32,
     },
     /// Operands that are not needed any more. No answer.
     Free {
@@ -405,4 +417,6 @@ pub enum Left {
     Blocks(Vec<BlockRef>),
     /// An operand that the warden sent.
     Operand(u32),
+    /// Several of them, one below the other, for a weight gradient.
+    Operands(Vec<u32>),
 }

@@ -1,13 +1,15 @@
 //! Encrypted matrix products behind the training loop's seam.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use blindsmith_keys::{
-    Checked, Context, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange, Secret,
+    Checked, Context, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange, Secret, Share,
 };
-use blindsmith_learn::{Accelerator, Batch, Block, Left as Input, Matrix, Pass};
+use blindsmith_learn::{Accelerator, Batch, Block, Bounds, Left as Input, Matrix, Pass};
 use blindsmith_matrix::{
-    NoiseModel, Overflow, ProductKind, ProductShape, Scale, View, entry_scale, largest_scale,
+    MaskSeed, NoiseModel, Overflow, ProductKind, ProductShape, Scale, Shape, View, entry_scale, largest_scale,
 };
 use blindsmith_protocol::{BlockRef, Left, ProjectSpec};
 use blindsmith_ring::modulus::MAX_CHAIN;
@@ -15,7 +17,8 @@ use blindsmith_ring::{Eval, Poly};
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::cloud::{Cloud, CloudError, ProductRequest, Sink, Ticket};
+use crate::cloud::{Cloud, CloudError, ProductRequest, Ticket};
+use crate::opening::Opening;
 
 /// A product that could not be had.
 #[derive(Debug, Error)]
@@ -53,35 +56,75 @@ pub trait RowKeys: Sync {
     fn secrets(&self, blocks: &[Block]) -> Vec<Secret>;
 }
 
+type Masks = Arc<[Poly<Eval>]>;
+
 /// Weights that the cloud holds encrypted.
 struct Weights {
     operand: u32,
     scale: Scale,
     secrets: Vec<Secret>,
-    masks: Vec<Poly<Eval>>,
+    masks: Masks,
     /// max over outputs of the sum over inputs of |w|.
     column: f64,
     entry: f64,
 }
 
-/// The left operand of a layer's last product.
+/// The left operand of a layer's products, part by part.
 struct LeftOperand {
     name: Left,
-    scale: Scale,
+    parts: Vec<LeftPart>,
+    /// Of all parts' row blocks, in order.
     secrets: Vec<Secret>,
-    /// None: the project's masks.
-    masks: Option<Arc<[Poly<Eval>]>>,
-    rows: usize,
+}
+
+struct LeftPart {
+    rows: Range<usize>,
+    /// Its row blocks' secrets.
+    blocks: Range<usize>,
+    scale: Scale,
     entry: f64,
     rms: f64,
+}
+
+/// A forward product that was asked for.
+struct Started {
+    ticket: Ticket,
+    part: usize,
+}
+
+/// An input gradient that was asked for, and what opens it.
+struct StartedInput {
+    ticket: Ticket,
+    rows: Range<usize>,
+    shape: ProductShape,
+    sent: Sent,
+    scales: [Scale; 2],
+}
+
+/// A weight gradient that was asked for or is being accumulated, and what opens it.
+struct Gradient {
+    /// None: the cloud goes on adding.
+    ticket: Option<Ticket>,
+    shape: ProductShape,
+    secrets: Vec<Secret>,
+    cross: Vec<Poly<Eval>>,
+    scales: [Scale; 2],
 }
 
 #[derive(Default)]
 struct Layer {
     weights: Option<Weights>,
+    /// Those of the next pass.
+    ahead: Option<Weights>,
     left: Option<LeftOperand>,
-    /// Gradients that were asked for.
-    pending: Vec<Pending>,
+    /// Of the pass's left operands, if the warden encrypts them: the same for all, so that their gradients add
+    /// up.
+    masks: Option<(MaskSeed, Masks)>,
+    forward: VecDeque<Started>,
+    input: VecDeque<StartedInput>,
+    /// Micro-batches whose gradient was asked for.
+    micro_batches: usize,
+    gradients: Vec<Gradient>,
     /// Variance of the gradient's noise, in real units.
     variance: f64,
 }
@@ -98,6 +141,9 @@ pub struct Encrypted<'a, C: Cloud, K: RowKeys> {
     layers: Vec<Layer>,
     operands: u32,
     freshness: Freshness,
+    /// Micro-batches of the pass, and rows of all of them.
+    pass: (usize, usize),
+    scaled: Matrix,
 }
 
 /// Largest magnitude, root mean square, and whether all entries are finite, in one pass.
@@ -118,9 +164,9 @@ fn column_bound(matrix: &Matrix) -> f64 {
     sums.iter().fold(0.0, |m, s| m.max(*s))
 }
 
-/// max over rows of the sum of magnitudes.
-fn row_bound(matrix: &Matrix) -> f64 {
-    matrix.iter_rows().map(|row| row.iter().map(|v| v.abs() as f64).sum()).fold(0.0, f64::max)
+/// max over rows of `cols` values of the sum of magnitudes.
+fn row_bound(values: &[f32], cols: usize) -> f64 {
+    values.chunks_exact(cols).map(|row| row.iter().map(|v| v.abs() as f64).sum()).fold(0.0, f64::max)
 }
 
 impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
@@ -146,6 +192,8 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
             layers: spec.layers.iter().map(|_| Layer::default()).collect(),
             operands: 0,
             freshness,
+            pass: (0, 0),
+            scaled: Matrix::default(),
         }
     }
 
@@ -160,23 +208,26 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         ProductShape { kind, tile: sizes.tile, rows, inputs, outputs }
     }
 
+    fn name_operand(&mut self) -> u32 {
+        self.operands += 1;
+        self.operands - 1
+    }
+
     /// Encrypts an operand and sends it, strip by strip on all cores.
     fn send(
-        &mut self,
-        layer: usize,
-        shape: blindsmith_matrix::Shape,
+        &self,
+        (operand, layer): (u32, usize),
+        shape: Shape,
         scale: Scale,
-        matrix: &Matrix,
+        view: View<'_>,
         cross: Option<&[Secret]>,
+        share: Share<'_>,
     ) -> Result<Sent, ProductError> {
         if shape.strip_len() > MAX_CHAIN {
             return Err(ProductError::TooLong(shape.strip_len()));
         }
-        let operand = self.operands;
-        self.operands += 1;
         let context = Context { layer: layer as u32, part: operand, ..self.context };
-        let view = View::new(matrix.as_slice(), matrix.rows(), matrix.cols());
-        let encryption = Encryption::operand(self.key, &context, shape, scale, view, self.freshness);
+        let encryption = Encryption::operand(self.key, &context, shape, scale, view, self.freshness, share);
         self.cloud.begin(operand, layer as u32, &shape, encryption.mask_seed())?;
         let (cloud, len) = (self.cloud, encryption.strip_lanes());
         let strips: Result<Vec<_>, CloudError> = (0..shape.strips())
@@ -193,9 +244,10 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
                 },
             )
             .collect();
-        let mut sent = Sent { operand, secrets: vec![], cross: vec![], masks: encryption.into_masks() };
+        let seed = encryption.mask_seed();
+        let mut sent = Sent { operand, secrets: vec![], cross: vec![], seed, masks: encryption.into_masks() };
         for strip in strips? {
-            sent.secrets.push(strip.secret);
+            sent.secrets.extend(strip.secret);
             sent.cross.extend(strip.cross);
         }
         Ok(sent)
@@ -205,212 +257,31 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         &self,
         kind: ProductKind,
         layer: usize,
-        left: &Left,
+        left: Left,
         right: u32,
+        sum: bool,
     ) -> Result<Ticket, ProductError> {
-        let request = ProductRequest { kind, layer: layer as u32, left: left.clone(), right };
-        Ok(self.cloud.request(request)?)
+        Ok(self.cloud.request(ProductRequest { kind, layer: layer as u32, left, right, sum })?)
     }
 
-    /// Waits for a product and opens it into `out`.
+    /// Waits for a product and opens it into `out`, which has its size.
     fn open<'b>(
         &self,
         ticket: Ticket,
         shape: ProductShape,
         opener: impl FnOnce(Checked<Extras>) -> Opener<'b>,
-        out: &mut Matrix,
+        out: &mut [f32],
     ) -> Result<(), ProductError> {
-        let (rows, cols) = shape.size();
-        out.reshape(rows, cols);
-        let mut opening = Opening {
-            shape,
-            make: Some(opener),
-            opener: None,
-            opened: 0,
-            out: out.as_mut_slice(),
-            failure: None,
-        };
+        let mut opening = Opening::new(shape, opener, out);
         let done = self.cloud.collect(ticket, &mut opening);
-        if let Some(e) = opening.failure {
-            return Err(e);
-        }
-        done?;
-        // What was not written would be an older product's values.
-        if opening.opened == shape.grid().0 { Ok(()) } else { Err(Malformed("rows are missing").into()) }
+        opening.finish(done)
     }
 
     fn weights(&self, layer: usize) -> Result<&Weights, ProductError> {
         self.layers[layer].weights.as_ref().ok_or(ProductError::Order("a product before its weights"))
     }
 
-    fn free_left(&mut self, layer: usize) -> Result<(), ProductError> {
-        if let Some(LeftOperand { name: Left::Operand(operand), .. }) = self.layers[layer].left.take() {
-            self.cloud.free(&[operand])?;
-        }
-        Ok(())
-    }
-
-    fn prepare_left(&mut self, layer: usize, left: Input<'_>) -> Result<(), ProductError> {
-        self.free_left(layer)?;
-        let operand = match left {
-            Input::Rows(batch) => self.stored_rows(batch),
-            Input::Hidden(hidden) => self.hidden(layer, hidden)?,
-        };
-        self.layers[layer].left = Some(operand);
-        Ok(())
-    }
-
-    fn stored_rows(&self, batch: &Batch) -> LeftOperand {
-        let blocks: Vec<Block> = batch.blocks().collect();
-        let name = blocks.iter().map(|b| BlockRef { upload: b.upload, block: b.index }).collect();
-        LeftOperand {
-            name: Left::Blocks(name),
-            scale: self.spec.feature_scale,
-            secrets: self.rows.secrets(&blocks),
-            masks: None,
-            rows: batch.rows(),
-            entry: 1.0,
-            rms: self.input_rms,
-        }
-    }
-
-    fn hidden(&mut self, layer: usize, hidden: &Matrix) -> Result<LeftOperand, ProductError> {
-        let (entry, rms) = measure(hidden.as_slice());
-        let weights = self.weights(layer)?;
-        let scale = largest_scale(weights.scale, entry * weights.column, entry)?;
-        let shape = self.shape(ProductKind::Forward, layer, hidden.rows()).left();
-        let sent = self.send(layer, shape, scale, hidden, None)?;
-        Ok(LeftOperand {
-            name: Left::Operand(sent.operand),
-            scale,
-            secrets: sent.secrets,
-            masks: Some(sent.masks.into()),
-            rows: hidden.rows(),
-            entry,
-            rms,
-        })
-    }
-}
-
-/// A weight gradient that was asked for, and what opens it.
-struct Pending {
-    ticket: Ticket,
-    shape: ProductShape,
-    sent: Sent,
-    /// None: the project's masks.
-    masks: Option<Arc<[Poly<Eval>]>>,
-    scales: [Scale; 2],
-}
-
-struct Sent {
-    operand: u32,
-    secrets: Vec<Secret>,
-    cross: Vec<Poly<Eval>>,
-    masks: Vec<Poly<Eval>>,
-}
-
-/// A product being opened as it arrives.
-struct Opening<'o, 'a, F> {
-    shape: ProductShape,
-    make: Option<F>,
-    opener: Option<Opener<'a>>,
-    /// Rows of the grid opened so far.
-    opened: usize,
-    out: &'o mut [f32],
-    failure: Option<ProductError>,
-}
-
-impl<'a, F: FnOnce(Checked<Extras>) -> Opener<'a>> Opening<'_, 'a, F> {
-    fn open(&mut self, first: usize, residues: &[u64]) -> Result<(), ProductError> {
-        let opener = self.opener.as_ref().ok_or(ProductError::Order("rows before extras"))?;
-        let body = Checked::rows(&self.shape, residues)?;
-        if first != self.opened {
-            return Err(Malformed("rows out of order").into());
-        }
-        let per_row = opener.rows_per_grid_row() * self.shape.size().1;
-        let end = self.opened + body.count(&self.shape);
-        if end > self.shape.grid().0 {
-            return Err(Malformed("rows that do not exist").into());
-        }
-        let out = self.out.get_mut(first * per_row..).unwrap_or_default();
-        let count = out.len().min(body.count(&self.shape) * per_row);
-        open_rows(&self.shape, opener, first, &body, &mut out[..count])?;
-        self.opened = end;
-        Ok(())
-    }
-
-    /// Keeps the cause and tells the cloud's side to stop.
-    fn keep(&mut self, done: Result<(), ProductError>) -> Result<(), CloudError> {
-        done.map_err(|cause| {
-            self.failure = Some(cause);
-            CloudError::Refused("the warden refused a product".into())
-        })
-    }
-}
-
-impl<'a, F: FnOnce(Checked<Extras>) -> Opener<'a>> Sink for Opening<'_, 'a, F> {
-    fn extras(&mut self, residues: &[u64]) -> Result<(), CloudError> {
-        let checked = Checked::extras(&self.shape, residues).map_err(ProductError::from);
-        let done = checked.and_then(|extras| {
-            let make = self.make.take().ok_or(ProductError::Order("a product twice"))?;
-            self.opener = Some(make(extras));
-            Ok(())
-        });
-        self.keep(done)
-    }
-
-    fn rows(&mut self, first: usize, residues: &[u64]) -> Result<(), CloudError> {
-        let done = self.open(first, residues);
-        self.keep(done)
-    }
-}
-
-fn open_rows(
-    shape: &ProductShape,
-    opener: &Opener<'_>,
-    first: usize,
-    body: &Checked<&[u64]>,
-    out: &mut [f32],
-) -> Result<(), ProductError> {
-    let per_row = opener.rows_per_grid_row() * shape.size().1;
-    // Every row is opened before the outcome is known, so that a failure does not show which one.
-    out.par_chunks_mut(per_row)
-        .enumerate()
-        .map_init(
-            || Poly::<Eval>::zero(shape.tile.degree()),
-            |scratch, (i, out)| opener.open_row(first + i, &body.row(shape, i), scratch, out),
-        )
-        .reduce(|| Ok(()), |a, b| a.and(b))?;
-    Ok(())
-}
-
-impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
-    type Error = ProductError;
-
-    fn begin(&mut self, _pass: Pass) -> Result<(), ProductError> {
-        let held = |layer: &Layer| {
-            let left = layer.left.as_ref().and_then(|l| match l.name {
-                Left::Operand(operand) => Some(operand),
-                Left::Blocks(_) => None,
-            });
-            layer.weights.as_ref().map(|w| w.operand).into_iter().chain(left).collect::<Vec<_>>()
-        };
-        let operands: Vec<u32> = self.layers.iter().flat_map(held).collect();
-        if !operands.is_empty() {
-            self.cloud.free(&operands)?;
-        }
-        for layer in &mut self.layers {
-            layer.weights = None;
-            layer.left = None;
-            layer.variance = 0.0;
-            layer.pending.clear();
-        }
-        self.context.step += 1;
-        self.operands = 0;
-        Ok(())
-    }
-
-    fn load_weights(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
+    fn encrypt_weights(&mut self, layer: usize, weights: &Matrix) -> Result<Weights, ProductError> {
         let (entry, _) = measure(weights.as_slice());
         let column = column_bound(weights);
         let scale = match layer {
@@ -418,80 +289,345 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             _ => entry_scale(entry)?,
         };
         let shape = self.shape(ProductKind::Forward, layer, 1).right();
-        let sent = self.send(layer, shape, scale, weights, None)?;
+        let name = (self.name_operand(), layer);
+        let sent = self.send(name, shape, scale, view(weights), None, Share::Nothing)?;
         let Sent { operand, secrets, masks, .. } = sent;
-        self.layers[layer].weights = Some(Weights { operand, scale, secrets, masks, column, entry });
+        Ok(Weights { operand, scale, secrets, masks, column, entry })
+    }
+
+    fn free_left(&mut self, layer: usize) -> Result<(), ProductError> {
+        if let Some(LeftOperand { name: Left::Operands(operands), .. }) = self.layers[layer].left.take() {
+            self.cloud.free(&operands)?;
+        }
         Ok(())
     }
 
-    fn forward(&mut self, layer: usize, left: Input<'_>, out: &mut Matrix) -> Result<(), ProductError> {
-        self.prepare_left(layer, left)?;
-        let weights = self.weights(layer)?;
-        let left = self.layers[layer].left.as_ref().ok_or(ProductError::Order("no left operand"))?;
-        let shape = self.shape(ProductKind::Forward, layer, left.rows);
-        fits(&shape, left.entry * left.scale.factor(), weights.entry * weights.scale.factor())?;
-        let opener = |extras| {
-            Opener::forward(shape, extras, &left.secrets, &weights.secrets, [left.scale, weights.scale])
+    /// Adds a part to a layer's left operand; the first one begins it anew.
+    fn add_left(&mut self, layer: usize, left: Input<'_>, rows: Range<usize>) -> Result<(), ProductError> {
+        if rows.start == 0 {
+            self.free_left(layer)?;
+        }
+        let (name, part, secrets) = match left {
+            Input::Rows(batch) => self.stored_rows(batch, rows),
+            Input::Hidden(hidden) => self.hidden(layer, hidden, rows)?,
         };
-        let ticket = self.request(ProductKind::Forward, layer, &left.name, weights.operand)?;
-        self.open(ticket, shape, opener, out)
-    }
-
-    fn add_gradient(&mut self, layer: usize, _left: Input<'_>, error: &Matrix) -> Result<(), ProductError> {
-        let left =
-            self.layers[layer].left.take().ok_or(ProductError::Order("a gradient before its product"))?;
-        let (entry, rms) = measure(error.as_slice());
-        let scale = largest_scale(left.scale, left.entry * column_bound(error), entry)?;
-        let shape = self.shape(ProductKind::WeightGradient, layer, left.rows);
-        fits(&shape, left.entry * left.scale.factor(), entry * scale.factor())?;
-        let sent = self.send(layer, shape.right(), scale, error, Some(&left.secrets))?;
-        let ticket = self.request(ProductKind::WeightGradient, layer, &left.name, sent.operand)?;
-        self.cloud.free(&[sent.operand])?;
-        let scales = [left.scale, scale];
-        let model = NoiseModel::of(&shape.left(), &shape.right());
-        let noise = model.std(left.rms * left.scale.factor(), rms * scale.factor())
-            / (left.scale.factor() * scale.factor());
+        let LeftPart { blocks, .. } = &part;
         let state = &mut self.layers[layer];
-        state.variance += noise * noise;
-        // Opened when it is needed: meanwhile the cloud multiplies and the warden goes on.
-        let masks = left.masks.clone();
-        state.left = Some(left);
-        state.pending.push(Pending { ticket, shape, sent, masks, scales });
+        let whole = state.left.get_or_insert_with(|| LeftOperand {
+            name: match &name {
+                Left::Blocks(_) => Left::Blocks(vec![]),
+                _ => Left::Operands(vec![]),
+            },
+            parts: vec![],
+            secrets: vec![],
+        });
+        let (from, expected) = (whole.secrets.len(), whole.parts.last().map_or(0, |p| p.rows.end));
+        if part.rows.start != expected {
+            return Err(ProductError::Order("parts that do not follow each other"));
+        }
+        let blocks = from..from + blocks.len();
+        whole.secrets.extend(secrets);
+        match (&mut whole.name, name) {
+            (Left::Blocks(all), Left::Blocks(more)) => all.extend(more),
+            (Left::Operands(all), Left::Operand(more)) => all.push(more),
+            _ => return Err(ProductError::Order("operands of two kinds")),
+        }
+        whole.parts.push(LeftPart { blocks, ..part });
         Ok(())
     }
 
-    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), ProductError> {
-        let weights =
-            self.layers[layer].weights.take().ok_or(ProductError::Order("a product before its weights"))?;
-        let (entry, _) = measure(error.as_slice());
-        let bound = row_bound(error) * weights.entry;
-        let scale = largest_scale(weights.scale, bound, entry)?;
-        let shape = self.shape(ProductKind::InputGradient, layer, error.rows());
-        fits(&shape, entry * scale.factor(), weights.entry * weights.scale.factor())?;
-        let sent = self.send(layer, shape.left(), scale, error, Some(&weights.secrets))?;
-        let scales = [scale, weights.scale];
-        let opener = |extras| {
-            Opener::input_gradient(shape, extras, &weights.masks, &sent.secrets, &sent.cross, scales)
+    fn stored_rows(&self, batch: &Batch, rows: Range<usize>) -> (Left, LeftPart, Vec<Secret>) {
+        let blocks: Vec<Block> = batch.blocks_of(rows.clone()).collect();
+        let name = blocks.iter().map(|b| BlockRef { upload: b.upload, block: b.index }).collect();
+        let scale = self.spec.feature_scale;
+        let part = LeftPart { rows, blocks: 0..blocks.len(), scale, entry: 1.0, rms: self.input_rms };
+        (Left::Blocks(name), part, self.rows.secrets(&blocks))
+    }
+
+    fn hidden(
+        &mut self,
+        layer: usize,
+        hidden: &Matrix,
+        rows: Range<usize>,
+    ) -> Result<(Left, LeftPart, Vec<Secret>), ProductError> {
+        let values = hidden.values_of(rows.clone());
+        let (entry, rms) = measure(values);
+        let name = (self.name_operand(), layer);
+        let weights = self.weights(layer)?;
+        let scale = largest_scale(weights.scale, entry * weights.column, entry)?;
+        let shape = self.shape(ProductKind::Forward, layer, rows.len()).left();
+        let share = match &self.layers[layer].masks {
+            Some((seed, masks)) => Share::Masks(*seed, masks.clone()),
+            None => Share::Nothing,
         };
-        let left = Left::Operand(sent.operand);
-        let ticket = self.request(ProductKind::InputGradient, layer, &left, weights.operand)?;
-        self.cloud.free(&[sent.operand])?;
-        self.open(ticket, shape, opener, out)?;
+        let sent =
+            self.send(name, shape, scale, View::new(values, rows.len(), hidden.cols()), None, share)?;
+        self.layers[layer].masks.get_or_insert((sent.seed, sent.masks));
+        let part = LeftPart { rows, blocks: 0..sent.secrets.len(), scale, entry, rms };
+        Ok((Left::Operand(sent.operand), part, sent.secrets))
+    }
+
+    fn left(&self, layer: usize) -> Result<&LeftOperand, ProductError> {
+        self.layers[layer].left.as_ref().ok_or(ProductError::Order("a gradient before its product"))
+    }
+
+    /// Scales of a weight gradient: that to which parts of the left operand with larger scales are brought by
+    /// the error's rows, and the error's own.
+    fn gradient_scales(
+        &self,
+        layer: usize,
+        error: &Matrix,
+        bounds: Option<Bounds>,
+    ) -> Result<[Scale; 2], ProductError> {
+        let left = self.left(layer)?;
+        if let Some(bounds) = bounds {
+            // What holds for every micro-batch, so that they add up.
+            let (entry, error) = (f64::from(bounds.left), f64::from(bounds.error));
+            let base = match layer {
+                0 => self.spec.feature_scale,
+                _ => {
+                    let weights = self.weights(layer)?;
+                    largest_scale(weights.scale, entry * weights.column, entry)?
+                }
+            };
+            return Ok([base, largest_scale(base, entry * error * self.pass.1 as f64, error)?]);
+        }
+        let entry = left.parts.iter().fold(0.0, |m: f64, p| m.max(p.entry));
+        let base = left.parts.iter().map(|p| p.scale).min().unwrap_or(self.spec.feature_scale);
+        let (largest, _) = measure(error.as_slice());
+        Ok([base, largest_scale(base, entry * column_bound(error), largest)?])
+    }
+
+    /// The error with its rows divided by how much larger their left operand's scale is than the `base`.
+    fn rescale(&mut self, layer: usize, error: &Matrix, base: Scale) -> Result<(), ProductError> {
+        let mut scaled = std::mem::take(&mut self.scaled);
+        scaled.reshape(error.rows(), error.cols());
+        for part in &self.left(layer)?.parts {
+            let factor = (base.factor() / part.scale.factor()) as f32;
+            let each =
+                scaled.values_mut(part.rows.clone()).iter_mut().zip(error.values_of(part.rows.clone()));
+            each.for_each(|(s, e)| *s = factor * e);
+        }
+        self.scaled = scaled;
+        Ok(())
+    }
+}
+
+fn view(matrix: &Matrix) -> View<'_> {
+    View::new(matrix.as_slice(), matrix.rows(), matrix.cols())
+}
+
+struct Sent {
+    operand: u32,
+    secrets: Vec<Secret>,
+    cross: Vec<Poly<Eval>>,
+    seed: MaskSeed,
+    masks: Masks,
+}
+
+impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
+    type Error = ProductError;
+
+    fn part_rows(&self) -> usize {
+        // Sizes of tiles are powers of two: the largest is a multiple of all.
+        self.spec.layers.iter().map(|l| l.tile.m()).max().unwrap_or(1)
+    }
+
+    fn begin(&mut self, pass: Pass) -> Result<(), ProductError> {
+        let mut old = Vec::new();
+        for layer in &mut self.layers {
+            let Layer { weights, ahead, left, .. } = std::mem::take(layer);
+            old.extend(weights.map(|w| w.operand));
+            if let Some(LeftOperand { name: Left::Operands(operands), .. }) = left {
+                old.extend(operands);
+            }
+            layer.weights = ahead;
+        }
+        if !old.is_empty() {
+            self.cloud.free(&old)?;
+        }
+        self.context.step += 1;
+        self.pass = match pass {
+            Pass::Inference => (0, 0),
+            Pass::Training { micro_batches, rows } => (micro_batches, rows),
+        };
+        Ok(())
+    }
+
+    fn load_weights(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
+        let weights = self.encrypt_weights(layer, weights)?;
         self.layers[layer].weights = Some(weights);
         Ok(())
     }
 
+    fn load_ahead(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
+        let weights = self.encrypt_weights(layer, weights)?;
+        self.layers[layer].ahead = Some(weights);
+        Ok(())
+    }
+
+    fn loaded_ahead(&self, layer: usize) -> bool {
+        self.layers[layer].weights.is_some()
+    }
+
+    fn start_forward(
+        &mut self,
+        layer: usize,
+        left: Input<'_>,
+        rows: Range<usize>,
+    ) -> Result<(), ProductError> {
+        self.add_left(layer, left, rows)?;
+        let (weights, left) = (self.weights(layer)?, self.left(layer)?);
+        let index = left.parts.len() - 1;
+        let part = &left.parts[index];
+        let shape = self.shape(ProductKind::Forward, layer, part.rows.len());
+        fits(&shape, part.entry * part.scale.factor(), weights.entry * weights.scale.factor())?;
+        let name = match &left.name {
+            Left::Blocks(blocks) => Left::Blocks(blocks[part.blocks.clone()].to_vec()),
+            Left::Operands(operands) => Left::Operand(operands[index]),
+            Left::Operand(operand) => Left::Operand(*operand),
+        };
+        let ticket = self.request(ProductKind::Forward, layer, name, weights.operand, false)?;
+        self.layers[layer].forward.push_back(Started { ticket, part: index });
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        layer: usize,
+        _left: Input<'_>,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), ProductError> {
+        const UNASKED: ProductError = ProductError::Order("a product that was not announced");
+        let Started { ticket, part } = self.layers[layer].forward.pop_front().ok_or(UNASKED)?;
+        let (weights, left) = (self.weights(layer)?, self.left(layer)?);
+        let part = left.parts.get(part).filter(|part| part.rows == rows).ok_or(UNASKED)?;
+        let shape = self.shape(ProductKind::Forward, layer, rows.len());
+        let secrets = &left.secrets[part.blocks.clone()];
+        let scales = [part.scale, weights.scale];
+        let opener = |extras| Opener::forward(shape, extras, secrets, &weights.secrets, scales);
+        self.open(ticket, shape, opener, out.values_mut(rows))
+    }
+
+    fn add_gradient(
+        &mut self,
+        layer: usize,
+        _left: Input<'_>,
+        error: &Matrix,
+        bounds: Option<Bounds>,
+    ) -> Result<(), ProductError> {
+        let bounds = bounds.filter(|_| self.pass.0 > 1);
+        let scales = self.gradient_scales(layer, error, bounds)?;
+        let split = bounds.is_some() || self.left(layer)?.parts.len() > 1;
+        if split {
+            self.rescale(layer, error, scales[0])?;
+        }
+        let name = (self.name_operand(), layer);
+        // In place while it is borrowed.
+        let (left, mut sums) =
+            (self.layers[layer].left.take(), std::mem::take(&mut self.layers[layer].gradients));
+        let left = left.ok_or(ProductError::Order("a gradient before its product"))?;
+        let error = if split { &self.scaled } else { error };
+        let shape = self.shape(ProductKind::WeightGradient, layer, error.rows());
+        let (entry, rms) = measure(error.as_slice());
+        let encoded = |part: &LeftPart| part.entry * part.scale.factor();
+        let whole = ProductShape { rows: shape.rows.max(bounds.map_or(0, |_| self.pass.1)), ..shape };
+        let largest = left.parts.iter().map(encoded).fold(0.0, f64::max);
+        fits(&whole, largest, entry * scales[1].factor())?;
+
+        let open = sums.last_mut().filter(|sum| sum.ticket.is_none());
+        let share = open.as_ref().map_or(Share::Nothing, |sum| Share::Secrets(&sum.secrets));
+        let sent = self.send(name, shape.right(), scales[1], view(error), Some(&left.secrets), share)?;
+        let state = &self.layers[layer];
+        let last = bounds.is_none() || state.micro_batches + 1 == self.pass.0;
+        let ticket = if last {
+            let (kind, left) = (ProductKind::WeightGradient, left.name.clone());
+            Some(self.request(kind, layer, left, sent.operand, open.is_some())?)
+        } else {
+            self.cloud.accumulate(layer as u32, left.name.clone(), sent.operand)?;
+            None
+        };
+        self.cloud.free(&[sent.operand])?;
+        match open {
+            Some(sum) => {
+                sum.ticket = ticket;
+                sum.cross.iter_mut().zip(&sent.cross).for_each(|(sum, y)| sum.add_assign(y));
+            }
+            None => {
+                let Sent { secrets, cross, .. } = sent;
+                sums.push(Gradient { ticket, shape, secrets, cross, scales });
+            }
+        }
+
+        let square = |part: &LeftPart| {
+            let encoded = part.rms * part.scale.factor();
+            part.rows.len() as f64 * encoded * encoded
+        };
+        let left_rms = (left.parts.iter().map(square).sum::<f64>() / shape.rows as f64).sqrt();
+        let model = NoiseModel::of(&shape.left(), &shape.right());
+        let noise = model.std(left_rms, rms * scales[1].factor()) / (scales[0].factor() * scales[1].factor());
+        let state = &mut self.layers[layer];
+        state.variance += noise * noise;
+        state.micro_batches += 1;
+        // Opened when it is needed: meanwhile the cloud multiplies and the warden goes on.
+        (state.left, state.gradients) = (Some(left), sums);
+        Ok(())
+    }
+
+    fn start_input_gradient(
+        &mut self,
+        layer: usize,
+        error: &Matrix,
+        rows: Range<usize>,
+    ) -> Result<(), ProductError> {
+        let name = (self.name_operand(), layer);
+        let weights = self.weights(layer)?;
+        let view = View::new(error.values_of(rows.clone()), rows.len(), error.cols());
+        let (entry, _) = measure(view.data);
+        let bound = row_bound(view.data, error.cols()) * weights.entry;
+        let scale = largest_scale(weights.scale, bound, entry)?;
+        let shape = self.shape(ProductKind::InputGradient, layer, rows.len());
+        fits(&shape, entry * scale.factor(), weights.entry * weights.scale.factor())?;
+        let sent = self.send(name, shape.left(), scale, view, Some(&weights.secrets), Share::Nothing)?;
+        let left = Left::Operand(sent.operand);
+        let ticket = self.request(ProductKind::InputGradient, layer, left, weights.operand, false)?;
+        self.cloud.free(&[sent.operand])?;
+        let scales = [scale, weights.scale];
+        self.layers[layer].input.push_back(StartedInput { ticket, rows, shape, sent, scales });
+        Ok(())
+    }
+
+    fn input_gradient(
+        &mut self,
+        layer: usize,
+        _error: &Matrix,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), ProductError> {
+        let started = self.layers[layer].input.pop_front().filter(|started| started.rows == rows);
+        let StartedInput { ticket, shape, sent, scales, .. } =
+            started.ok_or(ProductError::Order("a product that was not announced"))?;
+        let weights = self.weights(layer)?;
+        let opener = |extras| {
+            Opener::input_gradient(shape, extras, &weights.masks, &sent.secrets, &sent.cross, scales)
+        };
+        self.open(ticket, shape, opener, out.values_mut(rows))
+    }
+
     fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), ProductError> {
         let mut part = Matrix::default();
-        for (i, pending) in std::mem::take(&mut self.layers[layer].pending).iter().enumerate() {
-            let Pending { ticket, shape, sent, masks, scales } = pending;
-            let masks = masks.as_deref().unwrap_or(&self.masks);
-            let opener =
-                |extras| Opener::weight_gradient(*shape, extras, masks, &sent.secrets, &sent.cross, *scales);
-            if i == 0 {
-                self.open(*ticket, *shape, opener, out)?;
-            } else {
-                self.open(*ticket, *shape, opener, &mut part)?;
+        let gradients = std::mem::take(&mut self.layers[layer].gradients);
+        let masks = self.layers[layer].masks.as_ref().map_or(&self.masks[..], |(_, masks)| masks);
+        for (i, gradient) in gradients.iter().enumerate() {
+            let Gradient { ticket, shape, secrets, cross, scales } = gradient;
+            let ticket = ticket.ok_or(ProductError::Order("a gradient before its last micro-batch"))?;
+            let opener = |extras| Opener::weight_gradient(*shape, extras, masks, secrets, cross, *scales);
+            let (rows, cols) = shape.size();
+            let to = if i == 0 { &mut *out } else { &mut part };
+            to.reshape(rows, cols);
+            self.open(ticket, *shape, opener, to.as_mut_slice())?;
+            if i > 0 {
                 out.as_mut_slice().iter_mut().zip(part.as_slice()).for_each(|(s, g)| *s += g);
             }
         }

@@ -27,6 +27,8 @@ pub struct ProductRequest {
     pub left: Left,
     /// The right operand.
     pub right: u32,
+    /// Whether what was accumulated for the layer is added.
+    pub sum: bool,
 }
 
 /// Carries out instructions, in the order in which they are given. Strips of an operand may be written from
@@ -49,6 +51,9 @@ pub trait Cloud: Sync {
 
     /// Asks for a product without waiting for it.
     fn request(&self, product: ProductRequest) -> Result<Ticket, CloudError>;
+
+    /// Has a weight gradient added to what is accumulated for a layer.
+    fn accumulate(&self, layer: u32, left: Left, right: u32) -> Result<(), CloudError>;
 
     /// Waits for a product and hands it over as it arrives. Every ticket is collected once, in any order.
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError>;

@@ -7,6 +7,7 @@
 mod accelerator;
 mod cloud;
 mod model;
+mod opening;
 mod project;
 mod release;
 mod remote;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use blindsmith_matrix::Shape;
 use blindsmith_protocol::{
-    BlockRef, FrameError, FromWarden, Instruction, MAX_BODY, Place, Progress, ToWarden, read_body, read_head,
-    write_frame,
+    BlockRef, FrameError, FromWarden, Instruction, Left, MAX_BODY, Place, Progress, ToWarden, read_body,
+    read_head, write_frame,
 };
 use blindsmith_ring::{LANES, Lanes, zeroed_lanes};
 
@@ -265,10 +265,14 @@ impl Cloud for Remote {
             state.requested += 1;
             (Ticket(state.requested - 1), state.collected)
         };
-        let crate::ProductRequest { kind, layer, left, right } = product;
-        let multiply = Instruction::Multiply { kind, layer, left, right, received };
+        let crate::ProductRequest { kind, layer, left, right, sum } = product;
+        let multiply = Instruction::Multiply { kind, layer, left, right, received, sum };
         self.send(&FromWarden::Do(multiply), &[])?;
         Ok(ticket)
+    }
+
+    fn accumulate(&self, layer: u32, left: Left, right: u32) -> Result<(), CloudError> {
+        Ok(self.send(&FromWarden::Do(Instruction::Accumulate { layer, left, right }), &[])?)
     }
 
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError> {

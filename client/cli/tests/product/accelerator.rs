@@ -3,16 +3,19 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
 use blindsmith_learn::{
-    Accelerator, Activation, Block, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule, Sampler,
-    Targets, Trainer, gather_labels,
+    Accelerator, Activation, Block, Bounds, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule,
+    Sampler, Targets, Trainer, gather_labels,
 };
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Shape, View};
-use blindsmith_protocol::{BlockRef, Id, Instruction, Layer, Progress, ProjectSpec, Role, UploadHeader};
+use blindsmith_protocol::{
+    BlockRef, Id, Instruction, Layer, Left as LeftOperand, Progress, ProjectSpec, Role, UploadHeader,
+};
 use blindsmith_refinery::{Blocks, Engine};
 use blindsmith_ring::{Lanes, backend};
 use blindsmith_twin::Twin;
@@ -66,12 +69,17 @@ impl Cloud for InProcess<'_> {
 
     fn request(&self, product: ProductRequest) -> Result<Ticket, CloudError> {
         let mut state = self.0.lock().unwrap();
-        let ProductRequest { kind, layer, left, right } = product;
-        let made = state.engine.multiply(kind, layer, &left, right).map_err(refused)?;
+        let ProductRequest { kind, layer, left, right, sum } = product;
+        let made = state.engine.multiply(kind, layer, &left, right, sum).map_err(refused)?;
         let ticket = state.requested;
         state.requested += 1;
         state.done.insert(ticket, (made.extras().to_vec(), made.body().to_vec()));
         Ok(Ticket(ticket))
+    }
+
+    fn accumulate(&self, layer: u32, left: LeftOperand, right: u32) -> Result<(), CloudError> {
+        self.0.lock().unwrap().engine.accumulate(layer, &left, right);
+        Ok(())
     }
 
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError> {
@@ -121,8 +129,12 @@ fn uniform(seed: u64, len: usize) -> Vec<f32> {
 impl Data {
     /// Rows of unit variance divided by 8, with the class of the largest of sums of features.
     fn new(widths: &[usize], count: usize, security: Security) -> Self {
+        Data::with_batches(widths, count, security, 64)
+    }
+
+    fn with_batches(widths: &[usize], count: usize, security: Security, batch_rows: usize) -> Self {
         let mut recipe = Recipe::new(widths, Loss::SoftmaxCrossEntropy);
-        recipe.batch_rows = 64;
+        recipe.batch_rows = batch_rows;
         recipe.activations.fill(Activation::Tanh);
         let (inputs, outputs) = (widths[0], recipe.outputs());
         let values: Vec<f32> = uniform(1, count * inputs).iter().map(|v| v * 3f32.sqrt() / 8.0).collect();
@@ -244,13 +256,17 @@ struct Compared<'a> {
     relative: f64,
     /// Of each gradient: the error's root mean square over the predicted noise, and its largest entry over it.
     gradients: Vec<(f64, f64)>,
+    /// Weights for the next pass.
+    ahead: Vec<(usize, Matrix)>,
+    /// Gradients with bounds.
+    bounded: usize,
 }
 
 impl Compared<'_> {
-    fn compare(&mut self, encrypted: &Matrix, plain: &Matrix) {
-        assert_eq!(encrypted.shape(), plain.shape());
-        let error = encrypted.as_slice().iter().zip(plain.as_slice()).map(|(a, b)| a - b);
-        let relative = rms(error) / rms(plain.as_slice().iter().copied());
+    fn compare(&mut self, encrypted: &[f32], plain: &[f32]) {
+        assert_eq!(encrypted.len(), plain.len());
+        let error = encrypted.iter().zip(plain).map(|(a, b)| a - b);
+        let relative = rms(error) / rms(plain.iter().copied());
         self.relative = self.relative.max(relative);
     }
 }
@@ -260,6 +276,9 @@ impl Accelerator for Compared<'_> {
 
     fn begin(&mut self, pass: Pass) -> Result<(), ProductError> {
         self.twin.begin(pass).unwrap();
+        for (layer, weights) in self.ahead.drain(..) {
+            self.twin.load_weights(layer, &weights).unwrap();
+        }
         self.encrypted.begin(pass)
     }
 
@@ -268,24 +287,74 @@ impl Accelerator for Compared<'_> {
         self.encrypted.load_weights(layer, weights)
     }
 
-    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), ProductError> {
-        let mut plain = Matrix::default();
-        self.twin.forward(layer, left, &mut plain).unwrap();
-        self.encrypted.forward(layer, left, out)?;
-        self.compare(out, &plain);
+    fn part_rows(&self) -> usize {
+        self.encrypted.part_rows()
+    }
+
+    fn load_ahead(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
+        self.ahead.push((layer, weights.clone()));
+        self.encrypted.load_ahead(layer, weights)
+    }
+
+    fn loaded_ahead(&self, layer: usize) -> bool {
+        self.encrypted.loaded_ahead(layer)
+    }
+
+    fn start_forward(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        rows: Range<usize>,
+    ) -> Result<(), ProductError> {
+        self.encrypted.start_forward(layer, left, rows)
+    }
+
+    fn forward(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), ProductError> {
+        let mut plain = Matrix::zeros(out.rows(), out.cols());
+        self.twin.forward(layer, left, rows.clone(), &mut plain).unwrap();
+        self.encrypted.forward(layer, left, rows.clone(), out)?;
+        self.compare(out.values_of(rows.clone()), plain.values_of(rows));
         Ok(())
     }
 
-    fn add_gradient(&mut self, layer: usize, left: Left<'_>, error: &Matrix) -> Result<(), ProductError> {
-        self.twin.add_gradient(layer, left, error).unwrap();
-        self.encrypted.add_gradient(layer, left, error)
+    fn add_gradient(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        error: &Matrix,
+        bounds: Option<Bounds>,
+    ) -> Result<(), ProductError> {
+        self.bounded += usize::from(bounds.is_some());
+        self.twin.add_gradient(layer, left, error, bounds).unwrap();
+        self.encrypted.add_gradient(layer, left, error, bounds)
     }
 
-    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), ProductError> {
-        let mut plain = Matrix::default();
-        self.twin.input_gradient(layer, error, &mut plain).unwrap();
-        self.encrypted.input_gradient(layer, error, out)?;
-        self.compare(out, &plain);
+    fn start_input_gradient(
+        &mut self,
+        layer: usize,
+        error: &Matrix,
+        rows: Range<usize>,
+    ) -> Result<(), ProductError> {
+        self.encrypted.start_input_gradient(layer, error, rows)
+    }
+
+    fn input_gradient(
+        &mut self,
+        layer: usize,
+        error: &Matrix,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), ProductError> {
+        let mut plain = Matrix::zeros(out.rows(), out.cols());
+        self.twin.input_gradient(layer, error, rows.clone(), &mut plain).unwrap();
+        self.encrypted.input_gradient(layer, error, rows.clone(), out)?;
+        self.compare(out.values_of(rows.clone()), plain.values_of(rows));
         Ok(())
     }
 
@@ -305,21 +374,24 @@ impl Accelerator for Compared<'_> {
     }
 }
 
-fn compared(
-    widths: &[usize],
-    security: Security,
-    change: impl FnOnce(&mut Recipe),
-) -> (f64, Vec<(f64, f64)>) {
-    let mut data = Data::new(widths, 200, security);
+fn compared(data: Data, change: impl FnOnce(&mut Recipe)) -> (f64, Vec<(f64, f64)>, usize) {
+    let mut data = data;
     change(&mut data.recipe);
     let cloud = InProcess::new(&data.spec, &data.blocks);
     let key = Key::from_bytes([4; 32]);
     let encrypted = data.encrypted(&cloud, &key, Freshness::Reproducible);
-    let mut both = Compared { encrypted, twin: data.twin(), relative: 0.0, gradients: vec![] };
+    let mut both = Compared {
+        encrypted,
+        twin: data.twin(),
+        relative: 0.0,
+        gradients: vec![],
+        ahead: vec![],
+        bounded: 0,
+    };
     let (_, noise) = data.train(&mut both, 3);
-    assert_eq!(both.gradients.len(), noise.len() * (widths.len() - 1));
-    assert!(noise.len() > 6, "several steps an epoch");
-    (both.relative, both.gradients)
+    assert_eq!(both.gradients.len(), noise.len() * data.spec.layers.len());
+    assert!(noise.len() >= 6, "several steps an epoch");
+    (both.relative, both.gradients, both.bounded)
 }
 
 #[test]
@@ -329,7 +401,7 @@ fn every_product_of_a_training_is_the_plain_one_within_the_predicted_noise() {
         (&[40, 24, 5], Security::Bits256),
         (&[70, 3], Security::Bits128),
     ] {
-        let (relative, gradients) = compared(widths, security, |_| {});
+        let (relative, gradients, _) = compared(Data::new(widths, 200, security), |_| {});
         assert!(relative < 5e-4, "{widths:?}: Z or D is off by {relative} of its size");
         for (i, (rms, largest)) in gradients.into_iter().enumerate() {
             // The prediction is for what encryption adds; the twin's own rounding to f32 is far smaller.
@@ -348,11 +420,33 @@ fn every_product_of_a_training_is_the_plain_one_within_the_predicted_noise() {
 
 #[test]
 fn batches_in_parts_are_summed() {
-    let (relative, gradients) =
-        compared(&[40, 24, 5], Security::Bits128, |recipe| recipe.micro_batch_rows = Some(32));
-    assert!(relative < 5e-4);
-    for (rms, largest) in gradients {
-        assert!((0.3..1.5).contains(&rms) && largest < 8.0, "{rms} times the noise, {largest} at most");
+    // Of four layers only the last one's operands are bounded beforehand, and a squared error's never.
+    let widths: [&[usize]; 2] = [&[40, 24, 5], &[40, 24, 12, 12, 5]];
+    for (widths, bounded) in widths.into_iter().zip([2, 2]) {
+        let data = Data::new(widths, 200, Security::Bits128);
+        let steps = 3 * data.sampler().batches_per_epoch();
+        let (relative, gradients, count) = compared(data, |recipe| recipe.micro_batch_rows = Some(32));
+        assert!(relative < 5e-4, "{relative}");
+        assert!(count >= steps * 2 * bounded, "{count} in {steps} steps");
+        for (rms, largest) in gradients {
+            assert!((0.3..1.5).contains(&rms) && largest < 8.0, "{rms} times the noise, {largest} at most");
+        }
+    }
+}
+
+#[test]
+fn parts_in_flight_and_weights_loaded_ahead_give_the_plain_products() {
+    let data = || Data::with_batches(&[40, 24, 12, 5], 1200, Security::Bits128, 600);
+    let plain = |recipe: &mut Recipe| recipe.clip_norm = None;
+    for micro_batch_rows in [None, Some(520)] {
+        let (relative, gradients, _) = compared(data(), |recipe| {
+            plain(recipe);
+            recipe.micro_batch_rows = micro_batch_rows;
+        });
+        assert!(relative < 5e-4, "{relative}");
+        for (rms, largest) in gradients {
+            assert!((0.3..1.5).contains(&rms) && largest < 8.0, "{rms} times the noise, {largest} at most");
+        }
     }
 }
 

@@ -238,6 +238,7 @@ fn a_warden_that_instructs_nonsense_loses_its_link_and_nothing_else() {
         left,
         right,
         received: 0,
+        sum: false,
     };
     let block = |upload, block| blindsmith_protocol::BlockRef { upload, block };
     let good = begin(3, 4, 0);

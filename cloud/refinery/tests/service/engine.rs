@@ -97,7 +97,7 @@ fn products_have_operands_that_fit() {
         (InputGradient, 1, Left::Operand(2), 1),
         (InputGradient, 1, Left::Operand(3), 2),
     ] {
-        assert!(engine.multiply(kind, layer, &left, right).is_err(), "{kind:?} {layer} {right}");
+        assert!(engine.multiply(kind, layer, &left, right, false).is_err(), "{kind:?} {layer} {right}");
     }
     for (kind, layer, left, right) in [
         (Forward, 0, rows(&both), 0),
@@ -105,7 +105,7 @@ fn products_have_operands_that_fit() {
         (Forward, 1, Left::Operand(2), 1),
         (InputGradient, 1, Left::Operand(3), 1),
     ] {
-        let product = engine.multiply(kind, layer, &left, right).unwrap();
+        let product = engine.multiply(kind, layer, &left, right, false).unwrap();
         assert_eq!(product.body().len(), product.shape.residues());
         assert_eq!(product.extras().len(), product.shape.extras() * product.shape.tile.degree());
     }
@@ -138,7 +138,7 @@ fn rows_cut_short_on_disk_are_an_error() {
     engine.begin(&begin(0, 0, Form::Weights, 6, 4)).unwrap();
     let mut forward = |index| {
         let left = Left::Blocks(vec![block(0, index)]);
-        engine.multiply(ProductKind::Forward, 0, &left, 0).map(|_| ()).map_err(|e| e.to_string())
+        engine.multiply(ProductKind::Forward, 0, &left, 0, false).map(|_| ()).map_err(|e| e.to_string())
     };
     assert_eq!(forward(0), Ok(()));
     assert!(forward(1).unwrap_err().contains("stored rows cannot be read"));

@@ -1,8 +1,10 @@
 //! The reference accelerator: triple loops, in `f64` inside, over rows kept in the clear.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::ops::Range;
 
-use blindsmith_learn::{Accelerator, Batch, Left, Matrix, Pass};
+use blindsmith_learn::{Accelerator, Batch, Bounds, Left, Matrix, Pass};
 
 /// Multiplies as the definition says.
 #[derive(Default)]
@@ -12,6 +14,13 @@ pub struct Naive {
     gradients: Vec<Matrix>,
     /// Micro-batches that the last training pass announced.
     pub micro_batches: usize,
+    /// Gradients that came with bounds, which held.
+    pub bounded: usize,
+    /// Weights that came ahead of their pass, and those for the next one.
+    loaded: HashMap<usize, Matrix>,
+    ahead: HashMap<usize, Matrix>,
+    /// How many of them were multiplied with.
+    pub used_ahead: usize,
     /// Added to the products of rows that are not valid.
     pub disturbance: f32,
     last: Option<Batch>,
@@ -45,9 +54,9 @@ impl Naive {
         }
     }
 
-    fn disturb(&self, out: &mut Matrix) {
+    fn disturb(&self, out: &mut Matrix, rows: Range<usize>) {
         let valid = valid_rows(self.last.as_ref().expect("a forward pass"));
-        for (row, valid) in valid.into_iter().enumerate() {
+        for (row, valid) in valid[rows].iter().enumerate() {
             if !valid {
                 out.row_mut(row).iter_mut().for_each(|v| *v += self.disturbance);
             }
@@ -73,6 +82,11 @@ pub fn multiply(left: &Matrix, right: &Matrix) -> Matrix {
     out
 }
 
+/// Some rows.
+pub fn part(matrix: &Matrix, rows: Range<usize>) -> Matrix {
+    Matrix::from_rows(rows.len(), matrix.cols(), matrix.values_of(rows).to_vec()).expect("rows")
+}
+
 /// The transpose.
 pub fn transpose(matrix: &Matrix) -> Matrix {
     let mut out = Matrix::zeros(matrix.cols(), matrix.rows());
@@ -89,6 +103,7 @@ impl Accelerator for Naive {
 
     fn begin(&mut self, pass: Pass) -> Result<(), Infallible> {
         (self.weights, self.gradients) = (Vec::new(), Vec::new());
+        self.loaded = std::mem::take(&mut self.ahead);
         if let Pass::Training { micro_batches, .. } = pass {
             self.micro_batches = micro_batches;
         }
@@ -99,28 +114,69 @@ impl Accelerator for Naive {
         assert_eq!(layer, self.weights.len(), "layers come in order");
         self.weights.push(weights.clone());
         self.gradients.push(Matrix::zeros(weights.rows(), weights.cols()));
+        while let Some(weights) = self.loaded.remove(&self.weights.len()) {
+            self.gradients.push(Matrix::zeros(weights.rows(), weights.cols()));
+            self.weights.push(weights);
+            self.used_ahead += 1;
+        }
         Ok(())
     }
 
-    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), Infallible> {
+    fn load_ahead(&mut self, layer: usize, weights: &Matrix) -> Result<(), Infallible> {
+        self.ahead.insert(layer, weights.clone());
+        Ok(())
+    }
+
+    fn loaded_ahead(&self, layer: usize) -> bool {
+        self.loaded.contains_key(&layer) || layer < self.weights.len()
+    }
+
+    fn forward(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), Infallible> {
         if let Left::Rows(batch) = left {
             self.last = Some(batch.clone());
         }
-        *out = multiply(&self.left(left), &self.weights[layer]);
-        self.disturb(out);
+        let mut part = multiply(&part(&self.left(left), rows.clone()), &self.weights[layer]);
+        self.disturb(&mut part, rows.clone());
+        out.values_mut(rows).copy_from_slice(part.as_slice());
         Ok(())
     }
 
-    fn add_gradient(&mut self, layer: usize, left: Left<'_>, error: &Matrix) -> Result<(), Infallible> {
-        let product = multiply(&transpose(&self.left(left)), error);
+    fn add_gradient(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        error: &Matrix,
+        bounds: Option<Bounds>,
+    ) -> Result<(), Infallible> {
+        let left = self.left(left);
+        if let Some(bounds) = bounds {
+            let within = |matrix: &Matrix, bound: f32| matrix.as_slice().iter().all(|v| v.abs() <= bound);
+            assert!(layer == 0 || within(&left, bounds.left), "layer {layer}: {bounds:?}");
+            assert!(within(error, bounds.error), "layer {layer}: {bounds:?}");
+            self.bounded += 1;
+        }
+        let product = multiply(&transpose(&left), error);
         let sum = self.gradients[layer].as_mut_slice();
         sum.iter_mut().zip(product.as_slice()).for_each(|(s, p)| *s += p);
         Ok(())
     }
 
-    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), Infallible> {
-        *out = multiply(error, &transpose(&self.weights[layer]));
-        self.disturb(out);
+    fn input_gradient(
+        &mut self,
+        layer: usize,
+        error: &Matrix,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), Infallible> {
+        let mut part = multiply(&part(error, rows.clone()), &transpose(&self.weights[layer]));
+        self.disturb(&mut part, rows.clone());
+        out.values_mut(rows).copy_from_slice(part.as_slice());
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! gradients that an accelerator reads from a script.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use blindsmith_learn::*;
 
@@ -29,17 +30,35 @@ impl Accelerator for Script {
         Ok(())
     }
 
-    fn forward(&mut self, _: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), Infallible> {
-        let Left::Rows(batch) = left else { unreachable!("one layer") };
-        *out = Matrix::zeros(batch.rows(), 2);
+    fn forward(
+        &mut self,
+        _: usize,
+        left: Left<'_>,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), Infallible> {
+        let Left::Rows(_) = left else { unreachable!("one layer") };
+        out.values_mut(rows).fill(0.0);
         Ok(())
     }
 
-    fn add_gradient(&mut self, _: usize, _: Left<'_>, _: &Matrix) -> Result<(), Infallible> {
+    fn add_gradient(
+        &mut self,
+        _: usize,
+        _: Left<'_>,
+        _: &Matrix,
+        _: Option<Bounds>,
+    ) -> Result<(), Infallible> {
         Ok(())
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Matrix, _: &mut Matrix) -> Result<(), Infallible> {
+    fn input_gradient(
+        &mut self,
+        _: usize,
+        _: &Matrix,
+        _: Range<usize>,
+        _: &mut Matrix,
+    ) -> Result<(), Infallible> {
         unreachable!("one layer")
     }
 

@@ -1,6 +1,7 @@
 //! Whole trainings with the reference accelerator.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use blindsmith_learn::*;
 
@@ -297,17 +298,29 @@ impl Accelerator for Faulty {
         self.naive.load_weights(layer, weights).map_err(|e| match e {})
     }
 
-    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), NoAnswer> {
-        self.naive.forward(layer, left, out).map_err(|e| match e {})?;
+    fn forward(
+        &mut self,
+        layer: usize,
+        left: Left<'_>,
+        rows: Range<usize>,
+        out: &mut Matrix,
+    ) -> Result<(), NoAnswer> {
+        self.naive.forward(layer, left, rows, out).map_err(|e| match e {})?;
         out.reshape(out.rows() - 1, out.cols());
         if self.fails { Err(NoAnswer) } else { Ok(()) }
     }
 
-    fn add_gradient(&mut self, _: usize, _: Left<'_>, _: &Matrix) -> Result<(), NoAnswer> {
+    fn add_gradient(&mut self, _: usize, _: Left<'_>, _: &Matrix, _: Option<Bounds>) -> Result<(), NoAnswer> {
         unreachable!("forward stops first")
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Matrix, _: &mut Matrix) -> Result<(), NoAnswer> {
+    fn input_gradient(
+        &mut self,
+        _: usize,
+        _: &Matrix,
+        _: Range<usize>,
+        _: &mut Matrix,
+    ) -> Result<(), NoAnswer> {
         unreachable!("forward stops first")
     }
 
@@ -356,4 +369,101 @@ fn predictions_agree_with_the_metrics() {
         found.iter_rows().zip(&classes).filter(|(p, c)| usize::from(p[1] > p[0]) == **c as usize).count();
     assert_eq!(metrics.accuracy, Some(hits as f64 / 36.0));
     assert!(found.iter_rows().all(|p| (p[0] + p[1] - 1.0).abs() < 1e-6));
+}
+
+/// Uniform features, their classes or values, and a sampler that deals all rows at once.
+fn large(loss: Loss, hidden: &[usize], outputs: usize) -> (Recipe, Task) {
+    const ROWS: usize = 640;
+    let widths: Vec<usize> = [&[6], hidden, &[outputs]].concat();
+    let mut recipe = Recipe::new(&widths, loss);
+    recipe.batch_rows = ROWS;
+    let rows = Matrix::from_rows(ROWS, 6, numbers(ROWS * 6, 3)).expect("rows");
+    let targets = match loss {
+        Loss::SoftmaxCrossEntropy => {
+            Targets::Classes(rows.iter_rows().map(|r| u32::from(r[0] * r[1] > 0.0)).collect())
+        }
+        _ => {
+            let values = rows.iter_rows().flat_map(|r| vec![f32::from(r[0] * r[1] > 0.0); outputs]);
+            Targets::Values(Matrix::from_rows(ROWS, outputs, values.collect()).expect("values"))
+        }
+    };
+    let task = Task::new(rows, targets, &recipe);
+    (recipe, task)
+}
+
+fn one_step(recipe: &Recipe, task: &Task) -> (TrainerState, StepReport, Naive) {
+    let groups = task.sampler.epoch(0).next().expect("a batch");
+    let batch = Batch::gather(&groups, BLOCK, &task.labels).expect("batch");
+    assert!(batch.rows() >= 600);
+    let mut naive = task.naive();
+    let mut trainer = Trainer::new(recipe.clone()).expect("recipe");
+    let report = trainer.train_step(&mut naive, &batch).expect("step");
+    (trainer.state(), report, naive)
+}
+
+fn close(a: &StepReport, b: &StepReport) {
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-5 * a.abs().max(1.0);
+    assert!(near(a.loss, b.loss) && near(a.gradient_norm.into(), b.gradient_norm.into()), "{a:?} {b:?}");
+}
+
+#[test]
+fn parts_that_are_multiplied_side_by_side_give_the_step_of_the_whole() {
+    let (recipe, task) = large(Loss::SoftmaxCrossEntropy, &[7, 5], 2);
+    let groups = task.sampler.epoch(0).next().expect("a batch");
+    let batch = Batch::gather(&groups, BLOCK, &task.labels).expect("batch");
+    let parts = batch.parts(1);
+    assert_eq!((parts.len(), parts[0].end, parts[1].end), (2, parts[1].start, batch.rows()));
+    let blocks: Vec<Block> = parts.iter().flat_map(|rows| batch.blocks_of(rows.clone())).collect();
+    assert_eq!(blocks, batch.blocks().collect::<Vec<_>>());
+
+    let (_, whole, _) = one_step(&recipe, &task);
+    // Micro-batches this small are in one part each.
+    let (_, summed, naive) = one_step(&Recipe { micro_batch_rows: Some(100), ..recipe }, &task);
+    assert!(naive.micro_batches > 5);
+    close(&whole, &summed);
+}
+
+#[test]
+fn bounds_of_micro_batches_hold_and_are_given_where_the_loss_has_one() {
+    for (loss, hidden, expected) in [
+        (Loss::SoftmaxCrossEntropy, [7].as_slice(), 2),
+        (Loss::Logistic, &[7], 2),
+        (Loss::MeanSquaredError, &[7], 0),
+        (Loss::SoftmaxCrossEntropy, &[], 1),
+        // Three layers: the first one's error has no useful bound, the last one's left operand neither.
+        (Loss::SoftmaxCrossEntropy, &[7, 5], 1),
+    ] {
+        let (mut recipe, task) = large(loss, hidden, 2);
+        let (_, _, naive) = one_step(&recipe, &task);
+        assert_eq!(naive.bounded, 0, "one micro-batch needs none");
+        recipe.micro_batch_rows = Some(200);
+        recipe.input_rms = 1.0;
+        let (_, _, naive) = one_step(&recipe, &task);
+        assert_eq!(naive.bounded, expected * naive.micro_batches, "{loss:?} {hidden:?}");
+    }
+}
+
+#[test]
+fn without_clipping_weights_are_loaded_ahead_and_the_steps_stay_the_same() {
+    let mut recipe = small(Loss::SoftmaxCrossEntropy, 2);
+    recipe.clip_norm = None;
+    let (rows, classes) = signs();
+    let train = |recipe: &Recipe| {
+        let task = Task::new(rows.clone(), Targets::Classes(classes.clone()), recipe);
+        let mut trainer = Trainer::new(recipe.clone()).expect("recipe");
+        let mut naive = task.naive();
+        trainer.begin_round(&task.sampler, 2);
+        for _ in 0..2 {
+            trainer.train_epoch(&mut naive, &task.sampler, task.load()).expect("epoch");
+        }
+        (trainer.state(), naive.used_ahead, trainer.steps() as usize)
+    };
+    let layers = recipe.widths.len() - 1;
+    let (ahead, used, steps) = train(&recipe);
+    assert_eq!(used, (steps - 1) * (layers - 1));
+    // A limit that is never reached gives the same steps, one after the other.
+    recipe.clip_norm = Some(1e6);
+    let (clipped, used, _) = train(&recipe);
+    assert_eq!(used, 0);
+    assert_eq!(ahead, clipped);
 }

@@ -162,7 +162,13 @@ fn instruction() -> impl Strategy<Value = Instruction> {
         ProductKind::WeightGradient,
         ProductKind::InputGradient,
     ]);
-    let left = prop_oneof![blocks().prop_map(Left::Blocks), any::<u32>().prop_map(Left::Operand)];
+    let left = || {
+        prop_oneof![
+            blocks().prop_map(Left::Blocks),
+            any::<u32>().prop_map(Left::Operand),
+            vec(any::<u32>(), 0..4).prop_map(Left::Operands),
+        ]
+    };
     let begin = (any::<[u32; 4]>(), form, any::<[u8; 32]>(), option::of(any::<u64>()));
     prop_oneof![
         begin.prop_map(|([operand, layer, rows, cols], form, masks, at)| Instruction::Begin {
@@ -175,8 +181,20 @@ fn instruction() -> impl Strategy<Value = Instruction> {
             at
         }),
         any::<(u32, u32)>().prop_map(|(operand, strip)| Instruction::Strip { operand, strip }),
-        (kind, any::<(u32, u32, u64)>(), left).prop_map(|(kind, (layer, right, received), left)| {
-            Instruction::Multiply { kind, layer, left, right, received }
+        (kind, any::<(u32, u32, u64, bool)>(), left()).prop_map(
+            |(kind, (layer, right, received, sum), left)| Instruction::Multiply {
+                kind,
+                layer,
+                left,
+                right,
+                received,
+                sum
+            }
+        ),
+        (any::<(u32, u32)>(), left()).prop_map(|((layer, right), left)| Instruction::Accumulate {
+            layer,
+            left,
+            right
         }),
         vec(any::<u32>(), 0..6).prop_map(|operands| Instruction::Free { operands }),
         blocks().prop_map(|blocks| Instruction::Labels { blocks }),

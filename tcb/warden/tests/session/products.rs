@@ -68,7 +68,7 @@ impl Playing {
         let mut operands = HashMap::new();
         refinery.follow(|refinery, instruction| match instruction {
             Instruction::Begin { operand, rows, .. } => _ = operands.insert(operand, rows as usize),
-            Instruction::Strip { .. } | Instruction::Free { .. } => {}
+            Instruction::Strip { .. } | Instruction::Free { .. } | Instruction::Accumulate { .. } => {}
             Instruction::Labels { blocks } => {
                 let labels: Vec<u8> =
                     blocks.iter().flat_map(|b| owner.labels(&uploads[b.upload as usize], b.block)).collect();
@@ -79,6 +79,7 @@ impl Playing {
                 let rows = match left {
                     Left::Blocks(blocks) => blocks.len() * owner.spec.block_rows(),
                     Left::Operand(name) => operands[&name],
+                    Left::Operands(names) => names.iter().map(|name| operands[name]).sum(),
                 };
                 let (inputs, outputs) = (sizes.inputs as usize, sizes.outputs as usize);
                 answer(refinery, ProductShape { kind, tile: sizes.tile, rows, inputs, outputs });

@@ -4,11 +4,14 @@
 //! it, and time that other processes take is not. Of several runs the fastest counts.
 
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use blindsmith_keys::{Checked, Context, Encryption, Extras, Freshness, Key, Opener, Secret};
-use blindsmith_learn::{Accelerator, Batch, Labels, Left, Loss, Matrix, Pass, Recipe, Targets, Trainer};
+use blindsmith_keys::{Checked, Context, Encryption, Extras, Freshness, Key, Opener, Secret, Share};
+use blindsmith_learn::{
+    Accelerator, Batch, Bounds, Labels, Left, Loss, Matrix, Pass, Recipe, Targets, Trainer,
+};
 use blindsmith_matrix::plan::{Costs, Counts, LayerWork, ProductCosts, ProductCounts};
 use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Scale, Security, Shape, Tile, View};
 use blindsmith_ring::{Eval, Lanes, PACKED_BYTES_PER_LANES, Poly, zeroed_lanes};
@@ -176,6 +179,7 @@ fn encrypt(data: &[f32], shape: Shape) -> Encryption<'_> {
         Scale::from_log2(20),
         view,
         Freshness::Fresh,
+        Share::Nothing,
     )
 }
 
@@ -185,7 +189,7 @@ fn strips(encryption: &Encryption<'_>, cross: Option<&[Secret]>) -> Vec<Secret> 
         .into_par_iter()
         .map_init(
             || (encryption.scratch(), encryption.strip_buffer()),
-            |(scratch, out), s| encryption.strip(s, cross, scratch, out).secret,
+            |(scratch, out), s| encryption.strip(s, cross, scratch, out).secret.expect("its own"),
         )
         .collect()
 }
@@ -319,21 +323,27 @@ impl Accelerator for Nothing {
         Ok(())
     }
 
-    fn forward(&mut self, layer: usize, left: Left<'_>, out: &mut Matrix) -> Result<(), Self::Error> {
-        let rows = match left {
-            Left::Rows(batch) => batch.rows(),
-            Left::Hidden(hidden) => hidden.rows(),
-        };
-        out.reshape(rows, LOOP[layer + 1]);
+    fn forward(&mut self, _: usize, _: Left<'_>, _: Range<usize>, _: &mut Matrix) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    fn add_gradient(&mut self, _: usize, _: Left<'_>, _: &Matrix) -> Result<(), Self::Error> {
+    fn add_gradient(
+        &mut self,
+        _: usize,
+        _: Left<'_>,
+        _: &Matrix,
+        _: Option<Bounds>,
+    ) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    fn input_gradient(&mut self, layer: usize, error: &Matrix, out: &mut Matrix) -> Result<(), Self::Error> {
-        out.reshape(error.rows(), LOOP[layer]);
+    fn input_gradient(
+        &mut self,
+        _: usize,
+        _: &Matrix,
+        _: Range<usize>,
+        _: &mut Matrix,
+    ) -> Result<(), Self::Error> {
         Ok(())
     }
 

@@ -143,13 +143,15 @@ impl Plain {
         let upload = twin.push(matrix(rows, inputs)).map_err(other)?;
         twin.load_weights(0, &matrix(inputs, outputs)).map_err(other)?;
         let group = Group { upload, first_block: 0, blocks: 1 };
-        let mut plain = Plain { twin, batch: Batch::unlabelled(vec![group], rows), out: Matrix::default() };
+        let mut plain =
+            Plain { twin, batch: Batch::unlabelled(vec![group], rows), out: Matrix::zeros(rows, outputs) };
         plain.multiply().map_err(other)?;
         Ok(plain)
     }
 
     fn multiply(&mut self) -> Result<(), TwinError> {
-        self.twin.forward(0, Left::Rows(&self.batch), &mut self.out)
+        let rows = 0..self.batch.rows();
+        self.twin.forward(0, Left::Rows(&self.batch), rows, &mut self.out)
     }
 }
 
