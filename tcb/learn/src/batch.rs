@@ -128,7 +128,9 @@ impl Batch {
         let (rows, step) = (self.rows(), step.max(self.rows_per_block));
         let middle = rows / 2 / step * step;
         let fits = middle > 0 && middle.is_multiple_of(self.rows_per_block);
-        if rows < 2 * PART_ROWS || !fits { vec![0..rows] } else { vec![0..middle, middle..rows] }
+        let ends = if rows < 2 * PART_ROWS || !fits { vec![rows] } else { vec![middle, rows] };
+        let starts = std::iter::once(0).chain(ends.clone());
+        starts.zip(ends).map(|(start, end)| start..end).collect()
     }
 
     /// The row blocks of one of the [`Batch::parts`], in order.

@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use blindsmith_ring::{LANES, Lanes};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::io::{Errno, pread, pwrite};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use thiserror::Error;
 
 use crate::Range;
@@ -25,7 +25,6 @@ pub enum SharedError {
     OutOfBounds,
 }
 
-const PAGE: usize = 4096;
 /// Regions are at most this large; memory is taken only as it is touched.
 const MAX_BYTES: usize = 1 << 38;
 
@@ -114,26 +113,41 @@ impl Region {
         unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), range.len) }
     }
 
-    /// Copies the residues from index `start` on, so that checks and uses see the same values whatever the
-    /// peer does meanwhile.
-    pub fn copy_out(&self, start: usize, out: &mut [u64]) -> Result<(), SharedError> {
-        let (first, skip) = (start / LANES, start % LANES);
-        let at = self.check(first, (skip + out.len()).div_ceil(LANES))?.cast::<AtomicU64>();
-        // SAFETY: in bounds, aligned; the peer may write at any time, so the words are read as atomics.
-        let words = unsafe { std::slice::from_raw_parts(at.as_ptr().add(skip), out.len()) };
-        for (out, word) in out.iter_mut().zip(words) {
-            *out = word.load(Ordering::Relaxed);
+    /// Writes a range that this process has allotted through the file, without touching the mapping: for a side
+    /// that writes once and does not want the pages in its memory. The peer reads them only once they are named.
+    ///
+    /// # Panics
+    /// If there are more or fewer groups than the range has.
+    pub fn write(&self, range: &mut Range, values: &[Lanes]) -> Result<(), SharedError> {
+        assert_eq!(values.len(), range.len);
+        self.check(range.start, range.len)?;
+        let mut bytes: &[u8] = bytemuck::cast_slice(values);
+        let mut at = (range.start * size_of::<Lanes>()) as u64;
+        while !bytes.is_empty() {
+            match pwrite(&self.file, bytes, at) {
+                Ok(0) => return Err(SharedError::OutOfBounds),
+                Ok(done) => (bytes, at) = (&bytes[done..], at + done as u64),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         Ok(())
     }
 
-    /// Takes the whole pages of a range out of this process's memory; they stay in the shared file.
-    pub fn forget(&self, start: usize, len: usize) -> Result<(), SharedError> {
-        let at = self.check(start, len)?.as_ptr() as usize;
-        let (first, last) = (at.next_multiple_of(PAGE), (at + len * size_of::<Lanes>()) / PAGE * PAGE);
-        if first < last {
-            // SAFETY: whole pages within the mapping; a shared mapping reads the same from the file again.
-            unsafe { madvise(first as *mut _, last - first, Advice::LinuxDontNeed) }?;
+    /// Copies the residues from index `start` on through the file, so that checks and uses see the same values
+    /// whatever the peer does meanwhile.
+    pub fn read(&self, start: usize, out: &mut [u64]) -> Result<(), SharedError> {
+        let (first, skip) = (start / LANES, start % LANES);
+        self.check(first, (skip + out.len()).div_ceil(LANES))?;
+        let mut at = 8 * start as u64;
+        let mut bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
+        while !bytes.is_empty() {
+            match pread(&self.file, &mut *bytes, at) {
+                Ok(0) => return Err(SharedError::OutOfBounds),
+                Ok(done) => (bytes, at) = (&mut bytes[done..], at + done as u64),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         Ok(())
     }

@@ -27,10 +27,13 @@ fn what_one_side_writes_the_other_reads() {
     }
     assert_eq!(theirs.slice(range.start() + 99, 1).unwrap(), [Lanes([99; 8])]);
     let mut words = [0; 13];
-    theirs.copy_out(8 * (range.start() + 7) + 3, &mut words).unwrap();
+    theirs.read(8 * (range.start() + 7) + 3, &mut words).unwrap();
     assert_eq!(words, [7, 7, 7, 7, 7, 8, 8, 8, 8, 8, 8, 8, 8]);
-    mine.forget(0, 1024).unwrap();
-    assert_eq!(mine.slice(99, 1).unwrap(), [Lanes([99; 8])], "forgotten pages come back");
+    // Written through the file, seen through both mappings.
+    mine.write(&mut range, &[Lanes([5; 8]); 100]).unwrap();
+    for side in [&mine, &theirs] {
+        assert_eq!(side.slice(range.start(), 101).unwrap()[98..], [Lanes([5; 8]), Lanes([5; 8]), Lanes([0; 8])]);
+    }
 }
 
 #[test]
@@ -39,7 +42,8 @@ fn ranges_outside_are_refused() {
     for (start, len) in [(16, 1), (0, 17), (usize::MAX, 2), (2, usize::MAX)] {
         assert!(matches!(theirs.slice(start, len), Err(SharedError::OutOfBounds)));
     }
-    assert!(theirs.copy_out(8 * 15 + 1, &mut [0; 8]).is_err());
+    assert!(theirs.read(8 * 15 + 1, &mut [0; 8]).is_err());
+    assert!(theirs.read(usize::MAX, &mut [0; 1]).is_err());
     assert!(Region::create(0).is_err());
     assert!(Region::create(usize::MAX).is_err());
     drop(mine);

@@ -236,16 +236,18 @@ impl Cloud for Remote {
         len: usize,
         fill: &mut dyn FnMut(&mut [Lanes]),
     ) -> Result<(), CloudError> {
-        if self.shared.as_ref().is_some_and(|shared| shared.fill(operand, strip, fill)) {
-            return Ok(());
-        }
+        // Filled in memory that stays in the cache: a strip is written here and there, tile by tile.
         let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
         if buffer.len() != len {
             buffer = zeroed_lanes(len);
         }
         fill(&mut buffer);
-        let message = FromWarden::Do(Instruction::Strip { operand, strip });
-        self.send(&message, bytemuck::cast_slice(&buffer))?;
+        let shared = self.shared.as_ref().map(|shared| shared.write(operand, strip, &buffer));
+        let shared = shared.unwrap_or(Ok(false));
+        if !shared.map_err(|e| FrameError::Io(std::io::Error::other(e)))? {
+            let message = FromWarden::Do(Instruction::Strip { operand, strip });
+            self.send(&message, bytemuck::cast_slice(&buffer))?;
+        }
         lock(&self.buffers).push(buffer);
         Ok(())
     }

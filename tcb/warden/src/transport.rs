@@ -4,19 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use blindsmith_protocol::Place;
-use blindsmith_ring::{LANES, Lanes};
+use blindsmith_ring::Lanes;
 use blindsmith_shared::{Arena, Range, Region, SharedError};
 
 /// Groups of eight residues for operands: 64 GiB, of which only what is used is ever taken.
 const OPERANDS: usize = 1 << 30;
 /// Groups of eight residues for products.
 const PRODUCTS: usize = 1 << 29;
-/// Groups of operands that stay mapped in this process after use: 32 MiB. What lies beyond is taken out of its
-/// memory as soon as it is written.
-const RESIDENT_OPERANDS: usize = (32 << 20) / size_of::<Lanes>();
-/// Groups of products that stay mapped: 8 MiB.
-const RESIDENT_PRODUCTS: usize = (8 << 20) / size_of::<Lanes>();
-
 /// The two regions that a warden shares with its refinery.
 pub(crate) struct Transport {
     operands: Region,
@@ -63,21 +57,17 @@ impl Transport {
         Some(at)
     }
 
-    /// Has a strip filled where it lies; false if the operand is not here.
-    pub fn fill(&self, operand: u32, strip: u32, fill: &mut dyn FnMut(&mut [Lanes])) -> bool {
+    /// Writes a strip to its place; false if the operand is not here.
+    pub fn write(&self, operand: u32, strip: u32, values: &[Lanes]) -> Result<bool, SharedError> {
         let slot = |state: &mut State| {
             state.held.get_mut(&operand).and_then(|o| o.strips.get_mut(strip as usize)).and_then(Option::take)
         };
-        let Some(mut range) = slot(&mut lock(&self.state)) else { return false };
-        fill(self.operands.slice_mut(&mut range));
-        if range.start() >= RESIDENT_OPERANDS {
-            // Only this process's view is given up; a failure costs memory, not correctness.
-            _ = self.operands.forget(range.start(), range.len());
-        }
+        let Some(mut range) = slot(&mut lock(&self.state)) else { return Ok(false) };
+        self.operands.write(&mut range, values)?;
         if let Some(held) = lock(&self.state).held.get_mut(&operand) {
             held.strips[strip as usize] = Some(range);
         }
-        true
+        Ok(true)
     }
 
     /// Gives an operand's room up once `requested` products were received: until then the refinery may be
@@ -113,11 +103,6 @@ impl Transport {
         let len =
             usize::try_from(place.len).ok().filter(|len| *len <= limit).ok_or(SharedError::OutOfBounds)?;
         out.resize(len, 0);
-        self.products.copy_out(start, out)?;
-        let first = start.div_ceil(LANES);
-        if first >= RESIDENT_PRODUCTS {
-            _ = self.products.forget(first, len / LANES);
-        }
-        Ok(())
+        self.products.read(start, out)
     }
 }

@@ -301,10 +301,8 @@ fn byte() -> Result<f64, Failure> {
     let source = zeroed_lanes(groups);
     let mut out = vec![0; groups * 8];
     let ns = least(|| {
-        region.slice_mut(&mut range).copy_from_slice(&source);
-        _ = region.forget(0, groups);
-        _ = region.copy_out(0, &mut out);
-        _ = region.forget(0, groups);
+        _ = region.write(&mut range, &source);
+        _ = region.read(0, &mut out);
     });
     Ok(ns / (2 * groups * size_of::<Lanes>()) as f64)
 }
