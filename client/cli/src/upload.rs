@@ -2,13 +2,12 @@
 
 use std::sync::mpsc::sync_channel;
 
-use blindsmith_keys::{Encryption, Freshness, Key, Recipient, UploadContext, UploadKey};
+use blindsmith_keys::{Encryption, Freshness, Key, Recipient, Scratch, UploadContext, UploadKey};
 use blindsmith_learn::{Matrix, Targets};
 use blindsmith_matrix::View;
 use blindsmith_protocol::{
     Id, MAX_ROWS, ProjectSpec, Reply, Request, Role, UploadHeader, block_digest, root_digest,
 };
-use blindsmith_ring::backend;
 use blindsmith_warden::{MemberContext, query_info, write_labels};
 use rayon::prelude::*;
 
@@ -16,7 +15,7 @@ use crate::connection::unexpected;
 use crate::{Connection, Failure};
 
 /// Bytes of row blocks in one frame, about.
-const FRAME: usize = 16 << 20;
+const FRAME: usize = 4 << 20;
 
 /// What became of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,25 +77,19 @@ impl<'a> Upload<'a> {
         self.key.seal_labels(block as u64, &labels)
     }
 
-    fn encrypt(&self, first: usize, last: usize) -> (Vec<u8>, Vec<Id>) {
+    /// Encrypts row blocks into `bytes`, on all cores; their digests.
+    fn encrypt(&self, first: usize, last: usize, bytes: &mut Vec<u8>) -> Vec<Id> {
         let size = self.spec.block_bytes();
-        let mut bytes = vec![0; (last - first) * size];
-        let digests = bytes
-            .par_chunks_exact_mut(size)
-            .enumerate()
-            .map_init(
-                || (self.encryption.scratch(), self.encryption.strip_buffer()),
-                |(scratch, strip), (i, out)| {
-                    let block = first + i;
-                    let (labels, packed) = out.split_at_mut(self.spec.sealed_label_bytes());
-                    labels.copy_from_slice(&self.labels(block));
-                    self.encryption.strip(block, None, scratch, strip);
-                    backend::active().pack(packed, bytemuck::cast_slice(strip));
-                    block_digest(block as u32, out)
-                },
-            )
-            .collect();
-        (bytes, digests)
+        bytes.resize((last - first) * size, 0);
+        let blocks = bytes.par_chunks_exact_mut(size).enumerate();
+        let digest = |scratch: &mut Scratch, (i, out): (usize, &mut [u8])| {
+            let block = first + i;
+            let (labels, packed) = out.split_at_mut(self.spec.sealed_label_bytes());
+            labels.copy_from_slice(&self.labels(block));
+            self.encryption.packed_strip(block, scratch, packed);
+            block_digest(block as u32, out)
+        };
+        blocks.map_init(|| self.encryption.scratch(), digest).collect()
     }
 
     /// Sends all row blocks; encryption runs ahead by one frame. Returns the header that ends the upload.
@@ -113,19 +106,24 @@ impl<'a> Upload<'a> {
         let mut digests = Vec::with_capacity(self.blocks());
         std::thread::scope(|scope| -> Result<(), Failure> {
             let (full, frames) = sync_channel(1);
+            // Sent frames come back: their memory is used again.
+            let (empty, spare) = sync_channel(2);
             scope.spawn(move || {
                 for first in (0..self.blocks()).step_by(per_frame) {
                     let last = self.blocks().min(first + per_frame);
+                    let mut bytes = spare.try_recv().unwrap_or_default();
+                    let digests = self.encrypt(first, last, &mut bytes);
                     // The receiver hangs up when sending fails: nothing more is needed then.
-                    if full.send((first, last, self.encrypt(first, last))).is_err() {
+                    if full.send((first, last, bytes, digests)).is_err() {
                         return;
                     }
                 }
             });
-            for (first, last, (bytes, block_digests)) in frames {
+            for (first, last, bytes, block_digests) in frames {
                 connection.send(&Request::Blocks { first: first as u32 }, &[&bytes])?;
                 digests.extend(block_digests);
                 observe(self.rows.min(last * self.spec.block_rows()) as u64);
+                _ = empty.try_send(bytes);
             }
             Ok(())
         })?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use blindsmith_keys::{Checked, Context, Encryption, Extras, Freshness, Key, Opener, Secret};
+use blindsmith_keys::{Checked, Context, Encryption, Extras, Freshness, Key, Opener, Secret, Share};
 use blindsmith_matrix::{Form, ProductKind, ProductShape, Scale, Shape, Tile, View};
 use blindsmith_ring::{Eval, Poly, Q};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

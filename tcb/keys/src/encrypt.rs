@@ -10,7 +10,9 @@ use std::sync::Arc;
 use blindsmith_matrix::{MaskSeed, Position, Scale, Shape, View};
 use blindsmith_ring::modulus::MAX_CHAIN;
 use blindsmith_ring::sample::Stream;
-use blindsmith_ring::{Coeff, Eval, LANES, Lanes, Poly, backend, modulus, zeroed_lanes};
+use blindsmith_ring::{
+    Coeff, Eval, LANES, Lanes, PACKED_BYTES_PER_LANES, Poly, backend, modulus, zeroed_lanes,
+};
 
 use crate::hedge::Context;
 use crate::{Freshness, Key};
@@ -63,6 +65,7 @@ pub struct Scratch {
     secrets: Stream,
     lo: Vec<u64>,
     hi: Vec<u64>,
+    packed: Vec<u8>,
 }
 
 impl<'a> Encryption<'a> {
@@ -156,6 +159,7 @@ impl<'a> Encryption<'a> {
             secrets: Stream::new(*self.secrets.expose()),
             lo: Vec::new(),
             hi: Vec::new(),
+            packed: Vec::new(),
         }
     }
 
@@ -170,8 +174,65 @@ impl<'a> Encryption<'a> {
         scratch: &mut Scratch,
         out: &mut [Lanes],
     ) -> EncryptedStrip {
+        self.strided_strip(strip, cross, scratch, (out, self.shape.strip_len()))
+    }
+
+    /// The same into groups that begin every `stride` lanes, at least as many as there are tiles: distances
+    /// that are powers of two would crowd a few sets of the cache.
+    ///
+    /// # Panics
+    /// As [`Encryption::strip`], and if the stride is too short.
+    pub fn strided_strip(
+        &self,
+        strip: usize,
+        cross: Option<&[Secret]>,
+        scratch: &mut Scratch,
+        (out, stride): (&mut [Lanes], usize),
+    ) -> EncryptedStrip {
+        let len = self.shape.strip_len();
+        assert_eq!(out.len(), self.shape.tile.degree() / LANES * stride);
+        assert!(stride >= len);
+        self.tiles(strip, cross, scratch, |_, first, tiles| {
+            for (g, group) in out.chunks_exact_mut(stride).enumerate() {
+                for (out, tile) in group[first..len].iter_mut().zip(tiles) {
+                    *out = tile.lanes()[g];
+                }
+            }
+        })
+    }
+
+    /// The same with residues packed to 50 bits, as uploads are stored.
+    ///
+    /// # Panics
+    /// If `out` has another length than the packed strip.
+    pub fn packed_strip(&self, strip: usize, scratch: &mut Scratch, out: &mut [u8]) -> EncryptedStrip {
+        const PACKED: usize = PACKED_BYTES_PER_LANES;
+        assert_eq!(out.len(), self.strip_lanes() * PACKED);
+        let len = self.shape.strip_len();
+        let tile_bytes = self.shape.tile.degree() / LANES * PACKED;
+        self.tiles(strip, None, scratch, |packed, first, tiles| {
+            packed.resize(TOGETHER * tile_bytes, 0);
+            for (packed, tile) in packed.chunks_exact_mut(tile_bytes).zip(tiles) {
+                backend::active().pack(packed, tile.as_slice());
+            }
+            for (g, group) in out.chunks_exact_mut(len * PACKED).enumerate() {
+                let pieces = group[first * PACKED..].as_chunks_mut::<PACKED>().0.iter_mut();
+                for (out, packed) in pieces.zip(packed.chunks_exact(tile_bytes)).take(tiles.len()) {
+                    *out = packed.as_chunks::<PACKED>().0[g];
+                }
+            }
+        })
+    }
+
+    /// Encrypts the tiles of a strip, a few at a time, and hands them over with the place of the first.
+    fn tiles(
+        &self,
+        strip: usize,
+        cross: Option<&[Secret]>,
+        scratch: &mut Scratch,
+        mut write: impl FnMut(&mut Vec<u8>, usize, &[Poly<Eval>]),
+    ) -> EncryptedStrip {
         let (degree, len) = (self.shape.tile.degree(), self.shape.strip_len());
-        assert_eq!(out.len(), self.strip_lanes());
         assert!(cross.is_none_or(|c| c.len() == len));
         let backend = backend::active();
         let own = self.given.is_none().then(|| scratch.secrets.ternary(strip as u64, degree));
@@ -199,11 +260,7 @@ impl<'a> Encryption<'a> {
                 tile.mul_sub(&self.masks[k], secret);
                 scratch.tiles.push(tile);
             }
-            for (g, group) in out.chunks_exact_mut(len).enumerate() {
-                for (out, tile) in group[first..last].iter_mut().zip(&scratch.tiles) {
-                    *out = tile.lanes()[g];
-                }
-            }
+            write(&mut scratch.packed, first, &scratch.tiles);
             scratch.buffers.extend(scratch.tiles.drain(..).map(Poly::recycle));
         }
         let cross = cross.map(|_| {

@@ -12,8 +12,10 @@ use crate::schedule::Position;
 #[serde(deny_unknown_fields)]
 pub struct TrainerState {
     /// Weights (inputs x outputs, row by row) and biases, alternating, layer by layer.
+    #[serde(with = "tensors")]
     pub parameters: Vec<Vec<f32>>,
     /// The optimiser's vectors: for each of the parameters none, one or two of the same length.
+    #[serde(with = "tensors")]
     pub moments: Vec<Vec<f32>>,
     /// Steps taken, over all rounds.
     pub steps: u64,
@@ -25,6 +27,29 @@ pub struct TrainerState {
     pub round_steps: u64,
     /// Steps of an epoch of the current round.
     pub steps_per_epoch: u64,
+}
+
+/// Tensors as bytes, four little-endian ones a value: formats that write numbers as short as they go would make
+/// the length depend on the values.
+mod tensors {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::ByteBuf;
+
+    pub fn serialize<S: Serializer>(tensors: &[Vec<f32>], to: S) -> Result<S::Ok, S::Error> {
+        let bytes = |tensor: &Vec<f32>| {
+            ByteBuf::from(tensor.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
+        };
+        to.collect_seq(tensors.iter().map(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<f32>>, D::Error> {
+        let values = |bytes: ByteBuf| match bytes.as_chunks::<4>() {
+            (values, []) => Ok(values.iter().map(|v| f32::from_le_bytes(*v)).collect()),
+            _ => Err(D::Error::custom("a tensor is no whole number of values")),
+        };
+        Vec::<ByteBuf>::deserialize(from)?.into_iter().map(values).collect()
+    }
 }
 
 /// A state that does not fit the recipe.

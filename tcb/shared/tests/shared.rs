@@ -30,9 +30,13 @@ fn what_one_side_writes_the_other_reads() {
     theirs.read(8 * (range.start() + 7) + 3, &mut words).unwrap();
     assert_eq!(words, [7, 7, 7, 7, 7, 8, 8, 8, 8, 8, 8, 8, 8]);
     // Written through the file, seen through both mappings.
-    mine.write(&mut range, &[Lanes([5; 8]); 100]).unwrap();
+    let values: Vec<Lanes> = (0..150).map(|i| Lanes([if i % 3 < 2 { 5 } else { 9 }; 8])).collect();
+    mine.write(&mut range, &values, (2, 3)).unwrap();
     for side in [&mine, &theirs] {
-        assert_eq!(side.slice(range.start(), 101).unwrap()[98..], [Lanes([5; 8]), Lanes([5; 8]), Lanes([0; 8])]);
+        assert_eq!(
+            side.slice(range.start(), 101).unwrap()[98..],
+            [Lanes([5; 8]), Lanes([5; 8]), Lanes([0; 8])]
+        );
     }
 }
 

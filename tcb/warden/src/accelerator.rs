@@ -13,7 +13,7 @@ use blindsmith_matrix::{
 };
 use blindsmith_protocol::{BlockRef, Left, ProjectSpec};
 use blindsmith_ring::modulus::MAX_CHAIN;
-use blindsmith_ring::{Eval, Poly};
+use blindsmith_ring::{Eval, LANES, Poly};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -229,15 +229,15 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         let context = Context { layer: layer as u32, part: operand, ..self.context };
         let encryption = Encryption::operand(self.key, &context, shape, scale, view, self.freshness, share);
         self.cloud.begin(operand, layer as u32, &shape, encryption.mask_seed())?;
-        let (cloud, len) = (self.cloud, encryption.strip_lanes());
+        let (cloud, size) = (self.cloud, (shape.tile.degree() / LANES, shape.strip_len()));
         let strips: Result<Vec<_>, CloudError> = (0..shape.strips())
             .into_par_iter()
             .map_init(
                 || encryption.scratch(),
                 |scratch, s| {
                     let mut made = None;
-                    cloud.strip(operand, s as u32, len, &mut |out| {
-                        made = Some(encryption.strip(s, cross, scratch, out));
+                    cloud.strip(operand, s as u32, size, &mut |out, stride| {
+                        made = Some(encryption.strided_strip(s, cross, scratch, (out, stride)));
                     })?;
                     // Unwrap safety: a cloud that takes a strip has had it filled.
                     Ok(made.expect("a strip that was filled"))

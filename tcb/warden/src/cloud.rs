@@ -37,13 +37,14 @@ pub trait Cloud: Sync {
     /// Makes room for an operand.
     fn begin(&self, operand: u32, layer: u32, shape: &Shape, masks: MaskSeed) -> Result<(), CloudError>;
 
-    /// Has `fill` write one strip of `len` groups of eight residues.
+    /// Has `fill` write one strip, of `size` rows and groups of eight residues in each, the rows at the distance that
+    /// it is told.
     fn strip(
         &self,
         operand: u32,
         strip: u32,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [Lanes]),
+        size: (usize, usize),
+        fill: &mut dyn FnMut(&mut [Lanes], usize),
     ) -> Result<(), CloudError>;
 
     /// Forgets operands, once the products that were asked for before are computed.

@@ -126,7 +126,7 @@ impl Project {
         RoundRecord {
             summary: RoundSummary {
                 round: self.round,
-                metrics: seal("metrics", &to_cbor(metrics)),
+                metrics: seal("metrics", &metrics.encode()),
                 ..summary
             },
             used,

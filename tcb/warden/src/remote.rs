@@ -233,20 +233,26 @@ impl Cloud for Remote {
         &self,
         operand: u32,
         strip: u32,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [Lanes]),
+        (rows, len): (usize, usize),
+        fill: &mut dyn FnMut(&mut [Lanes], usize),
     ) -> Result<(), CloudError> {
         // Filled in memory that stays in the cache: a strip is written here and there, tile by tile.
         let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
-        if buffer.len() != len {
-            buffer = zeroed_lanes(len);
+        // An odd distance lets rows of any length use all of the cache.
+        let stride = if self.shared.is_some() { len | 1 } else { len };
+        if buffer.len() != rows * stride {
+            buffer = zeroed_lanes(rows * stride);
         }
-        fill(&mut buffer);
-        let shared = self.shared.as_ref().map(|shared| shared.write(operand, strip, &buffer));
+        fill(&mut buffer, stride);
+        let shared = self.shared.as_ref().map(|shared| shared.write(operand, strip, &buffer, (len, stride)));
         let shared = shared.unwrap_or(Ok(false));
         if !shared.map_err(|e| FrameError::Io(std::io::Error::other(e)))? {
             let message = FromWarden::Do(Instruction::Strip { operand, strip });
-            self.send(&message, bytemuck::cast_slice(&buffer))?;
+            let rows: Vec<Lanes> = match stride == len {
+                true => Vec::new(),
+                false => buffer.chunks_exact(stride).flat_map(|row| row[..len].iter().copied()).collect(),
+            };
+            self.send(&message, bytemuck::cast_slice(if stride == len { &buffer } else { &rows }))?;
         }
         lock(&self.buffers).push(buffer);
         Ok(())

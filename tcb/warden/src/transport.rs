@@ -57,13 +57,19 @@ impl Transport {
         Some(at)
     }
 
-    /// Writes a strip to its place; false if the operand is not here.
-    pub fn write(&self, operand: u32, strip: u32, values: &[Lanes]) -> Result<bool, SharedError> {
+    /// Writes a strip to its place, of every `stride` lanes the first `len`; false if the operand is not here.
+    pub fn write(
+        &self,
+        operand: u32,
+        strip: u32,
+        values: &[Lanes],
+        (len, stride): (usize, usize),
+    ) -> Result<bool, SharedError> {
         let slot = |state: &mut State| {
             state.held.get_mut(&operand).and_then(|o| o.strips.get_mut(strip as usize)).and_then(Option::take)
         };
         let Some(mut range) = slot(&mut lock(&self.state)) else { return Ok(false) };
-        self.operands.write(&mut range, values)?;
+        self.operands.write(&mut range, values, (len, stride))?;
         if let Some(held) = lock(&self.state).held.get_mut(&operand) {
             held.strips[strip as usize] = Some(range);
         }

@@ -1,7 +1,7 @@
 //! `blindsmith status`.
 
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{ProjectStatus, Reply, Request, Role, from_cbor};
+use blindsmith_protocol::{ProjectStatus, Reply, Request, Role};
 use blindsmith_warden::{RoundMetrics, model_context};
 use clap::Args;
 use serde::Serialize;
@@ -115,7 +115,7 @@ impl Report {
                 Some(owner) => {
                     let refused = || Failure::Keys { what: "a round's metrics" };
                     let opened = owner.unseal(&model_context("metrics", &id, r.round), &r.metrics.0);
-                    Some(from_cbor::<RoundMetrics>(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
+                    Some(RoundMetrics::decode(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
                 }
             };
             let (training_loss, validation, gradient_noise) = match metrics {

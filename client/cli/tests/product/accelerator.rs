@@ -17,7 +17,7 @@ use blindsmith_protocol::{
     BlockRef, Id, Instruction, Layer, Left as LeftOperand, Progress, ProjectSpec, Role, UploadHeader,
 };
 use blindsmith_refinery::{Blocks, Engine};
-use blindsmith_ring::{Lanes, backend};
+use blindsmith_ring::Lanes;
 use blindsmith_twin::Twin;
 use blindsmith_warden::{Cloud, CloudError, Encrypted, ProductError, ProductRequest, RowKeys, Sink, Ticket};
 
@@ -53,11 +53,11 @@ impl Cloud for InProcess<'_> {
         &self,
         operand: u32,
         strip: u32,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [Lanes]),
+        (rows, len): (usize, usize),
+        fill: &mut dyn FnMut(&mut [Lanes], usize),
     ) -> Result<(), CloudError> {
-        let mut lanes = blindsmith_ring::zeroed_lanes(len);
-        fill(&mut lanes);
+        let mut lanes = blindsmith_ring::zeroed_lanes(rows * len);
+        fill(&mut lanes, len);
         self.0.lock().unwrap().engine.strip(operand, strip).map_err(refused)?.copy_from_slice(&lanes);
         Ok(())
     }
@@ -222,11 +222,10 @@ fn upload(spec: &ProjectSpec, rows: &Matrix) -> (Keys, Blocks) {
     let (key, encryption) =
         UploadKey::encrypt(&Key::from_bytes([3; 32]), context, view, b"", masks, Freshness::Reproducible);
     let mut file = tempfile::tempfile().unwrap();
-    let (mut scratch, mut strip) = (encryption.scratch(), encryption.strip_buffer());
+    let mut scratch = encryption.scratch();
     for block in 0..encryption.shape().strips() {
         let mut bytes = vec![0; spec.block_bytes()];
-        encryption.strip(block, None, &mut scratch, &mut strip);
-        backend::active().pack(&mut bytes[spec.sealed_label_bytes()..], bytemuck::cast_slice(&strip));
+        encryption.packed_strip(block, &mut scratch, &mut bytes[spec.sealed_label_bytes()..]);
         file.write_all(&bytes).unwrap();
     }
     let id = Id([0; 32]);

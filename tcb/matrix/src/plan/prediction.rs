@@ -81,11 +81,13 @@ pub struct Prediction {
     pub memory: Memory,
 }
 
-/// Buffers of fixed size: scratch of the products; shared memory that stays mapped and the program itself.
+/// Buffers of fixed size: scratch of the products; the program itself.
 const CLOUD_BASE: f64 = (80 << 20) as f64;
-const WARDEN_BASE: f64 = (12 << 20) as f64;
-/// The most that shared memory adds to what the warden holds.
-const WARDEN_SHARED: f64 = (40 << 20) as f64;
+const WARDEN_BASE: f64 = (8 << 20) as f64;
+/// Residues of a product that the warden holds at a time.
+const WARDEN_PRODUCT: f64 = (8 << 20) as f64;
+/// Bytes for each weight while a round's state is sealed: the state of before, and copies of the new one.
+const SEALING: f64 = 32.0;
 
 /// Predicts a training step of a network, one tile for each layer.
 pub fn predict(layers: &[(LayerWork, Tile)], costs: &Costs, machine: &Machine) -> Prediction {
@@ -113,9 +115,8 @@ pub fn predict(layers: &[(LayerWork, Tile)], costs: &Costs, machine: &Machine) -
 
 fn memory(layers: &[(LayerWork, Tile)]) -> Memory {
     let mut memory = Memory { warden_bytes: WARDEN_BASE, cloud_bytes: CLOUD_BASE };
-    let (mut widest, mut product, mut errors, mut traffic) = (0.0f64, 0.0f64, 0.0f64, 0.0);
+    let (mut widest, mut product, mut errors, mut strip) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
     for (work, tile) in layers {
-        let counts = Counts::of(work, *tile);
         let part = LayerWork { rows: work.rows.div_ceil(work.parts.max(1)), parts: 1, ..*work };
         let shape = |kind| ProductShape {
             kind,
@@ -128,7 +129,7 @@ fn memory(layers: &[(LayerWork, Tile)]) -> Memory {
         let bytes = |s: Shape| (s.strips() * s.strip_len()) as f64 * polynomial;
         let (forward, gradient) = (shape(ProductKind::Forward), shape(ProductKind::WeightGradient));
         // Weights, momentum, gradient; activations and slopes; secrets, masks and own terms.
-        memory.warden_bytes += 12.0 * (part.inputs * part.outputs) as f64;
+        memory.warden_bytes += (12.0 + SEALING) * (part.inputs * part.outputs) as f64;
         memory.warden_bytes += 8.0 * (part.rows * part.outputs) as f64;
         let (r, k, j) = (forward.grid().0, forward.left().strip_len(), forward.grid().1);
         memory.warden_bytes += (r + 2 * k + 2 * j) as f64 * polynomial;
@@ -147,9 +148,10 @@ fn memory(layers: &[(LayerWork, Tile)]) -> Memory {
                 product = product.max(kept);
             }
         }
-        traffic += counts.sent_bytes;
+        strip = strip.max(k.max(r) as f64 * polynomial);
     }
-    memory.warden_bytes += 2.0 * widest + traffic.min(WARDEN_SHARED);
+    // Strips are encrypted in a buffer for each thread.
+    memory.warden_bytes += 2.0 * widest + product.min(WARDEN_PRODUCT) + 4.0 * strip;
     memory.cloud_bytes += 2.0 * product + errors;
     memory
 }

@@ -301,7 +301,7 @@ fn byte() -> Result<f64, Failure> {
     let source = zeroed_lanes(groups);
     let mut out = vec![0; groups * 8];
     let ns = least(|| {
-        _ = region.write(&mut range, &source);
+        _ = region.write(&mut range, &source, (groups, groups));
         _ = region.read(0, &mut out);
     });
     Ok(ns / (2 * groups * size_of::<Lanes>()) as f64)

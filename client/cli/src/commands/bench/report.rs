@@ -190,60 +190,64 @@ impl Report {
     }
 
     fn offloading(&self) -> Result<String, Failure> {
-        let mut table =
-            Table::new(&["width", "in the clear", "warden", "ratio", "cloud", "step", "slowdown"]);
-        let command = |width: usize| {
-            format!("bench step --rows 4096 --layers {width},{width},10 --threads {}", self.threads)
-        };
-        let (mut points, mut rate) = (Vec::new(), 0.0);
-        for width in [512, 1024, 2048, 4096, 8192] {
-            if width <= self.widest {
-                let rounds = if width <= 1024 { "--rounds 3" } else { "--rounds 1 --steps 1" };
-                let m = run(&format!("{} {rounds}", command(width)), None)?;
-                let (plain, warden) = (number(&m, "plaintext_cpu_ms"), number(&m, "warden_cpu_ms"));
+        let titles =
+            ["width", "storage", "tile", "in the clear", "warden", "ratio", "cloud", "step", "slowdown"];
+        let mut table = Table::new(&titles);
+        let network =
+            |width: usize| format!("--rows 4096 --layers {width},{width},10 --threads {}", self.threads);
+        let mut found = String::new();
+        for storage in [16, 64] {
+            let (mut points, mut rate) = (Vec::new(), 0.0);
+            for width in [512, 1024, 2048, 4096, 8192] {
+                let (plain, m, slowdown, name) = if width <= self.widest {
+                    let rounds = if width <= 1024 { "--rounds 3" } else { "--rounds 1 --steps 2" };
+                    let m =
+                        run(&format!("bench step {} --storage {storage} {rounds}", network(width)), None)?;
+                    let slowdown = format!("{:.1}", number(&m, "slowdown"));
+                    (number(&m, "plaintext_cpu_ms"), m, slowdown, width.to_string())
+                } else {
+                    let plan = format!("plan --batch-rows 4096 {} --storage {storage}", network(width));
+                    let name = format!("{width} (predicted)");
+                    (rate * (width * width) as f64, run(&plan, None)?, "-".into(), name)
+                };
+                let of = |measured: &str, predicted: &str| {
+                    number(&m, if m[measured].is_null() { predicted } else { measured })
+                };
+                let warden = of("warden_cpu_ms", "warden_core_ms");
                 rate = plain / (width * width) as f64;
                 points.push((width as f64, warden / plain));
-                let wall = number(&m, "encrypted_ms");
-                let slowdown = format!("{:.1}", number(&m, "slowdown"));
                 table.row([
-                    width.to_string(),
+                    name,
+                    format!("{storage}"),
+                    m["tiles"][0]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .map(Value::to_string)
+                        .collect::<Vec<_>>()
+                        .join(" x "),
                     format!("{plain:.0} ms"),
                     format!("{warden:.0} ms"),
                     format!("{:.2}", warden / plain),
-                    ms(&m, "cloud_cpu_ms"),
-                    format!("{wall:.0} ms"),
+                    format!("{:.0} ms", of("cloud_cpu_ms", "cloud_core_ms")),
+                    format!("{:.0} ms", of("encrypted_ms", "step_ms")),
                     slowdown,
                 ]);
-            } else {
-                let plan = format!(
-                    "plan --rows 4096 --batch-rows 4096 --layers {width},{width},10 --threads {}",
-                    self.threads
-                );
-                let p = run(&plan, None)?;
-                let (plain, warden) = (rate * (width * width) as f64, number(&p, "warden_core_ms"));
-                points.push((width as f64, warden / plain));
-                table.row([
-                    format!("{width} (predicted)"),
-                    format!("{plain:.0} ms"),
-                    format!("{warden:.0} ms"),
-                    format!("{:.2}", warden / plain),
-                    ms(&p, "cloud_core_ms"),
-                    ms(&p, "step_ms"),
-                    "-".into(),
-                ]);
             }
+            found += &match crossing(&points) {
+                Some(width) => format!(
+                    "With at most {storage} times the float32 size stored, the warden's core time falls below that \
+                     of the step in the clear at a width of about {width:.0}.\n"
+                ),
+                None => format!(
+                    "With at most {storage} times the float32 size stored, the warden's core time stays above that \
+                     of the step in the clear at these widths.\n"
+                ),
+            };
         }
-        let found = match crossing(&points) {
-            Some(width) => format!(
-                "The warden's core time falls below that of the step in the clear at a width of about {width:.0}."
-            ),
-            None => {
-                "The warden's core time stays above that of the step in the clear at these widths.".to_owned()
-            }
-        };
         Ok(format!(
-            "`blindsmith {}`, core times but for the step\n\n{table}\n{found}\n",
-            command(0).replace("0,0", "WIDTH,WIDTH")
+            "`blindsmith bench step {} --storage FACTOR`, core times but for the step\n\n{table}\n{found}",
+            network(0).replace("0,0", "WIDTH,WIDTH")
         ))
     }
 

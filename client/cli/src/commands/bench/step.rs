@@ -42,6 +42,9 @@ pub struct Step {
     /// Security level in bits: 128 or 256.
     #[arg(long, value_name = "BITS", default_value_t = 128)]
     pub security: u16,
+    /// Largest size of stored ciphertext over that of the rows in float32, for the plan.
+    #[arg(long, value_name = "FACTOR", default_value_t = Limits::default().storage_factor)]
+    pub storage: f64,
     /// Tiles to use instead of the plan's, as m,n,p for each layer.
     #[arg(long, value_name = "M,N,P", value_parser = tile, hide = true)]
     pub tile: Vec<Tile>,
@@ -126,7 +129,10 @@ impl Step {
         let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
         let widths = self.layers.0.clone();
         let tiles = match self.tile.len() {
-            0 => tiles(&widths, self.rows, security, &Costs::default(), &Limits::default()),
+            0 => {
+                let limits = Limits { storage_factor: self.storage, ..Limits::default() };
+                tiles(&widths, self.rows, security, &Costs::default(), &limits)
+            }
             n if n == widths.len() - 1 => self.tile.clone(),
             _ => return Err(Failure::Settings("give a tile for each layer, or none".into())),
         };
@@ -255,6 +261,7 @@ mod tests {
             rounds: 3,
             steps: None,
             security: 128,
+            storage: 16.0,
             tile: vec![],
             json: true,
         }
