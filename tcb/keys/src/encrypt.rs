@@ -55,7 +55,7 @@ pub struct EncryptedStrip {
 
 /// Tiles that are written out together: eight residues of each, one after the other, so that memory is
 /// visited in pieces of several cache lines.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 16;
 
 /// The buffers of one worker: loops over strips allocate only their secrets.
 pub struct Scratch {

@@ -137,6 +137,16 @@ impl Recipe {
         self.widths.last().copied().unwrap_or(0)
     }
 
+    /// Weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.widths.windows(2).map(|w| (w[0] + 1).saturating_mul(w[1])).fold(0, usize::saturating_add)
+    }
+
+    /// Values that a checkpoint keeps: the parameters and what the optimiser keeps of each.
+    pub fn state_values(&self) -> usize {
+        self.parameters().saturating_mul(1 + self.rule.slots())
+    }
+
     /// The loss with its weights.
     pub fn objective(&self) -> Result<Objective, ObjectiveError> {
         Objective::new(self.loss, self.outputs(), &self.class_weights)

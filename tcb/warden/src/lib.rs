@@ -18,7 +18,7 @@ mod transport;
 pub use accelerator::{Encrypted, ProductError, RowKeys};
 pub use cloud::{Cloud, CloudError, ProductRequest, Sink, Ticket};
 pub use model::{ModelError, decode_model, encode_model};
-pub use project::{Project, ProjectError};
+pub use project::{Project, ProjectError, check_size};
 pub use release::{MemberContext, Release, ReleaseFormatError, model_context, query_info, release_info};
 pub use remote::Remote;
 pub use round::{Label, RoundMetrics, label_bytes, read_labels, write_labels};

@@ -63,6 +63,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         "blindsmith-warden: SIMULATED. No hardware protects this process: whoever runs it can read every secret \
          released to it. Only projects that accept simulation by name should."
     );
+    blindsmith_ring::backend::chosen()?;
     if let Some(threads) = arguments.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|e| e.to_string())?;

@@ -3,7 +3,7 @@
 use blindsmith_keys::{Key, Recipient, Sealed};
 use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
 use blindsmith_protocol::{
-    Blob, Id, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, UploadHeader, from_cbor, to_cbor,
+    Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, UploadHeader, from_cbor, to_cbor,
 };
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -201,5 +201,30 @@ fn check_recipe(spec: &ProjectSpec, recipe: &Recipe) -> Result<(), ProjectError>
     if label_bytes(recipe) != spec.label_bytes {
         return Err(mismatch("recipe and specification have different labels"));
     }
-    Ok(())
+    if recipe.batch_rows != spec.batch_rows as usize {
+        return Err(mismatch("recipe and specification have batches of different sizes"));
+    }
+    check_size(recipe).map_err(mismatch)
+}
+
+/// Bytes of a round's record that are left to everything but state and model.
+const RECORD_ROOM: usize = 16 << 20;
+
+/// Refuses models whose round records would not fit a frame: sealed state and sealed model, four bytes a value.
+///
+/// # Errors
+/// What is too large and how large it may be.
+pub fn check_size(recipe: &Recipe) -> Result<(), String> {
+    let (values, most) =
+        (recipe.state_values().saturating_add(recipe.parameters()), (MAX_BODY - RECORD_ROOM) / 4);
+    if values <= most {
+        return Ok(());
+    }
+    let (parameters, optimiser) =
+        (recipe.parameters(), recipe.state_values() / recipe.parameters().max(1) - 1);
+    Err(format!(
+        "a model of {parameters} parameters is too large: with this optimiser, which keeps {optimiser} value(s) of \
+         each, at most {} are possible",
+        most / (2 + optimiser)
+    ))
 }

@@ -10,7 +10,7 @@ use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale};
 use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Reply, Request};
 use blindsmith_twin::Run;
-use blindsmith_warden::{Release, encode_model, label_bytes, model_context, release_info};
+use blindsmith_warden::{Release, check_size, encode_model, label_bytes, model_context, release_info};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -117,7 +117,10 @@ impl Init {
             labelling.loss(),
             self.factor,
         )?;
+        check_size(&recipe).map_err(Failure::Settings)?;
         let network = self.initial_network(&mut recipe)?;
+        // A model that is brought along has layers of its own.
+        check_size(&recipe).map_err(Failure::Settings)?;
         let spec = self.spec(&recipe)?;
         let policy = Policy { accept_simulated: self.accept_simulated };
         let project = ClientProject {

@@ -9,7 +9,7 @@ pub mod pull;
 pub mod push;
 pub mod refine;
 pub mod status;
-mod training;
+pub(crate) mod training;
 
 pub use training::TrainingArguments;
 

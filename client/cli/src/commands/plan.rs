@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::bench::{Widths, calibration, threads_or_all, use_threads};
 use super::report;
+use super::training::MICRO_BATCH;
 use crate::Failure;
 
 /// Tells, before anything runs, which tiles are used and what training costs: time, memory, bytes.
@@ -34,6 +35,9 @@ pub struct Plan {
     /// Rows of a batch, about [default: that of init].
     #[arg(long, value_name = "ROWS")]
     pub batch_rows: Option<usize>,
+    /// Rows that the warden treats at a time: larger batches pass in pieces.
+    #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
+    pub micro_batch: usize,
     /// Largest size of stored ciphertext over that of the rows in float32.
     #[arg(long, value_name = "FACTOR", default_value_t = 16.0)]
     pub storage: f64,
@@ -76,6 +80,8 @@ pub struct Planned {
     rows: usize,
     layers: Vec<usize>,
     batch_rows: usize,
+    /// Pieces in which a batch passes through the warden.
+    micro_batches: usize,
     steps_per_epoch: usize,
     threads: usize,
     security_bits: u16,
@@ -127,7 +133,7 @@ impl Plan {
     /// Measures in the global thread pool, which has so many threads, and plans.
     pub fn plan(&self, threads: usize) -> Result<Planned, Failure> {
         let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
-        if self.rows == 0 || self.batch_rows == Some(0) {
+        if self.rows == 0 || self.batch_rows == Some(0) || self.micro_batch == 0 {
             return Err(Failure::Settings("at least one row is needed".into()));
         }
         if !(self.storage > 0.0 && self.warden_weight > 0.0) {
@@ -142,8 +148,10 @@ impl Plan {
         let along = |(w, t): (&[usize], &Tile)| w[0].div_ceil(t.n()).max(w[1].div_ceil(t.p()));
         let costs =
             calibration::measure(security, widths.windows(2).zip(&reference).map(along).max().unwrap_or(1))?;
+        let micro_batches = batch_rows.div_ceil(self.micro_batch);
         let layers: Vec<_> = LayerWork::of_network(widths, batch_rows)
             .into_iter()
+            .map(|work| LayerWork { parts: micro_batches, ..work })
             .map(|work| (work, choose(&work, security, &costs, &limits).tile))
             .collect();
         let (one_core, all_cores) = calibration::available_cores();
@@ -168,6 +176,7 @@ impl Plan {
             rows: self.rows,
             layers: widths.clone(),
             batch_rows,
+            micro_batches,
             steps_per_epoch: steps,
             threads,
             security_bits: security.bits(),

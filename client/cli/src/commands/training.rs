@@ -65,10 +65,13 @@ pub struct TrainingArguments {
     /// Rows of a batch, about.
     #[arg(long, value_name = "ROWS")]
     pub batch_rows: Option<usize>,
+    /// Rows that the warden treats at a time: larger batches pass in pieces, whose gradients are summed.
+    #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
+    pub micro_batch: usize,
     /// How weights follow from gradients.
     #[arg(long, value_enum, default_value = "nesterov")]
     optimiser: OptimiserName,
-    /// Learning rate [default: 0.5 with momentum, 0.1 for sgd, 0.005 for adam and adamw].
+    /// Learning rate [default: 0.5; 0.001 for adam and adamw].
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f32>,
     /// The learning rate's course over a round; `step` halves it every third epoch.
@@ -87,6 +90,9 @@ pub struct TrainingArguments {
     #[arg(long, value_name = "BITS", default_value = "128", value_parser = security)]
     pub security: Security,
 }
+
+/// Rows that the warden treats at a time, if nothing else is asked for.
+pub const MICRO_BATCH: usize = 1024;
 
 fn security(text: &str) -> Result<Security, String> {
     let bits: u16 = text.parse().map_err(|_| "128 or 256".to_string())?;
@@ -107,6 +113,7 @@ impl TrainingArguments {
             ("--activation", name(self.activation.to_possible_value())),
             ("--optimiser", name(self.optimiser.to_possible_value())),
             ("--schedule", name(self.schedule.to_possible_value())),
+            ("--micro-batch", self.micro_batch.to_string()),
             ("--seed", self.seed.to_string()),
             ("--security", self.security.bits().to_string()),
         ];
@@ -149,6 +156,7 @@ impl TrainingArguments {
         recipe.clip_norm = (self.clip_norm != 0.0).then_some(self.clip_norm);
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         recipe.batch_rows = self.batch_rows.unwrap_or(recipe.batch_rows);
+        recipe.micro_batch_rows = Some(self.micro_batch);
         recipe.start_seed = self.seed;
         recipe.order_seed = self.seed;
         recipe.input_rms = (1.0 / factor) as f32;

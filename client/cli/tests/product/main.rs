@@ -12,4 +12,5 @@ mod refusals;
 mod secrecy;
 mod site;
 mod tables;
+mod terminal;
 mod uploads;

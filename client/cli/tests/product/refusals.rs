@@ -133,3 +133,12 @@ fn a_refused_creation_leaves_the_directory_as_it_was() {
     let left: Vec<_> = std::fs::read_dir(site.path("p")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["first.csv"]);
 }
+
+#[test]
+fn a_model_that_no_round_could_store_is_refused_before_anything_is_made() {
+    let site = Site::new();
+    site.write("first.csv", GOOD);
+    let large = ["--label", "outcome", "--hidden", "6000,6000"];
+    site.init("first.csv", &large).refused(2, &["36030001 parameters is too large", "at most"]);
+    assert!(!site.path("p").exists());
+}

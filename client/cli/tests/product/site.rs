@@ -26,7 +26,7 @@ pub struct Outcome {
 
 /// Builds refinery and warden where cargo did not: `cargo test -p blindsmith` builds this package's own
 /// program only.
-fn programs() {
+pub fn programs() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         let own = std::env::current_exe().unwrap();

@@ -97,16 +97,27 @@ pub trait Backend: Sync + Send {
 /// environment variable `BLINDSMITH_BACKEND` names.
 ///
 /// # Panics
-/// If the variable names a backend that does not exist or that this processor cannot run.
+/// If the variable names a backend that does not exist or that this processor cannot run. Programs ask
+/// [`chosen`] first.
 pub fn active() -> &'static dyn Backend {
     static ACTIVE: OnceLock<&'static dyn Backend> = OnceLock::new();
-    *ACTIVE.get_or_init(|| match std::env::var("BLINDSMITH_BACKEND") {
-        Ok(name) if !name.is_empty() => *available()
-            .iter()
-            .find(|b| b.name() == name)
-            .unwrap_or_else(|| panic!("BLINDSMITH_BACKEND={name}: this machine has {}", names())),
-        _ => available()[0],
-    })
+    *ACTIVE.get_or_init(|| chosen().unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// What [`active`] gives.
+///
+/// # Errors
+/// What is wrong with the variable, in words for whoever set it.
+pub fn chosen() -> Result<&'static dyn Backend, String> {
+    match std::env::var("BLINDSMITH_BACKEND") {
+        Ok(name) if !name.is_empty() => named(&name),
+        _ => Ok(available()[0]),
+    }
+}
+
+fn named(name: &str) -> Result<&'static dyn Backend, String> {
+    let found = available().iter().find(|b| b.name() == name);
+    found.copied().ok_or_else(|| format!("BLINDSMITH_BACKEND={name}: this machine has {}", names()))
 }
 
 /// The backends that this processor can run, the fastest first.

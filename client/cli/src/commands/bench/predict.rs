@@ -11,7 +11,7 @@ use super::gemm::sizes;
 use super::stage::{Setting, Stage, synthetic};
 use super::{Widths, in_turns, median, threads_or_all, use_threads};
 use crate::Failure;
-use crate::commands::report;
+use crate::commands::{report, training::MICRO_BATCH};
 
 /// Encrypted predictions with real refinery and warden processes, as somebody who asks sees them: rows are
 /// encrypted, sent, multiplied, opened at the warden, and the answer is decrypted.
@@ -76,7 +76,7 @@ impl Predict {
         let widths = self.layers.0.clone();
         let batch_rows = 1024;
         let tiles = tiles(&widths, batch_rows, security, &Costs::default(), &Limits::default());
-        let setting = Setting { widths, batch_rows, security, tiles, threads };
+        let setting = Setting { widths, batch_rows, security, tiles, threads, micro_batch: MICRO_BATCH };
         let stage = std::cell::RefCell::new(Stage::start(&setting)?);
         let (inputs, outputs) = (setting.widths[0], setting.widths[setting.widths.len() - 1]);
         let (one, _) = synthetic(1, inputs, outputs, 4);

@@ -302,9 +302,9 @@ fn sizes(threads: usize) -> Result<String, Failure> {
         "float32",
     ]);
     let mut points = Vec::new();
-    for [rows, inputs, outputs] in
-        [[512, 256, 256], [1024, 512, 512], [2048, 1024, 1024], [4096, 2048, 2048], [8192, 4096, 4096]]
-    {
+    let shapes: [[usize; 3]; 5] =
+        [[512, 256, 256], [1024, 512, 512], [2048, 1024, 1024], [4096, 2048, 2048], [8192, 4096, 4096]];
+    for [rows, inputs, outputs] in shapes {
         let command = format!(
             "bench gemm --rows {rows} --inputs {inputs} --outputs {outputs} --threads {threads} --seconds 3"
         );

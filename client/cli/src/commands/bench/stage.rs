@@ -71,6 +71,8 @@ pub(super) struct Setting {
     pub tiles: Vec<Tile>,
     /// Threads of each process.
     pub threads: usize,
+    /// Rows that the warden treats at a time.
+    pub micro_batch: usize,
 }
 
 /// The training settings that the product has by default.
@@ -88,13 +90,15 @@ impl Setting {
             [] => "none".to_owned(),
             hidden => hidden.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
         };
-        let batch = self.batch_rows.to_string();
+        let (batch, micro_batch) = (self.batch_rows.to_string(), self.micro_batch.to_string());
         let arguments = [
             "bench",
             "--hidden",
             &hidden,
             "--batch-rows",
             &batch,
+            "--micro-batch",
+            &micro_batch,
             "--learning-rate",
             "0.001",
             "--epochs",

@@ -15,7 +15,7 @@ use super::gemm::sizes;
 use super::stage::{Setting, Stage, push_plain, synthetic};
 use super::{Widths, core_seconds, median, threads_or_all, use_threads};
 use crate::Failure;
-use crate::commands::report;
+use crate::commands::{report, training::MICRO_BATCH};
 
 /// A training step: forward, loss, both gradients where the layer needs them, update. Refinery and warden run
 /// as processes of their own; the same step in the clear runs in turns with theirs.
@@ -42,6 +42,9 @@ pub struct Step {
     /// Security level in bits: 128 or 256.
     #[arg(long, value_name = "BITS", default_value_t = 128)]
     pub security: u16,
+    /// Rows that the warden treats at a time.
+    #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
+    pub micro_batch: usize,
     /// Largest size of stored ciphertext over that of the rows in float32, for the plan.
     #[arg(long, value_name = "FACTOR", default_value_t = Limits::default().storage_factor)]
     pub storage: f64,
@@ -136,7 +139,8 @@ impl Step {
             n if n == widths.len() - 1 => self.tile.clone(),
             _ => return Err(Failure::Settings("give a tile for each layer, or none".into())),
         };
-        Ok(Setting { widths, batch_rows: self.rows, security, tiles, threads })
+        let micro_batch = self.micro_batch;
+        Ok(Setting { widths, batch_rows: self.rows, security, tiles, threads, micro_batch })
     }
 
     /// Measures with so many threads, which the global thread pool must have.
@@ -262,6 +266,7 @@ mod tests {
             steps: None,
             security: 128,
             storage: 16.0,
+            micro_batch: MICRO_BATCH,
             tile: vec![],
             json: true,
         }

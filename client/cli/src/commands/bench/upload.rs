@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::gemm::sizes;
 use super::stage::{Setting, synthetic};
 use super::{core_seconds, median, threads_or_all, use_threads};
-use crate::commands::report;
+use crate::commands::{report, training::MICRO_BATCH};
 use crate::{Connection, Failure, send};
 
 /// What a contributor does: encrypt rows, pack them to 50 bits a residue, take their digests, and write them
@@ -90,7 +90,14 @@ impl Upload {
         let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
         let widths = vec![self.inputs, self.outputs];
         let tiles = tiles(&widths, self.batch_rows, security, &Costs::default(), &Limits::default());
-        let setting = Setting { widths, batch_rows: self.batch_rows, security, tiles, threads };
+        let setting = Setting {
+            widths,
+            batch_rows: self.batch_rows,
+            security,
+            tiles,
+            threads,
+            micro_batch: MICRO_BATCH,
+        };
         let spec = setting.spec(&setting.recipe()?)?;
         let (features, targets) = synthetic(self.rows, self.inputs, self.outputs, 3);
         let other = |e: std::io::Error| Failure::Other(e.to_string());
