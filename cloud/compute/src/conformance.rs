@@ -2,7 +2,7 @@
 //! full length.
 
 use blindsmith_ring::backend::{Backend as _, Portable};
-use blindsmith_ring::{LANES, Lanes, PACKED_BYTES_PER_LANES, Q, Table, modulus};
+use blindsmith_ring::{LANES, Lanes, PACKED_BYTES_PER_LANES, PIECE, Q, Table, modulus};
 
 use crate::backend::Backend;
 use crate::{Operand, Orientation, Output, Product, Strip};
@@ -20,6 +20,8 @@ pub struct Case {
     pub output: Output,
     /// Whether left and right operand come packed.
     pub packed: [bool; 2],
+    /// Whether they come in pieces, where they are not packed.
+    pub pieces: [bool; 2],
     /// Whether they have masks, where the orientation takes them.
     pub masks: [bool; 2],
     /// Whether the result is added.
@@ -67,8 +69,16 @@ impl Residues {
 struct Owned {
     lanes: Vec<Vec<Lanes>>,
     packed: Option<Vec<Vec<u8>>>,
+    pieces: Option<Vec<Vec<Lanes>>>,
     length: usize,
     mask: bool,
+}
+
+/// A strip of interleaved polynomials, piece after piece.
+fn in_pieces(strip: &[Lanes], length: usize) -> Vec<Lanes> {
+    let starts = (0..length).step_by(PIECE);
+    let piece = |first: usize| strip.chunks_exact(length).map(move |g| &g[first..length.min(first + PIECE)]);
+    starts.flat_map(piece).flatten().copied().collect()
 }
 
 impl Owned {
@@ -85,13 +95,15 @@ impl Owned {
             bytes
         };
         let packed = case.packed[side].then(|| lanes.iter().map(pack).collect());
-        Owned { lanes, packed, length, mask }
+        let pieces = case.pieces[side].then(|| lanes.iter().map(|strip| in_pieces(strip, length)).collect());
+        Owned { lanes, packed, pieces, length, mask }
     }
 
     fn strips(&self) -> Vec<Strip<'_>> {
-        match &self.packed {
-            Some(packed) => packed.iter().map(|strip| Strip::Packed(strip)).collect(),
-            None => self.lanes.iter().map(|strip| Strip::Lanes(strip)).collect(),
+        match (&self.packed, &self.pieces) {
+            (Some(packed), _) => packed.iter().map(|strip| Strip::Packed(strip)).collect(),
+            (_, Some(pieces)) => pieces.iter().map(|strip| Strip::Pieces(strip)).collect(),
+            _ => self.lanes.iter().map(|strip| Strip::Lanes(strip)).collect(),
         }
     }
 
@@ -234,6 +246,7 @@ pub fn run(backend: &dyn Backend) {
                         shape,
                         output,
                         packed: [flag(2) ^ accumulate, flag(4)],
+                        pieces: [flag(6), flag(7) ^ accumulate],
                         masks: [flag(3), flag(5) ^ accumulate],
                         accumulate,
                         residues: Residues::Random(seed),
@@ -254,6 +267,7 @@ fn sizes(backend: &dyn Backend) {
         shape: [1, 1, 1],
         output: Output::Full,
         packed: [false, true],
+        pieces: [true, false],
         masks: [true, true],
         accumulate: false,
         residues: Residues::Random(5),
@@ -272,7 +286,10 @@ fn sizes(backend: &dyn Backend) {
     check(backend, &Case { shape: [60, 40, 3], output: Output::Fold(8), ..case });
     check(backend, &Case { shape: [20, 21, 1], points: 8192, output: Output::Window(8192), ..case });
     for orientation in [Orientation::Forward, Orientation::WeightGradient, Orientation::InputGradient] {
-        check(backend, &Case { orientation, shape: [30, 95, 80], ..case });
+        for packed in [[false, true], [false; 2]] {
+            check(backend, &Case { orientation, shape: [30, 95, 80], packed, pieces: [true; 2], ..case });
+            check(backend, &Case { orientation, shape: [70, 33, 17], packed, pieces: [false, true], ..case });
+        }
     }
 }
 
@@ -293,6 +310,7 @@ fn chains(backend: &dyn Backend) {
                 shape,
                 output,
                 packed: [true, false],
+                pieces: [true; 2],
                 masks,
                 accumulate: false,
                 residues,

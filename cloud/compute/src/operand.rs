@@ -1,18 +1,20 @@
 //! Matrices of polynomials as they lie in memory or in a file.
 
-use blindsmith_ring::{LANES, Lanes, MAX_POINTS, PACKED_BYTES_PER_LANES, backend};
+use blindsmith_ring::{LANES, Lanes, MAX_POINTS, PACKED_BYTES_PER_LANES, PIECE, backend};
 
 use crate::Error;
 
 /// The fewest points of a product: one cache line of groups.
 pub const MIN_POINTS: usize = 64;
 
-/// One block row of a left matrix or one block column of a right matrix: `length` polynomials,
-/// interleaved as `[group of eight points][polynomial]`, eight residues each.
+/// One block row of a left matrix or one block column of a right matrix: `length` polynomials, interleaved as
+/// `[group of eight points][polynomial]`, eight residues each, all of them or piece by piece.
 #[derive(Debug, Clone, Copy)]
 pub enum Strip<'a> {
     /// Eight residues in 64 bytes.
     Lanes(&'a [Lanes]),
+    /// The same for each [`PIECE`] polynomials, the last piece of fewer: piece after piece.
+    Pieces(&'a [Lanes]),
     /// Eight residues in 50 bytes, as [`backend::Backend::pack`] writes them.
     Packed(&'a [u8]),
 }
@@ -21,7 +23,7 @@ impl Strip<'_> {
     /// Bytes that this strip takes.
     fn bytes(&self) -> usize {
         match self {
-            Strip::Lanes(lanes) => size_of_val(*lanes),
+            Strip::Lanes(lanes) | Strip::Pieces(lanes) => size_of_val(*lanes),
             Strip::Packed(bytes) => bytes.len(),
         }
     }
@@ -29,10 +31,18 @@ impl Strip<'_> {
     /// Bytes that eight residues take.
     fn unit(&self) -> usize {
         match self {
-            Strip::Lanes(_) => size_of::<Lanes>(),
+            Strip::Lanes(_) | Strip::Pieces(_) => size_of::<Lanes>(),
             Strip::Packed(_) => PACKED_BYTES_PER_LANES,
         }
     }
+}
+
+/// Where in a strip in pieces polynomial `k` of `length` lies, in group `group` of `groups`, and how many follow
+/// it there.
+pub(crate) fn in_pieces(k: usize, length: usize, group: usize, groups: usize) -> (usize, usize) {
+    let first = k / PIECE * PIECE;
+    let width = PIECE.min(length - first);
+    (first * groups + group * width + k - first, width - (k - first))
 }
 
 /// True if every residue of the strip is below q: the admission of what comes from outside. The product of
@@ -41,7 +51,7 @@ impl Strip<'_> {
 pub fn check(strip: &Strip<'_>) -> bool {
     let ring = backend::active();
     match strip {
-        Strip::Lanes(lanes) => ring.is_canonical(bytemuck::cast_slice(lanes)),
+        Strip::Lanes(lanes) | Strip::Pieces(lanes) => ring.is_canonical(bytemuck::cast_slice(lanes)),
         Strip::Packed(bytes) => {
             let mut residues = [Lanes::default(); 64];
             bytes.chunks(64 * PACKED_BYTES_PER_LANES).all(|chunk| {

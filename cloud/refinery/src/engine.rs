@@ -266,12 +266,12 @@ impl<'a> Engine<'a> {
     fn strips_of<'b>(&'b self, operand: &'b Resident) -> Result<Vec<Strip<'b>>, EngineError> {
         let len = self.strip_lanes(&operand.shape);
         match &operand.strips {
-            Strips::Here(strips) => Ok(strips.iter().map(|s| Strip::Lanes(s)).collect()),
+            Strips::Here(strips) => Ok(strips.iter().map(|s| Strip::Pieces(s)).collect()),
             Strips::Shared(start) => {
                 let shared = self.shared.ok_or(Unfit("there is no shared memory"))?;
                 let all = shared.slice(*start, len * operand.shape.strips());
                 let all = all.map_err(|_| Unfit("no such place"))?;
-                Ok(all.chunks_exact(len).map(Strip::Lanes).collect())
+                Ok(all.chunks_exact(len).map(Strip::Pieces).collect())
             }
         }
     }

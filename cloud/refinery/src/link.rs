@@ -14,7 +14,7 @@ use blindsmith_protocol::{
     Blob, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY, MAX_NAME, Outcome, Place,
     ProjectSpec, RoundRecord, ToWarden, UploadHeader, from_cbor, read_body, read_head, write_frame,
 };
-use blindsmith_ring::LANES;
+use blindsmith_ring::{LANES, Lanes};
 use blindsmith_shared::{Arena, Range, Region};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
@@ -387,13 +387,17 @@ impl Link {
                 }
                 engine.begin(instruction).map_err(unfit)
             }
-            Instruction::Strip { operand, strip } => {
-                let buffer: &mut [u8] =
-                    bytemuck::cast_slice_mut(engine.strip(*operand, *strip).map_err(unfit)?);
-                if buffer.len() != body {
-                    return Err(FrameError::Unexpected("a strip of another length"));
+            Instruction::Strip { operand, strip, at } => {
+                let buffer = engine.strip(*operand, *strip).map_err(unfit)?;
+                let (at, len) = (*at as usize, body / size_of::<Lanes>());
+                let piece = buffer.get_mut(at..at + len).filter(|_| len > 0);
+                let piece: &mut [u8] = bytemuck::cast_slice_mut(
+                    piece.ok_or(FrameError::Unexpected("no such piece of a strip"))?,
+                );
+                if piece.len() != body {
+                    return Err(FrameError::Unexpected("a piece that is not whole"));
                 }
-                Ok(self.reader.read_exact(buffer)?)
+                Ok(self.reader.read_exact(piece)?)
             }
             Instruction::Free { operands } => {
                 engine.free(operands);

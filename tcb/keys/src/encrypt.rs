@@ -5,13 +5,14 @@
 //! several secrets under a shared mask: Peikert, Vaikuntanathan and Waters, CRYPTO 2008, by a hybrid over
 //! the secrets.)
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use blindsmith_matrix::{MaskSeed, Position, Scale, Shape, View};
 use blindsmith_ring::modulus::MAX_CHAIN;
 use blindsmith_ring::sample::Stream;
 use blindsmith_ring::{
-    Coeff, Eval, LANES, Lanes, PACKED_BYTES_PER_LANES, Poly, backend, modulus, zeroed_lanes,
+    Coeff, Eval, LANES, Lanes, PACKED_BYTES_PER_LANES, PIECE, Poly, backend, modulus, zeroed_lanes,
 };
 
 use crate::hedge::Context;
@@ -45,6 +46,7 @@ pub struct Encryption<'a> {
 }
 
 /// What encrypting a strip leaves with the key holder.
+#[derive(Default)]
 pub struct EncryptedStrip {
     /// The strip's secret, unless it was given.
     pub secret: Option<Secret>,
@@ -53,9 +55,20 @@ pub struct EncryptedStrip {
     pub cross: Option<Poly<Eval>>,
 }
 
+impl EncryptedStrip {
+    /// Adds what another piece of the strip left.
+    pub fn add(&mut self, piece: EncryptedStrip) {
+        self.secret = self.secret.take().or(piece.secret);
+        match (&mut self.cross, piece.cross) {
+            (Some(sum), Some(part)) => sum.add_assign(&part),
+            (sum, part) => *sum = sum.take().or(part),
+        }
+    }
+}
+
 /// Tiles that are written out together: eight residues of each, one after the other, so that memory is
 /// visited in pieces of several cache lines.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 4;
 
 /// The buffers of one worker: loops over strips allocate only their secrets.
 pub struct Scratch {
@@ -163,7 +176,7 @@ impl<'a> Encryption<'a> {
         }
     }
 
-    /// Encrypts strip `strip` into `out`, laid out as groups of eight points, in each the tiles in order.
+    /// Encrypts strip `strip` into `out`, piece after piece as [`Encryption::piece`] lays them out.
     ///
     /// # Panics
     /// If `out` or `cross` has another length than the strip.
@@ -174,34 +187,47 @@ impl<'a> Encryption<'a> {
         scratch: &mut Scratch,
         out: &mut [Lanes],
     ) -> EncryptedStrip {
-        self.strided_strip(strip, cross, scratch, (out, self.shape.strip_len()))
+        assert_eq!(out.len(), self.strip_lanes());
+        let groups = self.shape.tile.degree() / LANES;
+        let mut whole = EncryptedStrip::default();
+        for (piece, out) in out.chunks_mut(PIECE * groups).enumerate() {
+            whole.add(self.piece((strip, piece), cross, scratch, out));
+        }
+        whole
     }
 
-    /// The same into groups that begin every `stride` lanes, at least as many as there are tiles: distances
-    /// that are powers of two would crowd a few sets of the cache.
+    /// Places of piece `piece` of a strip: [`PIECE`], or as many as are left.
+    pub fn piece_places(&self, piece: usize) -> Range<usize> {
+        let len = self.shape.strip_len();
+        len.min(piece * PIECE)..len.min((piece + 1) * PIECE)
+    }
+
+    /// Encrypts a piece of a strip into `out`, laid out as groups of eight points, in each the tiles in order.
+    /// What it leaves is the strip's secret, and of the cross term this piece's part.
     ///
     /// # Panics
-    /// As [`Encryption::strip`], and if the stride is too short.
-    pub fn strided_strip(
+    /// If `out` has another length than the piece, or `cross` than the strip.
+    pub fn piece(
         &self,
-        strip: usize,
+        (strip, piece): (usize, usize),
         cross: Option<&[Secret]>,
         scratch: &mut Scratch,
-        (out, stride): (&mut [Lanes], usize),
+        out: &mut [Lanes],
     ) -> EncryptedStrip {
-        let len = self.shape.strip_len();
-        assert_eq!(out.len(), self.shape.tile.degree() / LANES * stride);
-        assert!(stride >= len);
-        self.tiles(strip, cross, scratch, |_, first, tiles| {
-            for (g, group) in out.chunks_exact_mut(stride).enumerate() {
-                for (out, tile) in group[first..len].iter_mut().zip(tiles) {
+        let places = self.piece_places(piece);
+        let width = places.len();
+        assert!(width > 0 && out.len() == self.shape.tile.degree() / LANES * width);
+        self.tiles(strip, places.clone(), cross, scratch, |_, first, tiles| {
+            for (g, group) in out.chunks_exact_mut(width).enumerate() {
+                for (out, tile) in group[first - places.start..].iter_mut().zip(tiles) {
                     *out = tile.lanes()[g];
                 }
             }
         })
     }
 
-    /// The same with residues packed to 50 bits, as uploads are stored.
+    /// Encrypts a strip with residues packed to 50 bits, as uploads are stored: groups of eight points, in each all
+    /// tiles in order.
     ///
     /// # Panics
     /// If `out` has another length than the packed strip.
@@ -210,7 +236,7 @@ impl<'a> Encryption<'a> {
         assert_eq!(out.len(), self.strip_lanes() * PACKED);
         let len = self.shape.strip_len();
         let tile_bytes = self.shape.tile.degree() / LANES * PACKED;
-        self.tiles(strip, None, scratch, |packed, first, tiles| {
+        self.tiles(strip, 0..len, None, scratch, |packed, first, tiles| {
             packed.resize(TOGETHER * tile_bytes, 0);
             for (packed, tile) in packed.chunks_exact_mut(tile_bytes).zip(tiles) {
                 backend::active().pack(packed, tile.as_slice());
@@ -224,10 +250,11 @@ impl<'a> Encryption<'a> {
         })
     }
 
-    /// Encrypts the tiles of a strip, a few at a time, and hands them over with the place of the first.
+    /// Encrypts tiles of a strip, a few at a time, and hands them over with the place of the first.
     fn tiles(
         &self,
         strip: usize,
+        places: Range<usize>,
         cross: Option<&[Secret]>,
         scratch: &mut Scratch,
         mut write: impl FnMut(&mut Vec<u8>, usize, &[Poly<Eval>]),
@@ -245,8 +272,8 @@ impl<'a> Encryption<'a> {
             scratch.hi.clear();
             scratch.hi.resize(degree, 0);
         }
-        for first in (0..len).step_by(TOGETHER) {
-            let last = len.min(first + TOGETHER);
+        for first in places.clone().step_by(TOGETHER) {
+            let last = places.end.min(first + TOGETHER);
             for k in first..last {
                 // Unwrap safety: at most as many tiles are in use as there are buffers.
                 let mut buffer = scratch.buffers.pop().expect("a buffer");

@@ -357,12 +357,14 @@ pub enum Instruction {
         /// nowhere, they come as [`Instruction::Strip`].
         at: Option<u64>,
     },
-    /// One strip of an operand. Body: its residues, eight bytes each, little-endian. No answer.
+    /// A piece of a strip of an operand. Body: its residues, eight bytes each, little-endian. No answer.
     Strip {
         /// The operand.
         operand: u32,
         /// Which strip.
         strip: u32,
+        /// Where in the strip, in groups of eight residues.
+        at: u32,
     },
     /// A product. Answered by [`ToWarden::Extras`] and [`ToWarden::Rows`].
     Multiply {

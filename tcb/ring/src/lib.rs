@@ -19,5 +19,8 @@ pub use modulus::Q;
 pub use poly::{Coeff, Domain, Eval, Poly};
 pub use table::{MAX_POINTS, Table};
 
+/// Polynomials of a strip that lie together while it is worked on: few enough for a core's cache.
+pub const PIECE: usize = 16;
+
 /// Bytes that eight packed residues take (8 x 50 bits).
 pub const PACKED_BYTES_PER_LANES: usize = 50;

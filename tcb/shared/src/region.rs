@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use blindsmith_ring::{LANES, Lanes};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
-use rustix::io::{Errno, IoSlice, pread, pwritev};
+use rustix::io::{Errno, pread, pwrite};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use thiserror::Error;
 
@@ -27,9 +27,6 @@ pub enum SharedError {
 
 /// Regions are at most this large; memory is taken only as it is touched.
 const MAX_BYTES: usize = 1 << 38;
-
-/// Pieces that are written in one call, at most: half of what Linux takes.
-const AT_ONCE: usize = 512;
 
 /// A region of shared memory, mapped.
 pub struct Region {
@@ -116,35 +113,21 @@ impl Region {
         unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), range.len) }
     }
 
-    /// Writes a range that this process has allotted through the file, without touching the mapping: for a side
-    /// that writes once and does not want the pages in its memory. The peer reads them only once they are named.
-    /// Of every `stride` groups in `values` the first `count` are written, one after the other.
-    ///
-    /// # Panics
-    /// If that is more or less than the range has.
-    pub fn write(
-        &self,
-        range: &mut Range,
-        values: &[Lanes],
-        (count, stride): (usize, usize),
-    ) -> Result<(), SharedError> {
-        assert!(count <= stride && values.len() / stride * count == range.len);
+    /// Writes groups from `at` on in a range that this process has allotted, through the file and without touching
+    /// the mapping: for a side that writes once and does not want the pages in its memory. The peer reads them
+    /// only once they are named.
+    pub fn write(&self, range: &Range, at: usize, values: &[Lanes]) -> Result<(), SharedError> {
+        let end = at.checked_add(values.len()).filter(|end| *end <= range.len);
+        end.ok_or(SharedError::OutOfBounds)?;
         self.check(range.start, range.len)?;
-        let mut at = (range.start * size_of::<Lanes>()) as u64;
-        for rows in values.chunks(stride * AT_ONCE) {
-            let rows = rows.chunks_exact(stride).map(|row| IoSlice::new(bytemuck::cast_slice(&row[..count])));
-            let mut rows: Vec<IoSlice<'_>> = rows.collect();
-            let mut left = &mut rows[..];
-            while !left.is_empty() {
-                match pwritev(&self.file, left, at) {
-                    Ok(0) => return Err(SharedError::OutOfBounds),
-                    Ok(done) => {
-                        at += done as u64;
-                        IoSlice::advance_slices(&mut left, done);
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(e) => return Err(e.into()),
-                }
+        let mut bytes: &[u8] = bytemuck::cast_slice(values);
+        let mut at = ((range.start + at) * size_of::<Lanes>()) as u64;
+        while !bytes.is_empty() {
+            match pwrite(&self.file, bytes, at) {
+                Ok(0) => return Err(SharedError::OutOfBounds),
+                Ok(done) => (bytes, at) = (&bytes[done..], at + done as u64),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
             }
         }
         Ok(())

@@ -30,8 +30,9 @@ fn what_one_side_writes_the_other_reads() {
     theirs.read(8 * (range.start() + 7) + 3, &mut words).unwrap();
     assert_eq!(words, [7, 7, 7, 7, 7, 8, 8, 8, 8, 8, 8, 8, 8]);
     // Written through the file, seen through both mappings.
-    let values: Vec<Lanes> = (0..150).map(|i| Lanes([if i % 3 < 2 { 5 } else { 9 }; 8])).collect();
-    mine.write(&mut range, &values, (2, 3)).unwrap();
+    mine.write(&range, 0, &[Lanes([5; 8]); 40]).unwrap();
+    mine.write(&range, 40, &[Lanes([5; 8]); 60]).unwrap();
+    assert!(mine.write(&range, 41, &[Lanes([5; 8]); 60]).is_err(), "beyond the range");
     for side in [&mine, &theirs] {
         assert_eq!(
             side.slice(range.start(), 101).unwrap()[98..],

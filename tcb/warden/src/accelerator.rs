@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use blindsmith_keys::{
-    Checked, Context, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange, Secret, Share,
+    Checked, Context, EncryptedStrip, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange,
+    Secret, Share,
 };
 use blindsmith_learn::{Accelerator, Batch, Block, Bounds, Left as Input, Matrix, Pass};
 use blindsmith_matrix::{
@@ -13,12 +14,13 @@ use blindsmith_matrix::{
 };
 use blindsmith_protocol::{BlockRef, Left, ProjectSpec};
 use blindsmith_ring::modulus::MAX_CHAIN;
-use blindsmith_ring::{Eval, LANES, Poly};
+use blindsmith_ring::{Eval, LANES, PIECE, Poly, zeroed_lanes};
 use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::cloud::{Cloud, CloudError, ProductRequest, Ticket};
 use crate::opening::Opening;
+use crate::transport::lock;
 
 /// A product that could not be had.
 #[derive(Debug, Error)]
@@ -229,24 +231,26 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         let context = Context { layer: layer as u32, part: operand, ..self.context };
         let encryption = Encryption::operand(self.key, &context, shape, scale, view, self.freshness, share);
         self.cloud.begin(operand, layer as u32, &shape, encryption.mask_seed())?;
-        let (cloud, size) = (self.cloud, (shape.tile.degree() / LANES, shape.strip_len()));
-        let strips: Result<Vec<_>, CloudError> = (0..shape.strips())
-            .into_par_iter()
-            .map_init(
-                || encryption.scratch(),
-                |scratch, s| {
-                    let mut made = None;
-                    cloud.strip(operand, s as u32, size, &mut |out, stride| {
-                        made = Some(encryption.strided_strip(s, cross, scratch, (out, stride)));
-                    })?;
-                    // Unwrap safety: a cloud that takes a strip has had it filled.
-                    Ok(made.expect("a strip that was filled"))
-                },
-            )
-            .collect();
+        // Piece by piece over all strips, for the masks that they share to stay in the cache.
+        let groups = shape.tile.degree() / LANES;
+        let workers = Mutex::new(Vec::new());
+        let mut strips: Vec<EncryptedStrip> = Vec::new();
+        strips.resize_with(shape.strips(), EncryptedStrip::default);
+        for piece in 0..shape.strip_len().div_ceil(PIECE) {
+            let len = groups * encryption.piece_places(piece).len();
+            strips.par_iter_mut().enumerate().try_for_each(|(s, strip)| {
+                let worker = lock(&workers).pop();
+                let (mut scratch, mut out) =
+                    worker.unwrap_or_else(|| (encryption.scratch(), zeroed_lanes(groups * PIECE)));
+                strip.add(encryption.piece((s, piece), cross, &mut scratch, &mut out[..len]));
+                let done = self.cloud.strip(operand, s as u32, piece * PIECE * groups, &out[..len]);
+                lock(&workers).push((scratch, out));
+                done
+            })?;
+        }
         let seed = encryption.mask_seed();
         let mut sent = Sent { operand, secrets: vec![], cross: vec![], seed, masks: encryption.into_masks() };
-        for strip in strips? {
+        for strip in strips {
             sent.secrets.extend(strip.secret);
             sent.cross.extend(strip.cross);
         }

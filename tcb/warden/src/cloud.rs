@@ -31,21 +31,14 @@ pub struct ProductRequest {
     pub sum: bool,
 }
 
-/// Carries out instructions, in the order in which they are given. Strips of an operand may be written from
-/// many threads at once.
+/// Carries out instructions, in the order in which they are given. Pieces of an operand may be written
+/// from many threads at once.
 pub trait Cloud: Sync {
     /// Makes room for an operand.
     fn begin(&self, operand: u32, layer: u32, shape: &Shape, masks: MaskSeed) -> Result<(), CloudError>;
 
-    /// Has `fill` write one strip, of `size` rows and groups of eight residues in each, the rows at the distance that
-    /// it is told.
-    fn strip(
-        &self,
-        operand: u32,
-        strip: u32,
-        size: (usize, usize),
-        fill: &mut dyn FnMut(&mut [Lanes], usize),
-    ) -> Result<(), CloudError>;
+    /// Writes a piece of a strip, groups of eight residues from the `at`-th on.
+    fn strip(&self, operand: u32, strip: u32, at: usize, values: &[Lanes]) -> Result<(), CloudError>;
 
     /// Forgets operands, once the products that were asked for before are computed.
     fn free(&self, operands: &[u32]) -> Result<(), CloudError>;

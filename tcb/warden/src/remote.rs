@@ -14,7 +14,7 @@ use blindsmith_protocol::{
     BlockRef, FrameError, FromWarden, Instruction, Left, MAX_BODY, Place, Progress, ToWarden, read_body,
     read_head, write_frame,
 };
-use blindsmith_ring::{LANES, Lanes, zeroed_lanes};
+use blindsmith_ring::{LANES, Lanes};
 
 use crate::cloud::{Cloud, CloudError, Sink, Ticket};
 use crate::transport::{Transport, lock};
@@ -30,7 +30,6 @@ pub struct Remote {
     writer: Mutex<UnixStream>,
     frames: Mutex<Receiver<Result<Frame, FrameError>>>,
     shared: Option<Transport>,
-    buffers: Mutex<Vec<Vec<Lanes>>>,
     state: Mutex<State>,
 }
 
@@ -77,7 +76,6 @@ impl Remote {
             stream,
             frames: Mutex::new(frames),
             shared,
-            buffers: Mutex::default(),
             state: Mutex::default(),
         })
     }
@@ -229,33 +227,14 @@ impl Cloud for Remote {
         Ok(self.send(&FromWarden::Do(begin), &[])?)
     }
 
-    fn strip(
-        &self,
-        operand: u32,
-        strip: u32,
-        (rows, len): (usize, usize),
-        fill: &mut dyn FnMut(&mut [Lanes], usize),
-    ) -> Result<(), CloudError> {
-        // Filled in memory that stays in the cache: a strip is written here and there, tile by tile.
-        let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
-        // An odd distance lets rows of any length use all of the cache.
-        let stride = if self.shared.is_some() { len | 1 } else { len };
-        if buffer.len() != rows * stride {
-            buffer = zeroed_lanes(rows * stride);
+    fn strip(&self, operand: u32, strip: u32, at: usize, values: &[Lanes]) -> Result<(), CloudError> {
+        let shared =
+            self.shared.as_ref().map_or(Ok(false), |shared| shared.write(operand, strip, at, values));
+        if shared.map_err(|e| FrameError::Io(std::io::Error::other(e)))? {
+            return Ok(());
         }
-        fill(&mut buffer, stride);
-        let shared = self.shared.as_ref().map(|shared| shared.write(operand, strip, &buffer, (len, stride)));
-        let shared = shared.unwrap_or(Ok(false));
-        if !shared.map_err(|e| FrameError::Io(std::io::Error::other(e)))? {
-            let message = FromWarden::Do(Instruction::Strip { operand, strip });
-            let rows: Vec<Lanes> = match stride == len {
-                true => Vec::new(),
-                false => buffer.chunks_exact(stride).flat_map(|row| row[..len].iter().copied()).collect(),
-            };
-            self.send(&message, bytemuck::cast_slice(if stride == len { &buffer } else { &rows }))?;
-        }
-        lock(&self.buffers).push(buffer);
-        Ok(())
+        let message = FromWarden::Do(Instruction::Strip { operand, strip, at: at as u32 });
+        Ok(self.send(&message, bytemuck::cast_slice(values))?)
     }
 
     fn free(&self, operands: &[u32]) -> Result<(), CloudError> {

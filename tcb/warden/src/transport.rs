@@ -1,7 +1,7 @@
 //! Shared memory on the warden's side: where its operands lie, and what may be used again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use blindsmith_protocol::Place;
 use blindsmith_ring::Lanes;
@@ -26,7 +26,7 @@ struct State {
 }
 
 struct Operand {
-    strips: Vec<Option<Range>>,
+    strips: Vec<Arc<Range>>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -52,28 +52,22 @@ impl Transport {
         let mut state = lock(&self.state);
         let range = state.arena.take(strips.checked_mul(len).filter(|n| *n > 0)?)?;
         let at = range.start() as u64;
-        let strips = range.split(len).into_iter().map(Some).collect();
+        let strips = range.split(len).into_iter().map(Arc::new).collect();
         state.held.insert(operand, Operand { strips });
         Some(at)
     }
 
-    /// Writes a strip to its place, of every `stride` lanes the first `len`; false if the operand is not here.
-    pub fn write(
-        &self,
-        operand: u32,
-        strip: u32,
-        values: &[Lanes],
-        (len, stride): (usize, usize),
-    ) -> Result<bool, SharedError> {
-        let slot = |state: &mut State| {
-            state.held.get_mut(&operand).and_then(|o| o.strips.get_mut(strip as usize)).and_then(Option::take)
+    /// Writes a piece of a strip to its place; false if the operand is not here.
+    pub fn write(&self, operand: u32, strip: u32, at: usize, values: &[Lanes]) -> Result<bool, SharedError> {
+        let place = {
+            let state = lock(&self.state);
+            let strips = state.held.get(&operand).map(|operand| &operand.strips);
+            strips.and_then(|strips| strips.get(strip as usize)).cloned()
         };
-        let Some(mut range) = slot(&mut lock(&self.state)) else { return Ok(false) };
-        self.operands.write(&mut range, values, (len, stride))?;
-        if let Some(held) = lock(&self.state).held.get_mut(&operand) {
-            held.strips[strip as usize] = Some(range);
+        match place {
+            None => Ok(false),
+            Some(range) => self.operands.write(&range, at, values).map(|()| true),
         }
-        Ok(true)
     }
 
     /// Gives an operand's room up once `requested` products were received: until then the refinery may be
@@ -81,7 +75,8 @@ impl Transport {
     pub fn free(&self, operand: u32, requested: u64) {
         let mut state = lock(&self.state);
         if let Some(operand) = state.held.remove(&operand) {
-            let ranges = operand.strips.into_iter().flatten().collect();
+            // Whoever is writing is done before its operand is freed.
+            let ranges = operand.strips.into_iter().filter_map(Arc::into_inner).collect();
             state.leaving.push((requested, ranges));
         }
     }

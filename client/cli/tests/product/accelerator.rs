@@ -49,16 +49,9 @@ impl Cloud for InProcess<'_> {
         self.0.lock().unwrap().engine.begin(&begin).map_err(refused)
     }
 
-    fn strip(
-        &self,
-        operand: u32,
-        strip: u32,
-        (rows, len): (usize, usize),
-        fill: &mut dyn FnMut(&mut [Lanes], usize),
-    ) -> Result<(), CloudError> {
-        let mut lanes = blindsmith_ring::zeroed_lanes(rows * len);
-        fill(&mut lanes, len);
-        self.0.lock().unwrap().engine.strip(operand, strip).map_err(refused)?.copy_from_slice(&lanes);
+    fn strip(&self, operand: u32, strip: u32, at: usize, values: &[Lanes]) -> Result<(), CloudError> {
+        let engine = &mut self.0.lock().unwrap().engine;
+        engine.strip(operand, strip).map_err(refused)?[at..at + values.len()].copy_from_slice(values);
         Ok(())
     }
 

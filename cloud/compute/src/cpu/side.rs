@@ -6,6 +6,7 @@ use blindsmith_ring::{Lanes, PACKED_BYTES_PER_LANES};
 
 use super::kernel::Kernel;
 use super::plan::part;
+use crate::operand::in_pieces;
 use crate::{Operand, Strip};
 
 /// An operand whose outer index runs over strips or, `across` them, over positions in a strip.
@@ -76,13 +77,13 @@ impl<'a> Side<'a> {
         if self.across {
             for (step, (strip, group)) in self.steps(run).enumerate() {
                 let (from, out) = (group * self.length + outer.start, &mut out[step * width..]);
-                copy(kernel, strip, from, outer.len(), out, width, panel);
+                copy(kernel, (strip, self.length), from, outer.len(), out, width, panel);
             }
         } else {
             for (i, strip) in self.strips[outer].iter().enumerate() {
                 let from = run.group * self.length + run.start;
                 let out = &mut out[i / width * panel + i % width..];
-                copy(kernel, strip, from, run.len, out, 1, width);
+                copy(kernel, (strip, self.length), from, run.len, out, 1, width);
             }
         }
         out.chunks_exact_mut(panel).for_each(|panel| panel[run.len * width..].fill(Lanes::default()));
@@ -122,7 +123,7 @@ impl<'a> Side<'a> {
         } else {
             (outer.start, run.group, outer.len())
         };
-        Pieces { side: *self, run, outer, strip, group, left }
+        Pieces { side: *self, run, outer, strip, group, left, rest: 0..0, last: 0 }
     }
 }
 
@@ -135,6 +136,9 @@ pub(super) struct Pieces<'a> {
     strip: usize,
     group: usize,
     left: usize,
+    /// What is left of a piece that lies in several places, and its strip.
+    rest: Range<usize>,
+    last: usize,
 }
 
 impl<'a> Iterator for Pieces<'a> {
@@ -142,7 +146,11 @@ impl<'a> Iterator for Pieces<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
+        if let (false, Strip::Pieces(lanes)) = (self.rest.is_empty(), &self.side.strips[self.last]) {
+            return Some(self.next_place(lanes));
+        }
         self.left = self.left.checked_sub(1)?;
+        self.last = self.strip;
         let (strip, first) = (&self.side.strips[self.strip], self.group * self.side.length);
         self.strip += 1;
         let (first, len) = if self.side.across {
@@ -155,6 +163,10 @@ impl<'a> Iterator for Pieces<'a> {
         };
         Some(match strip {
             Strip::Lanes(lanes) => bytemuck::cast_slice(&lanes[first..first + len]),
+            Strip::Pieces(lanes) => {
+                self.rest = first..first + len;
+                self.next_place(lanes)
+            }
             Strip::Packed(bytes) => {
                 &bytes[first * PACKED_BYTES_PER_LANES..(first + len) * PACKED_BYTES_PER_LANES]
             }
@@ -162,10 +174,22 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
+impl<'a> Pieces<'a> {
+    /// The next stretch of `rest` that lies in one place.
+    fn next_place(&mut self, lanes: &'a [Lanes]) -> &'a [u8] {
+        let length = self.side.length;
+        let (k, group) = (self.rest.start % length, self.rest.start / length);
+        let (at, count) = in_pieces(k, length, group, lanes.len() / length);
+        let count = count.min(self.rest.len());
+        self.rest.start += count;
+        bytemuck::cast_slice(&lanes[at..at + count])
+    }
+}
+
 /// Copies `len` polynomials' groups, from the `first` on, as [`Kernel::load`] spreads them.
 fn copy<K: Kernel>(
     kernel: K,
-    strip: &Strip<'_>,
+    (strip, length): (&Strip<'_>, usize),
     first: usize,
     len: usize,
     dst: &mut [Lanes],
@@ -173,6 +197,26 @@ fn copy<K: Kernel>(
     stride: usize,
 ) {
     match strip {
+        Strip::Pieces(lanes) => {
+            let groups = lanes.len() / length;
+            let mut done = 0;
+            while done < len {
+                let (k, group) = ((first + done) % length, (first + done) / length);
+                let (at, count) = in_pieces(k, length, group, groups);
+                // Panels begin at multiples of their width.
+                let to_panel = width - done % width;
+                let count = count.min(len - done);
+                let count = if to_panel == width { count } else { count.min(to_panel) };
+                let to = &mut dst[done / width * stride + done % width..];
+                kernel.load(
+                    to,
+                    if to_panel == width { width } else { count },
+                    stride,
+                    &lanes[at..at + count],
+                );
+                done += count;
+            }
+        }
         Strip::Lanes(lanes) => kernel.load(dst, width, stride, &lanes[first..first + len]),
         Strip::Packed(bytes) => {
             let range = first * PACKED_BYTES_PER_LANES..(first + len) * PACKED_BYTES_PER_LANES;

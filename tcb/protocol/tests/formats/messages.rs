@@ -180,7 +180,7 @@ fn instruction() -> impl Strategy<Value = Instruction> {
             masks: MaskSeed(masks),
             at
         }),
-        any::<(u32, u32)>().prop_map(|(operand, strip)| Instruction::Strip { operand, strip }),
+        any::<(u32, u32, u32)>().prop_map(|(operand, strip, at)| Instruction::Strip { operand, strip, at }),
         (kind, any::<(u32, u32, u64, bool)>(), left()).prop_map(
             |(kind, (layer, right, received, sum), left)| Instruction::Multiply {
                 kind,

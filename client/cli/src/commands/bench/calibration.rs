@@ -297,11 +297,11 @@ fn byte() -> Result<f64, Failure> {
     let failed = |e: blindsmith_shared::SharedError| Failure::Other(e.to_string());
     let groups = (16 << 20) / size_of::<Lanes>();
     let region = Region::create(groups).map_err(failed)?;
-    let mut range = Arena::new(groups).take(groups).ok_or(Failure::Other("no shared memory".into()))?;
+    let range = Arena::new(groups).take(groups).ok_or(Failure::Other("no shared memory".into()))?;
     let source = zeroed_lanes(groups);
     let mut out = vec![0; groups * 8];
     let ns = least(|| {
-        _ = region.write(&mut range, &source, (groups, groups));
+        _ = region.write(&range, 0, &source);
         _ = region.read(0, &mut out);
     });
     Ok(ns / (2 * groups * size_of::<Lanes>()) as f64)
