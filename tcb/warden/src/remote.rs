@@ -36,6 +36,8 @@ pub struct Remote {
 #[derive(Default)]
 struct State {
     requested: u64,
+    /// Whether something was accumulated after the last request: no answer tells when it is done.
+    accumulating: bool,
     /// Products whose frames have all arrived.
     arrived: u64,
     /// All products before this one were collected.
@@ -113,6 +115,7 @@ impl Remote {
         }
         let mut state = lock(&self.state);
         state.collected = state.requested;
+        state.accumulating = false;
         state.ahead.clear();
         state.early.clear();
         if let Some(shared) = &self.shared {
@@ -240,8 +243,13 @@ impl Cloud for Remote {
     fn free(&self, operands: &[u32]) -> Result<(), CloudError> {
         self.send(&FromWarden::Do(Instruction::Free { operands: operands.to_vec() }), &[])?;
         if let Some(shared) = &self.shared {
-            let requested = lock(&self.state).requested;
-            operands.iter().for_each(|operand| shared.free(*operand, requested));
+            // The refinery carries out one instruction after the other: what it does without an answer is done
+            // when the next product arrives.
+            let until = {
+                let state = lock(&self.state);
+                state.requested + u64::from(state.accumulating)
+            };
+            operands.iter().for_each(|operand| shared.free(*operand, until));
         }
         Ok(())
     }
@@ -250,6 +258,7 @@ impl Cloud for Remote {
         let (ticket, received) = {
             let mut state = lock(&self.state);
             state.requested += 1;
+            state.accumulating = false;
             (Ticket(state.requested - 1), state.collected)
         };
         let crate::ProductRequest { kind, layer, left, right, sum } = product;
@@ -259,6 +268,7 @@ impl Cloud for Remote {
     }
 
     fn accumulate(&self, layer: u32, left: Left, right: u32) -> Result<(), CloudError> {
+        lock(&self.state).accumulating = true;
         Ok(self.send(&FromWarden::Do(Instruction::Accumulate { layer, left, right }), &[])?)
     }
 
@@ -312,3 +322,70 @@ impl Drop for Remote {
 }
 
 const _: () = assert!(cfg!(target_endian = "little") && size_of::<Lanes>() == 8 * LANES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blindsmith_matrix::{Form, MaskSeed, ProductKind, Tile};
+
+    struct Nothing;
+
+    impl Sink for Nothing {
+        fn extras(&mut self, _: &[u64]) -> Result<(), CloudError> {
+            Ok(())
+        }
+
+        fn rows(&mut self, _: usize, _: &[u64]) -> Result<(), CloudError> {
+            Ok(())
+        }
+    }
+
+    /// Where the next operand begins; the refinery's end of the stream.
+    fn begin(remote: &Remote, refinery: &mut BufReader<UnixStream>, operand: u32) -> u64 {
+        let tile = Tile::new(16, 16, 8).unwrap();
+        let shape = Shape::new(Form::ErrorRight, tile, 16, 8);
+        remote.begin(operand, 0, &shape, MaskSeed([0; 32])).unwrap();
+        loop {
+            if let (FromWarden::Do(Instruction::Begin { operand: name, at, .. }), 0) =
+                read_head(&mut *refinery).unwrap()
+            {
+                assert_eq!(name, operand);
+                return at.unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn memory_of_an_operand_is_used_again_only_once_nobody_can_be_reading_it() {
+        let (warden, refinery) = UnixStream::pair().unwrap();
+        let mut answers = refinery.try_clone().unwrap();
+        let remote = Remote::connect(warden, "simulated", true).unwrap();
+        let mut refinery = BufReader::new(refinery);
+        let multiply = |right| {
+            let (kind, left) = (ProductKind::WeightGradient, Left::Operand(9));
+            remote.request(crate::ProductRequest { kind, layer: 0, left, right, sum: false }).unwrap()
+        };
+        let mut answer = |ticket| {
+            write_frame(&mut answers, &ToWarden::Extras { rows: 0, place: None }, &[]).unwrap();
+            remote.collect(ticket, &mut Nothing).unwrap();
+        };
+
+        let first = begin(&remote, &mut refinery, 1);
+        let ticket = multiply(1);
+        remote.free(&[1]).unwrap();
+        let second = begin(&remote, &mut refinery, 2);
+        assert_ne!(first, second, "the product of the first is not there yet");
+        answer(ticket);
+        assert_eq!(begin(&remote, &mut refinery, 3), first);
+
+        // No answer tells when an accumulated product is done; that of the next one does.
+        remote.accumulate(0, Left::Operand(9), 3).unwrap();
+        remote.free(&[3]).unwrap();
+        let third = begin(&remote, &mut refinery, 4);
+        assert!(third != first && third != second);
+        let ticket = multiply(4);
+        assert_ne!(begin(&remote, &mut refinery, 5), first);
+        answer(ticket);
+        assert_eq!(begin(&remote, &mut refinery, 6), first);
+    }
+}
