@@ -78,6 +78,7 @@ pub struct Engine<'a> {
     spare: Vec<Vec<Lanes>>,
     rows: Cache,
     sums: HashMap<u32, Sum>,
+    spare_sum: Vec<u64>,
     /// Wall-clock time spent multiplying.
     pub busy: Duration,
 }
@@ -115,6 +116,7 @@ impl<'a> Engine<'a> {
             spare: Vec::new(),
             rows: Cache::default(),
             sums: HashMap::new(),
+            spare_sum: Vec::new(),
             busy: Duration::ZERO,
         }
     }
@@ -295,10 +297,8 @@ impl<'a> Engine<'a> {
         };
         self.product(shape, left, right, out)?;
         if let Some(sum) = sum {
-            if sum.len() != out.len() {
-                return Err(Unfit("a sum of another shape"));
-            }
-            ring::active().add_assign(out, &sum);
+            add(out, &sum)?;
+            self.spare_sum = sum;
         }
         Ok(())
     }
@@ -313,10 +313,15 @@ impl<'a> Engine<'a> {
 
     fn added(&mut self, layer: u32, left: &Left, right: u32) -> Sum {
         let shape = self.product_shape(ProductKind::WeightGradient, layer, left)?;
-        let mut out = vec![0; residues(&shape)];
-        let first = !self.sums.contains_key(&layer);
-        self.multiply_into(shape, layer, (left, right), !first, &mut out)?;
-        Ok(out)
+        let sum = self.sums.remove(&layer).transpose()?;
+        // Memory of these sizes is not asked for anew each time.
+        let mut out = std::mem::take(&mut self.spare_sum);
+        out.resize(residues(&shape), 0);
+        self.product(shape, left, right, &mut out)?;
+        let Some(mut sum) = sum else { return Ok(out) };
+        add(&mut sum, &out)?;
+        self.spare_sum = out;
+        Ok(sum)
     }
 
     fn product(
@@ -378,6 +383,17 @@ impl<'a> Engine<'a> {
         self.multiply_into(shape, layer, (left, right), sum, &mut out)?;
         Ok(Multiplied { shape, residues: out })
     }
+}
+
+/// sum += residues, modulo q.
+fn add(sum: &mut [u64], residues: &[u64]) -> Result<(), EngineError> {
+    const AT_ONCE: usize = 1 << 14;
+    if sum.len() != residues.len() {
+        return Err(Unfit("a sum of another shape"));
+    }
+    let parts = sum.par_chunks_mut(AT_ONCE).zip(residues.par_chunks(AT_ONCE));
+    parts.for_each(|(sum, residues)| ring::active().add_assign(sum, residues));
+    Ok(())
 }
 
 /// A sum of weight gradients, or why there is none.
