@@ -25,7 +25,7 @@ pub struct Report {
     /// Threads of each process in the tables of steps.
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: usize,
-    /// The widest network whose step is measured; wider ones are predicted.
+    /// The widest network whose step is measured.
     #[arg(long, value_name = "UNITS", default_value_t = 4096)]
     widest: usize,
 }
@@ -191,64 +191,47 @@ impl Report {
 
     fn offloading(&self) -> Result<String, Failure> {
         let titles =
-            ["width", "storage", "tile", "in the clear", "warden", "ratio", "cloud", "step", "slowdown"];
+            ["width", "tile", "stored", "in the clear", "warden", "ratio", "cloud", "step", "slowdown"];
         let mut table = Table::new(&titles);
-        let network =
-            |width: usize| format!("--rows 4096 --layers {width},{width},10 --threads {}", self.threads);
+        let network = |width: usize| {
+            format!("bench step --rows 4096 --layers {width},{width},10 --threads {}", self.threads)
+        };
         let mut found = String::new();
-        for storage in [16, 64] {
-            let (mut points, mut rate) = (Vec::new(), 0.0);
-            for width in [512, 1024, 2048, 4096, 8192] {
-                let (plain, m, slowdown, name) = if width <= self.widest {
-                    let rounds = if width <= 1024 { "--rounds 3" } else { "--rounds 1 --steps 2" };
-                    let m =
-                        run(&format!("bench step {} --storage {storage} {rounds}", network(width)), None)?;
-                    let slowdown = format!("{:.1}", number(&m, "slowdown"));
-                    (number(&m, "plaintext_cpu_ms"), m, slowdown, width.to_string())
-                } else {
-                    let plan = format!("plan --batch-rows 4096 {} --storage {storage}", network(width));
-                    let name = format!("{width} (predicted)");
-                    (rate * (width * width) as f64, run(&plan, None)?, "-".into(), name)
-                };
-                let of = |measured: &str, predicted: &str| {
-                    number(&m, if m[measured].is_null() { predicted } else { measured })
-                };
-                let warden = of("warden_cpu_ms", "warden_core_ms");
-                rate = plain / (width * width) as f64;
+        for (name, tiles) in
+            [("the default plan", ""), ("tiles of 8 x 8 x 32", "--tile 8,8,32 --tile 64,32,1")]
+        {
+            let mut points = Vec::new();
+            for width in [512, 1024, 2048, 4096, 8192].into_iter().filter(|width| *width <= self.widest) {
+                let rounds = if width <= 1024 { "--rounds 3" } else { "--rounds 3 --steps 2" };
+                let m = run(&format!("{} {tiles} {rounds}", network(width)), None)?;
+                let (plain, warden) = (number(&m, "plaintext_cpu_ms"), number(&m, "warden_cpu_ms"));
                 points.push((width as f64, warden / plain));
+                let tile: Vec<u64> =
+                    m["tiles"][0].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
                 table.row([
-                    name,
-                    format!("{storage}"),
-                    m["tiles"][0]
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .map(Value::to_string)
-                        .collect::<Vec<_>>()
-                        .join(" x "),
+                    width.to_string(),
+                    tile.iter().map(u64::to_string).collect::<Vec<_>>().join(" x "),
+                    format!("{:.1} times", tile.last().map_or(f64::NAN, |p| *p as f64 * 50.0 / 32.0)),
                     format!("{plain:.0} ms"),
                     format!("{warden:.0} ms"),
                     format!("{:.2}", warden / plain),
-                    format!("{:.0} ms", of("cloud_cpu_ms", "cloud_core_ms")),
-                    format!("{:.0} ms", of("encrypted_ms", "step_ms")),
-                    slowdown,
+                    format!("{:.0} ms", number(&m, "cloud_cpu_ms")),
+                    format!("{:.0} ms", number(&m, "encrypted_ms")),
+                    format!("{:.1}", number(&m, "slowdown")),
                 ]);
             }
             found += &match crossing(&points) {
                 Some(width) => format!(
-                    "With at most {storage} times the float32 size stored, the warden's core time falls below that \
-                     of the step in the clear at a width of about {width:.0}.\n"
+                    "With {name} the warden's core time falls below that of the step in the clear at a width of \
+                     about {width:.0}.\n"
                 ),
                 None => format!(
-                    "With at most {storage} times the float32 size stored, the warden's core time stays above that \
-                     of the step in the clear at these widths.\n"
+                    "With {name} the warden's core time stays above that of the step in the clear at these widths.\n"
                 ),
             };
         }
-        Ok(format!(
-            "`blindsmith bench step {} --storage FACTOR`, core times but for the step\n\n{table}\n{found}",
-            network(0).replace("0,0", "WIDTH,WIDTH")
-        ))
+        let command = network(0).replace("0,0", "WIDTH,WIDTH");
+        Ok(format!("`blindsmith {command}`, core times but for the step\n\n{table}\n{found}"))
     }
 
     fn predict(&self) -> Result<String, Failure> {
