@@ -1,8 +1,7 @@
 //! Encrypted matrix products behind the training loop's seam.
 
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use blindsmith_keys::{
     Checked, Context, EncryptedStrip, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange,
@@ -10,7 +9,7 @@ use blindsmith_keys::{
 };
 use blindsmith_learn::{Accelerator, Batch, Block, Bounds, Left as Input, Matrix, Pass};
 use blindsmith_matrix::{
-    MaskSeed, NoiseModel, Overflow, ProductKind, ProductShape, Scale, Shape, View, entry_scale, largest_scale,
+    NoiseModel, Overflow, ProductKind, ProductShape, Scale, Shape, View, entry_scale, largest_scale,
 };
 use blindsmith_protocol::{BlockRef, Left, ProjectSpec};
 use blindsmith_ring::modulus::MAX_CHAIN;
@@ -20,6 +19,10 @@ use thiserror::Error;
 
 use crate::cloud::{Cloud, CloudError, ProductRequest, Ticket};
 use crate::opening::Opening;
+use crate::operands::{
+    Gradient, Layer, LeftOperand, LeftPart, Sent, Started, StartedInput, Weights, column_bound, measure,
+    row_bound, view,
+};
 use crate::transport::lock;
 
 /// A product that could not be had.
@@ -58,79 +61,6 @@ pub trait RowKeys: Sync {
     fn secrets(&self, blocks: &[Block]) -> Vec<Secret>;
 }
 
-type Masks = Arc<[Poly<Eval>]>;
-
-/// Weights that the cloud holds encrypted.
-struct Weights {
-    operand: u32,
-    scale: Scale,
-    secrets: Vec<Secret>,
-    masks: Masks,
-    /// max over outputs of the sum over inputs of |w|.
-    column: f64,
-    entry: f64,
-}
-
-/// The left operand of a layer's products, part by part.
-struct LeftOperand {
-    name: Left,
-    parts: Vec<LeftPart>,
-    /// Of all parts' row blocks, in order.
-    secrets: Vec<Secret>,
-}
-
-struct LeftPart {
-    rows: Range<usize>,
-    /// Its row blocks' secrets.
-    blocks: Range<usize>,
-    scale: Scale,
-    entry: f64,
-    rms: f64,
-}
-
-/// A forward product that was asked for.
-struct Started {
-    ticket: Ticket,
-    part: usize,
-}
-
-/// An input gradient that was asked for, and what opens it.
-struct StartedInput {
-    ticket: Ticket,
-    rows: Range<usize>,
-    shape: ProductShape,
-    sent: Sent,
-    scales: [Scale; 2],
-}
-
-/// A weight gradient that was asked for or is being accumulated, and what opens it.
-struct Gradient {
-    /// None: the cloud goes on adding.
-    ticket: Option<Ticket>,
-    shape: ProductShape,
-    secrets: Vec<Secret>,
-    cross: Vec<Poly<Eval>>,
-    scales: [Scale; 2],
-}
-
-#[derive(Default)]
-struct Layer {
-    weights: Option<Weights>,
-    /// Those of the next pass.
-    ahead: Option<Weights>,
-    left: Option<LeftOperand>,
-    /// Of the pass's left operands, if the warden encrypts them: the same for all, so that their gradients add
-    /// up.
-    masks: Option<(MaskSeed, Masks)>,
-    forward: VecDeque<Started>,
-    input: VecDeque<StartedInput>,
-    /// Micro-batches whose gradient was asked for.
-    micro_batches: usize,
-    gradients: Vec<Gradient>,
-    /// Variance of the gradient's noise, in real units.
-    variance: f64,
-}
-
 /// Multiplies encrypted matrices through a [`Cloud`].
 pub struct Encrypted<'a, C: Cloud, K: RowKeys> {
     cloud: &'a C,
@@ -146,29 +76,6 @@ pub struct Encrypted<'a, C: Cloud, K: RowKeys> {
     /// Micro-batches of the pass, and rows of all of them.
     pass: (usize, usize),
     scaled: Matrix,
-}
-
-/// Largest magnitude, root mean square, and whether all entries are finite, in one pass.
-fn measure(values: &[f32]) -> (f64, f64) {
-    // NaN must not be lost in a maximum: it spreads through the sum of squares.
-    let (largest, squares) =
-        values.iter().fold((0f32, 0f64), |(m, s), v| (m.max(v.abs()), s + (*v as f64) * (*v as f64)));
-    let rms = (squares / values.len().max(1) as f64).sqrt();
-    (if rms.is_finite() { largest as f64 } else { f64::NAN }, rms)
-}
-
-/// max over columns of the sum of magnitudes.
-fn column_bound(matrix: &Matrix) -> f64 {
-    let mut sums = vec![0f64; matrix.cols()];
-    for row in matrix.iter_rows() {
-        sums.iter_mut().zip(row).for_each(|(s, v)| *s += v.abs() as f64);
-    }
-    sums.iter().fold(0.0, |m, s| m.max(*s))
-}
-
-/// max over rows of `cols` values of the sum of magnitudes.
-fn row_bound(values: &[f32], cols: usize) -> f64 {
-    values.chunks_exact(cols).map(|row| row.iter().map(|v| v.abs() as f64).sum()).fold(0.0, f64::max)
 }
 
 impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
@@ -415,18 +322,6 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         self.scaled = scaled;
         Ok(())
     }
-}
-
-fn view(matrix: &Matrix) -> View<'_> {
-    View::new(matrix.as_slice(), matrix.rows(), matrix.cols())
-}
-
-struct Sent {
-    operand: u32,
-    secrets: Vec<Secret>,
-    cross: Vec<Poly<Eval>>,
-    seed: MaskSeed,
-    masks: Masks,
 }
 
 impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {

@@ -8,6 +8,7 @@ mod accelerator;
 mod cloud;
 mod model;
 mod opening;
+mod operands;
 mod project;
 mod release;
 mod remote;
