@@ -102,6 +102,20 @@ impl Matrix {
     }
 }
 
+/// The largest sum of magnitudes of a column of rows of `cols` values.
+pub fn largest_column_sum(values: &[f32], cols: usize) -> f64 {
+    let mut sums = vec![0f64; cols];
+    for row in values.chunks_exact(cols) {
+        sums.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(v.abs()));
+    }
+    sums.into_iter().fold(0.0, f64::max)
+}
+
+/// The largest sum of magnitudes of a row of `cols` values.
+pub fn largest_row_sum(values: &[f32], cols: usize) -> f64 {
+    values.chunks_exact(cols).map(|row| row.iter().map(|v| f64::from(v.abs())).sum()).fold(0.0, f64::max)
+}
+
 impl fmt::Debug for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Matrix({} x {})", self.rows, self.cols)

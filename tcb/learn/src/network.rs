@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::accelerator::{Accelerator, Bounds, Left};
 use crate::elementary::{flush, keep, mask};
 use crate::random::Random;
-use crate::{Activation, Batch, Matrix};
+use crate::{Activation, Batch, Matrix, largest_column_sum, largest_row_sum};
 
 /// One dense layer: z = h W + b.
 #[derive(Clone, PartialEq, Debug)]
@@ -283,7 +283,8 @@ impl Network {
             Some(0) => {
                 let below = &self.layers[0];
                 let bias = below.bias.iter().fold(0.0, |m: f32, b| m.max(b.abs()));
-                self.activations[0].bound(SLACK * (column_sum(&below.weights) / self.input_rms + bias))
+                self.activations[0]
+                    .bound(SLACK * (sum_of(largest_column_sum, &below.weights) / self.input_rms + bias))
             }
             Some(below) => self.activations[below].bound(f32::INFINITY),
         };
@@ -294,7 +295,7 @@ impl Network {
             let above = (l + 1 == last).then(|| &self.layers[last].weights)?;
             let largest = above.as_slice().iter().fold(0.0, |m: f32, w| m.max(w.abs()));
             let slope = self.activations[l].slope_bound();
-            Some(SLACK * slope * f32::min(row * largest, error * row_sum(above)))
+            Some(SLACK * slope * f32::min(row * largest, error * sum_of(largest_row_sum, above)))
         };
         (0..=last).map(|l| Some(Bounds { left: left(l)?, error: error(l)? })).collect()
     }
@@ -303,18 +304,8 @@ impl Network {
 /// Room in a bound for the noise of the products that it speaks of.
 const SLACK: f32 = 1.25;
 
-/// The largest sum of magnitudes of a column.
-fn column_sum(matrix: &Matrix) -> f32 {
-    let mut sums = vec![0.0; matrix.cols()];
-    for row in matrix.iter_rows() {
-        sums.iter_mut().zip(row).for_each(|(s, w)| *s += w.abs());
-    }
-    sums.into_iter().fold(0.0, f32::max)
-}
-
-/// The largest sum of magnitudes of a row.
-fn row_sum(matrix: &Matrix) -> f32 {
-    matrix.iter_rows().map(|row| row.iter().map(|w| w.abs()).sum()).fold(0.0, f32::max)
+fn sum_of(largest: fn(&[f32], usize) -> f64, matrix: &Matrix) -> f32 {
+    largest(matrix.as_slice(), matrix.cols()) as f32
 }
 
 /// What the forward pass leaves for the backward pass; kept between steps for its memory.

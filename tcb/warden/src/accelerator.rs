@@ -7,7 +7,9 @@ use blindsmith_keys::{
     Checked, Context, EncryptedStrip, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange,
     Secret, Share,
 };
-use blindsmith_learn::{Accelerator, Batch, Block, Bounds, Left as Input, Matrix, Pass};
+use blindsmith_learn::{
+    Accelerator, Batch, Block, Bounds, Left as Input, Matrix, Pass, largest_column_sum, largest_row_sum,
+};
 use blindsmith_matrix::{
     NoiseModel, Overflow, ProductKind, ProductShape, Scale, Shape, View, entry_scale, largest_scale,
 };
@@ -20,8 +22,7 @@ use thiserror::Error;
 use crate::cloud::{Cloud, CloudError, ProductRequest, Ticket};
 use crate::opening::Opening;
 use crate::operands::{
-    Gradient, Layer, LeftOperand, LeftPart, Sent, Started, StartedInput, Weights, column_bound, measure,
-    row_bound, view,
+    Gradient, Layer, LeftOperand, LeftPart, Sent, Started, StartedInput, Weights, measure, view,
 };
 use crate::transport::lock;
 
@@ -194,7 +195,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
 
     fn encrypt_weights(&mut self, layer: usize, weights: &Matrix) -> Result<Weights, ProductError> {
         let (entry, _) = measure(weights.as_slice());
-        let column = column_bound(weights);
+        let column = largest_column_sum(weights.as_slice(), weights.cols());
         let scale = match layer {
             0 => largest_scale(self.spec.feature_scale, column, entry)?,
             _ => entry_scale(entry)?,
@@ -306,7 +307,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         let entry = left.parts.iter().fold(0.0, |m: f64, p| m.max(p.entry));
         let base = left.parts.iter().map(|p| p.scale).min().unwrap_or(self.spec.feature_scale);
         let (largest, _) = measure(error.as_slice());
-        Ok([base, largest_scale(base, entry * column_bound(error), largest)?])
+        Ok([base, largest_scale(base, entry * largest_column_sum(error.as_slice(), error.cols()), largest)?])
     }
 
     /// The error with its rows divided by how much larger their left operand's scale is than the `base`.
@@ -484,7 +485,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let weights = self.weights(layer)?;
         let view = View::new(error.values_of(rows.clone()), rows.len(), error.cols());
         let (entry, _) = measure(view.data);
-        let bound = row_bound(view.data, error.cols()) * weights.entry;
+        let bound = largest_row_sum(view.data, error.cols()) * weights.entry;
         let scale = largest_scale(weights.scale, bound, entry)?;
         let shape = self.shape(ProductKind::InputGradient, layer, rows.len());
         fits(&shape, entry * scale.factor(), weights.entry * weights.scale.factor())?;

@@ -102,20 +102,6 @@ pub(crate) fn measure(values: &[f32]) -> (f64, f64) {
     (if rms.is_finite() { largest as f64 } else { f64::NAN }, rms)
 }
 
-/// max over columns of the sum of magnitudes.
-pub(crate) fn column_bound(matrix: &Matrix) -> f64 {
-    let mut sums = vec![0f64; matrix.cols()];
-    for row in matrix.iter_rows() {
-        sums.iter_mut().zip(row).for_each(|(s, v)| *s += v.abs() as f64);
-    }
-    sums.iter().fold(0.0, |m, s| m.max(*s))
-}
-
-/// max over rows of `cols` values of the sum of magnitudes.
-pub(crate) fn row_bound(values: &[f32], cols: usize) -> f64 {
-    values.chunks_exact(cols).map(|row| row.iter().map(|v| v.abs() as f64).sum()).fold(0.0, f64::max)
-}
-
 pub(crate) fn view(matrix: &Matrix) -> View<'_> {
     View::new(matrix.as_slice(), matrix.rows(), matrix.cols())
 }

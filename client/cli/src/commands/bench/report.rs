@@ -206,12 +206,10 @@ impl Report {
                 let m = run(&format!("{} {tiles} {rounds}", network(width)), None)?;
                 let (plain, warden) = (number(&m, "plaintext_cpu_ms"), number(&m, "warden_cpu_ms"));
                 points.push((width as f64, warden / plain));
-                let tile: Vec<u64> =
-                    m["tiles"][0].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
                 table.row([
                     width.to_string(),
-                    tile.iter().map(u64::to_string).collect::<Vec<_>>().join(" x "),
-                    format!("{:.1} times", tile.last().map_or(f64::NAN, |p| *p as f64 * 50.0 / 32.0)),
+                    tile(&m["tiles"][0]),
+                    format!("{:.1} times", m["tiles"][0][2].as_f64().unwrap_or(f64::NAN) * 50.0 / 32.0),
                     format!("{plain:.0} ms"),
                     format!("{warden:.0} ms"),
                     format!("{:.2}", warden / plain),
@@ -247,15 +245,12 @@ impl Report {
     }
 }
 
+/// The columns of [`product_row`].
+const PRODUCT: [&str; 6] =
+    ["rows x inputs x outputs", "encrypted", "float32", "slowdown", "G multiply-adds/s", "float32"];
+
 fn product() -> Result<String, Failure> {
-    let mut table = Table::new(&[
-        "rows x inputs x outputs",
-        "encrypted",
-        "float32",
-        "slowdown",
-        "G multiply-adds/s",
-        "float32",
-    ]);
+    let mut table = Table::new(&PRODUCT);
     for (inputs, outputs) in [(784, 512), (784, 128), (784, 10), (512, 10)] {
         let m =
             run(&format!("bench gemm --rows 1024 --inputs {inputs} --outputs {outputs} --threads 1"), None)?;
@@ -276,14 +271,7 @@ fn product_row(table: &mut Table, m: &Value, name: String) {
 }
 
 fn sizes(threads: usize) -> Result<String, Failure> {
-    let mut table = Table::new(&[
-        "rows x inputs x outputs",
-        "encrypted",
-        "float32",
-        "slowdown",
-        "G multiply-adds/s",
-        "float32",
-    ]);
+    let mut table = Table::new(&PRODUCT);
     let mut points = Vec::new();
     let shapes: [[usize; 3]; 5] =
         [[512, 256, 256], [1024, 512, 512], [2048, 1024, 1024], [4096, 2048, 2048], [8192, 4096, 4096]];
@@ -335,10 +323,9 @@ fn upload() -> Result<String, Failure> {
     ]);
     for outputs in [512, 128, 10] {
         let m = run(&format!("bench upload --rows 10000 --inputs 784 --outputs {outputs}"), None)?;
-        let tile: Vec<String> = m["tile"].as_array().into_iter().flatten().map(Value::to_string).collect();
         table.row([
             outputs.to_string(),
-            tile.join(" x "),
+            tile(&m["tile"]),
             format!("{:.1} us", number(&m, "us_per_row")),
             format!("{:.0}", number(&m, "bytes_per_row")),
             format!("{:.1}", number(&m, "storage_factor")),
@@ -370,6 +357,11 @@ fn number(value: &Value, field: &str) -> f64 {
 fn ms(value: &Value, field: &str) -> String {
     let ms = number(value, field);
     if ms < 10.0 { format!("{ms:.2} ms") } else { format!("{ms:.1} ms") }
+}
+
+/// The sizes of a tile, which are a list.
+fn tile(sizes: &Value) -> String {
+    sizes.as_array().into_iter().flatten().map(Value::to_string).collect::<Vec<_>>().join(" x ")
 }
 
 /// The text with a new table between its markers.
