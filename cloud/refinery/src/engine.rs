@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use blindsmith_compute::{Operand, Orientation, Output, Product, Strip};
 use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Shape, mask_strip};
 use blindsmith_protocol::{
-    BlockRef, Instruction, Left, MAX_BATCH_ROWS, MAX_OPERANDS, ProjectSpec, UploadHeader,
+    BlockRef, GroupRef, Instruction, Left, MAX_BATCH_ROWS, MAX_BODY, MAX_OPERANDS, ProjectSpec, Projection,
+    UploadHeader,
 };
 use blindsmith_ring::{LANES, Lanes, backend as ring, zeroed_lanes};
 use blindsmith_shared::Region;
@@ -35,25 +36,64 @@ use EngineError::Unfit;
 /// Rows of one product. Batches are of about the number of rows asked for, never twice as many.
 const MOST_ROWS: usize = 2 * MAX_BATCH_ROWS as usize;
 
-/// The stored rows of a round or query: for each upload its header and its file.
+/// An upload's files.
+pub struct UploadFiles {
+    /// Its header.
+    pub header: UploadHeader,
+    /// Its row blocks.
+    pub rows: File,
+    /// Its projections, or room for them.
+    pub projections: File,
+}
+
+/// The stored rows of a command.
 pub struct Blocks {
-    uploads: Vec<(UploadHeader, File)>,
+    uploads: Vec<UploadFiles>,
 }
 
 impl Blocks {
     /// The rows of these uploads.
-    pub fn new(uploads: Vec<(UploadHeader, File)>) -> Self {
+    pub fn new(uploads: Vec<UploadFiles>) -> Self {
         Blocks { uploads }
     }
 
+    fn upload(&self, index: u32) -> Result<&UploadFiles, EngineError> {
+        self.uploads.get(index as usize).ok_or(Unfit("no such upload"))
+    }
+
     fn find(&self, spec: &ProjectSpec, block: &BlockRef) -> Result<(&File, u64), EngineError> {
-        let (header, file) = self.uploads.get(block.upload as usize).ok_or(Unfit("no such upload"))?;
-        if block.block >= header.blocks(spec) {
+        let upload = self.upload(block.upload)?;
+        if block.block >= upload.header.blocks(spec) {
             return Err(Unfit("no such row block"));
         }
-        Ok((file, block.block as u64 * spec.block_bytes() as u64))
+        Ok((&upload.rows, block.block as u64 * spec.block_bytes() as u64))
+    }
+
+    /// Where projections of a group lie, and how long they are.
+    fn kept(
+        &self,
+        spec: &ProjectSpec,
+        group: &GroupRef,
+        which: Option<Projection>,
+    ) -> Result<(&File, u64, usize), EngineError> {
+        let upload = self.upload(group.upload)?;
+        let blocks = upload.header.group_blocks(spec, group.group);
+        if blocks == 0 {
+            return Err(Unfit("no such sampling group"));
+        }
+        let start = u64::from(group.group) * spec.kept_bytes(spec.group_blocks) as u64;
+        let of_group = spec.projection_bytes(spec.input_blocks());
+        let (skip, len) = match which {
+            None => (0, spec.kept_bytes(blocks)),
+            Some(Projection::Group) => (0, of_group),
+            Some(Projection::Rows) => (of_group, spec.projection_bytes(blocks as usize)),
+        };
+        Ok((&upload.projections, start + skip as u64, len))
     }
 }
+
+/// Most bytes that one instruction may ask for.
+const MOST_BYTES: usize = MAX_BODY;
 
 struct Resident {
     shape: Shape,
@@ -218,6 +258,56 @@ impl<'a> Engine<'a> {
             read_at(file, out, offset)?;
         }
         Ok(out)
+    }
+
+    /// Bytes of an answer to [`Instruction::Read`] or [`Instruction::Projections`].
+    pub fn bytes_len(&self, instruction: &Instruction) -> Result<usize, EngineError> {
+        let spec = self.spec;
+        let len = match instruction {
+            Instruction::Read { upload, first, count, .. } => {
+                let blocks = self.blocks.upload(*upload)?.header.blocks(spec);
+                if *count == 0 || first.checked_add(*count).is_none_or(|end| end > blocks) {
+                    return Err(Unfit("no such row blocks"));
+                }
+                *count as usize * spec.block_bytes()
+            }
+            Instruction::Projections { groups, which, .. } => {
+                let len = |group| Ok(self.blocks.kept(spec, group, Some(*which))?.2);
+                groups.iter().map(len).sum::<Result<usize, EngineError>>()?
+            }
+            _ => return Err(Unfit("not an instruction for bytes")),
+        };
+        if (1..=MOST_BYTES).contains(&len) { Ok(len) } else { Err(Unfit("too many bytes at a time")) }
+    }
+
+    /// Reads them into `out`, which has their length.
+    pub fn bytes_into(&self, instruction: &Instruction, out: &mut [u8]) -> Result<(), EngineError> {
+        let spec = self.spec;
+        match instruction {
+            Instruction::Read { upload, first, .. } => {
+                let at = u64::from(*first) * spec.block_bytes() as u64;
+                Ok(read_at(&self.blocks.upload(*upload)?.rows, out, at)?)
+            }
+            Instruction::Projections { groups, which, .. } => {
+                let mut rest = out;
+                for group in groups {
+                    let (file, at, len) = self.blocks.kept(spec, group, Some(*which))?;
+                    let part = rest.split_off_mut(..len).ok_or(Unfit("not an instruction for bytes"))?;
+                    read_at(file, part, at)?;
+                }
+                Ok(())
+            }
+            _ => Err(Unfit("not an instruction for bytes")),
+        }
+    }
+
+    /// Keeps the sealed projections of a group.
+    pub fn keep(&self, group: &GroupRef, sealed: &[u8]) -> Result<(), EngineError> {
+        let (file, at, len) = self.blocks.kept(self.spec, group, None)?;
+        if sealed.len() != len {
+            return Err(Unfit("projections of another length"));
+        }
+        Ok(std::os::unix::fs::FileExt::write_all_at(file, sealed, at)?)
     }
 
     /// Reads the packed ciphertext of row blocks, unless it is there.

@@ -7,7 +7,7 @@ mod server;
 mod shared;
 mod store;
 
-pub use engine::{Blocks, Engine, EngineError};
+pub use engine::{Blocks, Engine, EngineError, UploadFiles};
 pub use server::{Addresses, serve};
 pub use shared::Shared;
-pub use store::{Store, StoreError};
+pub use store::{Store, StoreError, Verdict};

@@ -1,6 +1,6 @@
 //! The link to the warden: one connection, one command at a time; during a command the warden instructs.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{BufReader, Read};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use blindsmith_matrix::{ProductKind, ProductShape};
 use blindsmith_protocol::{
-    Blob, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY, MAX_NAME, Outcome, Place,
-    ProjectSpec, RoundRecord, ToWarden, UploadHeader, from_cbor, read_body, read_head, write_frame,
+    AdmittedUpload, Blob, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY, MAX_NAME,
+    Outcome, Place, ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head, write_frame,
 };
 use blindsmith_ring::{LANES, Lanes};
 use blindsmith_shared::{Arena, Range, Region};
@@ -20,8 +20,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
-use crate::engine::{Blocks, Engine, EngineError, residues};
+use crate::engine::{Blocks, Engine, EngineError, UploadFiles, residues};
 use crate::shared::{Job, Round, Shared, Stored};
+use crate::store::{StoreError, Verdict};
 
 /// Bytes of a product's rows in one frame, about.
 const ROWS_FRAME: usize = 8 << 20;
@@ -199,10 +200,17 @@ impl Link {
                     _ = reply.send(Err("no such project".into()));
                     return Ok(());
                 };
+                let projections = match shared.store.projections() {
+                    Ok(file) => file.into_file(),
+                    Err(e) => {
+                        _ = reply.send(Err(e.to_string()));
+                        return Ok(());
+                    }
+                };
                 let project = header.project;
                 let command =
                     ToWarden::Query { project, header: (*header).clone(), envelope: Blob(envelope) };
-                let blocks = Blocks::new(vec![(*header, rows)]);
+                let blocks = Blocks::new(vec![UploadFiles { header: *header, rows, projections }]);
                 self.send(&command, &[])?;
                 let memory = self.operands();
                 let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
@@ -210,8 +218,23 @@ impl Link {
                 _ = reply.send(match outcome {
                     (Outcome::Answer, answer) => Ok(answer),
                     (Outcome::Refused { message }, _) => Err(message),
+                    (Outcome::Fault { instruction, report }, _) => {
+                        fault(shared, &project, &instruction, &report);
+                        Err("the query was refused".into())
+                    }
                     _ => return Err(FrameError::Unexpected("not an answer to a query")),
                 });
+            }
+            Job::Admit { project, upload } => {
+                let verdict = match self.admit(shared, &project, &upload)? {
+                    Ok(verdict) => verdict,
+                    // It is tried again by the next refinery.
+                    Err(message) => Verdict::Refused(format!("it could not be read: {message}")),
+                };
+                if let Verdict::Refused(reason) = &verdict {
+                    warn!(%project, %upload, reason, "an upload is left out");
+                }
+                shared.update(&project, |p| p.judge(&upload, verdict));
             }
             Job::Round(round) => {
                 let attempt = round.attempt + 1;
@@ -273,8 +296,46 @@ impl Link {
         }
     }
 
+    /// Has an upload read by the warden, and keeps what it found.
+    fn admit(
+        &mut self,
+        shared: &Shared,
+        project: &Id,
+        upload: &Id,
+    ) -> Result<Result<Verdict, String>, FrameError> {
+        let found = {
+            let state = shared.lock();
+            let p = state.projects.get(project);
+            p.and_then(|p| Some((p.spec.clone(), p.uploads.iter().find(|u| u.id == *upload)?.header.clone())))
+        };
+        let Some((spec, header)) = found else { return Ok(Err("no such upload".into())) };
+        let files = shared.store.rows(project, upload).and_then(|rows| {
+            let kept = shared.store.projections()?;
+            let projections =
+                kept.reopen().map_err(|e| StoreError::Io { path: kept.path().into(), source: e })?;
+            Ok((kept, UploadFiles { header: header.clone(), rows, projections }))
+        });
+        let (kept, files) = match files {
+            Ok(files) => files,
+            Err(e) => return Ok(Err(e.to_string())),
+        };
+        let blocks = Blocks::new(vec![files]);
+        let memory = self.operands();
+        let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
+        self.send(&ToWarden::Admit { project: *project, header }, &[])?;
+        let verdict = match self.follow(shared, project, &mut engine)? {
+            (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
+            (Outcome::Malformed { reason }, _) => Verdict::Refused(reason),
+            (Outcome::Refused { message }, _) => return Ok(Err(message)),
+            _ => return Err(FrameError::Unexpected("not an answer to an upload")),
+        };
+        let stored = shared.store.judge(project, upload, kept, &verdict);
+        Ok(stored.map(|()| verdict).map_err(|e| e.to_string()))
+    }
+
     /// Runs a round, without the uploads that the warden refuses.
     fn round(&mut self, shared: &Shared, round: &Round) -> Result<Result<(), String>, FrameError> {
+        let mut read_again = HashSet::new();
         loop {
             let given = {
                 let state = shared.lock();
@@ -287,21 +348,27 @@ impl Link {
                 Given {
                     spec: p.spec.clone(),
                     number: p.rounds.last().map_or(0, |r| r.round) + 1,
-                    uploads: p.uploads.iter().filter(|u| !u.refused).map(|u| u.header.clone()).collect(),
+                    uploads: p.uploads.iter().filter_map(Stored::admitted).collect(),
                 }
             };
             let forged = match self.attempt(shared, round, given)? {
                 Attempt::Over(done) => return Ok(done),
                 Attempt::Forged(uploads) => uploads,
             };
-            let marked = shared.update(&round.project, |p| {
-                let forged = |u: &&mut Stored| !u.refused && forged.contains(&u.id);
-                p.uploads.iter_mut().filter(forged).map(|u| u.refused = true).count()
-            });
-            if marked.unwrap_or(0) == 0 {
-                return Err(FrameError::Unexpected("the warden refused uploads that it was not given"));
+            if forged.is_empty() {
+                return Err(FrameError::Unexpected("the warden refused uploads and named none"));
             }
-            warn!(project = %round.project, "uploads that no contributor made are left out");
+            for upload in forged {
+                // Another warden may have admitted it: this one reads it for itself, once.
+                let verdict = match read_again.insert(upload) {
+                    true => self.admit(shared, &round.project, &upload)?.unwrap_or_else(Verdict::Refused),
+                    false => Verdict::Refused("the warden did not admit it".into()),
+                };
+                let judged = shared.update(&round.project, |p| p.judge(&upload, verdict)).unwrap_or(false);
+                if !judged {
+                    return Err(FrameError::Unexpected("the warden refused an upload that it was not given"));
+                }
+            }
         }
     }
 
@@ -310,10 +377,14 @@ impl Link {
         let Round { project, attempt, epochs, .. } = *round;
         let failed = |message: String| Ok(Attempt::Over(Err(message)));
         let mut files = Vec::with_capacity(uploads.len());
-        for header in &uploads {
-            match shared.store.rows(&project, &header.id()) {
-                Ok(file) => files.push((header.clone(), file)),
-                Err(e) => return failed(e.to_string()),
+        for AdmittedUpload { header, .. } in &uploads {
+            let id = header.id();
+            let open = || Ok((shared.store.rows(&project, &id)?, shared.store.kept(&project, &id)?));
+            match open() {
+                Ok((rows, projections)) => {
+                    files.push(UploadFiles { header: header.clone(), rows, projections });
+                }
+                Err(e) => return failed(StoreError::to_string(&e)),
             }
         }
         let blocks = Blocks::new(files);
@@ -326,6 +397,9 @@ impl Link {
             (Outcome::Round, body) => from_cbor(&body)?,
             (Outcome::Forged { uploads }, _) => return Ok(Attempt::Forged(uploads)),
             (Outcome::Refused { message }, _) => return failed(message),
+            (Outcome::Fault { instruction, report }, _) => {
+                return failed(fault(shared, &project, &instruction, &report));
+            }
             _ => return Err(FrameError::Unexpected("not the end of a round")),
         };
         if record.summary.round != number {
@@ -376,7 +450,7 @@ impl Link {
         instruction: &Instruction,
         body: usize,
     ) -> Result<(), FrameError> {
-        if body != 0 && !matches!(instruction, Instruction::Strip { .. }) {
+        if body != 0 && !matches!(instruction, Instruction::Strip { .. } | Instruction::Keep { .. }) {
             return Err(FrameError::Unexpected("a body where none belongs"));
         }
         let unfit = |e: EngineError| FrameError::Malformed(e.to_string());
@@ -407,6 +481,17 @@ impl Link {
                 Ok(labels) => self.send(&ToWarden::Labels, &[&labels]),
                 Err(e) => self.fail(&e),
             },
+            Instruction::Keep { group } => {
+                let sealed = read_body(&mut self.reader, body, MAX_BODY)?;
+                engine.keep(group, &sealed).map_err(unfit)
+            }
+            Instruction::Read { received, .. } | Instruction::Projections { received, .. } => {
+                match self.bytes(engine, instruction, *received) {
+                    Err(Failed::Engine(e)) => self.fail(&e),
+                    Err(Failed::Link(e)) => Err(e),
+                    Ok(()) => Ok(()),
+                }
+            }
             Instruction::Accumulate { layer, left, right } => {
                 engine.accumulate(*layer, left, *right);
                 Ok(())
@@ -453,6 +538,29 @@ impl Link {
         Ok(self.send_product(&shape, &[], Some(start))?)
     }
 
+    /// Answers with bytes, in shared memory where there is room.
+    fn bytes(&mut self, engine: &Engine<'_>, instruction: &Instruction, received: u64) -> Result<(), Failed> {
+        let ticket = self.products;
+        self.products += 1;
+        let len = engine.bytes_len(instruction)?;
+        self.traffic += len as u64;
+        let words = len.div_ceil(8);
+        let room = |m: &mut Memory| m.room(received, words.div_ceil(LANES));
+        let Some((memory, mut range)) = self.shared.as_mut().and_then(|m| room(m).map(|range| (m, range)))
+        else {
+            let mut out = vec![0; len];
+            engine.bytes_into(instruction, &mut out)?;
+            self.traffic -= len as u64;
+            return Ok(self.send(&ToWarden::Bytes { place: None, len: len as u64 }, &[&out])?);
+        };
+        let out: &mut [u8] = bytemuck::cast_slice_mut(memory.products.slice_mut(&mut range));
+        let done = engine.bytes_into(instruction, &mut out[..len]);
+        let place = Place { start: (range.start() * LANES) as u64, len: words as u64 };
+        memory.sent.push_back((ticket, range));
+        done?;
+        Ok(self.send(&ToWarden::Bytes { place: Some(place), len: len as u64 }, &[])?)
+    }
+
     fn fail(&mut self, error: &EngineError) -> Result<(), FrameError> {
         warn!("{error}");
         self.send(&ToWarden::Failed { message: error.to_string() }, &[])
@@ -483,11 +591,22 @@ impl Link {
     }
 }
 
+/// Keeps the warden's report of a wrong answer for the owner; what is said of it.
+fn fault(shared: &Shared, project: &Id, instruction: &str, report: &Blob) -> String {
+    warn!(%project, instruction, "the warden found a wrong answer");
+    let kept = shared.store.save_fault(project, &report.0);
+    let unkept = kept.err().map(|e| format!(" (its signed report could not be kept: {e})"));
+    let unkept = unkept.unwrap_or_default();
+    format!(
+        "this refinery answered an instruction wrongly, and the round was abandoned: {instruction}{unkept}"
+    )
+}
+
 /// What a round is given.
 struct Given {
     spec: Arc<ProjectSpec>,
     number: u64,
-    uploads: Vec<UploadHeader>,
+    uploads: Vec<AdmittedUpload>,
 }
 
 enum Attempt {

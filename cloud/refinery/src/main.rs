@@ -28,6 +28,13 @@ struct Arguments {
     threads: Option<usize>,
 }
 
+/// Raises the limit on open files as far as it may be: a round has two of each upload.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
@@ -40,6 +47,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
+    allow_files();
     let store = Store::open(&arguments.store)?;
     let addresses = Addresses {
         clients: arguments.socket.unwrap_or_else(|| arguments.store.join("refinery.sock")),

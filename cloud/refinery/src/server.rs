@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use blindsmith_protocol::{
-    FrameError, Id, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request, Role,
-    UploadHeader, read_body, read_head, write_frame,
+    FrameError, Id, Ledger, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request, Role,
+    UploadHeader, read_body, read_head, to_cbor, write_frame,
 };
 use tracing::{info, warn};
 
@@ -147,6 +147,7 @@ impl Client<'_> {
                 Ok((Reply::Status(status), Vec::new()))
             }
             Request::Pull { project, version } => self.pull(&project, version),
+            Request::Receipts { project } => self.receipts(&project),
             Request::Watch { .. } | Request::Push { .. } => Err("this request takes no body".into()),
             Request::Blocks { .. } | Request::Commit { .. } | Request::Ask { .. } => {
                 Err("an upload begins with push".into())
@@ -190,10 +191,8 @@ impl Client<'_> {
             return Err(failure.clone());
         }
         if !found.uploads.iter().any(Stored::trains) {
-            return Err(match found.uploads.iter().any(|u| u.refused) {
-                true => {
-                    "nothing to train on: the rows were refused, no contributor of this project made them"
-                }
+            return Err(match found.uploads.iter().any(Stored::refused) {
+                true => "nothing to train on: the rows were refused, see blindsmith status",
                 false => "nothing to train on: push rows first",
             }
             .into());
@@ -219,6 +218,20 @@ impl Client<'_> {
         }
         let record = self.shared.store.round(project, version).map_err(|e| e.to_string())?;
         Ok((Reply::Model { version }, record.model.0))
+    }
+
+    fn receipts(&self, project: &Id) -> Answer {
+        let rounds: Vec<u64> = {
+            let state = self.shared.lock();
+            let found = state.projects.get(project).ok_or_else(|| unknown(project))?;
+            found.rounds.iter().map(|r| r.round).collect()
+        };
+        let store = &self.shared.store;
+        let receipt = |round| store.round(project, round).map(|record| record.receipt);
+        let receipts =
+            rounds.into_iter().map(receipt).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        let faults = store.faults(project).map_err(|e| e.to_string())?;
+        Ok((Reply::Receipts, to_cbor(&Ledger { receipts, faults })))
     }
 
     fn watch(&mut self, project: &Id) -> Result<Answer, FrameError> {
@@ -304,7 +317,7 @@ impl Client<'_> {
         };
         incoming.commit(&header, sequence).map_err(|e| e.to_string())?;
         info!(%project, %upload, rows = header.rows, "an upload is stored");
-        self.shared.update(&project, |p| p.uploads.push(Stored::new(header)));
+        self.shared.update(&project, |p| p.uploads.push(Stored::new(header, None)));
         Ok((Reply::Accepted { upload, new: true }, Vec::new()))
     }
 

@@ -6,10 +6,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use blindsmith_protocol::{
-    Evidence, Id, Progress, ProjectSpec, ProjectStatus, Role, RoundSummary, UploadHeader, UploadSummary,
+    AdmittedUpload, Evidence, Id, Progress, ProjectSpec, ProjectStatus, Role, RoundSummary, UploadHeader,
+    UploadSummary,
 };
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Verdict};
 
 /// Work for the warden, and where its result goes.
 pub enum Job {
@@ -24,6 +25,8 @@ pub enum Job {
         envelope: Vec<u8>,
         reply: Sender<Result<Vec<u8>, String>>,
     },
+    /// Have an upload read.
+    Admit { project: Id, upload: Id },
     /// Run a round.
     Round(Round),
 }
@@ -44,17 +47,32 @@ pub struct Stored {
     pub header: UploadHeader,
     /// Whether the last round used it.
     pub used: bool,
-    /// Whether the warden refused it.
-    pub refused: bool,
+    /// What the warden found when it read it.
+    pub verdict: Option<Verdict>,
 }
 
 impl Stored {
-    pub fn new(header: UploadHeader) -> Self {
-        Stored { id: header.id(), header, used: false, refused: false }
+    pub fn new(header: UploadHeader, verdict: Option<Verdict>) -> Self {
+        Stored { id: header.id(), header, used: false, verdict }
     }
 
+    /// Whether there are rows to train on, as far as is known.
     pub fn trains(&self) -> bool {
-        self.header.role == Role::Training && !self.refused
+        self.header.role == Role::Training && !self.refused()
+    }
+
+    pub fn refused(&self) -> bool {
+        matches!(self.verdict, Some(Verdict::Refused(_)))
+    }
+
+    /// It as a round is given it.
+    pub fn admitted(&self) -> Option<AdmittedUpload> {
+        match &self.verdict {
+            Some(Verdict::Admitted(admission)) => {
+                Some(AdmittedUpload { header: self.header.clone(), admission: admission.clone() })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -88,6 +106,20 @@ impl Project {
         self.uploads.iter().any(|u| u.trains() && !u.used)
     }
 
+    /// Takes note of what a warden found; false if there is no such upload.
+    pub fn judge(&mut self, upload: &Id, verdict: Verdict) -> bool {
+        let found = self.uploads.iter_mut().find(|u| u.id == *upload);
+        found.is_some_and(|found| {
+            found.verdict = Some(verdict);
+            true
+        })
+    }
+
+    /// The next upload that no warden has read.
+    fn unread(&self) -> Option<Id> {
+        self.uploads.iter().find(|u| u.verdict.is_none()).map(|u| u.id)
+    }
+
     /// These uploads, and no others, were used by the last round.
     pub fn mark_used(&mut self, used: &[Id]) {
         let used: HashSet<&Id> = used.iter().collect();
@@ -97,7 +129,8 @@ impl Project {
     /// Whether there is nothing to wait for: no round, or none that could start.
     pub fn idle(&self, warden: bool) -> bool {
         let cannot_start = !warden || (!self.ready && self.failure.is_some());
-        cannot_start || (self.pending == 0 && !self.due())
+        let unread = self.ready && self.unread().is_some();
+        cannot_start || (self.pending == 0 && !self.due() && !unread)
     }
 }
 
@@ -127,7 +160,8 @@ impl Shared {
         for found in store.projects()? {
             let used = found.rounds.last().map(|r| r.used.clone()).unwrap_or_default();
             let rounds = found.rounds.into_iter().map(|r| r.summary).collect();
-            let uploads = found.uploads.into_iter().map(Stored::new).collect();
+            let uploads = found.uploads.into_iter().map(|(header, verdict)| Stored::new(header, verdict));
+            let uploads = uploads.collect();
             let id = found.spec.id();
             let mut project = Project::new(found.spec, uploads, rounds);
             project.mark_used(&used);
@@ -189,8 +223,18 @@ impl State {
             Job::Round(Round { project, .. }) => self.projects.get(project).is_none_or(|p| p.ready),
             _ => true,
         });
+        let admit = |project: Id, upload: Id| Some(Job::Admit { project, upload });
         if let Some(at) = at {
+            if let Job::Round(Round { project, .. }) = &self.jobs[at]
+                && let Some(upload) = self.projects.get(project).and_then(Project::unread)
+            {
+                return admit(*project, upload);
+            }
             return self.jobs.remove(at);
+        }
+        let mut ready = self.projects.iter().filter(|(_, p)| p.ready);
+        if let Some((id, upload)) = ready.find_map(|(id, p)| Some((*id, p.unread()?))) {
+            return admit(id, upload);
         }
         let (id, project) = self.projects.iter_mut().find(|(_, p)| p.ready && p.due())?;
         project.pending += 1;
@@ -219,7 +263,11 @@ impl Stored {
             role: self.header.role,
             rows: self.header.rows,
             bytes: self.header.body_bytes(spec),
-            refused: self.refused,
+            refused: self.refused(),
+            reason: match &self.verdict {
+                Some(Verdict::Refused(reason)) => Some(reason.clone()),
+                _ => None,
+            },
         }
     }
 }

@@ -7,7 +7,10 @@
 //! | `projects/ID/initial.sealed` | the sealed initial model |
 //! | `projects/ID/uploads/ID.rows` | row blocks: sealed labels and packed ciphertext |
 //! | `projects/ID/uploads/ID.head` | sequence number and header; its presence makes the upload one |
+//! | `projects/ID/uploads/ID.projections` | what the warden keeps of an upload, sealed by it |
+//! | `projects/ID/uploads/ID.verdict` | whether the warden admitted it |
 //! | `projects/ID/rounds/N.cbor` | what round N left |
+//! | `projects/ID/faults/N.cose` | the warden's reports of wrong answers |
 //! | `incoming/` | uploads under way; what a crash left of them is removed at start |
 //! | `lock` | held by the refinery that serves the store |
 //!
@@ -19,10 +22,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use blindsmith_protocol::{
-    FrameError, Id, MAX_ROWS, MAX_SEALED, ProjectSpec, RoundRecord, UploadError, UploadHeader, block_digest,
-    from_cbor, root_digest, to_cbor,
+    Blob, FrameError, Id, MAX_ROWS, MAX_SEALED, ProjectSpec, RoundRecord, UploadError, UploadHeader,
+    block_digest, from_cbor, root_digest, to_cbor,
 };
 use blindsmith_ring::{backend, zeroed_lanes};
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
@@ -75,12 +79,21 @@ pub struct Store {
     _lock: File,
 }
 
+/// What a warden found when it read an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It stands in rounds; what tells the warden so.
+    Admitted(Blob),
+    /// It does not, and why.
+    Refused(String),
+}
+
 /// A project found on disk.
 pub struct StoredProject {
     /// Its specification.
     pub spec: ProjectSpec,
-    /// Its uploads, in order of arrival.
-    pub uploads: Vec<UploadHeader>,
+    /// Its uploads, in order of arrival, with what the warden found.
+    pub uploads: Vec<(UploadHeader, Option<Verdict>)>,
     /// Its rounds, in order.
     pub rounds: Vec<RoundRecord>,
 }
@@ -177,10 +190,50 @@ impl Store {
         File::open(&path).map_err(io_error(&path))
     }
 
+    /// A file for projections: without a name until [`Store::judge`] gives it one.
+    pub fn projections(&self) -> Result<NamedTempFile, StoreError> {
+        self.under_way()
+    }
+
+    /// The projections of an admitted upload, for reading.
+    pub fn kept(&self, project: &Id, upload: &Id) -> Result<File, StoreError> {
+        let path = self.upload(project, upload, "projections");
+        File::open(&path).map_err(io_error(&path))
+    }
+
+    /// Makes a verdict on an upload durable, with the projections of an admitted one.
+    pub fn judge(
+        &self,
+        project: &Id,
+        upload: &Id,
+        projections: NamedTempFile,
+        verdict: &Verdict,
+    ) -> Result<(), StoreError> {
+        if let Verdict::Admitted(_) = verdict {
+            self.publish(projections, &self.upload(project, upload, "projections"))?;
+        }
+        self.write(&self.upload(project, upload, "verdict"), &to_cbor(verdict))
+    }
+
     /// Stores what a round left.
     pub fn save_round(&self, project: &Id, record: &RoundRecord) -> Result<(), StoreError> {
         let path = self.project(project).join("rounds").join(format!("{}.cbor", record.summary.round));
         self.write(&path, &to_cbor(record))
+    }
+
+    /// Keeps a report of a wrong answer.
+    pub fn save_fault(&self, project: &Id, report: &[u8]) -> Result<(), StoreError> {
+        let dir = self.project(project).join("faults");
+        fs::create_dir_all(&dir).map_err(io_error(&dir))?;
+        let count = files(&dir, "cose")?.len();
+        self.write(&dir.join(format!("{count}.cose")), report)
+    }
+
+    /// The reports of wrong answers, in order.
+    pub fn faults(&self, project: &Id) -> Result<Vec<Blob>, StoreError> {
+        let dir = self.project(project).join("faults");
+        let count = if dir.exists() { files(&dir, "cose")?.len() } else { 0 };
+        (0..count).map(|n| Ok(Blob(read_limited(&dir.join(format!("{n}.cose")))?))).collect()
     }
 
     /// Reads a round.
@@ -210,7 +263,12 @@ impl Store {
         if dir.file_name().is_none_or(|name| *name != *spec.id().to_string()) {
             return Err(damaged(&path, "it is not the specification that names its project"));
         }
-        let uploads = uploads(&dir.join("uploads"), &spec)?;
+        let mut uploads = Vec::new();
+        for (_, header) in self::uploads(&dir.join("uploads"), &spec)? {
+            let path = dir.join("uploads").join(format!("{}.verdict", header.id()));
+            let verdict = if path.exists() { Some(decode(&path)?) } else { None };
+            uploads.push((header, verdict));
+        }
         let mut rounds: Vec<RoundRecord> = Vec::new();
         for path in files(&dir.join("rounds"), "cbor")? {
             let record: RoundRecord = decode(&path)?;
@@ -220,7 +278,7 @@ impl Store {
             rounds.push(record);
         }
         rounds.sort_by_key(|r| r.summary.round);
-        Ok(StoredProject { spec, uploads: uploads.into_iter().map(|(_, h)| h).collect(), rounds })
+        Ok(StoredProject { spec, uploads, rounds })
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use blindsmith_keys::{Checked, Context, Encryption, Extras, Freshness, Key, Opener, Secret, Share};
+use blindsmith_keys::{
+    Check, Context, Encryption, Freshness, Key, Opener, Received, Scalars, Secret, Share, Taken,
+};
 use blindsmith_matrix::{Form, ProductKind, ProductShape, Scale, Shape, Tile, View};
-use blindsmith_ring::{Eval, Poly, Q};
+use blindsmith_ring::{Eval, Poly};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: usize = 64;
@@ -33,7 +35,9 @@ fn secrets(count: usize) -> Vec<Secret> {
     let data = entries(&shape);
     let encryption = encryption(shape, &data);
     let (mut scratch, mut out) = (encryption.scratch(), encryption.strip_buffer());
-    (0..count).map(|s| encryption.strip(s, None, &mut scratch, &mut out).secret.expect("its own")).collect()
+    (0..count)
+        .map(|s| encryption.strip(s, Taken::default(), &mut scratch, &mut out).secret.expect("its own"))
+        .collect()
 }
 
 fn encrypt(c: &mut Criterion) {
@@ -48,10 +52,11 @@ fn encrypt(c: &mut Criterion) {
         let data = entries(&shape);
         let encryption = encryption(shape, &data);
         let cross = crossed.then(|| secrets(shape.strip_len()));
+        let taken = Taken { cross: cross.as_deref(), ..Taken::default() };
         let (mut scratch, mut out) = (encryption.scratch(), encryption.strip_buffer());
         group.throughput(Throughput::Elements((shape.strip_len() * shape.tile.degree()) as u64));
         group.bench_function(BenchmarkId::new(name, format!("{} polynomials", shape.strip_len())), |b| {
-            b.iter(|| encryption.strip(0, cross.as_deref(), &mut scratch, &mut out).secret.expect("its own"))
+            b.iter(|| encryption.strip(0, taken, &mut scratch, &mut out).secret.expect("its own"))
         });
     }
     let shape = Shape::new(Form::Weights, tile(), INPUTS, OUTPUTS);
@@ -71,28 +76,30 @@ fn open(c: &mut Criterion) {
         ("input gradients", ProductKind::InputGradient),
     ] {
         let shape = ProductShape { kind, tile: tile(), rows: ROWS, inputs: INPUTS, outputs: OUTPUTS };
-        let residues = |len: usize| (0..len as u64).map(|i| i * i % Q).collect::<Vec<_>>();
-        let extras = residues(shape.extras() * shape.tile.degree());
-        let body = residues(shape.grid().1 * shape.tile_residues());
-        let extras = Checked::<Extras>::extras(&shape, &extras).expect("residues below the modulus");
-        let body = Checked::rows(&shape, &body).expect("residues below the modulus");
+        // Zero operands: what is done with a product does not depend on its residues.
+        let mut product = Received::new(shape);
+        product.extras(&vec![0; shape.extras() * shape.tile.degree()]).expect("of its size");
+        product.rows(0, &vec![0; shape.residues()]).expect("of its size");
+        let scalars = (Scalars::random(shape.grid().0), Scalars::random(shape.grid().1));
+        let zero = || Poly::zero(shape.tile.degree());
+        let check = Check { rows: &scalars.0, cols: &scalars.1, body: zero(), extras: zero() };
+        let product = check.verify(product).expect("whole").expect("right");
         let scales = [Scale::from_log2(20); 2];
         let ((rows, cols), all) = (shape.grid(), &secrets[..]);
         let opener = match kind {
-            ProductKind::Forward => Opener::forward(shape, extras, &all[..rows], &all[..cols], scales),
+            ProductKind::Forward => Opener::forward(product, &all[..rows], &all[..cols], scales),
             ProductKind::WeightGradient => {
-                Opener::weight_gradient(shape, extras, &all[..rows], &all[..cols], &all[..cols], scales)
+                Opener::weight_gradient(product, &all[..rows], &all[..cols], &all[..cols], scales)
             }
             ProductKind::InputGradient => {
-                Opener::input_gradient(shape, extras, &all[..cols], &all[..rows], &all[..rows], scales)
+                Opener::input_gradient(product, &all[..cols], &all[..rows], &all[..rows], scales)
             }
         };
         let mut scratch = Poly::<Eval>::zero(shape.tile.degree());
         let mut out = vec![0f32; opener.rows_per_grid_row() * shape.size().1];
         group.throughput(Throughput::Elements((cols * shape.tile.degree()) as u64));
-        // Random residues are out of range, which shows only after all the work.
         group.bench_function(BenchmarkId::new(name, format!("{cols} polynomials")), |b| {
-            b.iter(|| opener.open_row(0, &body.row(&shape, 0), &mut scratch, &mut out))
+            b.iter(|| opener.open_row(0, &mut scratch, &mut out))
         });
     }
 }

@@ -16,6 +16,7 @@ use blindsmith_ring::{
 };
 
 use crate::hedge::Context;
+use crate::sum::{Scalars, Sum};
 use crate::{Freshness, Key};
 
 /// A ternary secret, as the values of its transform.
@@ -45,6 +46,30 @@ pub struct Encryption<'a> {
     given: Option<&'a [Secret]>,
 }
 
+/// What is added up while an operand is encrypted, for the key holder alone.
+#[derive(Clone, Copy, Default)]
+pub struct Taken<'a> {
+    /// The warden's own term of a gradient (y or y'): tiles before they are masked, times these, one for each place
+    /// of a strip.
+    pub cross: Option<&'a [Secret]>,
+    /// A projection across strips, place by place: ciphertexts times these, one for each strip.
+    pub across: Option<&'a Scalars>,
+    /// A projection along each strip: ciphertexts times these, one for each place.
+    pub along: Along<'a>,
+}
+
+/// What the ciphertexts of a strip are multiplied with, place by place, and added up.
+#[derive(Clone, Copy, Default)]
+pub enum Along<'a> {
+    /// They are not.
+    #[default]
+    Nothing,
+    /// Scalars.
+    Scaled(&'a Scalars),
+    /// Projections of the other operand of a product.
+    Times(&'a [Poly<Eval>]),
+}
+
 /// What encrypting a strip leaves with the key holder.
 #[derive(Default)]
 pub struct EncryptedStrip {
@@ -53,15 +78,19 @@ pub struct EncryptedStrip {
     /// sum over k of cross\[k\] (encoded tile k + noise), if cross factors were given: the warden's own term
     /// of a gradient (y or y').
     pub cross: Option<Poly<Eval>>,
+    /// The projection along the strip, if one was asked for.
+    pub along: Option<Poly<Eval>>,
 }
 
 impl EncryptedStrip {
     /// Adds what another piece of the strip left.
     pub fn add(&mut self, piece: EncryptedStrip) {
         self.secret = self.secret.take().or(piece.secret);
-        match (&mut self.cross, piece.cross) {
-            (Some(sum), Some(part)) => sum.add_assign(&part),
-            (sum, part) => *sum = sum.take().or(part),
+        for (sum, part) in [(&mut self.cross, piece.cross), (&mut self.along, piece.along)] {
+            match (sum, part) {
+                (Some(sum), Some(part)) => sum.add_assign(&part),
+                (sum, part) => *sum = sum.take().or(part),
+            }
         }
     }
 }
@@ -76,9 +105,23 @@ pub struct Scratch {
     tiles: Vec<Poly<Eval>>,
     noise: Stream,
     secrets: Stream,
-    lo: Vec<u64>,
-    hi: Vec<u64>,
+    cross: Sum,
+    along: Sum,
+    /// One for each place of the piece that is being encrypted.
+    across: Vec<Sum>,
     packed: Vec<u8>,
+}
+
+impl Scratch {
+    /// Adds what was projected across the strips of a piece to `to`, one for each of its places, and begins the
+    /// next.
+    pub fn add_across(&mut self, to: &mut [Poly<Eval>]) {
+        for (sum, to) in self.across.iter_mut().zip(to) {
+            let mut part = Poly::zero(to.points());
+            sum.take(part.as_mut_slice());
+            to.add_assign(&part);
+        }
+    }
 }
 
 impl<'a> Encryption<'a> {
@@ -170,8 +213,9 @@ impl<'a> Encryption<'a> {
             tiles: Vec::with_capacity(TOGETHER),
             noise: Stream::new(*self.noise.expose()),
             secrets: Stream::new(*self.secrets.expose()),
-            lo: Vec::new(),
-            hi: Vec::new(),
+            cross: Sum::new(self.shape.tile.degree()),
+            along: Sum::new(self.shape.tile.degree()),
+            across: Vec::new(),
             packed: Vec::new(),
         }
     }
@@ -179,11 +223,11 @@ impl<'a> Encryption<'a> {
     /// Encrypts strip `strip` into `out`, piece after piece as [`Encryption::piece`] lays them out.
     ///
     /// # Panics
-    /// If `out` or `cross` has another length than the strip.
+    /// If `out` has another length than the strip, or what is taken other counts than its shape.
     pub fn strip(
         &self,
         strip: usize,
-        cross: Option<&[Secret]>,
+        taken: Taken<'_>,
         scratch: &mut Scratch,
         out: &mut [Lanes],
     ) -> EncryptedStrip {
@@ -191,7 +235,7 @@ impl<'a> Encryption<'a> {
         let groups = self.shape.tile.degree() / LANES;
         let mut whole = EncryptedStrip::default();
         for (piece, out) in out.chunks_mut(PIECE * groups).enumerate() {
-            whole.add(self.piece((strip, piece), cross, scratch, out));
+            whole.add(self.piece((strip, piece), taken, scratch, out));
         }
         whole
     }
@@ -206,18 +250,18 @@ impl<'a> Encryption<'a> {
     /// What it leaves is the strip's secret, and of the cross term this piece's part.
     ///
     /// # Panics
-    /// If `out` has another length than the piece, or `cross` than the strip.
+    /// If `out` has another length than the piece, or what is taken other counts than the operand.
     pub fn piece(
         &self,
         (strip, piece): (usize, usize),
-        cross: Option<&[Secret]>,
+        taken: Taken<'_>,
         scratch: &mut Scratch,
         out: &mut [Lanes],
     ) -> EncryptedStrip {
         let places = self.piece_places(piece);
         let width = places.len();
         assert!(width > 0 && out.len() == self.shape.tile.degree() / LANES * width);
-        self.tiles(strip, places.clone(), cross, scratch, |_, first, tiles| {
+        self.tiles(strip, places.clone(), taken, scratch, |_, first, tiles| {
             for (g, group) in out.chunks_exact_mut(width).enumerate() {
                 for (out, tile) in group[first - places.start..].iter_mut().zip(tiles) {
                     *out = tile.lanes()[g];
@@ -236,7 +280,7 @@ impl<'a> Encryption<'a> {
         assert_eq!(out.len(), self.strip_lanes() * PACKED);
         let len = self.shape.strip_len();
         let tile_bytes = self.shape.tile.degree() / LANES * PACKED;
-        self.tiles(strip, 0..len, None, scratch, |packed, first, tiles| {
+        self.tiles(strip, 0..len, Taken::default(), scratch, |packed, first, tiles| {
             packed.resize(TOGETHER * tile_bytes, 0);
             for (packed, tile) in packed.chunks_exact_mut(tile_bytes).zip(tiles) {
                 backend::active().pack(packed, tile.as_slice());
@@ -255,23 +299,25 @@ impl<'a> Encryption<'a> {
         &self,
         strip: usize,
         places: Range<usize>,
-        cross: Option<&[Secret]>,
+        taken: Taken<'_>,
         scratch: &mut Scratch,
         mut write: impl FnMut(&mut Vec<u8>, usize, &[Poly<Eval>]),
     ) -> EncryptedStrip {
         let (degree, len) = (self.shape.tile.degree(), self.shape.strip_len());
-        assert!(cross.is_none_or(|c| c.len() == len));
-        let backend = backend::active();
+        assert!(taken.cross.is_none_or(|c| c.len() == len));
+        assert!(taken.across.is_none_or(|s| s.len() == self.shape.strips()));
+        assert!(match taken.along {
+            Along::Nothing => true,
+            Along::Scaled(scalars) => scalars.len() == len,
+            Along::Times(polys) => polys.len() == len,
+        });
+        if taken.across.is_some() && scratch.across.len() < places.len() {
+            scratch.across.resize_with(places.len(), || Sum::new(degree));
+        }
         let own = self.given.is_none().then(|| scratch.secrets.ternary(strip as u64, degree));
         let given = self.given.map(|secrets| &secrets[strip]);
         // Unwrap safety: one of the two is there.
         let secret = given.or(own.as_ref()).expect("a secret");
-        if cross.is_some() {
-            scratch.lo.clear();
-            scratch.lo.resize(degree, 0);
-            scratch.hi.clear();
-            scratch.hi.resize(degree, 0);
-        }
         for first in places.clone().step_by(TOGETHER) {
             let last = places.end.min(first + TOGETHER);
             for k in first..last {
@@ -280,22 +326,36 @@ impl<'a> Encryption<'a> {
                 self.encode(strip, k, &mut buffer);
                 scratch.noise.add_noise((strip as u64) << 32 | k as u64, &mut buffer);
                 let mut tile = buffer.into_eval();
-                if let Some(cross) = cross {
-                    let (lo, hi) = (&mut scratch.lo, &mut scratch.hi);
-                    backend.mul_accumulate(lo, hi, tile.as_slice(), cross[k].as_slice());
+                if let Some(cross) = taken.cross {
+                    scratch.cross.product(tile.as_slice(), cross[k].as_slice());
                 }
                 tile.mul_sub(&self.masks[k], secret);
+                match taken.along {
+                    Along::Nothing => {}
+                    Along::Scaled(scalars) => {
+                        scratch.along.scale(tile.as_slice(), &scalars.as_slice()[k..=k])
+                    }
+                    Along::Times(polys) => scratch.along.product(tile.as_slice(), polys[k].as_slice()),
+                }
+                if let Some(scalars) = taken.across {
+                    let sum = &mut scratch.across[k - places.start];
+                    sum.scale(tile.as_slice(), &scalars.as_slice()[strip..=strip]);
+                }
                 scratch.tiles.push(tile);
             }
             write(&mut scratch.packed, first, &scratch.tiles);
             scratch.buffers.extend(scratch.tiles.drain(..).map(Poly::recycle));
         }
-        let cross = cross.map(|_| {
-            let mut sum = Poly::zero(degree);
-            backend.reduce_pairs(sum.as_mut_slice(), &scratch.lo, &scratch.hi);
-            sum
-        });
-        EncryptedStrip { secret: own, cross }
+        let taken_sum = |is: bool, sum: &mut Sum| {
+            is.then(|| {
+                let mut out = Poly::zero(degree);
+                sum.take(out.as_mut_slice());
+                out
+            })
+        };
+        let cross = taken_sum(taken.cross.is_some(), &mut scratch.cross);
+        let along = taken_sum(!matches!(taken.along, Along::Nothing), &mut scratch.along);
+        EncryptedStrip { secret: own, cross, along }
     }
 
     /// A new buffer of the right length for [`Encryption::strip`].
@@ -318,13 +378,5 @@ impl<'a> Encryption<'a> {
                 out[at.index] = modulus::from_signed(Scale::encode(factor, x));
             }
         }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        use zeroize::Zeroize;
-        self.lo.zeroize();
-        self.hi.zeroize();
     }
 }

@@ -5,77 +5,12 @@ use blindsmith_matrix::{ProductKind, ProductShape, Scale};
 use blindsmith_ring::{Eval, Poly, Q, Table, backend, modulus};
 use thiserror::Error;
 
-use crate::Secret;
-
-/// Something from the refinery that has passed the checks that opening demands.
-///
-/// Today these are the checks of form: the number of residues, and each below q. They do not show that the
-/// product is the right one, so confidentiality rests on a refinery that follows the protocol.
-pub struct Checked<T>(T);
-
-impl<T> Checked<T> {
-    /// What was checked.
-    pub fn into_inner(self) -> T {
-        self.0
-    }
-}
-
-/// A product of wrong size, or with a residue that is not below q.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("the refinery returned a malformed product: {0}")]
-pub struct Malformed(pub &'static str);
+use crate::{Checked, Secret};
 
 /// An opened value at or above q/4: an operand was not what it should be, or the product is wrong.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a product is out of range: it was not computed from the right operands")]
 pub struct OutOfRange;
-
-/// The extra polynomials of a product, see [`ProductShape::extras`].
-pub type Extras = Vec<Poly<Eval>>;
-
-impl Checked<Extras> {
-    /// Checks the extra polynomials, given as consecutive residues.
-    pub fn extras(shape: &ProductShape, residues: &[u64]) -> Result<Self, Malformed> {
-        let degree = shape.tile.degree();
-        if residues.len() != shape.extras() * degree {
-            return Err(Malformed("wrong number of extra polynomials"));
-        }
-        if !backend::active().is_canonical(residues) {
-            return Err(Malformed("a residue is not below the modulus"));
-        }
-        let poly = |values: &[u64]| {
-            let mut p = Poly::zero(degree);
-            p.as_mut_slice().copy_from_slice(values);
-            p
-        };
-        Ok(Checked(residues.chunks_exact(degree).map(poly).collect()))
-    }
-}
-
-impl<'a> Checked<&'a [u64]> {
-    /// Checks whole rows of the grid of tiles, given as consecutive residues.
-    pub fn rows(shape: &ProductShape, residues: &'a [u64]) -> Result<Self, Malformed> {
-        let row = shape.grid().1 * shape.tile_residues();
-        if residues.is_empty() || !residues.len().is_multiple_of(row) {
-            return Err(Malformed("not a whole number of rows"));
-        }
-        if !backend::active().is_canonical(residues) {
-            return Err(Malformed("a residue is not below the modulus"));
-        }
-        Ok(Checked(residues))
-    }
-
-    /// Rows of the grid.
-    pub fn count(&self, shape: &ProductShape) -> usize {
-        self.0.len() / (shape.grid().1 * shape.tile_residues())
-    }
-
-    /// One row of the grid.
-    pub fn row(&self, shape: &ProductShape, index: usize) -> Checked<&'a [u64]> {
-        let len = shape.grid().1 * shape.tile_residues();
-        Checked(&self.0[index * len..][..len])
-    }
-}
 
 /// What opens one product: for each row and each column of the grid two factors whose products, added, are
 /// the warden's own term.
@@ -84,10 +19,9 @@ impl<'a> Checked<&'a [u64]> {
 /// - G = C + r_i t'_j + a_i y_j
 /// - D = C + s'_b rho_k + y'_b c_k
 pub struct Opener<'a> {
-    shape: ProductShape,
+    product: Checked,
     rows: [Factors<'a>; 2],
     cols: [Factors<'a>; 2],
-    extras: Extras,
     sums: Vec<Poly<Eval>>,
     factor: f64,
     /// A folded product is n times the coefficient: 1/n mod q, or 1.
@@ -105,75 +39,67 @@ enum Factors<'a> {
 
 impl<'a> Opener<'a> {
     /// For Z: the secrets of the left rows and of the right columns.
-    pub fn forward(
-        shape: ProductShape,
-        extras: Checked<Extras>,
-        left: &'a [Secret],
-        right: &'a [Secret],
-        scales: [Scale; 2],
-    ) -> Self {
-        assert_eq!(shape.kind, ProductKind::Forward);
-        let (rows, cols) = shape.grid();
-        let (beta, gamma) = extras.0[rows..].split_at(cols);
+    pub fn forward(product: Checked, left: &'a [Secret], right: &'a [Secret], scales: [Scale; 2]) -> Self {
+        assert_eq!(product.shape().kind, ProductKind::Forward);
+        let (rows, cols) = product.shape().grid();
+        let (beta, gamma) = product.extras()[rows..].split_at(cols);
         let sum = |(beta, t): (&Poly<Eval>, &Secret)| {
-            let mut sum = Poly::zero(shape.tile.degree());
+            let mut sum = Poly::zero(beta.points());
             sum.add_assign(beta);
             sum.mul_add(t, &gamma[0]);
             sum
         };
         let sums = beta.iter().zip(right).map(sum).collect();
         let rows = [Factors::Extras(0), Factors::Given(left)];
-        Self::new(shape, rows, [Factors::Given(right), Factors::Sums], extras, sums, scales)
+        Self::new(product, rows, [Factors::Given(right), Factors::Sums], sums, scales)
     }
 
     /// For G: the masks of the left operand (one for each input block), the secrets of the error and the
     /// sums y that its encryption left.
     pub fn weight_gradient(
-        shape: ProductShape,
-        extras: Checked<Extras>,
+        product: Checked,
         masks: &'a [Poly<Eval>],
         right: &'a [Secret],
         cross: &'a [Poly<Eval>],
         scales: [Scale; 2],
     ) -> Self {
-        assert_eq!(shape.kind, ProductKind::WeightGradient);
+        assert_eq!(product.shape().kind, ProductKind::WeightGradient);
         let rows = [Factors::Extras(0), Factors::Given(masks)];
         let cols = [Factors::Given(right), Factors::Given(cross)];
-        Self::new(shape, rows, cols, extras, Vec::new(), scales)
+        Self::new(product, rows, cols, Vec::new(), scales)
     }
 
     /// For D: the masks of the weights (one for each input block), the secrets of the error and the sums y'
     /// that its encryption left.
     pub fn input_gradient(
-        shape: ProductShape,
-        extras: Checked<Extras>,
+        product: Checked,
         masks: &'a [Poly<Eval>],
         left: &'a [Secret],
         cross: &'a [Poly<Eval>],
         scales: [Scale; 2],
     ) -> Self {
-        assert_eq!(shape.kind, ProductKind::InputGradient);
+        assert_eq!(product.shape().kind, ProductKind::InputGradient);
         let rows = [Factors::Given(left), Factors::Given(cross)];
         let cols = [Factors::Extras(0), Factors::Given(masks)];
-        Self::new(shape, rows, cols, extras, Vec::new(), scales)
+        Self::new(product, rows, cols, Vec::new(), scales)
     }
 
     fn new(
-        shape: ProductShape,
+        product: Checked,
         rows: [Factors<'a>; 2],
         cols: [Factors<'a>; 2],
-        extras: Checked<Extras>,
         sums: Vec<Poly<Eval>>,
         scales: [Scale; 2],
     ) -> Self {
         let factor = 1.0 / (scales[0].factor() * scales[1].factor());
+        let shape = *product.shape();
         let unfold = match shape.kind {
             ProductKind::Forward => modulus::inv(shape.tile.n() as u64),
             _ => 1,
         };
-        let opener = Opener { shape, rows, cols, extras: extras.0, sums, factor, unfold };
+        let opener = Opener { product, rows, cols, sums, factor, unfold };
         let (r, c) = shape.grid();
-        assert_eq!(opener.extras.len(), shape.extras());
+        assert_eq!(opener.product.extras().len(), shape.extras());
         assert!(opener.rows.iter().all(|f| opener.count(f) >= r));
         assert!(opener.cols.iter().all(|f| opener.count(f) >= c));
         opener
@@ -182,7 +108,7 @@ impl<'a> Opener<'a> {
     fn count(&self, factors: &Factors<'_>) -> usize {
         match factors {
             Factors::Given(given) => given.len(),
-            Factors::Extras(from) => self.extras.len() - from,
+            Factors::Extras(from) => self.product.extras().len() - from,
             Factors::Sums => self.sums.len(),
         }
     }
@@ -190,33 +116,31 @@ impl<'a> Opener<'a> {
     fn factor<'b>(&'b self, factors: &'b Factors<'_>, index: usize) -> &'b [u64] {
         match factors {
             Factors::Given(given) => given[index].as_slice(),
-            Factors::Extras(from) => self.extras[from + index].as_slice(),
+            Factors::Extras(from) => self.product.extras()[from + index].as_slice(),
             Factors::Sums => self.sums[index].as_slice(),
         }
     }
 
+    /// The product's shape.
+    pub fn shape(&self) -> &ProductShape {
+        self.product.shape()
+    }
+
     /// Plain rows that one row of the grid yields (the last may yield fewer).
     pub fn rows_per_grid_row(&self) -> usize {
-        self.shape.tile_size().0
+        self.shape().tile_size().0
     }
 
     /// Opens row `row` of the grid into `out`: the plain rows that it holds, of all columns.
     ///
     /// # Panics
     /// If `out` is not a whole number of plain rows, or the row does not exist.
-    pub fn open_row(
-        &self,
-        row: usize,
-        body: &Checked<&[u64]>,
-        scratch: &mut Poly<Eval>,
-        out: &mut [f32],
-    ) -> Result<(), OutOfRange> {
-        let shape = &self.shape;
+    pub fn open_row(&self, row: usize, scratch: &mut Poly<Eval>, out: &mut [f32]) -> Result<(), OutOfRange> {
+        let shape = self.shape();
         let (_, cols) = shape.size();
         assert!(out.len().is_multiple_of(cols) && out.len() / cols <= shape.tile_size().0);
-        assert_eq!(body.0.len(), shape.grid().1 * shape.tile_residues());
         let mut largest = 0;
-        for (col, tile) in body.0.chunks_exact(shape.tile_residues()).enumerate() {
+        for (col, tile) in self.product.row(row).chunks_exact(shape.tile_residues()).enumerate() {
             self.own_term(row, col, tile, scratch);
             largest = largest.max(self.read_tile(col, scratch.as_slice(), out));
         }
@@ -227,12 +151,12 @@ impl<'a> Opener<'a> {
     /// The product's wanted residues, own term added, compacted in the order of the body.
     fn own_term(&self, row: usize, col: usize, body: &[u64], scratch: &mut Poly<Eval>) {
         let backend = backend::active();
-        let tile = &self.shape.tile;
+        let tile = &self.shape().tile;
         let degree = tile.degree();
         let [a, c] = self.rows.each_ref().map(|f| self.factor(f, row));
         let [b, d] = self.cols.each_ref().map(|f| self.factor(f, col));
         let x = scratch.as_mut_slice();
-        match self.shape.kind {
+        match self.shape().kind {
             ProductKind::Forward => {
                 let points = degree / tile.n();
                 let x = &mut x[..points];
@@ -258,7 +182,7 @@ impl<'a> Opener<'a> {
 
     /// Reads one tile into the plain rows; returns the largest magnitude.
     fn read_tile(&self, col: usize, x: &[u64], out: &mut [f32]) -> u64 {
-        let shape = &self.shape;
+        let shape = self.shape();
         let tile = &shape.tile;
         let (_, cols) = shape.size();
         let (tile_rows, tile_cols) = shape.tile_size();

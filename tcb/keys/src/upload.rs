@@ -71,6 +71,11 @@ impl UploadKey {
         UploadKey { key, context, nonce }
     }
 
+    /// What it encrypts for.
+    pub fn context(&self) -> &UploadContext {
+        &self.context
+    }
+
     /// The public nonce.
     pub fn nonce(&self) -> &[u8; 32] {
         &self.nonce

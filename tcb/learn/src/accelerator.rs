@@ -54,7 +54,7 @@ pub struct Bounds {
 /// ```
 ///
 /// and for inference `begin; load_weights 0..L; for each batch { start_forward and forward 0..L }`. Products of
-/// rows are asked for in parts, one or two of them, each a range of whole row blocks: a part of layer l + 1 is
+/// rows are asked for in parts, one or two of them, each a range of whole groups: a part of layer l + 1 is
 /// started as soon as its activations are there, while the other part of layer l is still multiplied. Only
 /// `forward`, `input_gradient` and `take_gradient` need an answer; a remote accelerator sends the others on and
 /// lets the work overlap.

@@ -122,13 +122,21 @@ impl Batch {
         self.labels.rows()
     }
 
-    /// The rows in parts of whole row blocks and multiples of `step` rows, two of them if there are enough
-    /// rows: while one is multiplied, the other is treated.
+    /// The rows in parts of whole groups, two of them if there are enough rows and one end of a group lies at a
+    /// multiple of `step` rows: while one part is multiplied, the other is treated.
     pub fn parts(&self, step: usize) -> Vec<Range<usize>> {
-        let (rows, step) = (self.rows(), step.max(self.rows_per_block));
-        let middle = rows / 2 / step * step;
-        let fits = middle > 0 && middle.is_multiple_of(self.rows_per_block);
-        let ends = if rows < 2 * PART_ROWS || !fits { vec![rows] } else { vec![middle, rows] };
+        let rows = self.rows();
+        let ends = self.groups.iter().scan(0, |end, g| {
+            *end += g.blocks as usize * self.rows_per_block;
+            Some(*end)
+        });
+        let fits = |end: &usize| *end < rows && end.is_multiple_of(step.max(1));
+        // The larger part is the less to wait for, the closer the two are.
+        let middle = ends.filter(fits).min_by_key(|end| (*end).max(rows - end));
+        let ends = match middle {
+            Some(middle) if rows >= 2 * PART_ROWS => vec![middle, rows],
+            _ => vec![rows],
+        };
         let starts = std::iter::once(0).chain(ends.clone());
         starts.zip(ends).map(|(start, end)| start..end).collect()
     }
@@ -137,6 +145,16 @@ impl Batch {
     pub fn blocks_of(&self, rows: Range<usize>) -> impl Iterator<Item = Block> {
         let (first, end) = (rows.start / self.rows_per_block, rows.end / self.rows_per_block);
         self.blocks().skip(first).take(end - first)
+    }
+
+    /// The groups of one of the [`Batch::parts`], in order.
+    pub fn groups_of(&self, rows: Range<usize>) -> impl Iterator<Item = Group> {
+        let mut row = 0;
+        self.groups.iter().copied().filter(move |g| {
+            let first = row;
+            row += g.blocks as usize * self.rows_per_block;
+            rows.contains(&first)
+        })
     }
 
     /// The labels of the rows in order.

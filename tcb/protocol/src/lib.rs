@@ -12,11 +12,13 @@ mod upload;
 pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
 pub use limits::*;
 pub use message::{
-    Blob, Evidence, FromWarden, Instruction, Left, Outcome, Place, Progress, ProjectStatus, Reply, Request,
-    RoundRecord, RoundSummary, ToWarden, UploadSummary,
+    Blob, Evidence, FromWarden, Instruction, Ledger, Left, Outcome, Place, Progress, ProjectStatus,
+    Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadSummary,
 };
 pub use project::{Id, Layer, ProjectSpec, SpecError};
-pub use upload::{BlockRef, Role, UploadError, UploadHeader, block_digest, root_digest};
+pub use upload::{
+    AdmittedUpload, BlockRef, GroupRef, Role, UploadError, UploadHeader, block_digest, root_digest,
+};
 
 /// Decodes one CBOR item from bytes that came from outside; trailing bytes are refused.
 pub fn from_cbor<T: serde::de::DeserializeOwned>(mut bytes: &[u8]) -> Result<T, FrameError> {

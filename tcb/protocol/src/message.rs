@@ -3,7 +3,7 @@
 use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockRef, Id, ProjectSpec, Role, UploadHeader};
+use crate::{AdmittedUpload, BlockRef, GroupRef, Id, ProjectSpec, Role, UploadHeader};
 
 /// Bytes inside a message.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -97,6 +97,11 @@ pub enum Request {
         /// Which version.
         version: Option<u64>,
     },
+    /// The receipts of all rounds and the warden's reports of wrong answers.
+    Receipts {
+        /// The project.
+        project: Id,
+    },
     /// Whether the refinery is there.
     Ping,
 }
@@ -128,11 +133,22 @@ pub enum Reply {
     },
     /// Body: a sealed answer.
     Answer,
+    /// Body: a [`Ledger`].
+    Receipts,
     /// Refused or failed; nothing was changed.
     Failed {
         /// Why, and what to do.
         message: String,
     },
+}
+
+/// What wardens signed for a project, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// A receipt for each round, from round 0 on.
+    pub receipts: Vec<Blob>,
+    /// Reports of wrong answers.
+    pub faults: Vec<Blob>,
 }
 
 /// How far a round is.
@@ -178,8 +194,10 @@ pub struct UploadSummary {
     pub rows: u32,
     /// Its bytes.
     pub bytes: u64,
-    /// Whether the warden refused it: it was not made by a contributor of the project. Rounds leave it out.
+    /// Whether the warden refused it: rounds leave it out.
     pub refused: bool,
+    /// Why it was refused.
+    pub reason: Option<String>,
 }
 
 /// A round as the refinery sees it.
@@ -220,8 +238,10 @@ pub struct RoundRecord {
     pub used: Vec<Id>,
     /// The warden's sealed state.
     pub state: Blob,
-    /// The model, sealed to the owner.
+    /// The model and what opens the receipt's commitment to it, sealed to the owner.
     pub model: Blob,
+    /// The warden's signed receipt.
+    pub receipt: Blob,
 }
 
 /// Refinery to warden.
@@ -244,6 +264,21 @@ pub enum ToWarden {
         /// The public specification.
         spec: ProjectSpec,
     },
+    /// Read an upload whose rows are upload 0, make sure that it is what its contributor authenticated and well
+    /// formed, and take its projections.
+    Admit {
+        /// The project.
+        project: Id,
+        /// The upload's header.
+        header: UploadHeader,
+    },
+    /// The record of this round is stored for good: the warden may hold whoever serves it to that.
+    Stored {
+        /// The project.
+        project: Id,
+        /// The round.
+        round: u64,
+    },
     /// Train.
     Round {
         /// The project.
@@ -254,8 +289,8 @@ pub enum ToWarden {
         attempt: u32,
         /// Epochs, if others than the recipe's.
         epochs: Option<u32>,
-        /// Everything that was uploaded, in order of arrival.
-        uploads: Vec<UploadHeader>,
+        /// Everything that was admitted, in order of arrival.
+        uploads: Vec<AdmittedUpload>,
     },
     /// Answer a query whose rows are upload 0.
     Query {
@@ -284,6 +319,13 @@ pub enum ToWarden {
         count: u32,
         /// Where in shared memory, if not in the body.
         place: Option<Place>,
+    },
+    /// Answer to [`Instruction::Read`] and [`Instruction::Projections`]: bytes, in the body or in shared memory.
+    Bytes {
+        /// Where in shared memory, if not in the body: the last residue may be filled up with zeros.
+        place: Option<Place>,
+        /// How many.
+        len: u64,
     },
     /// The instruction failed.
     Failed {
@@ -324,6 +366,24 @@ pub enum Outcome {
     Round,
     /// Body: the answer, sealed to the querier.
     Answer,
+    /// The upload stands in rounds from now on.
+    Admitted {
+        /// What tells the warden so, sealed by it for itself.
+        admission: Blob,
+    },
+    /// The upload is none: it is not what its contributor authenticated, or some of its row blocks are not well
+    /// formed. Rounds do without all of it.
+    Malformed {
+        /// Why.
+        reason: String,
+    },
+    /// No round and no answer: what the refinery returned is wrong. Nothing changed.
+    Fault {
+        /// Which instruction was answered wrongly.
+        instruction: String,
+        /// The warden's signed report of it (see `blindsmith-receipts`).
+        report: Blob,
+    },
     /// No round: these uploads are not authentic. Nothing changed; ask again without them.
     Forged {
         /// The uploads.
@@ -401,6 +461,41 @@ pub enum Instruction {
         /// The blocks.
         blocks: Vec<BlockRef>,
     },
+    /// Consecutive row blocks as they were uploaded. Answered by [`ToWarden::Bytes`].
+    Read {
+        /// Index into the command's list of uploads.
+        upload: u32,
+        /// The first.
+        first: u32,
+        /// How many.
+        count: u32,
+        /// Answers received so far: their shared memory may be used again.
+        received: u64,
+    },
+    /// Projections of a sampling group, to be kept with the upload. Body: those of the group, then those of its row
+    /// blocks, each sealed. No answer.
+    Keep {
+        /// The group.
+        group: GroupRef,
+    },
+    /// Kept projections, one after the other. Answered by [`ToWarden::Bytes`].
+    Projections {
+        /// Of these groups.
+        groups: Vec<GroupRef>,
+        /// Which.
+        which: Projection,
+        /// Answers received so far: their shared memory may be used again.
+        received: u64,
+    },
+}
+
+/// Which projections of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Projection {
+    /// One polynomial for each place of a row block, over all row blocks of the group.
+    Group,
+    /// One polynomial for each row block of the group, over all its places.
+    Rows,
 }
 
 /// Residues in shared memory.

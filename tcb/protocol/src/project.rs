@@ -183,6 +183,16 @@ impl ProjectSpec {
         self.block_rows() * self.label_bytes as usize + 16
     }
 
+    /// Bytes of the sealed projections of so many polynomials.
+    pub fn projection_bytes(&self, polynomials: usize) -> usize {
+        polynomials * (self.security.degree() / 8 * 50) + 16
+    }
+
+    /// Bytes of what is kept of a sampling group of `blocks` row blocks: its projection, then its rows'.
+    pub fn kept_bytes(&self, blocks: u32) -> usize {
+        self.projection_bytes(self.input_blocks()) + self.projection_bytes(blocks as usize)
+    }
+
     /// Bytes of a row block as it is sent and stored: sealed labels, then ciphertext.
     pub fn block_bytes(&self) -> usize {
         self.sealed_label_bytes() + self.packed_block_bytes()

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Id, MAX_ROWS, ProjectSpec, to_cbor};
+use crate::{Blob, Id, MAX_ROWS, ProjectSpec, to_cbor};
 
 /// What an upload is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,6 +24,24 @@ pub struct BlockRef {
     pub upload: u32,
     /// Index of the row block in the upload.
     pub block: u32,
+}
+
+/// One sampling group of one upload of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GroupRef {
+    /// Index into the command's list of uploads.
+    pub upload: u32,
+    /// Index of the group in the upload.
+    pub group: u32,
+}
+
+/// An upload that a warden admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmittedUpload {
+    /// Its header.
+    pub header: UploadHeader,
+    /// What the warden sealed for itself when it admitted it.
+    pub admission: Blob,
 }
 
 /// The authenticated header of an upload.
@@ -92,6 +110,17 @@ impl UploadHeader {
     /// Number of row blocks.
     pub fn blocks(&self, spec: &ProjectSpec) -> u32 {
         self.rows.div_ceil(spec.block_rows() as u32)
+    }
+
+    /// Number of sampling groups.
+    pub fn groups(&self, spec: &ProjectSpec) -> u32 {
+        self.blocks(spec).div_ceil(spec.group_blocks)
+    }
+
+    /// Row blocks of a sampling group; the last one may have fewer, those that do not exist have none.
+    pub fn group_blocks(&self, spec: &ProjectSpec, group: u32) -> u32 {
+        let first = u64::from(group) * u64::from(spec.group_blocks);
+        u64::from(self.blocks(spec)).saturating_sub(first).min(u64::from(spec.group_blocks)) as u32
     }
 
     /// Bytes of all row blocks.

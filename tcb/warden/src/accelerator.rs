@@ -4,25 +4,27 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use blindsmith_keys::{
-    Checked, Context, EncryptedStrip, Encryption, Extras, Freshness, Key, Malformed, Opener, OutOfRange,
-    Secret, Share,
+    Along, Check, Checked, Context, EncryptedStrip, Encryption, Freshness, Key, Malformed, Opener,
+    OutOfRange, Scalars, Secret, Share, Taken, Wrong, combine, contract,
 };
 use blindsmith_learn::{
-    Accelerator, Batch, Block, Bounds, Left as Input, Matrix, Pass, largest_column_sum, largest_row_sum,
+    Accelerator, Batch, Block, Bounds, Group, Left as Input, Matrix, Pass, largest_column_sum,
+    largest_row_sum,
 };
 use blindsmith_matrix::{
     NoiseModel, Overflow, ProductKind, ProductShape, Scale, Shape, View, entry_scale, largest_scale,
 };
-use blindsmith_protocol::{BlockRef, Left, ProjectSpec};
+use blindsmith_protocol::{BlockRef, GroupRef, Left, ProjectSpec, Projection};
 use blindsmith_ring::modulus::MAX_CHAIN;
 use blindsmith_ring::{Eval, LANES, PIECE, Poly, zeroed_lanes};
 use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::cloud::{Cloud, CloudError, ProductRequest, Ticket};
-use crate::opening::Opening;
+use crate::opening::{collect, open};
 use crate::operands::{
-    Gradient, Layer, LeftOperand, LeftPart, Sent, Started, StartedInput, Weights, measure, view,
+    Common, Expected, Gradient, Layer, LeftOperand, LeftPart, PartChecks, Sent, Started, StartedInput,
+    WeightChecks, Weights, measure, view,
 };
 use crate::transport::lock;
 
@@ -35,7 +37,13 @@ pub enum ProductError {
     /// What it returned has the wrong form.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// What it returned opens to nonsense.
+    /// What it returned is not what was asked for.
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
+    /// Projections that it kept are not those that it was given.
+    #[error("the refinery returned projections that the warden did not give it")]
+    Projections,
+    /// A product opens to nonsense.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
     /// The values are too large to be encoded. How large is a secret, and is not said.
@@ -44,6 +52,9 @@ pub enum ProductError {
     /// More tiles would be added up than residues can take.
     #[error("a batch of {0} row blocks, where {MAX_CHAIN} are possible: choose smaller batches")]
     TooLong(usize),
+    /// The refinery answered an instruction wrongly.
+    #[error("the refinery answered wrongly: {0}")]
+    Fault(String),
     /// The training loop called out of order.
     #[error("the training loop asked for {0}")]
     Order(&'static str),
@@ -60,6 +71,16 @@ impl From<Overflow> for ProductError {
 pub trait RowKeys: Sync {
     /// The secret of each block, in order.
     fn secrets(&self, blocks: &[Block]) -> Vec<Secret>;
+
+    /// The secret scalar of each block, in order.
+    fn scalars(&self, blocks: &[Block]) -> Scalars;
+
+    /// The secret scalars of the input blocks, the same for all rows.
+    fn inputs(&self) -> &Scalars;
+
+    /// Opens kept projections as they came: of groups their sum, one polynomial for each input block; of rows one
+    /// for each row block, in order. None if they are not what was kept.
+    fn projections(&self, groups: &[Group], which: Projection, sealed: &[u8]) -> Option<Vec<Poly<Eval>>>;
 }
 
 /// Multiplies encrypted matrices through a [`Cloud`].
@@ -130,7 +151,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         shape: Shape,
         scale: Scale,
         view: View<'_>,
-        cross: Option<&[Secret]>,
+        taken: Taken<'_>,
         share: Share<'_>,
     ) -> Result<Sent, ProductError> {
         if shape.strip_len() > MAX_CHAIN {
@@ -141,6 +162,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         self.cloud.begin(operand, layer as u32, &shape, encryption.mask_seed())?;
         // Piece by piece over all strips, for the masks that they share to stay in the cache.
         let groups = shape.tile.degree() / LANES;
+        let mut across: Vec<Poly<Eval>> = Vec::new();
         let workers = Mutex::new(Vec::new());
         let mut strips: Vec<EncryptedStrip> = Vec::new();
         strips.resize_with(shape.strips(), EncryptedStrip::default);
@@ -150,17 +172,24 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
                 let worker = lock(&workers).pop();
                 let (mut scratch, mut out) =
                     worker.unwrap_or_else(|| (encryption.scratch(), zeroed_lanes(groups * PIECE)));
-                strip.add(encryption.piece((s, piece), cross, &mut scratch, &mut out[..len]));
+                strip.add(encryption.piece((s, piece), taken, &mut scratch, &mut out[..len]));
                 let done = self.cloud.strip(operand, s as u32, piece * PIECE * groups, &out[..len]);
                 lock(&workers).push((scratch, out));
                 done
             })?;
+            if taken.across.is_some() {
+                let from = across.len();
+                across.extend(encryption.piece_places(piece).map(|_| Poly::zero(shape.tile.degree())));
+                lock(&workers).iter_mut().for_each(|(scratch, _)| scratch.add_across(&mut across[from..]));
+            }
         }
         let seed = encryption.mask_seed();
-        let mut sent = Sent { operand, secrets: vec![], cross: vec![], seed, masks: encryption.into_masks() };
+        let (secrets, cross, along, masks) = (vec![], vec![], vec![], encryption.into_masks());
+        let mut sent = Sent { operand, secrets, cross, along, across, seed, masks };
         for strip in strips {
             sent.secrets.extend(strip.secret);
             sent.cross.extend(strip.cross);
+            sent.along.extend(strip.along);
         }
         Ok(sent)
     }
@@ -176,17 +205,16 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         Ok(self.cloud.request(ProductRequest { kind, layer: layer as u32, left, right, sum })?)
     }
 
-    /// Waits for a product and opens it into `out`, which has its size.
-    fn open<'b>(
+    /// Waits for projections of stored rows.
+    fn projections(
         &self,
         ticket: Ticket,
-        shape: ProductShape,
-        opener: impl FnOnce(Checked<Extras>) -> Opener<'b>,
-        out: &mut [f32],
-    ) -> Result<(), ProductError> {
-        let mut opening = Opening::new(shape, opener, out);
-        let done = self.cloud.collect(ticket, &mut opening);
-        opening.finish(done)
+        groups: &[Group],
+        which: Projection,
+    ) -> Result<Vec<Poly<Eval>>, ProductError> {
+        let sealed = self.cloud.bytes(ticket)?;
+        let opened = self.rows.projections(groups, which, sealed.as_slice());
+        opened.ok_or(ProductError::Projections).map_err(self.fault("projections of stored rows", ticket))
     }
 
     fn weights(&self, layer: usize) -> Result<&Weights, ProductError> {
@@ -202,9 +230,14 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         };
         let shape = self.shape(ProductKind::Forward, layer, 1).right();
         let name = (self.name_operand(), layer);
-        let sent = self.send(name, shape, scale, view(weights), None, Share::Nothing)?;
-        let Sent { operand, secrets, masks, .. } = sent;
-        Ok(Weights { operand, scale, secrets, masks, column, entry })
+        let (outputs, inputs) = (Scalars::random(shape.strips()), Scalars::random(shape.strip_len()));
+        let passes_on = layer > 0 && self.pass.0 > 0;
+        let along = if passes_on { Along::Scaled(&inputs) } else { Along::Nothing };
+        let taken = Taken { cross: None, across: Some(&outputs), along };
+        let sent = self.send(name, shape, scale, view(weights), taken, Share::Nothing)?;
+        let Sent { operand, secrets, masks, across, along, .. } = sent;
+        let checks = WeightChecks { outputs, across, inputs, along };
+        Ok(Weights { operand, scale, secrets, masks, checks, column, entry })
     }
 
     fn free_left(&mut self, layer: usize) -> Result<(), ProductError> {
@@ -220,7 +253,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
             self.free_left(layer)?;
         }
         let (name, part, secrets) = match left {
-            Input::Rows(batch) => self.stored_rows(batch, rows),
+            Input::Rows(batch) => self.stored_rows(batch, rows)?,
             Input::Hidden(hidden) => self.hidden(layer, hidden, rows)?,
         };
         let LeftPart { blocks, .. } = &part;
@@ -248,12 +281,26 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         Ok(())
     }
 
-    fn stored_rows(&self, batch: &Batch, rows: Range<usize>) -> (Left, LeftPart, Vec<Secret>) {
+    fn stored_rows(
+        &self,
+        batch: &Batch,
+        rows: Range<usize>,
+    ) -> Result<(Left, LeftPart, Vec<Secret>), ProductError> {
         let blocks: Vec<Block> = batch.blocks_of(rows.clone()).collect();
+        let groups: Vec<Group> = batch.groups_of(rows.clone()).collect();
         let name = blocks.iter().map(|b| BlockRef { upload: b.upload, block: b.index }).collect();
-        let scale = self.spec.feature_scale;
-        let part = LeftPart { rows, blocks: 0..blocks.len(), scale, entry: 1.0, rms: self.input_rms };
-        (Left::Blocks(name), part, self.rows.secrets(&blocks))
+        let index = |g: &Group| GroupRef { upload: g.upload, group: g.first_block / self.spec.group_blocks };
+        let names: Vec<GroupRef> = groups.iter().map(index).collect();
+        // On their way before the product is asked for, which takes longer.
+        let across = self.cloud.projections(&names, Projection::Group)?;
+        let along = match self.pass.0 {
+            0 => None,
+            _ => Some(self.cloud.projections(&names, Projection::Rows)?),
+        };
+        let checks = PartChecks::Stored { rows: self.rows.scalars(&blocks), groups, across, along };
+        let (scale, entry, rms) = (self.spec.feature_scale, 1.0, self.input_rms);
+        let part = LeftPart { rows, blocks: 0..blocks.len(), scale, entry, rms, checks };
+        Ok((Left::Blocks(name), part, self.rows.secrets(&blocks)))
     }
 
     fn hidden(
@@ -268,19 +315,79 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         let weights = self.weights(layer)?;
         let scale = largest_scale(weights.scale, entry * weights.column, entry)?;
         let shape = self.shape(ProductKind::Forward, layer, rows.len()).left();
-        let share = match &self.layers[layer].masks {
-            Some((seed, masks)) => Share::Masks(*seed, masks.clone()),
-            None => Share::Nothing,
+        let of_rows = Scalars::random(shape.strips());
+        let fresh = Scalars::random(shape.strip_len());
+        let (share, inputs) = match &self.layers[layer].common {
+            Some(Common { seed, masks, inputs }) => (Share::Masks(*seed, masks.clone()), inputs),
+            None => (Share::Nothing, &fresh),
         };
-        let sent =
-            self.send(name, shape, scale, View::new(values, rows.len(), hidden.cols()), None, share)?;
-        self.layers[layer].masks.get_or_insert((sent.seed, sent.masks));
-        let part = LeftPart { rows, blocks: 0..sent.secrets.len(), scale, entry, rms };
-        Ok((Left::Operand(sent.operand), part, sent.secrets))
+        let along = if self.pass.0 > 0 { Along::Scaled(inputs) } else { Along::Nothing };
+        let taken = Taken { cross: None, across: Some(&of_rows), along };
+        let view = View::new(values, rows.len(), hidden.cols());
+        let sent = self.send(name, shape, scale, view, taken, share)?;
+        let Sent { operand, secrets, across, along, seed, masks, .. } = sent;
+        if self.layers[layer].common.is_none() {
+            self.layers[layer].common = Some(Common { seed, masks, inputs: fresh });
+        }
+        let checks = PartChecks::Own { rows: of_rows, across, along };
+        let part = LeftPart { rows, blocks: 0..secrets.len(), scale, entry, rms, checks };
+        Ok((Left::Operand(operand), part, secrets))
     }
 
     fn left(&self, layer: usize) -> Result<&LeftOperand, ProductError> {
         self.layers[layer].left.as_ref().ok_or(ProductError::Order("a gradient before its product"))
+    }
+
+    /// Scalars of a layer's input blocks, and masks of its left operand.
+    /// Names the instruction that was answered wrongly; never a value.
+    fn fault(&self, what: &str, ticket: Ticket) -> impl Fn(ProductError) -> ProductError + use<C, K> {
+        let instruction = format!("{what}, step {}, answer {}", self.context.step, ticket.0);
+        move |error| match error {
+            ProductError::Malformed(_) | ProductError::Wrong(_) | ProductError::Projections => {
+                ProductError::Fault(format!("{error}: {instruction}"))
+            }
+            other => other,
+        }
+    }
+
+    /// Waits for a product and checks it.
+    fn checked(
+        &self,
+        (ticket, layer): (Ticket, usize),
+        shape: ProductShape,
+        check: Check<'_>,
+    ) -> Result<Checked, ProductError> {
+        let product = collect(self.cloud, ticket, shape);
+        let done = product.and_then(|product| Ok(check.verify(product)??));
+        let what = match shape.kind {
+            ProductKind::Forward => "forward product",
+            ProductKind::WeightGradient => "weight gradient",
+            ProductKind::InputGradient => "input gradient",
+        };
+        done.map_err(self.fault(&format!("{what} of layer {layer}"), ticket))
+    }
+
+    fn inputs(&self, layer: usize) -> Result<(&Scalars, &[Poly<Eval>]), ProductError> {
+        match (layer, &self.layers[layer].common) {
+            (0, _) => Ok((self.rows.inputs(), &self.masks)),
+            (_, Some(common)) => Ok((&common.inputs, &common.masks)),
+            _ => Err(ProductError::Order("a product before its left operand")),
+        }
+    }
+
+    /// v of all parts of a left operand, one polynomial for each row block.
+    fn along(&self, left: &mut LeftOperand) -> Result<Vec<Poly<Eval>>, ProductError> {
+        let mut all = Vec::new();
+        for part in &mut left.parts {
+            all.append(&mut match &mut part.checks {
+                PartChecks::Own { along, .. } => std::mem::take(along),
+                PartChecks::Stored { groups, along, .. } => {
+                    let ticket = along.take().ok_or(ProductError::Order("a gradient in an inference"))?;
+                    self.projections(ticket, groups, Projection::Rows)?
+                }
+            });
+        }
+        Ok(all)
     }
 
     /// Scales of a weight gradient: that to which parts of the left operand with larger scales are brought by
@@ -404,10 +511,21 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let (weights, left) = (self.weights(layer)?, self.left(layer)?);
         let part = left.parts.get(part).filter(|part| part.rows == rows).ok_or(UNASKED)?;
         let shape = self.shape(ProductKind::Forward, layer, rows.len());
-        let secrets = &left.secrets[part.blocks.clone()];
-        let scales = [part.scale, weights.scale];
-        let opener = |extras| Opener::forward(shape, extras, secrets, &weights.secrets, scales);
-        self.open(ticket, shape, opener, out.values_mut(rows))
+        let fetched;
+        let (scalars, across) = match &part.checks {
+            PartChecks::Own { rows, across, .. } => (rows, across),
+            PartChecks::Stored { rows, groups, across, .. } => {
+                fetched = self.projections(*across, groups, Projection::Group)?;
+                (rows, &fetched)
+            }
+        };
+        let (_, masks) = self.inputs(layer)?;
+        let checks = &weights.checks;
+        let of_weights = (&checks.outputs, &checks.across[..], &weights.masks[..]);
+        let check = Check::forward((scalars, across, masks), of_weights);
+        let product = self.checked((ticket, layer), shape, check)?;
+        let (secrets, scales) = (&left.secrets[part.blocks.clone()], [part.scale, weights.scale]);
+        open(&Opener::forward(product, secrets, &weights.secrets, scales), out.values_mut(rows))
     }
 
     fn add_gradient(
@@ -427,7 +545,8 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         // In place while it is borrowed.
         let (left, mut sums) =
             (self.layers[layer].left.take(), std::mem::take(&mut self.layers[layer].gradients));
-        let left = left.ok_or(ProductError::Order("a gradient before its product"))?;
+        let mut left = left.ok_or(ProductError::Order("a gradient before its product"))?;
+        let projections = self.along(&mut left)?;
         let error = if split { &self.scaled } else { error };
         let shape = self.shape(ProductKind::WeightGradient, layer, error.rows());
         let (entry, rms) = measure(error.as_slice());
@@ -438,7 +557,8 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
 
         let open = sums.last_mut().filter(|sum| sum.ticket.is_none());
         let share = open.as_ref().map_or(Share::Nothing, |sum| Share::Secrets(&sum.secrets));
-        let sent = self.send(name, shape.right(), scales[1], view(error), Some(&left.secrets), share)?;
+        let taken = Taken { cross: Some(&left.secrets), across: None, along: Along::Times(&projections) };
+        let sent = self.send(name, shape.right(), scales[1], view(error), taken, share)?;
         let state = &self.layers[layer];
         let last = bounds.is_none() || state.micro_batches + 1 == self.pass.0;
         let ticket = if last {
@@ -453,10 +573,16 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             Some(sum) => {
                 sum.ticket = ticket;
                 sum.cross.iter_mut().zip(&sent.cross).for_each(|(sum, y)| sum.add_assign(y));
+                let Expected { scalars, body, extras } = &mut sum.checks;
+                body.add_assign(&combine(&sent.along, scalars));
+                extras.add_assign(&contract(&projections, &sent.masks));
             }
             None => {
-                let Sent { secrets, cross, .. } = sent;
-                sums.push(Gradient { ticket, shape, secrets, cross, scales });
+                let Sent { secrets, cross, along, masks, .. } = sent;
+                let scalars = Scalars::random(secrets.len());
+                let body = combine(&along, &scalars);
+                let checks = Expected { scalars, body, extras: contract(&projections, &masks) };
+                sums.push(Gradient { ticket, shape, secrets, cross, scales, checks });
             }
         }
 
@@ -489,12 +615,18 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let scale = largest_scale(weights.scale, bound, entry)?;
         let shape = self.shape(ProductKind::InputGradient, layer, rows.len());
         fits(&shape, entry * scale.factor(), weights.entry * weights.scale.factor())?;
-        let sent = self.send(name, shape.left(), scale, view, Some(&weights.secrets), Share::Nothing)?;
+        let checks = &weights.checks;
+        let (cross, along) = (Some(&weights.secrets[..]), Along::Times(&checks.along));
+        let sent =
+            self.send(name, shape.left(), scale, view, Taken { cross, across: None, along }, Share::Nothing)?;
+        let scalars = Scalars::random(sent.along.len());
+        let body = combine(&sent.along, &scalars);
+        let checks = Expected { scalars, body, extras: contract(&sent.masks, &checks.along) };
         let left = Left::Operand(sent.operand);
         let ticket = self.request(ProductKind::InputGradient, layer, left, weights.operand, false)?;
         self.cloud.free(&[sent.operand])?;
         let scales = [scale, weights.scale];
-        self.layers[layer].input.push_back(StartedInput { ticket, rows, shape, sent, scales });
+        self.layers[layer].input.push_back(StartedInput { ticket, rows, shape, sent, scales, checks });
         Ok(())
     }
 
@@ -506,27 +638,31 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         out: &mut Matrix,
     ) -> Result<(), ProductError> {
         let started = self.layers[layer].input.pop_front().filter(|started| started.rows == rows);
-        let StartedInput { ticket, shape, sent, scales, .. } =
+        let StartedInput { ticket, shape, sent, scales, checks, .. } =
             started.ok_or(ProductError::Order("a product that was not announced"))?;
         let weights = self.weights(layer)?;
-        let opener = |extras| {
-            Opener::input_gradient(shape, extras, &weights.masks, &sent.secrets, &sent.cross, scales)
-        };
-        self.open(ticket, shape, opener, out.values_mut(rows))
+        let Expected { scalars, body, extras } = checks;
+        let check = Check { rows: &scalars, cols: &weights.checks.inputs, body, extras };
+        let product = self.checked((ticket, layer), shape, check)?;
+        let opener = Opener::input_gradient(product, &weights.masks, &sent.secrets, &sent.cross, scales);
+        open(&opener, out.values_mut(rows))
     }
 
     fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), ProductError> {
         let mut part = Matrix::default();
         let gradients = std::mem::take(&mut self.layers[layer].gradients);
-        let masks = self.layers[layer].masks.as_ref().map_or(&self.masks[..], |(_, masks)| masks);
-        for (i, gradient) in gradients.iter().enumerate() {
-            let Gradient { ticket, shape, secrets, cross, scales } = gradient;
+        let (inputs, masks) = self.inputs(layer)?;
+        for (i, gradient) in gradients.into_iter().enumerate() {
+            let Gradient { ticket, shape, secrets, cross, scales, checks } = gradient;
             let ticket = ticket.ok_or(ProductError::Order("a gradient before its last micro-batch"))?;
-            let opener = |extras| Opener::weight_gradient(*shape, extras, masks, secrets, cross, *scales);
+            let Expected { scalars, body, extras } = checks;
+            let check = Check { rows: inputs, cols: &scalars, body, extras };
+            let product = self.checked((ticket, layer), shape, check)?;
+            let opener = Opener::weight_gradient(product, masks, &secrets, &cross, scales);
             let (rows, cols) = shape.size();
             let to = if i == 0 { &mut *out } else { &mut part };
             to.reshape(rows, cols);
-            self.open(ticket, *shape, opener, to.as_mut_slice())?;
+            open(&opener, to.as_mut_slice())?;
             if i > 0 {
                 out.as_mut_slice().iter_mut().zip(part.as_slice()).for_each(|(s, g)| *s += g);
             }

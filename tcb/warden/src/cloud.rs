@@ -1,7 +1,7 @@
 //! Whoever multiplies for the warden.
 
 use blindsmith_matrix::{MaskSeed, ProductKind, Shape};
-use blindsmith_protocol::{BlockRef, Left, Progress};
+use blindsmith_protocol::{BlockRef, GroupRef, Left, Progress, Projection};
 use blindsmith_ring::Lanes;
 use thiserror::Error;
 
@@ -52,6 +52,18 @@ pub trait Cloud: Sync {
     /// Waits for a product and hands it over as it arrives. Every ticket is collected once, in any order.
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError>;
 
+    /// Asks for consecutive row blocks of an upload, as they were uploaded, without waiting for them.
+    fn read(&self, upload: u32, first: u32, count: u32) -> Result<Ticket, CloudError>;
+
+    /// Has the sealed projections of a sampling group kept with its upload.
+    fn keep(&self, group: GroupRef, sealed: &[u8]) -> Result<(), CloudError>;
+
+    /// Asks for kept projections without waiting for them.
+    fn projections(&self, groups: &[GroupRef], which: Projection) -> Result<Ticket, CloudError>;
+
+    /// Waits for bytes that were asked for. Every ticket is collected once, in any order.
+    fn bytes(&self, ticket: Ticket) -> Result<Bytes, CloudError>;
+
     /// The sealed labels of row blocks, one after the other.
     fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError>;
 
@@ -59,7 +71,25 @@ pub trait Cloud: Sync {
     fn progress(&self, progress: Progress) -> Result<(), CloudError>;
 }
 
-/// Names a product that was asked for.
+/// Bytes as they came.
+pub enum Bytes {
+    /// In a frame.
+    Body(Vec<u8>),
+    /// In shared memory, copied: so many of the bytes of these words.
+    Words(Vec<u64>, usize),
+}
+
+impl Bytes {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Body(bytes) => bytes,
+            Bytes::Words(words, len) => &bytemuck::cast_slice(words)[..*len],
+        }
+    }
+}
+
+/// Names something that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 

@@ -5,6 +5,7 @@
 //! process.
 
 mod accelerator;
+mod admission;
 mod cloud;
 mod model;
 mod opening;
@@ -17,10 +18,11 @@ mod session;
 mod transport;
 
 pub use accelerator::{Encrypted, ProductError, RowKeys};
-pub use cloud::{Cloud, CloudError, ProductRequest, Sink, Ticket};
+pub use admission::{AdmissionError, AdmissionKeys, admit, input_scalars};
+pub use cloud::{Bytes, Cloud, CloudError, ProductRequest, Sink, Ticket};
 pub use model::{ModelError, decode_model, encode_model};
 pub use project::{Project, ProjectError, check_size};
 pub use release::{MemberContext, Release, ReleaseFormatError, model_context, query_info, release_info};
 pub use remote::Remote;
-pub use round::{Label, RoundMetrics, label_bytes, read_labels, write_labels};
+pub use round::{Label, RoundMetrics, label_bytes, open_projections, read_labels, write_labels};
 pub use session::{Identity, Tee, serve};

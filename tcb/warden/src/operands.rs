@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use blindsmith_keys::Secret;
-use blindsmith_learn::Matrix;
+use blindsmith_keys::{Scalars, Secret};
+use blindsmith_learn::{Group, Matrix};
 use blindsmith_matrix::{MaskSeed, ProductShape, Scale, View};
 use blindsmith_protocol::Left;
 use blindsmith_ring::{Eval, Poly};
@@ -20,9 +20,40 @@ pub(crate) struct Weights {
     pub scale: Scale,
     pub secrets: Vec<Secret>,
     pub masks: Masks,
+    /// What checks its products.
+    pub checks: WeightChecks,
     /// max over outputs of the sum over inputs of |w|.
     pub column: f64,
     pub entry: f64,
+}
+
+/// Scalars and projections of encrypted weights.
+pub(crate) struct WeightChecks {
+    /// One scalar for each output block.
+    pub outputs: Scalars,
+    /// x: over the output blocks, one for each input block.
+    pub across: Vec<Poly<Eval>>,
+    /// One scalar for each input block.
+    pub inputs: Scalars,
+    /// x': over the input blocks, one for each output block; where the error is passed on to the layer below.
+    pub along: Vec<Poly<Eval>>,
+}
+
+/// Scalars and projections of a part of a left operand.
+pub(crate) enum PartChecks {
+    /// Stored rows: their groups' projections are on their way, those of their row blocks too if they are needed.
+    Stored { rows: Scalars, groups: Vec<Group>, across: Ticket, along: Option<Ticket> },
+    /// Activations: u over the row blocks, one for each input block; v over the input blocks, one for each row
+    /// block.
+    Own { rows: Scalars, across: Vec<Poly<Eval>>, along: Vec<Poly<Eval>> },
+}
+
+/// What left operands of a layer have in common during a pass, for their gradients to add up.
+pub(crate) struct Common {
+    pub seed: MaskSeed,
+    pub masks: Masks,
+    /// One scalar for each input block.
+    pub inputs: Scalars,
 }
 
 /// The left operand of a layer's products, part by part.
@@ -40,6 +71,7 @@ pub(crate) struct LeftPart {
     pub scale: Scale,
     pub entry: f64,
     pub rms: f64,
+    pub checks: PartChecks,
 }
 
 /// A forward product that was asked for.
@@ -55,6 +87,15 @@ pub(crate) struct StartedInput {
     pub shape: ProductShape,
     pub sent: Sent,
     pub scales: [Scale; 2],
+    pub checks: Expected,
+}
+
+/// What a product must add up to, with the scalars that are its own: those of the right operand's columns for a
+/// weight gradient, those of the left operand's rows for an input gradient.
+pub(crate) struct Expected {
+    pub scalars: Scalars,
+    pub body: Poly<Eval>,
+    pub extras: Poly<Eval>,
 }
 
 /// A weight gradient that was asked for or is being accumulated, and what opens it.
@@ -65,6 +106,7 @@ pub(crate) struct Gradient {
     pub secrets: Vec<Secret>,
     pub cross: Vec<Poly<Eval>>,
     pub scales: [Scale; 2],
+    pub checks: Expected,
 }
 
 #[derive(Default)]
@@ -73,9 +115,8 @@ pub(crate) struct Layer {
     /// Those of the next pass.
     pub ahead: Option<Weights>,
     pub left: Option<LeftOperand>,
-    /// Of the pass's left operands, if the warden encrypts them: the same for all, so that their gradients add
-    /// up.
-    pub masks: Option<(MaskSeed, Masks)>,
+    /// Of the pass's left operands, if the warden encrypts them.
+    pub common: Option<Common>,
     pub forward: VecDeque<Started>,
     pub input: VecDeque<StartedInput>,
     /// Micro-batches whose gradient was asked for.
@@ -89,6 +130,10 @@ pub(crate) struct Sent {
     pub operand: u32,
     pub secrets: Vec<Secret>,
     pub cross: Vec<Poly<Eval>>,
+    /// Projections along the strips.
+    pub along: Vec<Poly<Eval>>,
+    /// Projections across the strips.
+    pub across: Vec<Poly<Eval>>,
     pub seed: MaskSeed,
     pub masks: Masks,
 }

@@ -3,7 +3,8 @@
 use blindsmith_keys::{Key, Recipient, Sealed};
 use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
 use blindsmith_protocol::{
-    Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, UploadHeader, from_cbor, to_cbor,
+    AdmittedUpload, Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, UploadHeader,
+    from_cbor, to_cbor,
 };
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -132,6 +133,7 @@ impl Project {
             used,
             state: Blob(self.sealed_state(identity).0),
             model: seal("model", &model),
+            receipt: Blob::default(),
         }
     }
 
@@ -142,7 +144,7 @@ impl Project {
         cloud: &C,
         (round, attempt): (u64, u32),
         epochs: Option<u32>,
-        uploads: Vec<UploadHeader>,
+        uploads: Vec<AdmittedUpload>,
     ) -> Result<RoundRecord, RoundError> {
         if round != self.round + 1 {
             return Err(RoundError::Training(format!(
@@ -153,7 +155,7 @@ impl Project {
         if epochs.is_some_and(|e| !(1..=MAX_EPOCHS).contains(&e)) {
             return Err(RoundError::Training(format!("a round has 1 to {MAX_EPOCHS} epochs")));
         }
-        let used: Vec<Id> = uploads.iter().map(UploadHeader::id).collect();
+        let used: Vec<Id> = uploads.iter().map(|u| u.header.id()).collect();
         let before = self.trainer.state();
         let trained = match round::train(self, cloud, (round, attempt), epochs, uploads) {
             Ok(trained) => trained,

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use blindsmith_matrix::Shape;
 use blindsmith_protocol::{
-    BlockRef, FrameError, FromWarden, Instruction, Left, MAX_BODY, Place, Progress, ToWarden, read_body,
-    read_head, write_frame,
+    BlockRef, FrameError, FromWarden, GroupRef, Instruction, Left, MAX_BODY, Place, Progress, Projection,
+    ToWarden, read_body, read_head, write_frame,
 };
 use blindsmith_ring::{LANES, Lanes};
 
-use crate::cloud::{Cloud, CloudError, Sink, Ticket};
+use crate::cloud::{Bytes, Cloud, CloudError, Sink, Ticket};
 use crate::transport::{Transport, lock};
 
 type Frame = (ToWarden, Vec<u8>);
@@ -38,13 +38,13 @@ struct State {
     requested: u64,
     /// Whether something was accumulated after the last request: no answer tells when it is done.
     accumulating: bool,
-    /// Products whose frames have all arrived.
+    /// Answers whose frames have all arrived.
     arrived: u64,
-    /// All products before this one were collected.
+    /// All answers before this one were collected.
     collected: u64,
-    /// Products collected after one that was not.
+    /// Answers collected after one that was not.
     ahead: BTreeSet<u64>,
-    /// Frames of products that arrived before they were collected.
+    /// Frames of answers that arrived before they were collected.
     early: HashMap<u64, Vec<Frame>>,
     waited: Duration,
 }
@@ -134,11 +134,13 @@ impl Remote {
         }
     }
 
-    /// All frames of the product that arrives next.
+    /// All frames of the product, or of the bytes, that arrive next.
     fn product(&self) -> Result<Vec<Frame>, CloudError> {
         let first = self.answer()?;
-        let ToWarden::Extras { rows, .. } = first.0 else {
-            return Err(FrameError::Unexpected("a product begins with its extra polynomials").into());
+        let rows = match first.0 {
+            ToWarden::Extras { rows, .. } => rows,
+            ToWarden::Bytes { .. } => 0,
+            _ => return Err(FrameError::Unexpected("a product begins with its extra polynomials").into()),
         };
         let mut frames = vec![first];
         let mut left = rows;
@@ -185,6 +187,31 @@ impl Remote {
             }
         }
         Ok(())
+    }
+
+    /// Waits for an answer and gives its frames.
+    fn frames(&self, ticket: Ticket) -> Result<Vec<Frame>, CloudError> {
+        loop {
+            let (early, arrived) = {
+                let mut state = lock(&self.state);
+                (state.early.remove(&ticket.0), state.arrived)
+            };
+            match early {
+                Some(frames) => return Ok(frames),
+                None if arrived > ticket.0 => {
+                    return Err(FrameError::Unexpected("an answer was collected twice").into());
+                }
+                None => self.keep_next()?,
+            }
+        }
+    }
+
+    /// Numbers what is asked for next; and how many answers were collected.
+    fn ticket(&self) -> (Ticket, u64) {
+        let mut state = lock(&self.state);
+        state.requested += 1;
+        state.accumulating = false;
+        (Ticket(state.requested - 1), state.collected)
     }
 
     fn was_collected(&self, ticket: Ticket) {
@@ -255,12 +282,7 @@ impl Cloud for Remote {
     }
 
     fn request(&self, product: crate::ProductRequest) -> Result<Ticket, CloudError> {
-        let (ticket, received) = {
-            let mut state = lock(&self.state);
-            state.requested += 1;
-            state.accumulating = false;
-            (Ticket(state.requested - 1), state.collected)
-        };
+        let (ticket, received) = self.ticket();
         let crate::ProductRequest { kind, layer, left, right, sum } = product;
         let multiply = Instruction::Multiply { kind, layer, left, right, received, sum };
         self.send(&FromWarden::Do(multiply), &[])?;
@@ -273,21 +295,46 @@ impl Cloud for Remote {
     }
 
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError> {
-        loop {
-            let (early, arrived) = {
-                let mut state = lock(&self.state);
-                (state.early.remove(&ticket.0), state.arrived)
-            };
-            if let Some(frames) = early {
-                let done = self.hand_over(frames, to);
-                self.was_collected(ticket);
-                return done;
+        let done = self.hand_over(self.frames(ticket)?, to);
+        self.was_collected(ticket);
+        done
+    }
+
+    fn read(&self, upload: u32, first: u32, count: u32) -> Result<Ticket, CloudError> {
+        let (ticket, received) = self.ticket();
+        self.send(&FromWarden::Do(Instruction::Read { upload, first, count, received }), &[])?;
+        Ok(ticket)
+    }
+
+    fn keep(&self, group: GroupRef, sealed: &[u8]) -> Result<(), CloudError> {
+        Ok(self.send(&FromWarden::Do(Instruction::Keep { group }), sealed)?)
+    }
+
+    fn projections(&self, groups: &[GroupRef], which: Projection) -> Result<Ticket, CloudError> {
+        let (ticket, received) = self.ticket();
+        let instruction = Instruction::Projections { groups: groups.to_vec(), which, received };
+        self.send(&FromWarden::Do(instruction), &[])?;
+        Ok(ticket)
+    }
+
+    fn bytes(&self, ticket: Ticket) -> Result<Bytes, CloudError> {
+        let mut frames = self.frames(ticket)?;
+        let (Some((ToWarden::Bytes { place, len }, body)), true) = (frames.pop(), frames.is_empty()) else {
+            return Err(FrameError::Unexpected("bytes are due").into());
+        };
+        let wrong = || FrameError::Unexpected("bytes of another length than announced");
+        let len = usize::try_from(len).map_err(|_| wrong())?;
+        let bytes = match place {
+            None if body.len() == len => Bytes::Body(body),
+            Some(place) if place.len == len.div_ceil(8) as u64 => {
+                let mut words = Vec::new();
+                self.residues(Some(place), body, &mut words)?;
+                Bytes::Words(words, len)
             }
-            if arrived > ticket.0 {
-                return Err(FrameError::Unexpected("a product was collected twice").into());
-            }
-            self.keep_next()?;
-        }
+            _ => return Err(wrong().into()),
+        };
+        self.was_collected(ticket);
+        Ok(bytes)
     }
 
     fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError> {

@@ -2,17 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
+use blindsmith_keys::{Context, Freshness, Key, Scalars, Secret, UploadContext, UploadKey};
 use blindsmith_learn::{
     Batch, Block, Group, Labels, Loss, Matrix, Metrics, Recipe, Rule, Sampler, Targets, TrainError, predict,
 };
 use blindsmith_protocol::{
-    BlockRef, FrameError, Id, Progress, ProjectSpec, Role, UploadHeader, from_cbor, to_cbor,
+    AdmittedUpload, Blob, BlockRef, FrameError, Id, Progress, ProjectSpec, Projection, Role, UploadHeader,
+    from_cbor, to_cbor,
 };
+use blindsmith_ring::{Eval, Poly};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::accelerator::{Encrypted, ProductError, RowKeys};
+use crate::admission::{self, AdmissionError, AdmissionKeys, input_scalars};
 use crate::cloud::Cloud;
 use crate::project::Project;
 
@@ -131,6 +134,9 @@ pub enum RoundError {
     /// Nothing to train on.
     #[error("no rows to train on")]
     Empty,
+    /// The refinery answered wrongly: which instruction.
+    #[error("the refinery answered wrongly: {0}")]
+    Fault(String),
     /// The query is none.
     #[error("the query was refused")]
     Query,
@@ -147,6 +153,7 @@ impl From<TrainError<ProductError>> for RoundError {
         use std::error::Error;
         match error {
             TrainError::Accelerator(ProductError::Cloud(crate::CloudError::Frame(e))) => RoundError::Frame(e),
+            TrainError::Accelerator(ProductError::Fault(instruction)) => RoundError::Fault(instruction),
             e => {
                 let cause = e.source().map(|s| format!(": {s}")).unwrap_or_default();
                 RoundError::Training(format!("{e}{cause}"))
@@ -155,12 +162,14 @@ impl From<TrainError<ProductError>> for RoundError {
     }
 }
 
-/// The uploads of a round, each under its key.
+/// The uploads of a round, each under its keys.
 pub(crate) struct Uploads {
+    spec: ProjectSpec,
     headers: Vec<UploadHeader>,
     keys: Vec<UploadKey>,
+    admissions: Vec<AdmissionKeys>,
+    inputs: Scalars,
     label: Label,
-    block_rows: usize,
 }
 
 impl RowKeys for Uploads {
@@ -170,6 +179,72 @@ impl RowKeys for Uploads {
             .par_iter()
             .flat_map_iter(|b| self.keys[b.upload as usize].secrets(std::iter::once(b.index as usize)))
             .collect()
+    }
+
+    fn scalars(&self, blocks: &[Block]) -> Scalars {
+        let each = |b: &Block| self.admissions[b.upload as usize].scalars([b.index as usize]);
+        Scalars::join(&blocks.iter().map(each).collect::<Vec<_>>())
+    }
+
+    fn inputs(&self) -> &Scalars {
+        &self.inputs
+    }
+
+    fn projections(&self, groups: &[Group], which: Projection, sealed: &[u8]) -> Option<Vec<Poly<Eval>>> {
+        open_projections(&self.spec, groups, which, sealed, |upload| self.admissions.get(upload as usize))
+    }
+}
+
+/// Opens kept projections of groups, see [`RowKeys::projections`].
+pub fn open_projections<'k>(
+    spec: &ProjectSpec,
+    groups: &[Group],
+    which: Projection,
+    sealed: &[u8],
+    keys: impl Fn(u32) -> Option<&'k AdmissionKeys> + Sync,
+) -> Option<Vec<Poly<Eval>>> {
+    use rayon::prelude::*;
+    let zeros = |count: usize| -> Vec<Poly<Eval>> {
+        (0..count).map(|_| Poly::zero(spec.security.degree())).collect()
+    };
+    let count = |g: &Group| match which {
+        Projection::Group => spec.input_blocks(),
+        Projection::Rows => g.blocks as usize,
+    };
+    let mut rest = sealed;
+    let mut parts = Vec::with_capacity(groups.len());
+    for group in groups {
+        let (part, others) = rest.split_at_checked(spec.projection_bytes(count(group)))?;
+        parts.push((group, part));
+        rest = others;
+    }
+    if !rest.is_empty() {
+        return None;
+    }
+    let open = |group: &Group, part: &[u8], to: &mut [Poly<Eval>]| {
+        keys(group.upload)?.open(group.first_block / spec.group_blocks, which, part, to)
+    };
+    match which {
+        Projection::Rows => {
+            let opened = parts.par_iter().map(|(group, part)| {
+                let mut polys = zeros(count(group));
+                open(group, part, &mut polys).map(|()| polys)
+            });
+            Some(opened.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+        }
+        Projection::Group => parts
+            .par_iter()
+            .try_fold(
+                || zeros(spec.input_blocks()),
+                |mut sum, (group, part)| open(group, part, &mut sum).map(|()| sum),
+            )
+            .try_reduce(
+                || zeros(spec.input_blocks()),
+                |mut a, b| {
+                    a.iter_mut().zip(&b).for_each(|(a, b)| a.add_assign(b));
+                    Some(a)
+                },
+            ),
     }
 }
 
@@ -185,39 +260,60 @@ pub(crate) fn upload_context(spec: &ProjectSpec, id: &Id) -> UploadContext {
 }
 
 impl Uploads {
-    /// Checks that every header was made by a contributor that the release names, and is there once.
-    fn verify(project: &Project, headers: Vec<UploadHeader>) -> Result<Self, RoundError> {
+    fn new(
+        project: &Project,
+        headers: Vec<UploadHeader>,
+        keys: Vec<UploadKey>,
+        admissions: Vec<AdmissionKeys>,
+    ) -> Self {
+        let (spec, label) = (project.spec.clone(), Label::of(&project.release.recipe));
+        let inputs = input_scalars(&project.encryption, &spec);
+        Uploads { spec, headers, keys, admissions, inputs, label }
+    }
+
+    /// Checks that this warden admitted every upload, made by a contributor that the release names, and that it is
+    /// there once.
+    fn verify(project: &Project, given: Vec<AdmittedUpload>) -> Result<Self, RoundError> {
+        let (mut headers, mut keys, mut admissions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut seen, mut forged) = (HashSet::new(), Vec::new());
         let seeds: HashMap<&Id, &Key> = project.release.contributors.iter().map(|(id, k)| (id, k)).collect();
-        let (mut keys, mut seen, mut forged) = (Vec::new(), HashSet::new(), Vec::new());
-        for header in &headers {
+        for AdmittedUpload { header, admission } in given {
             let id = header.id();
             if !seen.insert(id) {
                 return Err(RoundError::Twice(id));
             }
-            match seeds.get(&header.contributor).and_then(|seed| verify(project, header, seed)) {
-                Some(key) => keys.push(key),
-                None => forged.push(id),
+            let key = seeds.get(&header.contributor).and_then(|seed| verify(project, &header, seed));
+            let nonce = admission::read_token(&project.encryption, &id, &admission);
+            match (key, nonce) {
+                (Some(key), Some(nonce)) => {
+                    keys.push(key);
+                    admissions.push(AdmissionKeys::new(&project.encryption, &id, &nonce));
+                }
+                _ => forged.push(id),
             }
+            headers.push(header);
         }
         if !forged.is_empty() {
             return Err(RoundError::Forged(forged));
         }
-        Ok(Uploads {
-            headers,
-            keys,
-            label: Label::of(&project.release.recipe),
-            block_rows: project.spec.block_rows(),
-        })
+        Ok(Uploads::new(project, headers, keys, admissions))
     }
 
-    fn query(project: &Project, header: UploadHeader, seed: &Key) -> Result<Self, RoundError> {
+    /// Reads the rows of a query: they must be as well formed as those that are trained on.
+    fn query<C: Cloud>(
+        project: &Project,
+        cloud: &C,
+        header: UploadHeader,
+        seed: &Key,
+    ) -> Result<Self, RoundError> {
         let key = verify(project, &header, seed).ok_or(RoundError::Query)?;
-        Ok(Uploads {
-            headers: vec![header],
-            keys: vec![key],
-            label: Label::of(&project.release.recipe),
-            block_rows: project.spec.block_rows(),
-        })
+        let of = (&project.spec, &project.encryption);
+        let nonce = admission::admit(cloud, of, (0, &header, &key), |_, _| true).map_err(|e| match e {
+            AdmissionError::Cloud(crate::CloudError::Frame(e)) => RoundError::Frame(e),
+            _ => RoundError::Query,
+        })?;
+        let admission = AdmissionKeys::new(&project.encryption, &header.id(), &nonce);
+        Ok(Uploads::new(project, vec![header], vec![key], vec![admission]))
     }
 
     /// Fetches and opens the labels of groups of row blocks.
@@ -232,7 +328,9 @@ impl Uploads {
             blocks.iter().map(|b| BlockRef { upload: b.upload, block: b.index }).collect();
         let product = |e| TrainError::Accelerator(ProductError::from(e));
         let sealed = cloud.labels(&names).map_err(product)?;
-        let refused = || TrainError::Accelerator(ProductError::Order("labels that do not open"));
+        // They were opened once, when the upload was admitted.
+        let refused = || TrainError::Accelerator(ProductError::Fault("labels that do not open".into()));
+        let block_rows = self.spec.block_rows();
         let mut all: Option<Labels> = None;
         if sealed.len() != blocks.len() * sealed_bytes {
             return Err(refused());
@@ -240,8 +338,8 @@ impl Uploads {
         for (block, sealed) in blocks.iter().zip(sealed.chunks_exact(sealed_bytes)) {
             let at = block.upload as usize;
             let bytes = self.keys[at].open_labels(block.index as u64, sealed).map_err(|_| refused())?;
-            let first = block.index as usize * self.block_rows;
-            let valid = (self.headers[at].rows as usize).saturating_sub(first).min(self.block_rows);
+            let first = block.index as usize * block_rows;
+            let valid = (self.headers[at].rows as usize).saturating_sub(first).min(block_rows);
             let labels = read_labels(self.label, &bytes, valid).ok_or_else(refused)?;
             match &mut all {
                 Some(all) => {
@@ -252,6 +350,26 @@ impl Uploads {
             }
         }
         all.ok_or_else(refused)
+    }
+}
+
+impl Project {
+    /// Reads an upload; what tells the warden that it did.
+    pub(crate) fn admit<C: Cloud>(&self, cloud: &C, header: &UploadHeader) -> Result<Blob, AdmissionError> {
+        let mut contributors = self.release.contributors.iter();
+        let seed = contributors.find(|(id, _)| *id == header.contributor);
+        let key = seed.and_then(|(_, seed)| verify(self, header, seed));
+        let key = key.filter(|_| header.role != Role::Query).ok_or(AdmissionError::Forged)?;
+        let (recipe, block_rows) = (&self.release.recipe, self.spec.block_rows());
+        let objective = self.trainer.objective();
+        let labels = |block: u32, opened: &[u8]| {
+            let valid = (header.rows as usize).saturating_sub(block as usize * block_rows).min(block_rows);
+            let labels = read_labels(Label::of(recipe), opened, valid);
+            labels.is_some_and(|labels| objective.check(&labels).is_ok())
+        };
+        let of = (&self.spec, &self.encryption);
+        let nonce = admission::admit(cloud, of, (0, header, &key), labels)?;
+        Ok(admission::token(&self.encryption, &header.id(), &nonce))
     }
 }
 
@@ -303,9 +421,9 @@ pub(crate) fn train<C: Cloud>(
     cloud: &C,
     (round, attempt): (u64, u32),
     epochs: Option<u32>,
-    headers: Vec<UploadHeader>,
+    given: Vec<AdmittedUpload>,
 ) -> Result<Trained, RoundError> {
-    let uploads = Uploads::verify(project, headers)?;
+    let uploads = Uploads::verify(project, given)?;
     let (training, validation) = split(project, &uploads);
     if training.is_empty() {
         return Err(RoundError::Empty);
@@ -377,7 +495,7 @@ pub(crate) fn answer<C: Cloud>(
     let query = header.id();
     let rows = header.rows as usize;
     let blocks = header.blocks(&project.spec);
-    let uploads = Uploads::query(project, header, seed)?;
+    let uploads = Uploads::query(project, cloud, header, seed)?;
     let recipe = &project.release.recipe;
     let block_rows = project.spec.block_rows();
     let fresh = Key::random();
@@ -385,17 +503,18 @@ pub(crate) fn answer<C: Cloud>(
         Context { project: project.id.0, round: project.round, attempt: 0, step: 0, layer: 0, part: 0 };
     let mut accelerator =
         Encrypted::new(cloud, &project.spec, &fresh, &uploads, context, recipe.input_rms, Freshness::Fresh);
-    let per_batch = (recipe.batch_rows.clamp(1, 1024) / block_rows).max(1) as u32;
+    let group_blocks = project.spec.group_blocks;
+    let per_batch = (recipe.batch_rows.clamp(1, 1024) / (block_rows * group_blocks as usize)).max(1);
+    let groups: Vec<Group> = Group::of_upload(0, blocks, group_blocks).collect();
     let mut out = Vec::with_capacity(4 * rows * recipe.outputs());
-    let mut first_block = 0;
-    while first_block < blocks {
-        let group = Group { upload: 0, first_block, blocks: per_batch.min(blocks - first_block) };
-        let batch_rows = group.blocks as usize * block_rows;
+    for groups in groups.chunks(per_batch) {
+        let first_block = groups[0].first_block;
+        let batch_rows = groups.iter().map(|g| g.blocks as usize).sum::<usize>() * block_rows;
         let targets = match Label::of(recipe) {
             Label::Class => Targets::Classes(vec![0; batch_rows]),
             Label::Values(count) => Targets::Values(Matrix::zeros(batch_rows, count)),
         };
-        let batch = Batch::new(vec![group], block_rows, Labels::new(targets))
+        let batch = Batch::new(groups.to_vec(), block_rows, Labels::new(targets))
             .map_err(|e| RoundError::Training(e.to_string()))?;
         let outputs =
             predict(project.trainer.network(), project.trainer.objective(), &mut accelerator, &batch)?;
@@ -403,7 +522,6 @@ pub(crate) fn answer<C: Cloud>(
         let rounded =
             outputs.iter_rows().take(valid).flatten().map(|v| (v * 1024.0).round_ties_even() / 1024.0);
         out.extend(rounded.flat_map(f32::to_le_bytes));
-        first_block += group.blocks;
     }
     Ok(seed.derive("answer", &[&query.0]).seal("answer", &out).0)
 }

@@ -10,6 +10,8 @@ use blindsmith_protocol::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::admission::AdmissionError;
+use crate::cloud::CloudError;
 use crate::project::{Project, ProjectError};
 use crate::remote::Remote;
 use crate::round::{RoundError, RoundMetrics};
@@ -83,7 +85,13 @@ impl Session<'_> {
                     Err(_) => Err(RoundError::Query.to_string()),
                 }
             }
-            ToWarden::Labels | ToWarden::Extras { .. } | ToWarden::Rows { .. } | ToWarden::Failed { .. } => {
+            ToWarden::Admit { project, header } => self.admit(&project, &header)?,
+            ToWarden::Stored { .. } => return Ok(()),
+            ToWarden::Labels
+            | ToWarden::Extras { .. }
+            | ToWarden::Rows { .. }
+            | ToWarden::Bytes { .. }
+            | ToWarden::Failed { .. } => {
                 return Err(FrameError::Unexpected("an answer to nothing"));
             }
         };
@@ -125,12 +133,30 @@ impl Session<'_> {
         Ok((Outcome::Ready, record))
     }
 
+    fn admit(
+        &mut self,
+        project: &Id,
+        header: &blindsmith_protocol::UploadHeader,
+    ) -> Result<Finished, FrameError> {
+        let Some(found) = self.projects.get(project) else { return Ok(Err(unknown(project))) };
+        let done = found.admit(&self.remote, header);
+        if let Err(AdmissionError::Cloud(CloudError::Frame(e))) = done {
+            return Err(e);
+        }
+        self.remote.settle()?;
+        Ok(match done {
+            Ok(admission) => Ok((Outcome::Admitted { admission }, Vec::new())),
+            Err(AdmissionError::Cloud(e)) => Err(e.to_string()),
+            Err(e) => Ok((Outcome::Malformed { reason: e.to_string() }, Vec::new())),
+        })
+    }
+
     fn round(
         &mut self,
         project: &Id,
         which: (u64, u32),
         epochs: Option<u32>,
-        uploads: Vec<blindsmith_protocol::UploadHeader>,
+        uploads: Vec<blindsmith_protocol::AdmittedUpload>,
     ) -> Result<Finished, FrameError> {
         let Some(found) = self.projects.get_mut(project) else { return Ok(Err(unknown(project))) };
         let (start, waited) = (Instant::now(), self.remote.waited());
@@ -142,6 +168,10 @@ impl Session<'_> {
         let mut record: RoundRecord = match done {
             Ok(record) => record,
             Err(RoundError::Frame(e)) => return Err(e),
+            Err(RoundError::Fault(instruction)) => {
+                let report = blindsmith_protocol::Blob::default();
+                return Ok(Ok((Outcome::Fault { instruction, report }, Vec::new())));
+            }
             Err(RoundError::Forged(uploads)) => return Ok(Ok((Outcome::Forged { uploads }, Vec::new()))),
             Err(e) => return Ok(Err(e.to_string())),
         };

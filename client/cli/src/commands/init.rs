@@ -85,6 +85,12 @@ enum TaskName {
     Regress,
 }
 
+/// Rows of a sampling group, about: an eighth of a batch at most. Batches are dealt in whole groups, and the
+/// warden fetches one projection for each.
+pub(crate) fn group_rows(batch_rows: usize) -> usize {
+    (batch_rows / 8).clamp(1, 128)
+}
+
 #[derive(Serialize)]
 struct Created {
     project: String,
@@ -204,8 +210,7 @@ impl Init {
             .zip(&tiles)
             .map(|(w, tile)| SpecLayer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
             .collect();
-        // A sixteenth of a batch at most: batches are dealt in whole groups.
-        let group_rows = (recipe.batch_rows / 16).clamp(1, 64);
+        let group_rows = group_rows(recipe.batch_rows);
         let spec = ProjectSpec {
             name: self.name.clone(),
             salt: random_bytes(),

@@ -66,8 +66,10 @@ pub struct UploadReport {
     pub rows: u32,
     /// Its bytes.
     pub bytes: u64,
-    /// Whether the warden refused it: no contributor of the project made it.
+    /// Whether the warden refused it.
     pub refused: bool,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// A round.
@@ -145,6 +147,7 @@ impl Report {
             rows: u.rows,
             bytes: u.bytes,
             refused: u.refused,
+            reason: u.reason.clone(),
         };
         Ok(Report {
             project: id.to_string(),
@@ -185,8 +188,8 @@ impl Report {
             }
             println!("\nuploads");
             for u in &r.uploads {
-                let refused =
-                    if u.refused { "  REFUSED: no contributor of this project made it" } else { "" };
+                let reason = u.reason.as_ref().map(|reason| format!("  REFUSED: {reason}"));
+                let refused = reason.unwrap_or_default();
                 let id = &u.upload[..16];
                 println!("  {id}  {:>10} rows  {:>14} bytes  {:?}{refused}", u.rows, u.bytes, u.role);
             }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use blindsmith_keys::{Context, Freshness, Key, Secret, UploadContext, UploadKey};
+use blindsmith_keys::{Context, Freshness, Key, Scalars, Secret, UploadContext, UploadKey};
 use blindsmith_learn::{
     Accelerator, Activation, Block, Bounds, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule,
     Sampler, Targets, Trainer, gather_labels,
@@ -14,12 +14,16 @@ use blindsmith_learn::{
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Shape, View};
 use blindsmith_protocol::{
-    BlockRef, Id, Instruction, Layer, Left as LeftOperand, Progress, ProjectSpec, Role, UploadHeader,
+    BlockRef, GroupRef, Id, Instruction, Layer, Left as LeftOperand, Progress, ProjectSpec, Projection, Role,
+    UploadHeader, block_digest, root_digest,
 };
-use blindsmith_refinery::{Blocks, Engine};
-use blindsmith_ring::Lanes;
+use blindsmith_refinery::{Blocks, Engine, UploadFiles};
+use blindsmith_ring::{Eval, Lanes, Poly};
 use blindsmith_twin::Twin;
-use blindsmith_warden::{Cloud, CloudError, Encrypted, ProductError, ProductRequest, RowKeys, Sink, Ticket};
+use blindsmith_warden::{
+    AdmissionKeys, Bytes, Cloud, CloudError, Encrypted, ProductError, ProductRequest, RowKeys, Sink, Ticket,
+    admit, input_scalars, open_projections,
+};
 
 /// An engine in this process.
 struct InProcess<'a>(Mutex<State<'a>>);
@@ -29,12 +33,25 @@ struct State<'a> {
     requested: u64,
     /// Extra polynomials and body of each product that waits to be collected.
     done: HashMap<u64, (Vec<u64>, Vec<u64>)>,
+    bytes: HashMap<u64, Vec<u8>>,
 }
 
 impl<'a> InProcess<'a> {
     fn new(spec: &'a ProjectSpec, blocks: &'a Blocks) -> Self {
         let engine = Engine::new(spec, blocks);
-        InProcess(Mutex::new(State { engine, requested: 0, done: HashMap::new() }))
+        InProcess(Mutex::new(State { engine, requested: 0, done: HashMap::new(), bytes: HashMap::new() }))
+    }
+}
+
+impl InProcess<'_> {
+    fn answer(&self, instruction: Instruction) -> Result<Ticket, CloudError> {
+        let mut state = self.0.lock().unwrap();
+        let mut bytes = vec![0; state.engine.bytes_len(&instruction).map_err(refused)?];
+        state.engine.bytes_into(&instruction, &mut bytes).map_err(refused)?;
+        let ticket = state.requested;
+        state.requested += 1;
+        state.bytes.insert(ticket, bytes);
+        Ok(Ticket(ticket))
     }
 }
 
@@ -81,6 +98,22 @@ impl Cloud for InProcess<'_> {
         to.rows(0, &body)
     }
 
+    fn read(&self, upload: u32, first: u32, count: u32) -> Result<Ticket, CloudError> {
+        self.answer(Instruction::Read { upload, first, count, received: 0 })
+    }
+
+    fn keep(&self, group: GroupRef, sealed: &[u8]) -> Result<(), CloudError> {
+        self.0.lock().unwrap().engine.keep(&group, sealed).map_err(refused)
+    }
+
+    fn projections(&self, groups: &[GroupRef], which: Projection) -> Result<Ticket, CloudError> {
+        self.answer(Instruction::Projections { groups: groups.to_vec(), which, received: 0 })
+    }
+
+    fn bytes(&self, ticket: Ticket) -> Result<Bytes, CloudError> {
+        Ok(Bytes::Body(self.0.lock().unwrap().bytes.remove(&ticket.0).expect("collected once")))
+    }
+
     fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError> {
         self.0.lock().unwrap().engine.labels(blocks).map_err(refused)
     }
@@ -90,11 +123,28 @@ impl Cloud for InProcess<'_> {
     }
 }
 
-struct Keys(UploadKey);
+struct Keys {
+    spec: ProjectSpec,
+    upload: UploadKey,
+    admission: AdmissionKeys,
+    inputs: Scalars,
+}
 
 impl RowKeys for Keys {
     fn secrets(&self, blocks: &[Block]) -> Vec<Secret> {
-        self.0.secrets(blocks.iter().map(|b| b.index as usize))
+        self.upload.secrets(blocks.iter().map(|b| b.index as usize))
+    }
+
+    fn scalars(&self, blocks: &[Block]) -> Scalars {
+        self.admission.scalars(blocks.iter().map(|b| b.index as usize))
+    }
+
+    fn inputs(&self) -> &Scalars {
+        &self.inputs
+    }
+
+    fn projections(&self, groups: &[Group], which: Projection, sealed: &[u8]) -> Option<Vec<Poly<Eval>>> {
+        open_projections(&self.spec, groups, which, sealed, |_| Some(&self.admission))
     }
 }
 
@@ -216,22 +266,34 @@ fn upload(spec: &ProjectSpec, rows: &Matrix) -> (Keys, Blocks) {
         UploadKey::encrypt(&Key::from_bytes([3; 32]), context, view, b"", masks, Freshness::Reproducible);
     let mut file = tempfile::tempfile().unwrap();
     let mut scratch = encryption.scratch();
+    let mut digests = vec![];
     for block in 0..encryption.shape().strips() {
         let mut bytes = vec![0; spec.block_bytes()];
         encryption.packed_strip(block, &mut scratch, &mut bytes[spec.sealed_label_bytes()..]);
         file.write_all(&bytes).unwrap();
+        digests.push(block_digest(block as u32, &bytes));
     }
     let id = Id([0; 32]);
     let header = UploadHeader {
         project: spec.id(),
         contributor: id,
-        role: Role::Training,
+        // Without labels.
+        role: Role::Query,
         nonce: *key.nonce(),
         rows: rows.rows() as u32,
-        root: id,
+        root: root_digest(&digests),
         tag: [0; 32],
     };
-    (Keys(key), Blocks::new(vec![(header, file)]))
+    let project = Key::from_bytes([4; 32]);
+    let files =
+        UploadFiles { header: header.clone(), rows: file, projections: tempfile::tempfile().unwrap() };
+    let blocks = Blocks::new(vec![files]);
+    let cloud = InProcess::new(spec, &blocks);
+    let nonce = admit(&cloud, (spec, &project), (0, &header, &key), |_, _| true).unwrap();
+    drop(cloud);
+    let admission = AdmissionKeys::new(&project, &header.id(), &nonce);
+    let inputs = input_scalars(&project, spec);
+    (Keys { spec: spec.clone(), upload: key, admission, inputs }, blocks)
 }
 
 fn rms(values: impl Iterator<Item = f32>) -> f64 {

@@ -83,10 +83,12 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
         site.services.store().join("projects").join(site.project().id().to_string()).join("uploads");
     let pushed = site.on_project("push", &["--data", "one.csv", "--validation"]).ok().json();
     let rows = uploads.join(format!("{}.rows", pushed["upload"].as_str().unwrap()));
+    // Altered after the warden read it; before, it would not be admitted.
+    site.wait();
     let mut altered = std::fs::read(&rows).unwrap();
     altered[site.project().spec.sealed_label_bytes()] ^= 1;
     std::fs::write(&rows, altered).unwrap();
-    site.on_project("refine", &[]).refused(5, &["out of range"]);
+    site.on_project("refine", &[]).refused(5, &["a wrong product"]);
 
     let mut needles = Needles::default();
     let project = site.project();

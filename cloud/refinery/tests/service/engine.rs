@@ -4,7 +4,7 @@ use std::io::Write;
 
 use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use blindsmith_protocol::{BlockRef, Instruction, Left, MAX_OPERANDS, ProjectSpec};
-use blindsmith_refinery::{Blocks, Engine};
+use blindsmith_refinery::{Blocks, Engine, UploadFiles};
 
 use super::project::{blocks, header, spec};
 
@@ -12,7 +12,11 @@ fn stored(spec: &ProjectSpec, count: u32) -> Blocks {
     let bytes = blocks(spec, count);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();
-    Blocks::new(vec![(header(spec, &bytes), file)])
+    Blocks::new(vec![UploadFiles {
+        header: header(spec, &bytes),
+        rows: file,
+        projections: tempfile::tempfile().unwrap(),
+    }])
 }
 
 fn begin(operand: u32, layer: u32, form: Form, rows: u32, cols: u32) -> Instruction {
@@ -133,7 +137,11 @@ fn rows_cut_short_on_disk_are_an_error() {
     let bytes = blocks(&spec, 2);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes[..bytes.len() - 1]).unwrap();
-    let stored = Blocks::new(vec![(header(&spec, &bytes), file)]);
+    let stored = Blocks::new(vec![UploadFiles {
+        header: header(&spec, &bytes),
+        rows: file,
+        projections: tempfile::tempfile().unwrap(),
+    }]);
     let mut engine = Engine::new(&spec, &stored);
     engine.begin(&begin(0, 0, Form::Weights, 6, 4)).unwrap();
     let mut forward = |index| {

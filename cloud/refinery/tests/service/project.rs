@@ -63,5 +63,6 @@ pub fn record(round: u64) -> RoundRecord {
         used: vec![],
         state: Blob(vec![6; 100]),
         model: Blob(vec![7; 100]),
+        receipt: Blob::default(),
     }
 }

@@ -61,7 +61,7 @@ fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
     let projects = stored.store.projects().unwrap();
     assert_eq!(projects.len(), 1);
     assert_eq!(projects[0].spec, stored.spec);
-    assert_eq!(projects[0].uploads.iter().map(UploadHeader::id).collect::<Vec<_>>(), [earlier, later]);
+    assert_eq!(projects[0].uploads.iter().map(|(h, _)| h.id()).collect::<Vec<_>>(), [earlier, later]);
     let rounds: Vec<u64> = projects[0].rounds.iter().map(|r| r.summary.round).collect();
     assert_eq!(rounds, [0, 1, 2, 10]);
     assert_eq!(stored.store.initial_model(&stored.spec.id()).unwrap(), b"sealed model");

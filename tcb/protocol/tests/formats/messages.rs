@@ -2,8 +2,9 @@
 
 use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use blindsmith_protocol::{
-    Blob, BlockRef, Evidence, FromWarden, Instruction, Left, Outcome, Place, Progress, ProjectStatus, Reply,
-    Request, RoundRecord, RoundSummary, ToWarden, UploadSummary, from_cbor, read_head, to_cbor,
+    AdmittedUpload, Blob, BlockRef, Evidence, FromWarden, GroupRef, Instruction, Left, Outcome, Place,
+    Progress, ProjectStatus, Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadSummary,
+    from_cbor, read_head, to_cbor,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -54,22 +55,20 @@ fn summary() -> impl Strategy<Value = RoundSummary> {
 }
 
 fn record() -> impl Strategy<Value = RoundRecord> {
-    (summary(), vec(ids(), 0..4), blob(), blob()).prop_map(|(summary, used, state, model)| RoundRecord {
-        summary,
-        used,
-        state,
-        model,
-    })
+    (summary(), vec(ids(), 0..4), [blob(), blob(), blob()]).prop_map(
+        |(summary, used, [state, model, receipt])| RoundRecord { summary, used, state, model, receipt },
+    )
 }
 
 fn status() -> impl Strategy<Value = ProjectStatus> {
-    let upload = (ids(), role(), any::<u32>(), any::<u64>(), any::<bool>());
-    let upload = upload.prop_map(|(upload, role, rows, bytes, refused)| UploadSummary {
+    let upload = (ids(), role(), any::<u32>(), any::<u64>(), option::of(text()));
+    let upload = upload.prop_map(|(upload, role, rows, bytes, reason)| UploadSummary {
         upload,
         role,
         rows,
         bytes,
-        refused,
+        refused: reason.is_some(),
+        reason,
     });
     let flags = (any::<bool>(), any::<bool>(), option::of(text()), option::of(text()));
     (ids(), text(), flags, vec(upload, 0..4), vec(summary(), 0..3)).prop_map(
@@ -104,6 +103,7 @@ fn request() -> impl Strategy<Value = Request> {
         ids().prop_map(|project| Request::Watch { project }),
         ids().prop_map(|project| Request::Status { project }),
         (ids(), option::of(any::<u64>())).prop_map(|(project, version)| Request::Pull { project, version }),
+        ids().prop_map(|project| Request::Receipts { project }),
         Just(Request::Ping),
     ]
 }
@@ -118,6 +118,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         status().prop_map(Reply::Status),
         any::<u64>().prop_map(|version| Reply::Model { version }),
         Just(Reply::Answer),
+        Just(Reply::Receipts),
         text().prop_map(|message| Reply::Failed { message }),
     ]
 }
@@ -126,8 +127,16 @@ fn place() -> impl Strategy<Value = Option<Place>> {
     option::of(any::<(u64, u64)>().prop_map(|(start, len)| Place { start, len }))
 }
 
+fn admitted() -> impl Strategy<Value = AdmittedUpload> {
+    (header(), blob()).prop_map(|(header, admission)| AdmittedUpload { header, admission })
+}
+
+fn group() -> impl Strategy<Value = GroupRef> {
+    any::<(u32, u32)>().prop_map(|(upload, group)| GroupRef { upload, group })
+}
+
 fn to_warden() -> impl Strategy<Value = ToWarden> {
-    let round = (ids(), any::<u64>(), any::<u32>(), option::of(any::<u32>()), vec(header(), 0..4));
+    let round = (ids(), any::<u64>(), any::<u32>(), option::of(any::<u32>()), vec(admitted(), 0..4));
     prop_oneof![
         blob().prop_map(|nonce| ToWarden::Attest { nonce }),
         (specification(), blob()).prop_map(|(spec, release)| ToWarden::Release { spec, release }),
@@ -144,6 +153,9 @@ fn to_warden() -> impl Strategy<Value = ToWarden> {
             header,
             envelope
         }),
+        (ids(), header()).prop_map(|(project, header)| ToWarden::Admit { project, header }),
+        (ids(), any::<u64>()).prop_map(|(project, round)| ToWarden::Stored { project, round }),
+        (place(), any::<u64>()).prop_map(|(place, len)| ToWarden::Bytes { place, len }),
         Just(ToWarden::Labels),
         (any::<u32>(), place()).prop_map(|(rows, place)| ToWarden::Extras { rows, place }),
         (any::<(u32, u32)>(), place()).prop_map(|((first, count), place)| ToWarden::Rows {
@@ -198,6 +210,17 @@ fn instruction() -> impl Strategy<Value = Instruction> {
         }),
         vec(any::<u32>(), 0..6).prop_map(|operands| Instruction::Free { operands }),
         blocks().prop_map(|blocks| Instruction::Labels { blocks }),
+        any::<(u32, u32, u32, u64)>().prop_map(|(upload, first, count, received)| Instruction::Read {
+            upload,
+            first,
+            count,
+            received
+        }),
+        group().prop_map(|group| Instruction::Keep { group }),
+        (vec(group(), 0..4), any::<bool>(), any::<u64>()).prop_map(|(groups, rows, received)| {
+            let which = if rows { Projection::Rows } else { Projection::Group };
+            Instruction::Projections { groups, which, received }
+        }),
     ]
 }
 
@@ -209,6 +232,9 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         Just(Outcome::Answer),
         vec(ids(), 0..4).prop_map(|uploads| Outcome::Forged { uploads }),
         text().prop_map(|message| Outcome::Refused { message }),
+        blob().prop_map(|admission| Outcome::Admitted { admission }),
+        text().prop_map(|reason| Outcome::Malformed { reason }),
+        (text(), blob()).prop_map(|(instruction, report)| Outcome::Fault { instruction, report }),
     ];
     prop_oneof![
         (text(), text(), any::<bool>()).prop_map(|(tee, version, shared)| FromWarden::Hello {

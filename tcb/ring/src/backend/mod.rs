@@ -71,6 +71,9 @@ pub trait Backend: Sync + Send {
     fn dot2_fold(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64], fold: usize);
     /// lo + 2^52 hi += a b, unreduced; at most [`crate::modulus::MAX_CHAIN`] times.
     fn mul_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]);
+    /// lo + 2^52 hi += the sum over k of scalars\[k\] a_k, unreduced, with a_k the k-th `lo.len()` residues of `a`;
+    /// at most [`crate::modulus::MAX_CHAIN`] terms in all.
+    fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]);
     /// out = (lo + 2^52 hi) mod q.
     fn reduce_pairs(&self, out: &mut [u64], lo: &[u64], hi: &[u64]);
 

@@ -130,6 +130,18 @@ impl Backend for Portable {
         }
     }
 
+    fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
+        assert!(lo.len() == hi.len() && a.len() == lo.len() * scalars.len());
+        const MASK52: u64 = (1 << 52) - 1;
+        for (a, &scalar) in a.chunks_exact(lo.len().max(1)).zip(scalars) {
+            for ((lo, hi), &a) in lo.iter_mut().zip(&mut *hi).zip(a) {
+                let product = a as u128 * scalar as u128;
+                *lo = lo.wrapping_add(product as u64 & MASK52);
+                *hi = hi.wrapping_add((product >> 52) as u64);
+            }
+        }
+    }
+
     fn reduce_pairs(&self, out: &mut [u64], lo: &[u64], hi: &[u64]) {
         assert!(out.len() == lo.len() && lo.len() == hi.len());
         for i in 0..out.len() {

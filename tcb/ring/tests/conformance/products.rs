@@ -113,6 +113,27 @@ fn accumulators_split_products_at_bit_52() {
 }
 
 #[test]
+fn scaled_sums_are_those_of_one_product_after_the_other() {
+    for (len, count) in [(8, 1), (64, 5), (2048, 4), (16, 0), (5, 3)] {
+        let (a, scalars) = (oracle::residues(7, len * count), oracle::residues(8, count));
+        let [lo, hi, ..] = operands(len);
+        let (mut expected_lo, mut expected_hi) = (lo.clone(), hi.clone());
+        for (a, scalar) in a.chunks(len).zip(&scalars) {
+            for i in 0..len {
+                let product = a[i] as u128 * *scalar as u128;
+                expected_lo[i] += (product & ((1 << 52) - 1)) as u64;
+                expected_hi[i] += (product >> 52) as u64;
+            }
+        }
+        for backend in backend::available() {
+            let (mut x, mut y) = (lo.clone(), hi.clone());
+            backend.scale_accumulate(&mut x, &mut y, &a, &scalars);
+            assert!((&x, &y) == (&expected_lo, &expected_hi), "{count} of {len} on {}", backend.name());
+        }
+    }
+}
+
+#[test]
 fn pairs_reduce_over_their_whole_range() {
     let ends = |end: u64| [0, 1, Q - 1, Q, 1 << 50, (1 << 52) - 1, 1 << 52, end - Q, end - 1, end];
     for backend in backend::available() {
@@ -160,7 +181,7 @@ type Misuse = fn(&dyn Backend, long: &mut [u64], short: &[u64]);
 
 #[test]
 fn unequal_lengths_are_refused() {
-    let misuses: [(&str, Misuse); 14] = [
+    let misuses: [(&str, Misuse); 15] = [
         ("add_assign", |b, x, y| b.add_assign(x, y)),
         ("sub_assign", |b, x, y| b.sub_assign(x, y)),
         ("mul", |b, x, y| b.mul(x, y, y)),
@@ -170,6 +191,7 @@ fn unequal_lengths_are_refused() {
         ("dot2_fold", |b, x, y| b.dot2_fold(x, y, y, y, y, 2)),
         ("fold no power of two", |b, x, _| b.dot2_fold(x, &[0; 48], &[0; 48], &[0; 48], &[0; 48], 3)),
         ("mul_accumulate", |b, x, y| b.mul_accumulate(x, &mut [0; 16], y, y)),
+        ("scale_accumulate", |b, x, y| b.scale_accumulate(x, &mut [0; 16], y, &[1; 2])),
         ("reduce_pairs", |b, x, y| b.reduce_pairs(x, y, y)),
         ("add_noise", |b, x, _| b.add_noise(x, &[0; 88])),
         ("ternary", |b, x, _| b.ternary(x, &[0; 120])),

@@ -2,10 +2,11 @@
 
 use blindsmith_keys::Key;
 use blindsmith_protocol::{
-    Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, ToWarden, UploadHeader,
+    AdmittedUpload, Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, ToWarden, UploadHeader,
+    block_digest, root_digest,
 };
 
-use super::owner::{Owner, ROWS};
+use super::owner::{Owner, ROWS, Upload};
 use super::refinery::{Refinery, identity};
 
 #[test]
@@ -91,7 +92,8 @@ fn rounds_that_do_not_fit_are_refused_before_anything_is_asked_for() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
     owner.hand_over(&mut refinery, warden);
-    let header = owner.header(1, Role::Training);
+    let (_, header) = owner.admitted(&mut refinery, Role::Training);
+    let (_, validation) = owner.admitted(&mut refinery, Role::Validation);
     let epochs = |epochs| ToWarden::Round {
         project: owner.id(),
         round: 1,
@@ -114,7 +116,7 @@ fn rounds_that_do_not_fit_are_refused_before_anything_is_asked_for() {
         (epochs(0), "1 to 1000000 epochs"),
         (epochs(u32::MAX), "1 to 1000000 epochs"),
         (owner.round(1, &[]), "no rows to train on"),
-        (owner.round(1, &[owner.header(2, Role::Validation)]), "no rows to train on"),
+        (owner.round(1, &[validation]), "no rows to train on"),
         (owner.round(1, &[header.clone(), header.clone()]), "was given twice"),
     ] {
         let message = refinery.refusal(&command, &[]);
@@ -123,33 +125,88 @@ fn rounds_that_do_not_fit_are_refused_before_anything_is_asked_for() {
     refinery.assert_serves();
 }
 
+/// Whatever is changed in an upload after its contributor authenticated it, the warden refuses to admit it.
 #[test]
-fn uploads_that_no_contributor_made_are_named() {
+fn attack_altered_truncated_and_reordered_uploads_are_not_admitted() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
     owner.hand_over(&mut refinery, warden);
-    let good = owner.header(1, Role::Training);
-    let with = |change: fn(&mut UploadHeader)| {
-        let mut header = good.clone();
-        change(&mut header);
-        header
+    let size = owner.spec.block_bytes();
+    let forged = "not what a contributor of this project authenticated";
+    type Change = fn(&mut Upload, usize);
+    let changes: [(&str, Change); 14] = [
+        ("contributor", |u, _| u.header.contributor = Id([6; 32])),
+        ("role", |u, _| u.header.role = Role::Validation),
+        ("rows", |u, _| u.header.rows = ROWS - 1),
+        ("root", |u, _| u.header.root = Id([6; 32])),
+        ("nonce", |u, _| u.header.nonce = [6; 32]),
+        ("tag", |u, _| u.header.tag[0] ^= 1),
+        ("project", |u, _| u.header.project = Id([6; 32])),
+        ("no rows", |u, _| u.header.rows = 0),
+        ("more rows", |u, _| u.header.rows = u32::MAX),
+        ("a label", |u, _| u.blocks[3] ^= 1),
+        ("a residue", |u, size| u.blocks[2 * size - 1] ^= 1),
+        ("truncated", |u, size| u.blocks.truncate(2 * size)),
+        ("reordered", |u, size| u.blocks[..2 * size].rotate_left(size)),
+        ("a block twice", |u, size| u.blocks.copy_within(..size, size)),
+    ];
+    for (name, change) in changes {
+        let mut upload = owner.upload(Role::Training);
+        change(&mut upload, size);
+        match owner.admit(&mut refinery, &mut upload) {
+            Outcome::Malformed { reason } => assert!(reason.contains(forged), "{name}: {reason}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    let mut strangers = owner.upload_by(&Key::random(), Role::Training);
+    assert!(matches!(owner.admit(&mut refinery, &mut strangers), Outcome::Malformed { .. }));
+    let (_, given) = owner.admitted(&mut refinery, Role::Training);
+    assert_eq!(given.header.rows, ROWS);
+}
+
+/// A contributor who authenticates what its software never makes: labels that are none.
+#[test]
+fn uploads_of_impossible_labels_are_named_and_refused() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery, warden);
+    let mut upload = owner.upload(Role::Training);
+    let size = owner.spec.block_bytes();
+    upload.blocks[size + 5] ^= 1;
+    let digests: Vec<Id> =
+        upload.blocks.chunks(size).enumerate().map(|(b, bytes)| block_digest(b as u32, bytes)).collect();
+    upload.header.root = root_digest(&digests);
+    upload.sign(&owner, &owner.contributor);
+    let outcome = owner.admit(&mut refinery, &mut upload);
+    let Outcome::Malformed { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("row blocks 1 are not well formed"), "{reason}");
+}
+
+/// Rounds take what this warden admitted, as it admitted it.
+#[test]
+fn uploads_that_were_not_admitted_are_named() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery, warden);
+    let (_, good) = owner.admitted(&mut refinery, Role::Training);
+    let (_, other) = owner.admitted(&mut refinery, Role::Training);
+    let with = |change: fn(&mut AdmittedUpload)| {
+        let mut upload = good.clone();
+        change(&mut upload);
+        upload
     };
     let bad = [
-        owner.header_by(&Key::random(), 2, Role::Training),
-        with(|h| h.contributor = Id([6; 32])),
-        with(|h| h.role = Role::Validation),
-        with(|h| h.rows = ROWS - 1),
-        with(|h| h.root = Id([6; 32])),
-        with(|h| h.nonce = [6; 32]),
-        with(|h| h.tag[0] ^= 1),
-        with(|h| h.project = Id([6; 32])),
-        with(|h| h.rows = 0),
-        with(|h| h.rows = u32::MAX),
+        AdmittedUpload { admission: Blob::default(), ..good.clone() },
+        AdmittedUpload { header: owner.upload(Role::Training).header, admission: good.admission.clone() },
+        AdmittedUpload { header: other.header.clone(), ..good.clone() },
+        with(|u| u.admission.0[40] ^= 1),
+        with(|u| u.header.role = Role::Validation),
+        with(|u| u.header.tag[0] ^= 1),
     ];
-    let all: Vec<UploadHeader> = [bad.as_slice(), &[good]].concat();
-    let (outcome, _) = refinery.command(&owner.round(1, &all), &[]);
-    let expected = bad.iter().map(UploadHeader::id).collect();
-    assert_eq!(outcome, Outcome::Forged { uploads: expected });
+    for bad in bad {
+        let (outcome, _) = refinery.command(&owner.round(1, std::slice::from_ref(&bad)), &[]);
+        assert_eq!(outcome, Outcome::Forged { uploads: vec![bad.header.id()] });
+    }
     refinery.assert_serves();
 }
 
@@ -164,15 +221,15 @@ fn queries_of_strangers_are_refused_alike() {
         envelope: Blob(envelope.to_vec()),
     };
     for (header, envelope) in [
-        (owner.header(1, Role::Query), b"".as_slice()),
-        (owner.header(1, Role::Query), &[7; 100]),
-        (owner.header(1, Role::Training), &[7; 100]),
+        (owner.upload(Role::Query).header, b"".as_slice()),
+        (owner.upload(Role::Query).header, &[7; 100]),
+        (owner.upload(Role::Training).header, &[7; 100]),
     ] {
         assert_eq!(refinery.refusal(&query(header, envelope), &[]), "the query was refused");
     }
     let elsewhere = ToWarden::Query {
         project: Id([8; 32]),
-        header: owner.header(1, Role::Query),
+        header: owner.upload(Role::Query).header,
         envelope: Blob(vec![]),
     };
     assert!(refinery.refusal(&elsewhere, &[]).contains("does not hold the secrets"));
@@ -195,8 +252,9 @@ fn a_round_begins_with_the_labels_of_its_first_batch() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
     owner.hand_over(&mut refinery, warden);
-    refinery
-        .send(&owner.round(1, &[owner.header(2, Role::Validation), owner.header(1, Role::Training)]), &[]);
+    let (_, validation) = owner.admitted(&mut refinery, Role::Validation);
+    let (_, training) = owner.admitted(&mut refinery, Role::Training);
+    refinery.send(&owner.round(1, &[validation, training]), &[]);
     let (FromWarden::Progress(progress), _) = refinery.receive() else { panic!("progress") };
     assert_eq!((progress.round, progress.step, progress.steps), (1, 0, 1));
     let (FromWarden::Do(Instruction::Labels { mut blocks }), _) = refinery.receive() else {

@@ -1,10 +1,13 @@
 //! A project's owner, who releases it to a warden and uploads rows.
 
-use blindsmith_keys::{Key, Recipient, UploadContext, UploadKey};
+use std::collections::HashMap;
+
+use blindsmith_keys::{Freshness, Key, Recipient, UploadContext, UploadKey};
 use blindsmith_learn::{Loss, Network, Recipe, Targets};
-use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+use blindsmith_matrix::{MaskSeed, Scale, Security, Tile, View};
 use blindsmith_protocol::{
-    Blob, Id, Layer, Outcome, ProjectSpec, Role, RoundRecord, ToWarden, UploadHeader, from_cbor,
+    AdmittedUpload, Blob, Id, Instruction, Layer, Outcome, ProjectSpec, Projection, Role, RoundRecord,
+    ToWarden, UploadHeader, block_digest, from_cbor, root_digest,
 };
 use blindsmith_warden::{
     Identity, Release, Tee, decode_model, encode_model, label_bytes, model_context, release_info,
@@ -90,49 +93,116 @@ impl Owner {
         self.key.unseal(&context, &record.model.0).unwrap()
     }
 
-    fn upload_key(&self, seed: &Key, nonce: [u8; 32]) -> UploadKey {
+    fn context(&self) -> UploadContext {
         let Owner { spec, .. } = self;
-        let context = UploadContext {
+        UploadContext {
             project: self.id().0,
             mask: spec.mask,
             tile: spec.tile(),
             inputs: spec.inputs(),
             scale: spec.feature_scale,
-        };
-        UploadKey::from_nonce(seed, context, nonce)
+        }
     }
 
-    /// The header of an upload of [`ROWS`] rows.
-    pub fn header(&self, nonce: u8, role: Role) -> UploadHeader {
-        self.header_by(&self.contributor, nonce, role)
+    /// An upload of [`ROWS`] rows of this project.
+    pub fn upload(&self, role: Role) -> Upload {
+        self.upload_by(&self.contributor, role)
     }
 
     /// The same by whoever has this seed.
-    pub fn header_by(&self, seed: &Key, nonce: u8, role: Role) -> UploadHeader {
-        let mut header = UploadHeader {
+    pub fn upload_by(&self, seed: &Key, role: Role) -> Upload {
+        let Owner { spec, .. } = self;
+        let rows: Vec<f32> = (0..ROWS * spec.inputs() as u32).map(|i| (i % 7) as f32 / 16.0 - 0.2).collect();
+        let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
+        let view = View::new(&rows, ROWS as usize, spec.inputs());
+        let (key, encryption) = UploadKey::encrypt(seed, self.context(), view, b"", masks, Freshness::Fresh);
+        let (mut blocks, mut digests) = (Vec::new(), Vec::new());
+        for block in 0..encryption.shape().strips() {
+            let mut bytes = vec![0; spec.block_bytes()];
+            let (labels, packed) = bytes.split_at_mut(spec.sealed_label_bytes());
+            labels.copy_from_slice(&self.labels(&key, block as u64));
+            encryption.packed_strip(block, &mut encryption.scratch(), packed);
+            digests.push(block_digest(block as u32, &bytes));
+            blocks.extend(bytes);
+        }
+        let header = UploadHeader {
             project: self.id(),
             contributor: NAME,
             role,
-            nonce: [nonce; 32],
+            nonce: *key.nonce(),
             rows: ROWS,
-            root: Id([0; 32]),
+            root: root_digest(&digests),
             tag: [0; 32],
         };
-        header.tag = self.upload_key(seed, header.nonce).tag(&header.authenticated());
-        header
+        let mut upload = Upload { header, blocks, kept: HashMap::new() };
+        upload.sign(self, seed);
+        upload
     }
 
     /// The sealed labels of a row block: classes 0, 1, 2 in turn.
-    pub fn labels(&self, header: &UploadHeader, block: u32) -> Vec<u8> {
+    fn labels(&self, key: &UploadKey, block: u64) -> Vec<u8> {
         let rows = self.spec.block_rows();
         let classes = Targets::Classes((0..rows as u32).map(|row| row % 3).collect());
-        let labels = write_labels(&classes, 0, rows);
-        self.upload_key(&self.contributor, header.nonce).seal_labels(u64::from(block), &labels)
+        key.seal_labels(block, &write_labels(&classes, 0, rows))
+    }
+
+    /// Has an upload read by the warden, the refinery playing along.
+    pub fn admit(&self, refinery: &mut Refinery, upload: &mut Upload) -> Outcome {
+        refinery.send(&ToWarden::Admit { project: self.id(), header: upload.header.clone() }, &[]);
+        let spec = self.spec.clone();
+        let kept = &mut upload.kept;
+        let blocks = &upload.blocks;
+        refinery.follow_with(|refinery, instruction, body| match instruction {
+            Instruction::Read { upload: 0, first, count, .. } => {
+                let size = spec.block_bytes();
+                let from = (first as usize * size).min(blocks.len());
+                let bytes = &blocks[from..(from + count as usize * size).min(blocks.len())];
+                refinery.send(&ToWarden::Bytes { place: None, len: bytes.len() as u64 }, bytes);
+            }
+            Instruction::Keep { group } => _ = kept.insert(group.group, body),
+            other => panic!("{other:?} in an admission"),
+        })
+    }
+
+    /// An upload that the warden admits.
+    pub fn admitted(&self, refinery: &mut Refinery, role: Role) -> (Upload, AdmittedUpload) {
+        let mut upload = self.upload(role);
+        let outcome = self.admit(refinery, &mut upload);
+        let Outcome::Admitted { admission } = outcome else { panic!("{outcome:?}") };
+        let given = AdmittedUpload { header: upload.header.clone(), admission };
+        (upload, given)
     }
 
     /// The next round over these uploads.
-    pub fn round(&self, round: u64, uploads: &[UploadHeader]) -> ToWarden {
+    pub fn round(&self, round: u64, uploads: &[AdmittedUpload]) -> ToWarden {
         let uploads = uploads.to_vec();
         ToWarden::Round { project: self.id(), round, attempt: 0, epochs: None, uploads }
+    }
+}
+
+/// An upload, and what the warden had kept of it.
+#[derive(Clone)]
+pub struct Upload {
+    pub header: UploadHeader,
+    pub blocks: Vec<u8>,
+    pub kept: HashMap<u32, Vec<u8>>,
+}
+
+impl Upload {
+    /// The header's tag, by whoever has this seed.
+    pub fn sign(&mut self, owner: &Owner, seed: &Key) {
+        let key = UploadKey::from_nonce(seed, owner.context(), self.header.nonce);
+        self.header.tag = key.tag(&self.header.authenticated());
+    }
+
+    /// The sealed labels of a row block.
+    pub fn labels(&self, spec: &ProjectSpec, block: u32) -> &[u8] {
+        &self.blocks[block as usize * spec.block_bytes()..][..spec.sealed_label_bytes()]
+    }
+
+    /// Kept projections of a group.
+    pub fn projections(&self, spec: &ProjectSpec, group: u32, which: Projection) -> &[u8] {
+        let (of_group, of_rows) = self.kept[&group].split_at(spec.projection_bytes(spec.input_blocks()));
+        if which == Projection::Group { of_group } else { of_rows }
     }
 }

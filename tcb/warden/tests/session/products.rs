@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use blindsmith_matrix::{ProductKind, ProductShape};
-use blindsmith_protocol::{FromWarden, Instruction, Left, Outcome, Place, Role, ToWarden, UploadHeader};
+use blindsmith_protocol::{
+    AdmittedUpload, FromWarden, GroupRef, Instruction, Left, Outcome, Place, Role, ToWarden,
+};
 use blindsmith_ring::Q;
 
-use super::owner::Owner;
+use super::owner::{Owner, Upload};
 use super::refinery::{Refinery, identity};
 
 /// What a product is to be answered with.
@@ -45,7 +47,8 @@ type Alter = fn(&mut Product);
 struct Playing {
     refinery: Refinery,
     owner: Owner,
-    uploads: [UploadHeader; 2],
+    uploads: [Upload; 2],
+    given: [AdmittedUpload; 2],
 }
 
 fn playing() -> Playing {
@@ -56,24 +59,38 @@ fn linked(share: bool) -> Playing {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::linked(warden, share);
     owner.hand_over(&mut refinery, warden);
-    let uploads = [owner.header(2, Role::Validation), owner.header(1, Role::Training)];
-    Playing { refinery, owner, uploads }
+    let (validation, first) = owner.admitted(&mut refinery, Role::Validation);
+    let (training, second) = owner.admitted(&mut refinery, Role::Training);
+    Playing { refinery, owner, uploads: [validation, training], given: [first, second] }
+}
+
+/// Answers what asks for stored bytes; the others are left.
+fn stored(refinery: &mut Refinery, owner: &Owner, uploads: &[Upload], instruction: &Instruction) -> bool {
+    match instruction {
+        Instruction::Labels { blocks } => {
+            let labels = blocks.iter().flat_map(|b| uploads[b.upload as usize].labels(&owner.spec, b.block));
+            refinery.send(&ToWarden::Labels, &labels.copied().collect::<Vec<u8>>());
+        }
+        Instruction::Projections { groups, which, .. } => {
+            let of = |g: &GroupRef| uploads[g.upload as usize].projections(&owner.spec, g.group, *which);
+            let bytes = groups.iter().flat_map(of).copied().collect::<Vec<u8>>();
+            refinery.send(&ToWarden::Bytes { place: None, len: bytes.len() as u64 }, &bytes);
+        }
+        _ => return false,
+    }
+    true
 }
 
 impl Playing {
     /// Runs the round, labels as they should be, the first product by `answer`.
     fn round(&mut self, mut answer: impl FnMut(&mut Refinery, ProductShape)) -> Outcome {
-        let Playing { refinery, owner, uploads } = self;
-        refinery.send(&owner.round(1, uploads), &[]);
+        let Playing { refinery, owner, uploads, given } = self;
+        refinery.send(&owner.round(1, given), &[]);
         let mut operands = HashMap::new();
         refinery.follow(|refinery, instruction| match instruction {
+            instruction if stored(refinery, owner, uploads, &instruction) => {}
             Instruction::Begin { operand, rows, .. } => _ = operands.insert(operand, rows as usize),
             Instruction::Strip { .. } | Instruction::Free { .. } | Instruction::Accumulate { .. } => {}
-            Instruction::Labels { blocks } => {
-                let labels: Vec<u8> =
-                    blocks.iter().flat_map(|b| owner.labels(&uploads[b.upload as usize], b.block)).collect();
-                refinery.send(&ToWarden::Labels, &labels);
-            }
             Instruction::Multiply { kind, layer, left, .. } => {
                 let sizes = owner.spec.layers[layer as usize];
                 let rows = match left {
@@ -84,12 +101,13 @@ impl Playing {
                 let (inputs, outputs) = (sizes.inputs as usize, sizes.outputs as usize);
                 answer(refinery, ProductShape { kind, tile: sizes.tile, rows, inputs, outputs });
             }
+            other => panic!("{other:?} in a round"),
         })
     }
 
     fn assert_refused(&mut self, words: &str, answer: impl FnMut(&mut Refinery, ProductShape)) {
         match self.round(answer) {
-            Outcome::Refused { message } => {
+            Outcome::Fault { instruction: message, .. } | Outcome::Refused { message } => {
                 assert!(message.contains(words), "{words:?} is not in: {message}");
             }
             other => panic!("{other:?} where a refusal is due"),
@@ -144,10 +162,10 @@ fn products_of_the_wrong_form_are_refused_and_named() {
 }
 
 #[test]
-fn products_of_the_right_form_that_are_wrong_open_to_nonsense() {
+fn products_of_the_right_form_that_are_wrong_are_never_opened() {
     let mut playing = playing();
     for residue in [|_| 0, |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % Q, |_| Q - 1] {
-        playing.assert_refused("a product is out of range", |refinery, shape| {
+        playing.assert_refused("a wrong product: forward product of layer 0", |refinery, shape| {
             Product::of(&shape, residue).send(refinery);
         });
     }
@@ -175,17 +193,17 @@ fn labels_that_are_none_are_refused() {
         |labels, block| labels.rotate_left(block),
     ];
     for alter in alterations {
-        let Playing { refinery, owner, uploads } = &mut playing;
-        refinery.send(&owner.round(1, uploads), &[]);
+        let Playing { refinery, owner, uploads, given } = &mut playing;
+        refinery.send(&owner.round(1, given), &[]);
         let outcome = refinery.follow(|refinery, instruction| {
             let Instruction::Labels { blocks } = instruction else { panic!("labels come first") };
             assert_eq!(blocks.len(), 3);
-            let mut labels =
-                blocks.iter().flat_map(|b| owner.labels(&uploads[b.upload as usize], b.block)).collect();
+            let labels = blocks.iter().flat_map(|b| uploads[b.upload as usize].labels(&owner.spec, b.block));
+            let mut labels = labels.copied().collect();
             alter(&mut labels, block);
             refinery.send(&ToWarden::Labels, &labels);
         });
-        let Outcome::Refused { message } = outcome else { panic!("{outcome:?}") };
+        let Outcome::Fault { instruction: message, .. } = outcome else { panic!("{outcome:?}") };
         assert!(message.contains("labels that do not open"), "{message}");
         refinery.assert_serves();
     }
@@ -193,16 +211,12 @@ fn labels_that_are_none_are_refused() {
 
 /// A warden that waits for its first product.
 fn waiting(share: bool) -> Refinery {
-    let Playing { mut refinery, owner, uploads } = linked(share);
-    refinery.send(&owner.round(1, &uploads), &[]);
+    let Playing { mut refinery, owner, uploads, given } = linked(share);
+    refinery.send(&owner.round(1, &given), &[]);
     loop {
         match refinery.receive() {
-            (FromWarden::Do(Instruction::Labels { blocks }), _) => {
-                let labels: Vec<u8> =
-                    blocks.iter().flat_map(|b| owner.labels(&uploads[b.upload as usize], b.block)).collect();
-                refinery.send(&ToWarden::Labels, &labels);
-            }
             (FromWarden::Do(Instruction::Multiply { .. }), _) => return refinery,
+            (FromWarden::Do(instruction), _) => _ = stored(&mut refinery, &owner, &uploads, &instruction),
             _ => {}
         }
     }
@@ -254,7 +268,7 @@ fn residues_in_shared_memory_are_checked_alike() {
         });
     }
     // The regions are zero where nobody wrote.
-    linked(true).assert_refused("a product is out of range", |refinery, shape| {
+    linked(true).assert_refused("a wrong product", |refinery, shape| {
         let (rows, extras) = (shape.grid().0 as u32, (shape.extras() * shape.tile.degree()) as u64);
         let place = |len| Some(Place { start: 16, len });
         refinery.send(&ToWarden::Extras { rows, place: place(extras) }, &[]);

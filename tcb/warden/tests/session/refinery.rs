@@ -72,11 +72,16 @@ impl Refinery {
 
     /// Answers instructions by `answer` until the command that was sent is finished.
     pub fn follow(&mut self, mut answer: impl FnMut(&mut Self, Instruction)) -> Outcome {
+        self.follow_with(|refinery, instruction, _| answer(refinery, instruction))
+    }
+
+    /// The same with the instructions' bodies.
+    pub fn follow_with(&mut self, mut answer: impl FnMut(&mut Self, Instruction, Vec<u8>)) -> Outcome {
         loop {
             match self.receive() {
                 (FromWarden::Finished(outcome), _) => return outcome,
                 (FromWarden::Progress(_), _) => {}
-                (FromWarden::Do(instruction), _) => answer(self, instruction),
+                (FromWarden::Do(instruction), body) => answer(self, instruction, body),
                 other => panic!("{other:?} where an instruction is due"),
             }
         }

@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use blindsmith_keys::{Checked, Context, Encryption, Extras, Freshness, Key, Opener, Secret, Share};
+use blindsmith_keys::{
+    Check, Checked, Context, Encryption, Freshness, Key, Opener, Received, Scalars, Secret, Share, Taken,
+};
 use blindsmith_learn::{
     Accelerator, Batch, Bounds, Labels, Left, Loss, Matrix, Pass, Recipe, Targets, Trainer,
 };
@@ -185,11 +187,12 @@ fn encrypt(data: &[f32], shape: Shape) -> Encryption<'_> {
 
 /// Encrypts all strips in parallel; their secrets.
 fn strips(encryption: &Encryption<'_>, cross: Option<&[Secret]>) -> Vec<Secret> {
+    let taken = Taken { cross, ..Taken::default() };
     (0..encryption.shape().strips())
         .into_par_iter()
         .map_init(
             || (encryption.scratch(), encryption.strip_buffer()),
-            |(scratch, out), s| encryption.strip(s, cross, scratch, out).secret.expect("its own"),
+            |(scratch, out), s| encryption.strip(s, taken, scratch, out).secret.expect("its own"),
         )
         .collect()
 }
@@ -229,7 +232,19 @@ fn encryption(tile: Tile, len: usize, costs: &mut Costs) {
     costs.entry = (prepared.max(0.0) + 2.0 * bounded) / matrix.len() as f64;
 }
 
-/// Opens random residues: out of range, but only after all the work.
+/// The product of zero operands, checked: what is done with it does not depend on its residues.
+fn zero_product(shape: ProductShape) -> Result<Checked, Failure> {
+    let malformed = |e: blindsmith_keys::Malformed| Failure::Other(e.to_string());
+    let mut product = Received::new(shape);
+    product.extras(&vec![0; shape.extras() * shape.tile.degree()]).map_err(malformed)?;
+    product.rows(0, &vec![0; shape.residues()]).map_err(malformed)?;
+    let (rows, cols) = (Scalars::random(shape.grid().0), Scalars::random(shape.grid().1));
+    let zero = || Poly::zero(shape.tile.degree());
+    let check = Check { rows: &rows, cols: &cols, body: zero(), extras: zero() };
+    check.verify(product).map_err(malformed)?.map_err(|e| Failure::Other(e.to_string()))
+}
+
+/// Opens zeros.
 fn time_opening(
     kind: ProductKind,
     tile: Tile,
@@ -245,20 +260,16 @@ fn time_opening(
     };
     let (rows, inputs, outputs) = (rows * tile.m(), inputs * tile.n(), outputs * tile.p());
     let shape = ProductShape { kind, tile, rows, inputs, outputs };
-    let extras = vec![1; shape.extras() * tile.degree()];
-    let body: Vec<u64> = (0..shape.residues() as u64).map(|i| i * i % blindsmith_ring::Q).collect();
-    let malformed = |e: blindsmith_keys::Malformed| Failure::Other(e.to_string());
-    let extras = Checked::<Extras>::extras(&shape, &extras).map_err(malformed)?;
-    let body = Checked::rows(&shape, &body).map_err(malformed)?;
+    let product = zero_product(shape)?;
     let ((of_rows, of_cols), scales) = (secrets.split_at(few), [Scale::from_log2(20); 2]);
     let cross = &secrets[secrets.len() - tiles..];
     let opener = match kind {
-        ProductKind::Forward => Opener::forward(shape, extras, of_rows, &of_cols[..tiles], scales),
+        ProductKind::Forward => Opener::forward(product, of_rows, &of_cols[..tiles], scales),
         ProductKind::WeightGradient => {
-            Opener::weight_gradient(shape, extras, of_rows, &of_cols[..tiles], cross, scales)
+            Opener::weight_gradient(product, of_rows, &of_cols[..tiles], cross, scales)
         }
         ProductKind::InputGradient => {
-            Opener::input_gradient(shape, extras, &of_cols[..tiles], of_rows, of_rows, scales)
+            Opener::input_gradient(product, &of_cols[..tiles], of_rows, of_rows, scales)
         }
     };
     let mut out = vec![0f32; shape.size().0 * shape.size().1];
@@ -266,7 +277,7 @@ fn time_opening(
     let ns = least(|| {
         out.par_chunks_mut(per_row).enumerate().for_each_init(
             || Poly::<Eval>::zero(tile.degree()),
-            |scratch, (i, out)| _ = opener.open_row(i, &body.row(&shape, i), scratch, out),
+            |scratch, (i, out)| _ = opener.open_row(i, scratch, out),
         );
     });
     Ok((shape, ns))

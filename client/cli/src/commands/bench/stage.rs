@@ -12,7 +12,7 @@ use clap::Parser;
 use tempfile::TempDir;
 
 use crate::commands::TrainingArguments;
-use crate::commands::init::{appraise_warden, hand_over};
+use crate::commands::init::{appraise_warden, group_rows, hand_over};
 use crate::project::{ClientProject, Keys, Labelling, Task};
 use crate::{Connection, Failure, Sent, Services, ask, send};
 
@@ -123,7 +123,7 @@ impl Setting {
             feature_scale: Scale::from_log2(20),
             mask: MaskSeed(random_bytes()),
             label_bytes: label_bytes(recipe),
-            group_blocks: ((self.batch_rows / 16).clamp(1, 64) / self.tiles[0].m()).max(1) as u32,
+            group_blocks: (group_rows(self.batch_rows) / self.tiles[0].m()).max(1) as u32,
             batch_rows: self.batch_rows as u32,
             automatic: false,
         };

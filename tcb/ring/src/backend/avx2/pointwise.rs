@@ -92,6 +92,22 @@ pub(super) fn mul_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64
     }
 }
 
+/// `lo` and `hi` have the length of each of the `scalars.len()` inputs in `a`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn scale_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
+    let (lo, hi) = (lo.as_chunks_mut::<4>().0, hi.as_chunks_mut::<4>().0);
+    let (a, len) = (a.as_chunks::<4>().0, lo.len());
+    for (g, (lo, hi)) in lo.iter_mut().zip(hi).enumerate() {
+        let (mut low, mut high) = (load(lo), load(hi));
+        for (k, scalar) in scalars.iter().enumerate() {
+            let (l, h) = split_product(to_doubles(load(&a[k * len + g])), to_doubles(splat(*scalar)));
+            (low, high) = (_mm256_add_epi64(low, l), _mm256_add_epi64(high, h));
+        }
+        store(lo, low);
+        store(hi, high);
+    }
+}
+
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn dot2_fold(out: &mut [u64], inputs: [&[u64]; 4], fold: usize) {
     match fold {

@@ -117,6 +117,13 @@ impl Backend for Avx512 {
         detected!(pointwise::mul_accumulate(lo, hi, a, b))
     }
 
+    fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
+        if !eights([lo.len(), hi.len()]) || a.len() != lo.len() * scalars.len() {
+            return Portable.scale_accumulate(lo, hi, a, scalars);
+        }
+        detected!(pointwise::scale_accumulate(lo, hi, a, scalars))
+    }
+
     fn reduce_pairs(&self, out: &mut [u64], lo: &[u64], hi: &[u64]) {
         if !eights([out.len(), lo.len(), hi.len()]) {
             return Portable.reduce_pairs(out, lo, hi);

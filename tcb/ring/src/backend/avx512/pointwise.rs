@@ -83,6 +83,21 @@ pub(super) fn mul_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64
     }
 }
 
+/// `lo` and `hi` have the length of each of the `scalars.len()` inputs in `a`.
+#[target_feature(enable = "avx512ifma")]
+pub(super) fn scale_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
+    let (lo, hi) = (lo.as_chunks_mut::<8>().0, hi.as_chunks_mut::<8>().0);
+    let (a, len) = (a.as_chunks::<8>().0, lo.len());
+    for (g, (lo, hi)) in lo.iter_mut().zip(hi).enumerate() {
+        let mut sums = (load(lo), load(hi));
+        for (k, scalar) in scalars.iter().enumerate() {
+            sums = accumulate(sums, load(&a[k * len + g]), splat(*scalar));
+        }
+        store(lo, sums.0);
+        store(hi, sums.1);
+    }
+}
+
 /// (lo, hi) + a b.
 #[inline]
 #[target_feature(enable = "avx512ifma")]

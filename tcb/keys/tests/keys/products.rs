@@ -4,132 +4,15 @@
 use std::sync::Arc;
 
 use blindsmith_keys::{
-    Checked, Context, Encryption, Freshness, Key, Opener, Secret, Share, UploadContext, UploadKey,
+    Along, Check, Context, Encryption, Freshness, Key, Opener, Received, Scalars, Secret, Share, Taken,
+    UploadContext, UploadKey, combine, contract,
 };
 use blindsmith_matrix::{
     MaskSeed, NoiseModel, ProductKind, ProductShape, Scale, Shape, Tile, View, entry_scale, largest_scale,
 };
-use blindsmith_ring::{Eval, LANES, Lanes, Poly, Table, backend, modulus};
+use blindsmith_ring::{Eval, LANES, Lanes, Poly, modulus};
 
-type Polys = Vec<Poly<Eval>>;
-
-struct Encrypted {
-    /// `tiles[strip][k]`.
-    tiles: Vec<Polys>,
-    masks: Arc<[Poly<Eval>]>,
-    secrets: Vec<Secret>,
-    cross: Polys,
-}
-
-fn encrypt(encryption: Encryption<'_>, cross: Option<&[Secret]>) -> Encrypted {
-    let (len, strips) = (encryption.shape().strip_len(), encryption.shape().strips());
-    let degree = encryption.shape().tile.degree();
-    let mut scratch = encryption.scratch();
-    let mut out = encryption.strip_buffer();
-    let mut made = Encrypted { tiles: vec![], masks: Arc::new([]), secrets: vec![], cross: vec![] };
-    for s in 0..strips {
-        let strip = encryption.strip(s, cross, &mut scratch, &mut out);
-        made.secrets.extend(strip.secret);
-        made.cross.extend(strip.cross);
-        made.tiles.push((0..len).map(|k| tile(&out, len, k, degree)).collect());
-    }
-    made.masks = encryption.into_masks();
-    made
-}
-
-fn tile(strip: &[Lanes], len: usize, k: usize, degree: usize) -> Poly<Eval> {
-    let mut poly = Poly::zero(degree);
-    for (g, chunk) in poly.as_mut_slice().chunks_exact_mut(LANES).enumerate() {
-        chunk.copy_from_slice(&strip[g * len + k].0);
-    }
-    poly
-}
-
-fn dot<'a>(degree: usize, pairs: impl Iterator<Item = (&'a Poly<Eval>, &'a Poly<Eval>)>) -> Poly<Eval> {
-    let mut sum = Poly::zero(degree);
-    pairs.for_each(|(a, b)| sum.mul_add(a, b));
-    sum
-}
-
-/// What the cloud does, by the definition: extras and body.
-fn multiply(shape: &ProductShape, left: &Encrypted, right: &Encrypted) -> (Vec<u64>, Vec<u64>) {
-    let degree = shape.tile.degree();
-    let (rows, cols) = shape.grid();
-    let row = |m: &'_ Encrypted, s: usize| -> Vec<usize> { (0..m.tiles[s].len()).collect() };
-    let mut extras: Polys = vec![];
-    let mut body = vec![];
-    let cell = |r: usize, c: usize| match shape.kind {
-        ProductKind::Forward => dot(degree, left.tiles[r].iter().zip(&right.tiles[c])),
-        ProductKind::WeightGradient => {
-            dot(degree, left.tiles.iter().map(|strip| &strip[r]).zip(&right.tiles[c]))
-        }
-        ProductKind::InputGradient => {
-            dot(degree, left.tiles[r].iter().zip(right.tiles.iter().map(|strip| &strip[c])))
-        }
-    };
-    match shape.kind {
-        ProductKind::Forward => {
-            extras.extend((0..rows).map(|r| dot(degree, left.tiles[r].iter().zip(&right.masks[..]))));
-            extras.extend((0..cols).map(|c| dot(degree, left.masks.iter().zip(&right.tiles[c]))));
-            extras.push(dot(degree, left.masks.iter().zip(&right.masks[..])));
-        }
-        ProductKind::WeightGradient => extras.extend(
-            (0..rows).map(|i| dot(degree, left.tiles.iter().map(|strip| &strip[i]).zip(&right.masks[..]))),
-        ),
-        ProductKind::InputGradient => extras.extend(
-            (0..cols).map(|k| dot(degree, left.masks.iter().zip(right.tiles.iter().map(|strip| &strip[k])))),
-        ),
-    }
-    let _ = row;
-    for r in 0..rows {
-        for c in 0..cols {
-            let product = cell(r, c);
-            let tile = &shape.tile;
-            match shape.kind {
-                ProductKind::Forward => body.extend(
-                    product.as_slice().chunks(tile.n()).map(|n| n.iter().fold(0, |a, &b| modulus::add(a, b))),
-                ),
-                ProductKind::WeightGradient => {
-                    body.extend(&product.into_coeff().as_slice()[..tile.window()]);
-                }
-                ProductKind::InputGradient => {
-                    let product = product.into_coeff();
-                    for b in 0..tile.m() {
-                        body.extend(&product.as_slice()[b * tile.window()..][..tile.n()]);
-                    }
-                }
-            }
-        }
-    }
-    (extras.iter().flat_map(|p| p.as_slice().to_vec()).collect(), body)
-}
-
-fn open(shape: &ProductShape, opener: &Opener<'_>, body: &[u64]) -> Vec<f32> {
-    let (rows, cols) = shape.size();
-    let mut out = vec![0.0; rows * cols];
-    let checked = Checked::rows(shape, body).unwrap();
-    let mut scratch = Poly::zero(shape.tile.degree());
-    for (r, out) in out.chunks_mut(opener.rows_per_grid_row() * cols).enumerate() {
-        opener.open_row(r, &checked.row(shape, r), &mut scratch, out).unwrap();
-    }
-    out
-}
-
-/// Uniform in [-1, 1) from a splitmix generator: data for tests, never for keys.
-fn data(seed: u64, len: usize) -> Vec<f32> {
-    (0..len as u64)
-        .map(|i| {
-            let mut x =
-                (seed << 32 | i).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((x >> 40) as f32 / (1 << 23) as f32) - 1.0
-        })
-        .collect()
-}
-
-fn context(layer: u32, part: u32) -> Context {
-    Context { project: [1; 32], round: 2, attempt: 0, step: 3, layer, part }
-}
+use super::pair::{Encrypted, KINDS, Pair, context, data, encrypt, multiply, open, tile};
 
 fn plain(
     kind: ProductKind,
@@ -160,14 +43,10 @@ fn plain(
 /// Returns (measured, predicted) standard deviations of the error in integer units, and the largest error.
 fn roundtrip(kind: ProductKind, tile: Tile, size: (usize, usize, usize), magnitude: f32) -> (f64, f64) {
     let (rows, inputs, outputs) = size;
-    let key = Key::random();
     let x = data(1, rows * inputs);
     let w: Vec<f32> = data(2, inputs * outputs).iter().map(|v| v * magnitude).collect();
     let e: Vec<f32> = data(3, rows * outputs).iter().map(|v| v * magnitude).collect();
     let shape = ProductShape { kind, tile, rows, inputs, outputs };
-    let operand = |shape: Shape, scale, view, part| {
-        Encryption::operand(&key, &context(0, part), shape, scale, view, Freshness::Fresh, Share::Nothing)
-    };
     let (a, b): (&[f32], &[f32]) = match kind {
         ProductKind::Forward => (&x, &w),
         ProductKind::WeightGradient => (&x, &e),
@@ -184,36 +63,9 @@ fn roundtrip(kind: ProductKind, tile: Tile, size: (usize, usize, usize), magnitu
     let bound = max(a) * max(b) * contraction as f64;
     let right_scale = largest_scale(left_scale, bound, max(b)).unwrap();
     let scales = [left_scale, right_scale];
-    let (a_view, b_view) = (View::new(a, ls.rows, ls.cols), View::new(b, rs.rows, rs.cols));
-
-    let opened = match kind {
-        ProductKind::Forward => {
-            let left = encrypt(operand(ls, left_scale, a_view, 0), None);
-            let right = encrypt(operand(rs, right_scale, b_view, 1), None);
-            let (extras, body) = multiply(&shape, &left, &right);
-            let extras = Checked::extras(&shape, &extras).unwrap();
-            let opener = Opener::forward(shape, extras, &left.secrets, &right.secrets, scales);
-            open(&shape, &opener, &body)
-        }
-        ProductKind::WeightGradient => {
-            let left = encrypt(operand(ls, left_scale, a_view, 0), None);
-            let right = encrypt(operand(rs, right_scale, b_view, 1), Some(&left.secrets));
-            let (extras, body) = multiply(&shape, &left, &right);
-            let extras = Checked::extras(&shape, &extras).unwrap();
-            let opener =
-                Opener::weight_gradient(shape, extras, &left.masks, &right.secrets, &right.cross, scales);
-            open(&shape, &opener, &body)
-        }
-        ProductKind::InputGradient => {
-            let right = encrypt(operand(rs, right_scale, b_view, 1), None);
-            let left = encrypt(operand(ls, left_scale, a_view, 0), Some(&right.secrets));
-            let (extras, body) = multiply(&shape, &left, &right);
-            let extras = Checked::extras(&shape, &extras).unwrap();
-            let opener =
-                Opener::input_gradient(shape, extras, &right.masks, &left.secrets, &left.cross, scales);
-            open(&shape, &opener, &body)
-        }
-    };
+    let pair = Pair::new(shape, scales, a, b);
+    let (extras, body) = pair.multiply();
+    let opened = open(&pair.opener(pair.verify(&extras, &body).unwrap().unwrap()));
     let units = left_scale.factor() * right_scale.factor();
     let errors: Vec<f64> = opened
         .iter()
@@ -237,9 +89,6 @@ fn roundtrip(kind: ProductKind, tile: Tile, size: (usize, usize, usize), magnitu
     let _ = float32;
     (measured, predicted)
 }
-
-const KINDS: [ProductKind; 3] =
-    [ProductKind::Forward, ProductKind::WeightGradient, ProductKind::InputGradient];
 
 #[test]
 fn opened_products_are_the_plain_ones_up_to_the_predicted_noise() {
@@ -320,7 +169,7 @@ fn a_copied_state_never_encrypts_two_messages_under_one_key() {
         (0..shape.strips())
             .map(|s| {
                 let mut out = encryption.strip_buffer();
-                encryption.strip(s, None, &mut scratch, &mut out);
+                encryption.strip(s, Taken::default(), &mut scratch, &mut out);
                 out
             })
             .collect()
@@ -358,6 +207,8 @@ fn weight_gradients_of_parts_add_up_in_the_cloud() {
     let key = Key::random();
     let scales = [Scale::from_log2(20), Scale::from_log2(16)];
     let mut total = vec![0.0f64; inputs * outputs];
+    let (rows_scalars, cols_scalars) = (Scalars::random(3), Scalars::random(2));
+    let mut expected = (Poly::zero(tile.degree()), Poly::zero(tile.degree()));
     let mut shared: Option<(Encrypted, MaskSeed, Vec<u64>, Vec<u64>)> = None;
     for (part, rows) in [24, 13].into_iter().enumerate() {
         let (x, e) = (data(7 + part as u64, rows * inputs), data(9 + part as u64, rows * outputs));
@@ -375,19 +226,19 @@ fn weight_gradients_of_parts_add_up_in_the_cloud() {
         };
         let left = encryption(shape.left(), scales[0], &x, 0, masks);
         let seed = left.mask_seed();
-        let left = encrypt(left, None);
-        let right = encrypt(encryption(shape.right(), scales[1], &e, 1, secrets), Some(&left.secrets));
+        let left = encrypt(left, Taken { along: Along::Scaled(&rows_scalars), ..Taken::default() });
+        let (cross, along) = (Some(&left.secrets[..]), Along::Times(&left.along));
+        let right = encryption(shape.right(), scales[1], &e, 1, secrets);
+        let right = encrypt(right, Taken { cross, along, across: None });
+        expected.0.add_assign(&combine(&right.along, &cols_scalars));
+        expected.1.add_assign(&contract(&left.along, &right.masks));
         let (extras, body) = multiply(&shape, &left, &right);
         let plain = plain(ProductKind::WeightGradient, &x, &e, (rows, inputs, outputs));
         total.iter_mut().zip(plain).for_each(|(sum, g)| *sum += g);
         shared = Some(match shared.take() {
             None => {
-                let first = Encrypted {
-                    tiles: vec![],
-                    masks: left.masks,
-                    secrets: right.secrets,
-                    cross: right.cross,
-                };
+                let Encrypted { secrets, cross, .. } = right;
+                let first = Encrypted { masks: left.masks, secrets, cross, ..left };
                 (first, seed, extras, body)
             }
             Some((mut first, seed, mut all_extras, mut all_body)) => {
@@ -401,9 +252,13 @@ fn weight_gradients_of_parts_add_up_in_the_cloud() {
     }
     let (first, _, extras, body) = shared.unwrap();
     let shape = ProductShape { kind: ProductKind::WeightGradient, tile, rows: 37, inputs, outputs };
-    let extras = Checked::extras(&shape, &extras).unwrap();
-    let opener = Opener::weight_gradient(shape, extras, &first.masks, &first.secrets, &first.cross, scales);
-    for (opened, exact) in open(&shape, &opener, &body).into_iter().zip(total) {
+    let mut received = Received::new(shape);
+    received.extras(&extras).unwrap();
+    received.rows(0, &body).unwrap();
+    let (rows, cols, (body, extras)) = (&rows_scalars, &cols_scalars, expected);
+    let product = Check { rows, cols, body, extras }.verify(received).unwrap().unwrap();
+    let opener = Opener::weight_gradient(product, &first.masks, &first.secrets, &first.cross, scales);
+    for (opened, exact) in open(&opener).into_iter().zip(total) {
         assert!((f64::from(opened) - exact).abs() < 0.05, "{opened} instead of {exact}");
     }
 }
@@ -425,7 +280,7 @@ fn a_copied_state_never_encrypts_two_second_parts_under_one_key() {
         let (mut all, mut secrets) = (vec![], vec![]);
         for s in 0..shape.strips() {
             let mut out = encryption.strip_buffer();
-            secrets.extend(encryption.strip(s, None, &mut scratch, &mut out).secret);
+            secrets.extend(encryption.strip(s, Taken::default(), &mut scratch, &mut out).secret);
             all.push(out);
         }
         (all, secrets, encryption.mask_seed(), encryption.into_masks())
@@ -475,46 +330,4 @@ fn an_edited_upload_gets_other_keys_and_the_warden_finds_them_by_the_nonce() {
     assert!(again.open_labels(3, &key.seal_labels(2, b"7")).is_err());
     let stranger = UploadKey::from_nonce(&Key::random(), context, *key.nonce());
     assert!(!stranger.verify(b"header", &key.tag(b"header")));
-}
-
-#[test]
-fn malformed_products_are_refused() {
-    let tile = Tile::new(4, 4, 4).unwrap();
-    let shape = ProductShape { kind: ProductKind::Forward, tile, rows: 5, inputs: 5, outputs: 5 };
-    let extras = vec![0; shape.extras() * tile.degree()];
-    assert!(Checked::extras(&shape, &extras).is_ok());
-    assert!(Checked::extras(&shape, &extras[1..]).is_err());
-    let row = shape.grid().1 * shape.tile_residues();
-    assert!(Checked::rows(&shape, &vec![0; row]).is_ok());
-    assert!(Checked::rows(&shape, &vec![0; row - 1]).is_err());
-    assert!(Checked::rows(&shape, &[]).is_err());
-    for bad in [modulus::Q, u64::MAX] {
-        let mut extras = extras.clone();
-        extras[9] = bad;
-        assert!(Checked::extras(&shape, &extras).is_err());
-        let mut body = vec![0; row];
-        body[row - 1] = bad;
-        assert!(Checked::rows(&shape, &body).is_err());
-    }
-}
-
-#[test]
-fn garbage_opens_to_out_of_range() {
-    let tile = Tile::new(4, 4, 4).unwrap();
-    let shape = ProductShape { kind: ProductKind::WeightGradient, tile, rows: 4, inputs: 4, outputs: 4 };
-    let zero = || vec![Poly::<Eval>::zero(64)];
-    let extras = Checked::extras(&shape, &[0; 64]).unwrap();
-    let (masks, right, cross) = (zero(), zero(), zero());
-    let scales = [Scale::from_log2(20); 2];
-    let opener = Opener::weight_gradient(shape, extras, &masks, &right, &cross, scales);
-    let mut scratch = Poly::zero(64);
-    let mut out = [0.0; 16];
-    let mut body = [0; 16];
-    body[3] = modulus::Q / 4;
-    let checked = Checked::rows(&shape, &body).unwrap();
-    assert!(opener.open_row(0, &checked, &mut scratch, &mut out).is_err());
-    body[3] = modulus::Q / 4 - 1;
-    let checked = Checked::rows(&shape, &body).unwrap();
-    assert!(opener.open_row(0, &checked, &mut scratch, &mut out).is_ok());
-    let _ = (backend::active(), Table::of(64));
 }
