@@ -5,8 +5,10 @@
 
 mod places;
 mod report;
+mod vectors;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -19,16 +21,19 @@ const CANARIES: [&str; 4] =
 
 #[test]
 fn no_jump_and_no_address_depends_on_a_secret() {
-    if let Err(missing) = valgrind() {
-        let words = format!("constant time was NOT tested: {missing}");
-        assert!(std::env::var_os("BLINDSMITH_REQUIRE_VALGRIND").is_none_or(|v| v != "1"), "{words}");
-        // Past the capture of tests' output.
-        let _ = fs::write("/dev/stderr", format!("\n{words}\n"));
+    if !can_run("valgrind", "valgrind") {
         return;
     }
     let program = built();
     for backend in blindsmith_ring::backend::available().iter().map(|b| b.name()).filter(|&b| b != "avx512") {
         check(backend, &run(&program, backend));
+    }
+}
+
+#[test]
+fn nothing_leaves_the_vector_registers_of_avx512() {
+    if can_run("objdump", "binutils") {
+        vectors::check(&built());
     }
 }
 
@@ -41,13 +46,20 @@ fn every_place_of_ours_is_one_line() {
     }
 }
 
-/// Whether valgrind can be run here, or what is missing.
-fn valgrind() -> Result<(), &'static str> {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        return Err("the requests to valgrind are written for Linux on x86-64");
-    }
-    let found = Command::new("valgrind").arg("--version").output().is_ok_and(|o| o.status.success());
-    if found { Ok(()) } else { Err("valgrind is missing (apt-get install valgrind)") }
+/// Whether a tool can be run here. If not this says so, or panics where valgrind is required.
+fn can_run(tool: &str, package: &str) -> bool {
+    let missing = if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        "the requests to valgrind are written for Linux on x86-64".to_owned()
+    } else if Command::new(tool).arg("--version").output().is_ok_and(|o| o.status.success()) {
+        return true;
+    } else {
+        format!("{tool} is missing (apt-get install {package})")
+    };
+    let words = format!("constant time was NOT tested: {missing}");
+    assert!(std::env::var_os("BLINDSMITH_REQUIRE_VALGRIND").is_none_or(|v| v != "1"), "{words}");
+    // Past the capture of tests' output.
+    let _ = writeln!(std::io::stderr(), "\n{words}");
+    false
 }
 
 /// Builds the program with the profile that ships: the development profile has checks of overflow, which are
