@@ -5,7 +5,9 @@
 //! bits. NaN in gives NaN out.
 //!
 //! Compilers make branches of comparisons, and of masks that they see being made of one. Selection is
-//! therefore arithmetic here (maxima, signs, roundings), or by a [`mask`] that they cannot see through.
+//! therefore arithmetic here (maxima, signs, roundings), or by a [`mask`] that they cannot see through. Even of
+//! maxima they make branches where two of one kind stand side by side and their comparisons alone are joined in a
+//! vector: `docs/constant-time.md` has the test that finds it.
 //!
 //! The stated errors are those of `tests/learn/elementary.rs`, against `f64` references.
 //!
@@ -40,7 +42,9 @@ pub fn select(mask: u32, a: f32, b: f32) -> f32 {
 /// 1 where a = b, else 0, for whole numbers up to 2^24.
 #[inline]
 pub fn equal(a: f32, b: f32) -> f32 {
-    at_least(1.0 - (a - b).abs(), 0.0)
+    // Only of +0 the bits less one are negative.
+    let mask = (a - b).abs().to_bits().wrapping_sub(1).cast_signed() >> 31;
+    keep(mask.cast_unsigned(), 1.0)
 }
 
 /// The larger of `x` and `low`; one instruction, and NaN stays NaN (unlike `f32::max`).
@@ -165,8 +169,14 @@ pub fn tanh(x: f32) -> f32 {
 /// below 3e-6 for |x| <= 5; x is clamped to |x| <= 12. Phi(x) = (1 + erf(x/sqrt 2))/2.
 #[inline]
 pub fn normal_tail(x: f32) -> (f32, f32) {
-    let a = at_most(x.abs(), 12.0);
-    let gauss = exp(-0.5 * a * a);
+    tail_at(at_most(x.abs(), 12.0))
+}
+
+/// Phi(-a) and phi(a) for 0 <= a <= 12.
+#[inline]
+fn tail_at(a: f32) -> (f32, f32) {
+    let (power, series) = exp_parts(-0.5 * a * a);
+    let gauss = power + power * series;
     // Phi(-a) e^(a a/2) as a polynomial in t = 1/(1 + 0.26 a), interpolated at the ten Chebyshev nodes of
     // t(12) <= t <= 1: relative error 1e-8. The form is that of Abramowitz and Stegun 7.1.26.
     let t = reciprocal(1.0 + 0.26 * a);
@@ -198,8 +208,9 @@ pub fn erf(x: f32) -> f32 {
 /// Phi(z) + z phi(z), absolute error below 5e-7.
 #[inline]
 pub fn gelu(z: f32) -> (f32, f32) {
-    let (tail, density) = normal_tail(z);
-    let phi = 0.5 + (0.5 - tail).copysign(z);
     // Beyond 12 the density is nothing, and z must not grow against it.
-    (at_least(z, 0.0) - z.abs() * tail, phi + at_most(at_least(z, -12.0), 12.0) * density)
+    let a = at_most(z.abs(), 12.0);
+    let (tail, density) = tail_at(a);
+    let phi = 0.5 + (0.5 - tail).copysign(z);
+    (at_least(z, 0.0) - z.abs() * tail, phi + a.copysign(z) * density)
 }

@@ -24,9 +24,9 @@
 //!
 //! Activations, outputs, labels, errors and gradients are secrets of others. No branch and no index depends
 //! on their values, nor does a division or square root except in the figures of a finished evaluation
-//! ([`metrics`]); sums over rows take the same time whatever the rows hold. ([`elementary`] says how; the
-//! compiler's output was read for x86-64 and has to be read again where another matters.) Two things do show:
-//! whether training diverged, and whether labels or checkpoints were refused.
+//! ([`metrics`]); sums over rows take the same time whatever the rows hold. ([`elementary`] says how; for x86-64
+//! branches and indices are tested under valgrind, see `docs/constant-time.md`; divisions were looked for in the
+//! compiler's output.) Two things do show: whether training diverged, and whether labels or checkpoints were refused.
 
 #![forbid(unsafe_code)]
 

@@ -73,8 +73,8 @@ impl Objective {
         if class_weights.len() != outputs {
             return Err(ObjectiveError::ClassWeights { found: class_weights.len(), outputs });
         }
-        let zero = class_weights.contains(&0.0);
-        if loss == Loss::MeanSquaredError || zero || !weights_in_range(class_weights) {
+        let zero = class_weights.iter().fold(0, |zero, &w| zero | mask(w == 0.0)) != 0;
+        if (loss == Loss::MeanSquaredError) | zero | !weights_in_range(class_weights) {
             return Err(ObjectiveError::ClassWeight);
         }
         Ok(Objective { loss, class_weights: class_weights.to_vec() })
@@ -171,8 +171,7 @@ impl Objective {
     /// Bounds on one entry of the error and on the sum of magnitudes of a row of it, whatever the outputs; none
     /// for the squared error.
     pub fn error_bounds(&self, labels: &Labels) -> Option<(f32, f32)> {
-        let largest = |weights: &[f32]| weights.iter().fold(0.0, |m: f32, w| m.max(*w));
-        let entry = largest(&self.class_weights) * largest(&labels.weights);
+        let entry = largest_magnitude(&self.class_weights) * largest_magnitude(&labels.weights);
         match self.loss {
             // sum over j of |p_j - t_j| = 2 (1 - p_class).
             Loss::SoftmaxCrossEntropy => Some((entry, 2.0 * entry)),
@@ -223,6 +222,11 @@ fn exponentials(z: &mut [f32], top: f32) -> f32 {
 /// The largest of the values.
 pub(crate) fn largest(values: &[f32]) -> f32 {
     reduce(values, f32::NEG_INFINITY, |_, v| v, |a, b| at_least(b, a))
+}
+
+/// The largest magnitude of the values, 0 of none.
+pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
+    reduce(values, 0.0, |_, v| v.abs(), |a, b| at_least(b, a))
 }
 
 /// The value at place `class`, 0 beyond the end.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::accelerator::{Accelerator, Bounds, Left};
-use crate::elementary::{flush, keep, mask};
+use crate::elementary::{at_most, flush, keep, mask};
+use crate::loss::largest_magnitude;
 use crate::random::Random;
 use crate::{Activation, Batch, Matrix, largest_column_sum, largest_row_sum};
 
@@ -282,7 +283,7 @@ impl Network {
             None => Some(1.0),
             Some(0) => {
                 let below = &self.layers[0];
-                let bias = below.bias.iter().fold(0.0, |m: f32, b| m.max(b.abs()));
+                let bias = largest_magnitude(&below.bias);
                 self.activations[0]
                     .bound(SLACK * (sum_of(largest_column_sum, &below.weights) / self.input_rms + bias))
             }
@@ -293,9 +294,9 @@ impl Network {
                 return Some(error);
             }
             let above = (l + 1 == last).then(|| &self.layers[last].weights)?;
-            let largest = above.as_slice().iter().fold(0.0, |m: f32, w| m.max(w.abs()));
+            let largest = largest_magnitude(above.as_slice());
             let slope = self.activations[l].slope_bound();
-            Some(SLACK * slope * f32::min(row * largest, error * sum_of(largest_row_sum, above)))
+            Some(SLACK * slope * at_most(row * largest, error * sum_of(largest_row_sum, above)))
         };
         (0..=last).map(|l| Some(Bounds { left: left(l)?, error: error(l)? })).collect()
     }

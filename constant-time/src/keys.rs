@@ -1,0 +1,213 @@
+//! Derivation, encryption and opening under secret keys, of secret entries.
+
+use std::sync::Arc;
+
+use blindsmith_keys::{
+    Checked, Context, Encryption, Freshness, Key, Opener, Recipient, RecipientKey, Share, UploadContext,
+    UploadKey,
+};
+use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Scale, Shape, Tile, View};
+use blindsmith_ring::{Eval, PACKED_BYTES_PER_LANES, Poly};
+
+use crate::Case;
+use crate::valgrind::{conceal, expect_secret, revealed};
+use crate::values::{reals, residues, secret, secret_key, secret_poly, secrets};
+
+pub const CASES: &[Case] = &[
+    ("keys: derivation", derivation),
+    ("keys: operands under given masks", operands),
+    ("keys: an operand under masks of its own", own_masks),
+    ("keys: an operand under given secrets", given_secrets),
+    ("keys: an upload", upload),
+    ("keys: opening of forward products", open_forward),
+    ("keys: opening of weight gradients", open_weight_gradient),
+    ("keys: opening of input gradients", open_input_gradient),
+    ("keys: tag of an upload", tag),
+    ("keys: labels", labels),
+    ("keys: sealing", sealing),
+    ("keys: a release", release),
+];
+
+const DEGREE: usize = 2048;
+const ROWS: usize = 40;
+const COLS: usize = 24;
+
+fn tile() -> Tile {
+    // Unwrap safety: powers of two.
+    Tile::new(16, 16, 8).expect("a tile")
+}
+
+fn context() -> Context {
+    Context { project: [1; 32], round: 2, attempt: 0, step: 3, layer: 0, part: 0 }
+}
+
+fn masks(shape: &Shape) -> (MaskSeed, Arc<[Poly<Eval>]>) {
+    let seed = MaskSeed([5; 32]);
+    (seed, seed.expand(shape.strip_len(), DEGREE).into())
+}
+
+fn operand<'a>(shape: Shape, key: &Key, entries: &'a [f32], share: Share<'a>) -> Encryption<'a> {
+    let view = View::new(entries, shape.rows, shape.cols);
+    Encryption::operand(key, &context(), shape, Scale::from_log2(20), view, Freshness::Fresh, share)
+}
+
+/// Encrypts all strips, whole and packed.
+fn encrypt(encryption: &Encryption<'_>, cross: bool) {
+    let shape = encryption.shape();
+    let cross = cross.then(|| secrets(4, shape.strip_len(), DEGREE));
+    let mut scratch = encryption.scratch();
+    let mut out = encryption.strip_buffer();
+    let mut packed = vec![0; encryption.strip_lanes() * PACKED_BYTES_PER_LANES];
+    for s in 0..shape.strips() {
+        let left = encryption.strip(s, cross.as_deref(), &mut scratch, &mut out);
+        expect_secret(&out[..]);
+        left.secret.iter().chain(&left.cross).for_each(|p| expect_secret(p.as_slice()));
+        encryption.packed_strip(s, &mut scratch, &mut packed);
+        expect_secret(&packed[..]);
+    }
+}
+
+fn derivation() {
+    expect_secret(secret_key(1).derive("label", &[b"context"]).expose());
+}
+
+fn operands() {
+    let entries = secret(reals(1, ROWS * COLS));
+    for form in [Form::Rows, Form::Weights, Form::ErrorRight, Form::ErrorLeft] {
+        let shape = Shape::new(form, tile(), ROWS, COLS);
+        let (seed, masks) = masks(&shape);
+        let encryption = operand(shape, &secret_key(2), &entries, Share::Masks(seed, masks));
+        encrypt(&encryption, form != Form::Weights);
+    }
+}
+
+fn own_masks() {
+    let entries = secret(reals(1, ROWS * COLS));
+    let shape = Shape::new(Form::Weights, tile(), ROWS, COLS);
+    encrypt(&operand(shape, &secret_key(2), &entries, Share::Nothing), false);
+}
+
+fn given_secrets() {
+    let entries = secret(reals(1, ROWS * COLS));
+    let shape = Shape::new(Form::ErrorRight, tile(), ROWS, COLS);
+    let given = secrets(3, shape.strips(), DEGREE);
+    encrypt(&operand(shape, &secret_key(2), &entries, Share::Secrets(&given)), true);
+}
+
+fn upload_context() -> UploadContext {
+    UploadContext {
+        project: [1; 32],
+        mask: MaskSeed([5; 32]),
+        tile: tile(),
+        inputs: COLS,
+        scale: Scale::from_log2(20),
+    }
+}
+
+fn upload() {
+    let (entries, labels) = (secret(reals(1, ROWS * COLS)), secret(vec![3; 99]));
+    let view = View::new(&entries, ROWS, COLS);
+    let masks = MaskSeed([5; 32]).expand(COLS.div_ceil(tile().n()), DEGREE);
+    let (seed, context) = (secret_key(6), upload_context());
+    let (key, encryption) = UploadKey::encrypt(&seed, context, view, &labels, masks, Freshness::Fresh);
+    encrypt(&encryption, false);
+    key.secrets(0..2).iter().for_each(|s| expect_secret(s.as_slice()));
+}
+
+/// The key as the warden has it: seed secret, nonce public.
+fn upload_key() -> UploadKey {
+    UploadKey::from_nonce(&secret_key(6), upload_context(), [9; 32])
+}
+
+fn shape(kind: ProductKind) -> ProductShape {
+    ProductShape { kind, tile: tile(), rows: ROWS, inputs: COLS, outputs: 20 }
+}
+
+fn polys(seed: u64, count: usize) -> Vec<Poly<Eval>> {
+    (0..count as u64).map(|i| secret_poly(seed << 8 | i, DEGREE)).collect()
+}
+
+/// Opens every row of the grid of a product that the refinery made up.
+fn open<'a>(
+    kind: ProductKind,
+    opener: impl FnOnce(ProductShape, Checked<Vec<Poly<Eval>>>, [Scale; 2]) -> Opener<'a>,
+) {
+    let shape = shape(kind);
+    let extras = residues(7, shape.extras() * DEGREE);
+    // Unwrap safety: residues of the right number.
+    let extras = Checked::extras(&shape, &extras).expect("extras");
+    let opener = opener(shape, extras, [Scale::from_log2(20); 2]);
+    let body = residues(8, shape.residues());
+    let body = Checked::rows(&shape, &body).expect("rows");
+    let mut scratch = Poly::zero(DEGREE);
+    let (rows, cols) = shape.size();
+    let mut out = vec![0.0; rows * cols];
+    for (r, out) in out.chunks_mut(opener.rows_per_grid_row() * cols).enumerate() {
+        let _ = opener.open_row(r, &body.row(&shape, r), &mut scratch, out);
+        expect_secret(out);
+    }
+}
+
+fn open_forward() {
+    let (rows, cols) = shape(ProductKind::Forward).grid();
+    let (left, right) = (secrets(1, rows, DEGREE), secrets(2, cols, DEGREE));
+    open(ProductKind::Forward, |shape, extras, scales| Opener::forward(shape, extras, &left, &right, scales));
+}
+
+fn open_weight_gradient() {
+    let (rows, cols) = shape(ProductKind::WeightGradient).grid();
+    let masks = MaskSeed([5; 32]).expand(rows, DEGREE);
+    let (right, cross) = (secrets(2, cols, DEGREE), polys(3, cols));
+    open(ProductKind::WeightGradient, |shape, extras, scales| {
+        Opener::weight_gradient(shape, extras, &masks, &right, &cross, scales)
+    });
+}
+
+fn open_input_gradient() {
+    let (rows, cols) = shape(ProductKind::InputGradient).grid();
+    let masks = MaskSeed([5; 32]).expand(cols, DEGREE);
+    let (left, cross) = (secrets(1, rows, DEGREE), polys(3, rows));
+    open(ProductKind::InputGradient, |shape, extras, scales| {
+        Opener::input_gradient(shape, extras, &masks, &left, &cross, scales)
+    });
+}
+
+fn tag() {
+    let key = upload_key();
+    let mut tag = key.tag(b"header");
+    expect_secret(&tag);
+    // What came with the upload is public.
+    crate::valgrind::reveal(&mut tag);
+    assert!(revealed(key.verify(b"header", &tag)));
+    tag[31] ^= 1;
+    assert!(!revealed(key.verify(b"header", &tag)));
+}
+
+fn labels() {
+    let key = upload_key();
+    let mut sealed = key.seal_labels(3, &secret(vec![7; 100]));
+    expect_secret(&sealed[..]);
+    crate::valgrind::reveal(&mut sealed[..]);
+    let opened = key.open_labels(3, &sealed).expect("labels that open");
+    expect_secret(&opened[..]);
+    sealed[50] ^= 1;
+    assert!(key.open_labels(3, &sealed).is_err());
+}
+
+fn sealing() {
+    let key = secret_key(1);
+    let mut sealed = key.seal("state", &secret(vec![7; 100]));
+    crate::valgrind::reveal(&mut sealed.0[..]);
+    let opened = key.unseal("state", &sealed.0).expect("a state that opens");
+    expect_secret(&opened[..]);
+}
+
+fn release() {
+    let mut private = RecipientKey::generate();
+    let Recipient(public) = private.recipient();
+    let member = Key::from_bytes([3; 32]);
+    let sealed = Recipient(public).seal(b"info", Some(&member), &[7; 100]).expect("sealed");
+    conceal(&mut private);
+    let opened = private.open(b"info", Some(&secret_key(3)), &sealed).expect("a release that opens");
+    expect_secret(&opened[..]);
+}
