@@ -59,8 +59,13 @@ pub enum Refused {
 /// use blindsmith_attest::{Policy, Refused, appraise};
 /// use blindsmith_protocol::Evidence;
 ///
-/// let evidence =
-///     Evidence { tee: "simulated".into(), version: "0.1.0".into(), recipient: [1; 32], nonce: [2; 32] };
+/// let evidence = Evidence {
+///     tee: "simulated".into(),
+///     version: "0.1.0".into(),
+///     recipient: [1; 32],
+///     nonce: [2; 32],
+///     receipts: [4; 32],
+/// };
 /// assert_eq!(appraise(&evidence, &Policy::default(), &[2; 32]), Err(Refused::Simulated));
 /// let accepting = Policy { accept_simulated: true };
 /// assert_eq!(appraise(&evidence, &accepting, &[2; 32]).unwrap().recipient(), [1; 32]);

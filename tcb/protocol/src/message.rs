@@ -28,6 +28,9 @@ pub struct Evidence {
     /// The nonce asked for.
     #[serde(with = "serde_bytes")]
     pub nonce: [u8; 32],
+    /// The public key that verifies the warden's receipts; the same for each start of the warden.
+    #[serde(with = "serde_bytes")]
+    pub receipts: [u8; 32],
 }
 
 /// Client to refinery.

@@ -8,6 +8,7 @@ use blindsmith_keys::{Key, RecipientKey};
 use blindsmith_protocol::{
     Evidence, FrameError, FromWarden, Id, Outcome, RoundRecord, RoundSummary, ToWarden, to_cbor,
 };
+use blindsmith_receipts::SigningKey;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::project::{Project, ProjectError};
@@ -106,6 +107,7 @@ impl Session<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             recipient: self.identity.key.recipient().0,
             nonce,
+            receipts: SigningKey::from(&self.identity.sealing).verifying().0,
         };
         self.remote.send(&FromWarden::Evidence(evidence), &[])
     }

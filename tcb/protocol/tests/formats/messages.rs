@@ -26,8 +26,14 @@ fn progress() -> impl Strategy<Value = Progress> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    let parts = (text(), text(), any::<[u8; 32]>(), any::<[u8; 32]>());
-    parts.prop_map(|(tee, version, recipient, nonce)| Evidence { tee, version, recipient, nonce })
+    let parts = (text(), text(), any::<[[u8; 32]; 3]>());
+    parts.prop_map(|(tee, version, [recipient, nonce, receipts])| Evidence {
+        tee,
+        version,
+        recipient,
+        nonce,
+        receipts,
+    })
 }
 
 fn summary() -> impl Strategy<Value = RoundSummary> {
