@@ -3,8 +3,12 @@
 //!
 //! Today one kind of evidence exists: that of a simulated warden, which proves nothing. It is refused unless
 //! the policy accepts simulation by name.
+//!
+//! What a warden attests later, round by round, [`chain`] verifies.
 
 #![forbid(unsafe_code)]
+
+pub mod chain;
 
 use blindsmith_protocol::Evidence;
 use serde::{Deserialize, Serialize};
