@@ -122,7 +122,7 @@ fn refused(bundle: &Bundle, policy: &OwnerPolicy, rounds: u64, fault: Fault) -> 
         valid: false,
         rounds,
         proven: Vec::new(),
-        not_proven: words::not_proven_after(bundle, policy, &fault),
+        not_proven: words::not_proven_after(bundle, policy, rounds),
         first_fault: Some(fault),
     }
 }

@@ -133,6 +133,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_example_is_read() {
+        let document = include_str!("../../../../docs/receipts.md");
+        let example = document.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let policy = OwnerPolicy::parse(example).unwrap();
+        assert_eq!((policy.rules, policy.newest.unwrap().round), (Rules::default(), 4));
+    }
+
+    #[test]
     fn simulation_is_refused_by_default() {
         let text = policy().to_toml().replace("accept_simulated = true", "");
         assert!(!OwnerPolicy::parse(&text).unwrap().accept_simulated);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use blindsmith_receipts::{Decision, FaultReport, Rules};
 
-use super::{Bundle, Fault, OwnerPolicy, Signed};
+use super::{Bundle, OwnerPolicy, Signed};
 
 /// Most instructions that are listed by name.
 const MOST_NAMES: usize = 16;
@@ -114,8 +114,8 @@ pub(super) fn not_proven(bundle: &Bundle, policy: &OwnerPolicy, rounds: u64) -> 
     not_proven
 }
 
-pub(super) fn not_proven_after(bundle: &Bundle, policy: &OwnerPolicy, fault: &Fault) -> Vec<String> {
+pub(super) fn not_proven_after(bundle: &Bundle, policy: &OwnerPolicy, rounds: u64) -> Vec<String> {
     let mut all = vec!["anything: a check failed, and these receipts should not be relied on".to_owned()];
-    all.extend(not_proven(bundle, policy, fault.round));
+    all.extend(not_proven(bundle, policy, rounds));
     all
 }

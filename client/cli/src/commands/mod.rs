@@ -10,6 +10,7 @@ pub mod push;
 pub mod refine;
 pub mod status;
 pub(crate) mod training;
+pub mod verify;
 
 pub use training::TrainingArguments;
 
@@ -50,6 +51,8 @@ enum Command {
     Pull(pull::Pull),
     /// Predicts encrypted rows: only the asker reads rows and answers.
     Predict(predict::Predict),
+    /// Verifies the warden's receipts, offline.
+    Verify(verify::Verify),
 }
 
 /// What every command that works on a project takes.
@@ -88,6 +91,7 @@ impl Cli {
             Command::Status(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Predict(command) => command.run(),
+            Command::Verify(command) => command.run(),
         }
     }
 }

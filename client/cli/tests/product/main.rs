@@ -8,6 +8,7 @@ mod garbage;
 mod keys;
 mod memory;
 mod plain;
+mod receipts;
 mod refusals;
 mod secrecy;
 mod site;
