@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blindsmith_keys::{
-    Checked, Context, Encryption, Freshness, Key, Opener, Recipient, RecipientKey, Share, UploadContext,
-    UploadKey,
+    Admission, Along, Check, Checked, Context, Encryption, Freshness, Key, Opener, Received, Recipient,
+    RecipientKey, Scalars, Share, Taken, UploadContext, UploadKey, combine, contract,
 };
 use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Scale, Shape, Tile, View};
 use blindsmith_ring::{Eval, PACKED_BYTES_PER_LANES, Poly};
@@ -19,6 +19,9 @@ pub const CASES: &[Case] = &[
     ("keys: an operand under masks of its own", own_masks),
     ("keys: an operand under given secrets", given_secrets),
     ("keys: an upload", upload),
+    ("keys: projections", projections),
+    ("keys: checks of products", check),
+    ("keys: admission of row blocks", admission),
     ("keys: opening of forward products", open_forward),
     ("keys: opening of weight gradients", open_weight_gradient),
     ("keys: opening of input gradients", open_input_gradient),
@@ -55,13 +58,19 @@ fn operand<'a>(shape: Shape, key: &Key, entries: &'a [f32], share: Share<'a>) ->
 fn encrypt(encryption: &Encryption<'_>, cross: bool) {
     let shape = encryption.shape();
     let cross = cross.then(|| secrets(4, shape.strip_len(), DEGREE));
+    let (across, along) = (scalars(5, shape.strips()), scalars(6, shape.strip_len()));
+    let factors = polys(9, shape.strip_len());
     let mut scratch = encryption.scratch();
     let mut out = encryption.strip_buffer();
     let mut packed = vec![0; encryption.strip_lanes() * PACKED_BYTES_PER_LANES];
     for s in 0..shape.strips() {
-        let left = encryption.strip(s, cross.as_deref(), &mut scratch, &mut out);
-        expect_secret(&out[..]);
-        left.secret.iter().chain(&left.cross).for_each(|p| expect_secret(p.as_slice()));
+        for along in [Along::Scaled(&along), Along::Times(&factors), Along::Nothing] {
+            let taken = Taken { cross: cross.as_deref(), across: Some(&across), along };
+            let left = encryption.strip(s, &taken, &mut scratch, &mut out);
+            expect_secret(&out[..]);
+            let all = left.secret.iter().chain(&left.cross).chain(&left.along);
+            all.for_each(|p| expect_secret(p.as_slice()));
+        }
         encryption.packed_strip(s, &mut scratch, &mut packed);
         expect_secret(&packed[..]);
     }
@@ -127,39 +136,105 @@ fn polys(seed: u64, count: usize) -> Vec<Poly<Eval>> {
     (0..count as u64).map(|i| secret_poly(seed << 8 | i, DEGREE)).collect()
 }
 
-/// Opens every row of the grid of a product that the refinery made up.
-fn open<'a>(
-    kind: ProductKind,
-    opener: impl FnOnce(ProductShape, Checked<Vec<Poly<Eval>>>, [Scale; 2]) -> Opener<'a>,
-) {
-    let shape = shape(kind);
-    let extras = residues(7, shape.extras() * DEGREE);
+fn scalars(seed: u64, count: usize) -> Scalars {
+    Scalars::derive(&secret_key(seed as u8), 0..count)
+}
+
+/// A product of zero operands under secret scalars, as it comes; and what checks it.
+fn received(shape: ProductShape, altered: bool) -> Received {
+    let mut product = Received::new(shape);
+    let mut extras = residues(7, shape.extras() * DEGREE);
+    extras.fill(0);
+    let mut body = vec![0; shape.residues()];
+    body[3] = u64::from(altered);
     // Unwrap safety: residues of the right number.
-    let extras = Checked::extras(&shape, &extras).expect("extras");
-    let opener = opener(shape, extras, [Scale::from_log2(20); 2]);
-    let body = residues(8, shape.residues());
-    let body = Checked::rows(&shape, &body).expect("rows");
+    product.extras(&extras).expect("extras");
+    product.rows(0, &body).expect("rows");
+    product
+}
+
+fn verified(shape: ProductShape, altered: bool) -> Option<Checked> {
+    let (rows, cols) = (scalars(11, shape.grid().0), scalars(12, shape.grid().1));
+    // Zero, and secret.
+    let zero = || {
+        let mut poly = Poly::zero(DEGREE);
+        conceal(poly.as_mut_slice());
+        poly
+    };
+    let check = Check { rows: &rows, cols: &cols, body: zero(), extras: zero() };
+    check.verify(received(shape, altered)).expect("whole").ok()
+}
+
+/// The verdict is public, and nothing else.
+fn check() {
+    for kind in [ProductKind::Forward, ProductKind::WeightGradient, ProductKind::InputGradient] {
+        assert!(verified(shape(kind), false).is_some());
+        assert!(verified(shape(kind), true).is_none());
+    }
+}
+
+fn projections() {
+    let (polys, scalars) = (polys(13, 5), scalars(14, 5));
+    expect_secret(combine(&polys, &scalars).as_slice());
+    expect_secret(contract(&polys, &polys).as_slice());
+    let masks = MaskSeed([5; 32]).expand(5, DEGREE);
+    let side = || (&scalars, &polys[..], &masks[..]);
+    expect_secret(Check::forward(side(), side()).body.as_slice());
+}
+
+/// A row block as a contributor makes it, and one that is none: the verdict is public.
+fn admission() {
+    let entries: Vec<f32> = reals(1, ROWS * COLS).iter().map(|v| v.clamp(-1.0, 1.0)).collect();
+    let key = Key::from_bytes([6; 32]);
+    let masks = || MaskSeed([5; 32]).expand(COLS.div_ceil(tile().n()), DEGREE);
+    let view = View::new(&entries, ROWS, COLS);
+    let (made, encryption) =
+        UploadKey::encrypt(&key, upload_context(), view, b"", masks(), Freshness::Reproducible);
+    let mut packed = vec![0; encryption.strip_lanes() * PACKED_BYTES_PER_LANES];
+    encryption.packed_strip(1, &mut encryption.scratch(), &mut packed);
+    let mut seed = Key::from_bytes([6; 32]);
+    conceal(&mut seed);
+    let upload = UploadKey::from_nonce(&seed, upload_context(), *made.nonce());
+    let inputs = scalars(15, masks().len());
+    let admission = Admission::new(&upload, ROWS, &masks(), &inputs, secret_key(16));
+    let mut reading = admission.reading();
+    for (at, good) in [(1, true), (0, false)] {
+        let block = admission.block(at, &packed, &mut reading).expect("residues");
+        expect_secret(block.along.as_slice());
+        assert_eq!(revealed(block.good), good);
+    }
+    admission.group(&mut reading).iter().for_each(|p| expect_secret(p.as_slice()));
+}
+
+/// Opens every row of the grid of a product that passed its check.
+fn open<'a>(kind: ProductKind, opener: impl FnOnce(Checked, [Scale; 2]) -> Opener<'a>) {
+    let shape = shape(kind);
+    let product = verified(shape, false).expect("a right product");
+    let opener = opener(product, [Scale::from_log2(20); 2]);
     let mut scratch = Poly::zero(DEGREE);
     let (rows, cols) = shape.size();
     let mut out = vec![0.0; rows * cols];
     for (r, out) in out.chunks_mut(opener.rows_per_grid_row() * cols).enumerate() {
-        let _ = opener.open_row(r, &body.row(&shape, r), &mut scratch, out);
-        expect_secret(out);
+        let _ = opener.open_row(r, &mut scratch, out);
+        // Zero extra polynomials leave of some own terms nothing that a secret enters.
+        if kind != ProductKind::Forward {
+            expect_secret(out);
+        }
     }
 }
 
 fn open_forward() {
     let (rows, cols) = shape(ProductKind::Forward).grid();
     let (left, right) = (secrets(1, rows, DEGREE), secrets(2, cols, DEGREE));
-    open(ProductKind::Forward, |shape, extras, scales| Opener::forward(shape, extras, &left, &right, scales));
+    open(ProductKind::Forward, |product, scales| Opener::forward(product, &left, &right, scales));
 }
 
 fn open_weight_gradient() {
     let (rows, cols) = shape(ProductKind::WeightGradient).grid();
     let masks = MaskSeed([5; 32]).expand(rows, DEGREE);
     let (right, cross) = (secrets(2, cols, DEGREE), polys(3, cols));
-    open(ProductKind::WeightGradient, |shape, extras, scales| {
-        Opener::weight_gradient(shape, extras, &masks, &right, &cross, scales)
+    open(ProductKind::WeightGradient, |product, scales| {
+        Opener::weight_gradient(product, &masks, &right, &cross, scales)
     });
 }
 
@@ -167,8 +242,8 @@ fn open_input_gradient() {
     let (rows, cols) = shape(ProductKind::InputGradient).grid();
     let masks = MaskSeed([5; 32]).expand(cols, DEGREE);
     let (left, cross) = (secrets(1, rows, DEGREE), polys(3, rows));
-    open(ProductKind::InputGradient, |shape, extras, scales| {
-        Opener::input_gradient(shape, extras, &masks, &left, &cross, scales)
+    open(ProductKind::InputGradient, |product, scales| {
+        Opener::input_gradient(product, &masks, &left, &cross, scales)
     });
 }
 

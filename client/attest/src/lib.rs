@@ -3,10 +3,15 @@
 //!
 //! Today one kind of evidence exists: that of a simulated warden, which proves nothing. It is refused unless
 //! the policy accepts simulation by name.
+//!
+//! What a warden attests later, round by round, [`chain`] verifies.
 
 #![forbid(unsafe_code)]
 
+pub mod chain;
+
 use blindsmith_protocol::Evidence;
+use blindsmith_receipts::ReceiptKey;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -21,19 +26,28 @@ pub struct Policy {
 /// Evidence that the policy accepts: the public key that it binds may receive secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appraised {
-    tee: String,
-    recipient: [u8; 32],
+    evidence: Evidence,
 }
 
 impl Appraised {
     /// The kind of trusted execution environment.
     pub fn tee(&self) -> &str {
-        &self.tee
+        &self.evidence.tee
     }
 
     /// The public key to which secrets may be sealed.
     pub fn recipient(&self) -> [u8; 32] {
-        self.recipient
+        self.evidence.recipient
+    }
+
+    /// The key that verifies the warden's receipts.
+    pub fn receipts(&self) -> ReceiptKey {
+        ReceiptKey(self.evidence.receipts)
+    }
+
+    /// What was appraised.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 }
 
@@ -59,8 +73,13 @@ pub enum Refused {
 /// use blindsmith_attest::{Policy, Refused, appraise};
 /// use blindsmith_protocol::Evidence;
 ///
-/// let evidence =
-///     Evidence { tee: "simulated".into(), version: "0.1.0".into(), recipient: [1; 32], nonce: [2; 32] };
+/// let evidence = Evidence {
+///     tee: "simulated".into(),
+///     version: "0.1.0".into(),
+///     recipient: [1; 32],
+///     nonce: [2; 32],
+///     receipts: [4; 32],
+/// };
 /// assert_eq!(appraise(&evidence, &Policy::default(), &[2; 32]), Err(Refused::Simulated));
 /// let accepting = Policy { accept_simulated: true };
 /// assert_eq!(appraise(&evidence, &accepting, &[2; 32]).unwrap().recipient(), [1; 32]);
@@ -71,9 +90,7 @@ pub fn appraise(evidence: &Evidence, policy: &Policy, nonce: &[u8; 32]) -> Resul
         return Err(Refused::Nonce);
     }
     match evidence.tee.as_str() {
-        "simulated" if policy.accept_simulated => {
-            Ok(Appraised { tee: evidence.tee.clone(), recipient: evidence.recipient })
-        }
+        "simulated" if policy.accept_simulated => Ok(Appraised { evidence: evidence.clone() }),
         "simulated" => Err(Refused::Simulated),
         other => Err(Refused::UnknownKind(other.chars().take(64).collect())),
     }

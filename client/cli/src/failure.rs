@@ -5,7 +5,8 @@ use std::path::Path;
 use thiserror::Error;
 
 /// A failed command. Exit codes: 1 other, 2 wrong usage (from the argument parser), 3 data refused, 4 no
-/// refinery, 5 refused by refinery or warden, 6 warden not trusted, 7 keys do not fit, 8 files of the project.
+/// refinery, 5 refused by refinery or warden, 6 warden not trusted, 7 keys do not fit, 8 files of the project,
+/// policies or receipts that cannot be read, 9 receipts that do not verify.
 #[derive(Debug, Error)]
 pub enum Failure {
     /// Rows or a model file.
@@ -44,6 +45,9 @@ pub enum Failure {
         /// What is wrong.
         message: String,
     },
+    /// Receipts that do not verify.
+    #[error("the receipts do not verify: {0}")]
+    NotProven(String),
     /// Settings that do not go together.
     #[error("{0}")]
     Settings(String),
@@ -64,6 +68,7 @@ impl Failure {
             Failure::NotTrusted(_) => 6,
             Failure::Keys { .. } => 7,
             Failure::Project { .. } => 8,
+            Failure::NotProven(_) => 9,
         }
     }
 

@@ -5,11 +5,13 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use blindsmith_attest::Policy;
+use blindsmith_attest::chain::OwnerPolicy;
+use blindsmith_attest::{Appraised, Policy};
 use blindsmith_data::{Classes, Standardiser};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
-use blindsmith_protocol::{Id, ProjectSpec};
+use blindsmith_protocol::{Evidence, Id, ProjectSpec, from_cbor, to_cbor};
+use blindsmith_receipts::Rules;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -57,6 +59,8 @@ pub struct ClientProject {
     pub labelling: Labelling,
     /// Which wardens are trusted.
     pub policy: Policy,
+    /// What the warden keeps to.
+    pub rules: Rules,
 }
 
 /// The owner's keys, derived from one root.
@@ -64,7 +68,11 @@ pub struct Keys {
     root: Key,
 }
 
+/// The version of `project.json` that this program writes and reads.
+pub const FORMAT: u32 = 2;
 const KEY_FILE: &str = "owner.key";
+const POLICY_FILE: &str = "policy.toml";
+const EVIDENCE_FILE: &str = "evidence.cbor";
 const PROJECT_FILE: &str = "project.json";
 
 impl Keys {
@@ -172,10 +180,23 @@ impl ClientProject {
         write_file(&path, &json)
     }
 
+    /// Writes what the warden's receipts are verified with: its evidence, and the policy.
+    pub fn save_trust(&self, warden: &Appraised, dir: &Path) -> Result<(), Failure> {
+        let policy = OwnerPolicy {
+            project: self.id(),
+            accept_simulated: self.policy.accept_simulated,
+            receipts: warden.receipts(),
+            rules: self.rules.clone(),
+            newest: None,
+        };
+        write_file(&dir.join(EVIDENCE_FILE), &to_cbor(warden.evidence()))?;
+        save_policy(&policy, dir)
+    }
+
     /// Takes back what [`ClientProject::create`] wrote, and the directory if nothing else is in it.
     pub fn remove(dir: &Path) {
         // Best effort: the reason for it is what the user must hear of.
-        for name in [PROJECT_FILE, KEY_FILE] {
+        for name in [PROJECT_FILE, KEY_FILE, POLICY_FILE, EVIDENCE_FILE] {
             _ = fs::remove_file(dir.join(name));
         }
         _ = fs::remove_dir(dir);
@@ -189,14 +210,34 @@ impl ClientProject {
         })?;
         let project: ClientProject =
             serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e))?;
-        if project.format != 1 {
-            let message = format!("its format is {}, this program reads 1", project.format);
+        if project.format != FORMAT {
+            let message = format!("its format is {}, this program reads {FORMAT}", project.format);
             return Err(Failure::project(&path, message));
         }
         project.spec.validate().map_err(|e| Failure::project(&path, e))?;
         project.recipe.validate().map_err(|e| Failure::project(&path, e))?;
+        project.rules.validate().map_err(|e| Failure::project(&path, e))?;
         Ok(project)
     }
+}
+
+/// Reads the policy of a project's directory.
+pub fn load_policy(dir: &Path) -> Result<OwnerPolicy, Failure> {
+    let path = dir.join(POLICY_FILE);
+    let text = fs::read_to_string(&path).map_err(|e| Failure::project(&path, e))?;
+    OwnerPolicy::parse(&text).map_err(|e| Failure::project(&path, e))
+}
+
+/// Writes it.
+pub fn save_policy(policy: &OwnerPolicy, dir: &Path) -> Result<(), Failure> {
+    write_file(&dir.join(POLICY_FILE), policy.to_toml().as_bytes())
+}
+
+/// Reads the evidence that was appraised when the secrets were released.
+pub fn load_evidence(dir: &Path) -> Result<Evidence, Failure> {
+    let path = dir.join(EVIDENCE_FILE);
+    let bytes = fs::read(&path).map_err(|e| Failure::project(&path, e))?;
+    from_cbor(&bytes).map_err(|e| Failure::project(&path, e))
 }
 
 /// Writes a file that its user alone reads, in one piece.

@@ -76,8 +76,14 @@ impl Services {
 
     /// Starts the warden and waits until the refinery can reach it.
     pub fn start_warden(&mut self) -> Result<(), Failure> {
-        let (link, state) = (self.store().join("warden.sock"), self.dir.join("warden"));
-        let arguments = [
+        let link = self.store().join("warden.sock");
+        self.start_warden_at(&link, &[])
+    }
+
+    /// The same at another socket, behind which the refinery may be, with more arguments.
+    pub fn start_warden_at(&mut self, link: &Path, more: &[&str]) -> Result<(), Failure> {
+        let state = self.dir.join("warden");
+        let mut arguments = vec![
             "--refinery".as_ref(),
             link.as_os_str(),
             "--tee".as_ref(),
@@ -85,6 +91,7 @@ impl Services {
             "--state".as_ref(),
             state.as_os_str(),
         ];
+        arguments.extend(more.iter().map(|argument| argument.as_ref() as &std::ffi::OsStr));
         end(&mut self.warden);
         self.warden = Some(self.spawn("blindsmith-warden", &arguments)?);
         self.await_warden()

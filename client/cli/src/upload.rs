@@ -8,7 +8,7 @@ use blindsmith_matrix::View;
 use blindsmith_protocol::{
     Id, MAX_ROWS, ProjectSpec, Reply, Request, Role, UploadHeader, block_digest, root_digest,
 };
-use blindsmith_warden::{MemberContext, query_info, write_labels};
+use blindsmith_warden::{MemberContext, REFUSED, query_info, write_labels};
 use rayon::prelude::*;
 
 use crate::connection::unexpected;
@@ -184,8 +184,14 @@ pub fn ask(
         .unseal("answer", &sealed)
         .map_err(|_| Failure::Keys { what: "the answer" })?;
     let outputs = spec.layers.last().map_or(0, |l| l.outputs as usize);
+    let (status, answer) = answer.split_first_chunk::<4>().ok_or_else(unexpected)?;
     if answer.len() != 4 * rows.rows() * outputs {
         return Err(unexpected());
+    }
+    match u32::from_le_bytes(*status) {
+        0 => {}
+        REFUSED => return Err(Failure::Refused("the model gives no predictions for these rows".into())),
+        _ => return Err(unexpected()),
     }
     Ok(answer.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }

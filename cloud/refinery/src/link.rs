@@ -1,5 +1,7 @@
 //! The link to the warden: one connection, one command at a time; during a command the warden instructs.
 
+mod rounds;
+
 use std::collections::{HashSet, VecDeque};
 use std::io::{BufReader, Read};
 use std::net::Shutdown;
@@ -23,6 +25,7 @@ use tracing::{info, warn};
 use crate::engine::{Blocks, Engine, EngineError, UploadFiles, residues};
 use crate::shared::{Job, Round, Shared, Stored};
 use crate::store::{StoreError, Verdict};
+use rounds::fault;
 
 /// Bytes of a product's rows in one frame, about.
 const ROWS_FRAME: usize = 8 << 20;
@@ -161,6 +164,9 @@ impl Link {
                 (Outcome::Refused { message }, _) => Err(message),
                 _ => return Err(FrameError::Unexpected("not an answer to restore")),
             };
+            if ready.is_ok() {
+                self.send(&ToWarden::Stored { project: id, round }, &[])?;
+            }
             shared.update(&id, |p| {
                 p.ready = ready.is_ok();
                 // Why a round failed stays to be read.
@@ -283,6 +289,7 @@ impl Link {
                     if let Err(e) = shared.store.save_round(project, &record) {
                         return Ok(Err(e.to_string()));
                     }
+                    self.send(&ToWarden::Stored { project: *project, round: 0 }, &[])?;
                     shared.update(project, |p| p.rounds.push(record.summary.clone()));
                 }
                 shared.update(project, |p| {
@@ -294,133 +301,6 @@ impl Link {
             (Outcome::Refused { message }, _) => Ok(Err(message)),
             _ => Err(FrameError::Unexpected("not an answer to a release")),
         }
-    }
-
-    /// Has an upload read by the warden, and keeps what it found.
-    fn admit(
-        &mut self,
-        shared: &Shared,
-        project: &Id,
-        upload: &Id,
-    ) -> Result<Result<Verdict, String>, FrameError> {
-        let found = {
-            let state = shared.lock();
-            let p = state.projects.get(project);
-            p.and_then(|p| Some((p.spec.clone(), p.uploads.iter().find(|u| u.id == *upload)?.header.clone())))
-        };
-        let Some((spec, header)) = found else { return Ok(Err("no such upload".into())) };
-        let files = shared.store.rows(project, upload).and_then(|rows| {
-            let kept = shared.store.projections()?;
-            let projections =
-                kept.reopen().map_err(|e| StoreError::Io { path: kept.path().into(), source: e })?;
-            Ok((kept, UploadFiles { header: header.clone(), rows, projections }))
-        });
-        let (kept, files) = match files {
-            Ok(files) => files,
-            Err(e) => return Ok(Err(e.to_string())),
-        };
-        let blocks = Blocks::new(vec![files]);
-        let memory = self.operands();
-        let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
-        self.send(&ToWarden::Admit { project: *project, header }, &[])?;
-        let verdict = match self.follow(shared, project, &mut engine)? {
-            (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
-            (Outcome::Malformed { reason }, _) => Verdict::Refused(reason),
-            (Outcome::Refused { message }, _) => return Ok(Err(message)),
-            _ => return Err(FrameError::Unexpected("not an answer to an upload")),
-        };
-        let stored = shared.store.judge(project, upload, kept, &verdict);
-        Ok(stored.map(|()| verdict).map_err(|e| e.to_string()))
-    }
-
-    /// Runs a round, without the uploads that the warden refuses.
-    fn round(&mut self, shared: &Shared, round: &Round) -> Result<Result<(), String>, FrameError> {
-        let mut read_again = HashSet::new();
-        loop {
-            let given = {
-                let state = shared.lock();
-                let Some(p) = state.projects.get(&round.project) else {
-                    return Ok(Err("no such project".into()));
-                };
-                if !round.asked && !p.has_new() {
-                    return Ok(Ok(()));
-                }
-                Given {
-                    spec: p.spec.clone(),
-                    number: p.rounds.last().map_or(0, |r| r.round) + 1,
-                    uploads: p.uploads.iter().filter_map(Stored::admitted).collect(),
-                }
-            };
-            let forged = match self.attempt(shared, round, given)? {
-                Attempt::Over(done) => return Ok(done),
-                Attempt::Forged(uploads) => uploads,
-            };
-            if forged.is_empty() {
-                return Err(FrameError::Unexpected("the warden refused uploads and named none"));
-            }
-            for upload in forged {
-                // Another warden may have admitted it: this one reads it for itself, once.
-                let verdict = match read_again.insert(upload) {
-                    true => self.admit(shared, &round.project, &upload)?.unwrap_or_else(Verdict::Refused),
-                    false => Verdict::Refused("the warden did not admit it".into()),
-                };
-                let judged = shared.update(&round.project, |p| p.judge(&upload, verdict)).unwrap_or(false);
-                if !judged {
-                    return Err(FrameError::Unexpected("the warden refused an upload that it was not given"));
-                }
-            }
-        }
-    }
-
-    fn attempt(&mut self, shared: &Shared, round: &Round, given: Given) -> Result<Attempt, FrameError> {
-        let Given { spec, number, uploads } = given;
-        let Round { project, attempt, epochs, .. } = *round;
-        let failed = |message: String| Ok(Attempt::Over(Err(message)));
-        let mut files = Vec::with_capacity(uploads.len());
-        for AdmittedUpload { header, .. } in &uploads {
-            let id = header.id();
-            let open = || Ok((shared.store.rows(&project, &id)?, shared.store.kept(&project, &id)?));
-            match open() {
-                Ok((rows, projections)) => {
-                    files.push(UploadFiles { header: header.clone(), rows, projections });
-                }
-                Err(e) => return failed(StoreError::to_string(&e)),
-            }
-        }
-        let blocks = Blocks::new(files);
-        let memory = self.operands();
-        let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
-        let (traffic, cpu) = (self.traffic, clock_gettime(ClockId::ProcessCPUTime));
-        let start = Instant::now();
-        self.send(&ToWarden::Round { project, round: number, attempt, epochs, uploads }, &[])?;
-        let mut record: RoundRecord = match self.follow(shared, &project, &mut engine)? {
-            (Outcome::Round, body) => from_cbor(&body)?,
-            (Outcome::Forged { uploads }, _) => return Ok(Attempt::Forged(uploads)),
-            (Outcome::Refused { message }, _) => return failed(message),
-            (Outcome::Fault { instruction, report }, _) => {
-                return failed(fault(shared, &project, &instruction, &report));
-            }
-            _ => return Err(FrameError::Unexpected("not the end of a round")),
-        };
-        if record.summary.round != number {
-            return failed("the warden ended another round than the one it was given".into());
-        }
-        let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;
-        record.summary.seconds = start.elapsed().as_secs_f64();
-        record.summary.cloud_seconds = engine.busy.as_secs_f64();
-        record.summary.cloud_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
-        record.summary.traffic_bytes = self.traffic - traffic;
-        if let Err(e) = shared.store.save_round(&project, &record) {
-            // The warden is a round ahead of what is stored: it goes back.
-            self.restore(shared)?;
-            return failed(e.to_string());
-        }
-        info!(project = %project, round = number, seconds = record.summary.seconds, "a round is complete");
-        shared.update(&project, |p| {
-            p.rounds.push(record.summary.clone());
-            p.mark_used(&record.used);
-        });
-        Ok(Attempt::Over(Ok(())))
     }
 
     /// Carries out the warden's instructions until it finishes.
@@ -589,30 +469,6 @@ impl Link {
         }
         Ok(())
     }
-}
-
-/// Keeps the warden's report of a wrong answer for the owner; what is said of it.
-fn fault(shared: &Shared, project: &Id, instruction: &str, report: &Blob) -> String {
-    warn!(%project, instruction, "the warden found a wrong answer");
-    let kept = shared.store.save_fault(project, &report.0);
-    let unkept = kept.err().map(|e| format!(" (its signed report could not be kept: {e})"));
-    let unkept = unkept.unwrap_or_default();
-    format!(
-        "this refinery answered an instruction wrongly, and the round was abandoned: {instruction}{unkept}"
-    )
-}
-
-/// What a round is given.
-struct Given {
-    spec: Arc<ProjectSpec>,
-    number: u64,
-    uploads: Vec<AdmittedUpload>,
-}
-
-enum Attempt {
-    Over(Result<(), String>),
-    /// Nothing was done: these are no contributor's.
-    Forged(Vec<Id>),
 }
 
 enum Failed {

@@ -36,7 +36,7 @@ fn secrets(count: usize) -> Vec<Secret> {
     let encryption = encryption(shape, &data);
     let (mut scratch, mut out) = (encryption.scratch(), encryption.strip_buffer());
     (0..count)
-        .map(|s| encryption.strip(s, Taken::default(), &mut scratch, &mut out).secret.expect("its own"))
+        .map(|s| encryption.strip(s, &Taken::default(), &mut scratch, &mut out).secret.expect("its own"))
         .collect()
 }
 
@@ -56,7 +56,7 @@ fn encrypt(c: &mut Criterion) {
         let (mut scratch, mut out) = (encryption.scratch(), encryption.strip_buffer());
         group.throughput(Throughput::Elements((shape.strip_len() * shape.tile.degree()) as u64));
         group.bench_function(BenchmarkId::new(name, format!("{} polynomials", shape.strip_len())), |b| {
-            b.iter(|| encryption.strip(0, taken, &mut scratch, &mut out).secret.expect("its own"))
+            b.iter(|| encryption.strip(0, &taken, &mut scratch, &mut out).secret.expect("its own"))
         });
     }
     let shape = Shape::new(Form::Weights, tile(), INPUTS, OUTPUTS);

@@ -11,6 +11,7 @@ use blindsmith_ring::{Eval, Poly, backend, modulus};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::meter::metered;
 use crate::sum::{Scalars, Sum, contract};
 
 /// A product of wrong size, or with a residue that is not below q.
@@ -124,10 +125,12 @@ impl<'a> Check<'a> {
         (rows, u, a): (&'a Scalars, &[Poly<Eval>], &[Poly<Eval>]),
         (cols, x, c): (&'a Scalars, &[Poly<Eval>], &[Poly<Eval>]),
     ) -> Self {
-        let mut extras = contract(u, c);
-        extras.add_assign(&contract(a, x));
-        extras.add_assign(&contract(a, c));
-        Check { rows, cols, body: contract(u, x), extras }
+        metered(|| {
+            let mut extras = contract(u, c);
+            extras.add_assign(&contract(a, x));
+            extras.add_assign(&contract(a, c));
+            Check { rows, cols, body: contract(u, x), extras }
+        })
     }
 
     /// Checks all of a product; only the verdict shows.
@@ -146,7 +149,7 @@ impl<'a> Check<'a> {
             return Err(Malformed("rows are missing"));
         }
         let projected = project(&shape, &body, self.rows, self.cols);
-        let expected = wanted(&shape, self.body);
+        let expected = metered(|| wanted(&shape, self.body));
         let mut difference = differing(&projected, &expected);
 
         let one = [1];
@@ -158,7 +161,7 @@ impl<'a> Check<'a> {
         let (mut sum, mut rest) = (Sum::new(degree), extras.as_slice());
         for weights in weights {
             let (these, others) = rest.split_at(degree * weights.len());
-            sum.scale(these, weights);
+            metered(|| sum.scale(these, weights));
             rest = others;
         }
         difference |= differing(sum.finish().as_slice(), self.extras.as_slice());
@@ -186,10 +189,12 @@ fn project(shape: &ProductShape, body: &[u64], rows: &Scalars, cols: &Scalars) -
     let (tile, row) = (shape.tile_residues(), shape.grid().1 * shape.tile_residues());
     let empty = || (Sum::new(tile), Sum::new(tile), vec![0; tile]);
     let sums = body.par_chunks_exact(row).zip(rows.as_slice()).fold(empty, |mut sums, (body, scalar)| {
-        let (all, each, reduced) = &mut sums;
-        each.scale(body, cols.as_slice());
-        each.take(reduced);
-        all.scale(reduced, &[*scalar]);
+        metered(|| {
+            let (all, each, reduced) = &mut sums;
+            each.scale(body, cols.as_slice());
+            each.take(reduced);
+            all.scale(reduced, &[*scalar]);
+        });
         sums
     });
     let add = |mut a: Vec<u64>, b: Vec<u64>| {

@@ -16,6 +16,7 @@ use blindsmith_ring::{
 };
 
 use crate::hedge::Context;
+use crate::meter::metered;
 use crate::sum::{Scalars, Sum};
 use crate::{Freshness, Key};
 
@@ -47,7 +48,7 @@ pub struct Encryption<'a> {
 }
 
 /// What is added up while an operand is encrypted, for the key holder alone.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub struct Taken<'a> {
     /// The warden's own term of a gradient (y or y'): tiles before they are masked, times these, one for each place
     /// of a strip.
@@ -59,7 +60,7 @@ pub struct Taken<'a> {
 }
 
 /// What the ciphertexts of a strip are multiplied with, place by place, and added up.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub enum Along<'a> {
     /// They are not.
     #[default]
@@ -113,14 +114,36 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Adds the tiles at hand, of which the first is at place `first`, to the projections.
+    fn project(&mut self, taken: &Taken<'_>, strip: usize, first: usize, piece: usize) {
+        if taken.across.is_none() && matches!(taken.along, Along::Nothing) {
+            return;
+        }
+        metered(|| {
+            for (k, tile) in (first..).zip(&self.tiles) {
+                match taken.along {
+                    Along::Nothing => {}
+                    Along::Scaled(scalars) => self.along.scale(tile.as_slice(), &scalars.as_slice()[k..=k]),
+                    Along::Times(polys) => self.along.product(tile.as_slice(), polys[k].as_slice()),
+                }
+                if let Some(scalars) = taken.across {
+                    let scalar = &scalars.as_slice()[strip..=strip];
+                    self.across[k - piece].scale(tile.as_slice(), scalar);
+                }
+            }
+        });
+    }
+
     /// Adds what was projected across the strips of a piece to `to`, one for each of its places, and begins the
     /// next.
     pub fn add_across(&mut self, to: &mut [Poly<Eval>]) {
-        for (sum, to) in self.across.iter_mut().zip(to) {
-            let mut part = Poly::zero(to.points());
-            sum.take(part.as_mut_slice());
-            to.add_assign(&part);
-        }
+        metered(|| {
+            for (sum, to) in self.across.iter_mut().zip(to) {
+                let mut part = Poly::zero(to.points());
+                sum.take(part.as_mut_slice());
+                to.add_assign(&part);
+            }
+        });
     }
 }
 
@@ -227,7 +250,7 @@ impl<'a> Encryption<'a> {
     pub fn strip(
         &self,
         strip: usize,
-        taken: Taken<'_>,
+        taken: &Taken<'_>,
         scratch: &mut Scratch,
         out: &mut [Lanes],
     ) -> EncryptedStrip {
@@ -254,7 +277,7 @@ impl<'a> Encryption<'a> {
     pub fn piece(
         &self,
         (strip, piece): (usize, usize),
-        taken: Taken<'_>,
+        taken: &Taken<'_>,
         scratch: &mut Scratch,
         out: &mut [Lanes],
     ) -> EncryptedStrip {
@@ -280,7 +303,7 @@ impl<'a> Encryption<'a> {
         assert_eq!(out.len(), self.strip_lanes() * PACKED);
         let len = self.shape.strip_len();
         let tile_bytes = self.shape.tile.degree() / LANES * PACKED;
-        self.tiles(strip, 0..len, Taken::default(), scratch, |packed, first, tiles| {
+        self.tiles(strip, 0..len, &Taken::default(), scratch, |packed, first, tiles| {
             packed.resize(TOGETHER * tile_bytes, 0);
             for (packed, tile) in packed.chunks_exact_mut(tile_bytes).zip(tiles) {
                 backend::active().pack(packed, tile.as_slice());
@@ -299,7 +322,7 @@ impl<'a> Encryption<'a> {
         &self,
         strip: usize,
         places: Range<usize>,
-        taken: Taken<'_>,
+        taken: &Taken<'_>,
         scratch: &mut Scratch,
         mut write: impl FnMut(&mut Vec<u8>, usize, &[Poly<Eval>]),
     ) -> EncryptedStrip {
@@ -330,19 +353,9 @@ impl<'a> Encryption<'a> {
                     scratch.cross.product(tile.as_slice(), cross[k].as_slice());
                 }
                 tile.mul_sub(&self.masks[k], secret);
-                match taken.along {
-                    Along::Nothing => {}
-                    Along::Scaled(scalars) => {
-                        scratch.along.scale(tile.as_slice(), &scalars.as_slice()[k..=k])
-                    }
-                    Along::Times(polys) => scratch.along.product(tile.as_slice(), polys[k].as_slice()),
-                }
-                if let Some(scalars) = taken.across {
-                    let sum = &mut scratch.across[k - places.start];
-                    sum.scale(tile.as_slice(), &scalars.as_slice()[strip..=strip]);
-                }
                 scratch.tiles.push(tile);
             }
+            scratch.project(taken, strip, first, places.start);
             write(&mut scratch.packed, first, &scratch.tiles);
             scratch.buffers.extend(scratch.tiles.drain(..).map(Poly::recycle));
         }

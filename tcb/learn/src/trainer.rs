@@ -24,6 +24,9 @@ pub struct Trainer {
     pub(crate) epochs: u64,
     gradients: Vec<Layer>,
     tape: Tape,
+    /// Whether training goes on, without moving, once loss or gradient are not finite.
+    tolerant: bool,
+    diverged: bool,
 }
 
 /// How far all layers move in a step.
@@ -161,6 +164,8 @@ impl Trainer {
             epochs: 0,
             gradients,
             tape: Tape::default(),
+            tolerant: false,
+            diverged: false,
             recipe,
             objective,
             network,
@@ -180,6 +185,17 @@ impl Trainer {
     /// The loss with its weights.
     pub fn objective(&self) -> &Objective {
         &self.objective
+    }
+
+    /// Whether training that diverges goes on as if it had not, without moving the weights any more: what is
+    /// asked of an accelerator then does not depend on it.
+    pub fn tolerate(&mut self, tolerant: bool) {
+        (self.tolerant, self.diverged) = (tolerant, false);
+    }
+
+    /// Whether training diverged since [`Trainer::tolerate`].
+    pub fn diverged(&self) -> bool {
+        self.diverged
     }
 
     /// Steps taken, over all rounds.
@@ -263,7 +279,7 @@ impl Trainer {
         let (loss_mean, mean) = self.objective.mean_factor(rows);
         let loss = loss * f64::from(loss_mean);
         if !loss.is_finite() {
-            return Err(TrainError::Diverged { step: self.optimiser.steps });
+            self.diverge()?;
         }
         let factor = self.recipe.schedule.factor(self.position, self.recipe.warm_up);
         let rule = Move { mean, clip: 1.0, learning_rate: flush(self.recipe.learning_rate * factor) };
@@ -271,7 +287,6 @@ impl Trainer {
         let (mut noise, mut squares) = (vec![0.0; layers], 0.0);
         let clip_norm = self.recipe.clip_norm;
         let last_step = self.position.step + 1 >= self.position.steps;
-        let step = self.optimiser.steps;
         if clip_norm.is_none() {
             self.optimiser.begin_step();
         }
@@ -279,10 +294,12 @@ impl Trainer {
             noise[l] = self.take_gradient(accelerator, l)?;
             squares += self.square_norm(l, mean);
             if !(squares as f32).is_finite() {
-                return Err(TrainError::Diverged { step });
+                self.diverge()?;
             }
             if clip_norm.is_none() {
-                self.move_layer(l, &rule, noise[l]);
+                if !self.diverged {
+                    self.move_layer(l, &rule, noise[l]);
+                }
                 if l > 0 && !last_step {
                     let weights = &self.network.layers()[l].weights;
                     accelerator.load_ahead(l, weights).map_err(TrainError::Accelerator)?;
@@ -293,11 +310,18 @@ impl Trainer {
         if let Some(limit) = clip_norm {
             let clip = select(mask(squares > limit * limit), limit * reciprocal_sqrt(squares), 1.0);
             self.optimiser.begin_step();
-            (0..layers).for_each(|l| self.move_layer(l, &Move { clip, ..rule }, noise[l]));
+            let moving = if self.diverged { 0 } else { layers };
+            (0..moving).for_each(|l| self.move_layer(l, &Move { clip, ..rule }, noise[l]));
         }
         self.position.step += 1;
         let learning_rate = rule.learning_rate;
         Ok(StepReport { loss, rows, learning_rate, gradient_norm: sqrt(squares), gradient_noise: noise })
+    }
+
+    /// Loss or gradient are not finite: an error, unless that must not show.
+    fn diverge<E: std::error::Error>(&mut self) -> Result<(), TrainError<E>> {
+        self.diverged = true;
+        if self.tolerant { Ok(()) } else { Err(TrainError::Diverged { step: self.optimiser.steps }) }
     }
 
     /// Fetches a layer's gradient; returns the noise predicted for it.

@@ -28,6 +28,9 @@ pub struct Evidence {
     /// The nonce asked for.
     #[serde(with = "serde_bytes")]
     pub nonce: [u8; 32],
+    /// The public key that verifies the warden's receipts; the same for each start of the warden.
+    #[serde(with = "serde_bytes")]
+    pub receipts: [u8; 32],
 }
 
 /// Client to refinery.
@@ -221,12 +224,16 @@ pub struct RoundSummary {
     pub warden_seconds: f64,
     /// Core time of the warden's process in the round.
     pub warden_cpu_seconds: f64,
+    /// Core time of the warden that went into checking what the refinery returned.
+    pub check_cpu_seconds: f64,
     /// Bytes between refinery and warden.
     pub traffic_bytes: u64,
     /// Largest resident memory of the warden's process so far.
     pub warden_peak_bytes: u64,
     /// Metrics, sealed to the owner.
     pub metrics: Blob,
+    /// Why the round failed, if the rules let it show: its model is the one before it.
+    pub failure: Option<String>,
 }
 
 /// What a finished round leaves, stored in one piece.

@@ -1,11 +1,14 @@
 //! Encrypted matrix products behind the training loop's seam.
 
+mod passes;
+
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Mutex;
 
 use blindsmith_keys::{
     Along, Check, Checked, Context, EncryptedStrip, Encryption, Freshness, Key, Malformed, Opener,
-    OutOfRange, Scalars, Secret, Share, Taken, Wrong, combine, contract,
+    OutOfRange, Scalars, Secret, Share, Taken, Wrong, combine, contract, metered,
 };
 use blindsmith_learn::{
     Accelerator, Batch, Block, Bounds, Group, Left as Input, Matrix, Pass, largest_column_sum,
@@ -24,7 +27,7 @@ use crate::cloud::{Cloud, CloudError, ProductRequest, Ticket};
 use crate::opening::{collect, open};
 use crate::operands::{
     Common, Expected, Gradient, Layer, LeftOperand, LeftPart, PartChecks, Sent, Started, StartedInput,
-    WeightChecks, Weights, measure, view,
+    WeightChecks, Weights, measure,
 };
 use crate::transport::lock;
 
@@ -98,6 +101,26 @@ pub struct Encrypted<'a, C: Cloud, K: RowKeys> {
     /// Micro-batches of the pass, and rows of all of them.
     pass: (usize, usize),
     scaled: Matrix,
+    /// Under a fixed schedule: goes on with zeros where values are too large, and remembers it.
+    tolerant: bool,
+    spoiled: Option<Spoiled>,
+}
+
+/// Why what is computed is of no use, though nobody but the owner may learn it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoiled {
+    /// Values became too large to be encoded.
+    Overflow,
+    /// A product was out of range.
+    OutOfRange,
+}
+
+/// Values to be encoded, and what was measured of them.
+struct Encodable<'m> {
+    values: Cow<'m, [f32]>,
+    scale: Scale,
+    entry: f64,
+    rms: f64,
 }
 
 impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
@@ -125,6 +148,65 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
             freshness,
             pass: (0, 0),
             scaled: Matrix::default(),
+            tolerant: false,
+            spoiled: None,
+        }
+    }
+
+    /// The same under a fixed schedule: what is asked for does not depend on values, not even on whether they fit.
+    pub fn tolerant(self, tolerant: bool) -> Self {
+        Encrypted { tolerant, ..self }
+    }
+
+    /// Whether what was computed is of no use.
+    pub fn spoiled(&self) -> Option<Spoiled> {
+        self.spoiled
+    }
+
+    /// Values at a scale that was chosen for them; zeros if there is none and that must not show.
+    fn encodable<'m>(
+        &mut self,
+        values: &'m [f32],
+        (entry, rms): (f64, f64),
+        scale: Result<Scale, Overflow>,
+    ) -> Result<Encodable<'m>, ProductError> {
+        match scale {
+            Ok(scale) => Ok(Encodable { values: Cow::Borrowed(values), scale, entry, rms }),
+            Err(_) if self.tolerant => {
+                self.spoiled.get_or_insert(Spoiled::Overflow);
+                let (values, scale) = (Cow::Owned(vec![0.0; values.len()]), self.spec.feature_scale);
+                Ok(Encodable { values, scale, entry: 0.0, rms: 0.0 })
+            }
+            Err(overflow) => Err(overflow.into()),
+        }
+    }
+
+    /// The noise must stay within its part of the modulus.
+    fn fits(&mut self, shape: &ProductShape, left_max: f64, right_max: f64) -> Result<(), ProductError> {
+        if NoiseModel::of(&shape.left(), &shape.right()).fits(left_max, right_max) {
+            return Ok(());
+        }
+        if self.tolerant {
+            self.spoiled.get_or_insert(Spoiled::Overflow);
+            return Ok(());
+        }
+        Err(Overflow { bound: left_max * right_max, other_log2: 0 }.into())
+    }
+
+    /// Opens a product; zeros if it is out of range and that must not show.
+    fn open(
+        tolerant: bool,
+        spoiled: &mut Option<Spoiled>,
+        opener: &Opener<'_>,
+        out: &mut [f32],
+    ) -> Result<(), ProductError> {
+        match open(opener, out) {
+            Err(ProductError::OutOfRange(_)) if tolerant => {
+                spoiled.get_or_insert(Spoiled::OutOfRange);
+                out.fill(0.0);
+                Ok(())
+            }
+            done => done,
         }
     }
 
@@ -172,7 +254,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
                 let worker = lock(&workers).pop();
                 let (mut scratch, mut out) =
                     worker.unwrap_or_else(|| (encryption.scratch(), zeroed_lanes(groups * PIECE)));
-                strip.add(encryption.piece((s, piece), taken, &mut scratch, &mut out[..len]));
+                strip.add(encryption.piece((s, piece), &taken, &mut scratch, &mut out[..len]));
                 let done = self.cloud.strip(operand, s as u32, piece * PIECE * groups, &out[..len]);
                 lock(&workers).push((scratch, out));
                 done
@@ -222,19 +304,22 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
     }
 
     fn encrypt_weights(&mut self, layer: usize, weights: &Matrix) -> Result<Weights, ProductError> {
-        let (entry, _) = measure(weights.as_slice());
+        let measured = measure(weights.as_slice());
         let column = largest_column_sum(weights.as_slice(), weights.cols());
         let scale = match layer {
-            0 => largest_scale(self.spec.feature_scale, column, entry)?,
-            _ => entry_scale(entry)?,
+            0 => largest_scale(self.spec.feature_scale, column, measured.0),
+            _ => entry_scale(measured.0),
         };
+        let Encodable { values, scale, entry, .. } = self.encodable(weights.as_slice(), measured, scale)?;
+        let view = View::new(&values, weights.rows(), weights.cols());
         let shape = self.shape(ProductKind::Forward, layer, 1).right();
         let name = (self.name_operand(), layer);
-        let (outputs, inputs) = (Scalars::random(shape.strips()), Scalars::random(shape.strip_len()));
+        let (outputs, inputs) =
+            metered(|| (Scalars::random(shape.strips()), Scalars::random(shape.strip_len())));
         let passes_on = layer > 0 && self.pass.0 > 0;
         let along = if passes_on { Along::Scaled(&inputs) } else { Along::Nothing };
         let taken = Taken { cross: None, across: Some(&outputs), along };
-        let sent = self.send(name, shape, scale, view(weights), taken, Share::Nothing)?;
+        let sent = self.send(name, shape, scale, view, taken, Share::Nothing)?;
         let Sent { operand, secrets, masks, across, along, .. } = sent;
         let checks = WeightChecks { outputs, across, inputs, along };
         Ok(Weights { operand, scale, secrets, masks, checks, column, entry })
@@ -297,7 +382,8 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
             0 => None,
             _ => Some(self.cloud.projections(&names, Projection::Rows)?),
         };
-        let checks = PartChecks::Stored { rows: self.rows.scalars(&blocks), groups, across, along };
+        let checks =
+            PartChecks::Stored { rows: metered(|| self.rows.scalars(&blocks)), groups, across, along };
         let (scale, entry, rms) = (self.spec.feature_scale, 1.0, self.input_rms);
         let part = LeftPart { rows, blocks: 0..blocks.len(), scale, entry, rms, checks };
         Ok((Left::Blocks(name), part, self.rows.secrets(&blocks)))
@@ -310,20 +396,21 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         rows: Range<usize>,
     ) -> Result<(Left, LeftPart, Vec<Secret>), ProductError> {
         let values = hidden.values_of(rows.clone());
-        let (entry, rms) = measure(values);
+        let measured = measure(values);
         let name = (self.name_operand(), layer);
         let weights = self.weights(layer)?;
-        let scale = largest_scale(weights.scale, entry * weights.column, entry)?;
+        let scale = largest_scale(weights.scale, measured.0 * weights.column, measured.0);
+        let Encodable { values, scale, entry, rms } = self.encodable(values, measured, scale)?;
         let shape = self.shape(ProductKind::Forward, layer, rows.len()).left();
-        let of_rows = Scalars::random(shape.strips());
-        let fresh = Scalars::random(shape.strip_len());
+        let (of_rows, fresh) =
+            metered(|| (Scalars::random(shape.strips()), Scalars::random(shape.strip_len())));
         let (share, inputs) = match &self.layers[layer].common {
             Some(Common { seed, masks, inputs }) => (Share::Masks(*seed, masks.clone()), inputs),
             None => (Share::Nothing, &fresh),
         };
         let along = if self.pass.0 > 0 { Along::Scaled(inputs) } else { Along::Nothing };
         let taken = Taken { cross: None, across: Some(&of_rows), along };
-        let view = View::new(values, rows.len(), hidden.cols());
+        let view = View::new(&values, rows.len(), hidden.cols());
         let sent = self.send(name, shape, scale, view, taken, share)?;
         let Sent { operand, secrets, across, along, seed, masks, .. } = sent;
         if self.layers[layer].common.is_none() {
@@ -397,7 +484,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         layer: usize,
         error: &Matrix,
         bounds: Option<Bounds>,
-    ) -> Result<[Scale; 2], ProductError> {
+    ) -> Result<(Scale, Result<Scale, Overflow>), ProductError> {
         let left = self.left(layer)?;
         if let Some(bounds) = bounds {
             // What holds for every micro-batch, so that they add up.
@@ -406,15 +493,20 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
                 0 => self.spec.feature_scale,
                 _ => {
                     let weights = self.weights(layer)?;
-                    largest_scale(weights.scale, entry * weights.column, entry)?
+                    match largest_scale(weights.scale, entry * weights.column, entry) {
+                        Ok(base) => base,
+                        // The error's scale tells.
+                        overflow => return Ok((self.spec.feature_scale, overflow)),
+                    }
                 }
             };
-            return Ok([base, largest_scale(base, entry * error * self.pass.1 as f64, error)?]);
+            return Ok((base, largest_scale(base, entry * error * self.pass.1 as f64, error)));
         }
         let entry = left.parts.iter().fold(0.0, |m: f64, p| m.max(p.entry));
         let base = left.parts.iter().map(|p| p.scale).min().unwrap_or(self.spec.feature_scale);
         let (largest, _) = measure(error.as_slice());
-        Ok([base, largest_scale(base, entry * largest_column_sum(error.as_slice(), error.cols()), largest)?])
+        let column = largest_column_sum(error.as_slice(), error.cols());
+        Ok((base, largest_scale(base, entry * column, largest)))
     }
 
     /// The error with its rows divided by how much larger their left operand's scale is than the `base`.
@@ -429,257 +521,5 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         }
         self.scaled = scaled;
         Ok(())
-    }
-}
-
-impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
-    type Error = ProductError;
-
-    fn part_rows(&self) -> usize {
-        // Sizes of tiles are powers of two: the largest is a multiple of all.
-        self.spec.layers.iter().map(|l| l.tile.m()).max().unwrap_or(1)
-    }
-
-    fn begin(&mut self, pass: Pass) -> Result<(), ProductError> {
-        let mut old = Vec::new();
-        for layer in &mut self.layers {
-            let Layer { weights, ahead, left, .. } = std::mem::take(layer);
-            old.extend(weights.map(|w| w.operand));
-            if let Some(LeftOperand { name: Left::Operands(operands), .. }) = left {
-                old.extend(operands);
-            }
-            layer.weights = ahead;
-        }
-        if !old.is_empty() {
-            self.cloud.free(&old)?;
-        }
-        self.context.step += 1;
-        self.pass = match pass {
-            Pass::Inference => (0, 0),
-            Pass::Training { micro_batches, rows } => (micro_batches, rows),
-        };
-        Ok(())
-    }
-
-    fn load_weights(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
-        let weights = self.encrypt_weights(layer, weights)?;
-        self.layers[layer].weights = Some(weights);
-        Ok(())
-    }
-
-    fn load_ahead(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
-        let weights = self.encrypt_weights(layer, weights)?;
-        self.layers[layer].ahead = Some(weights);
-        Ok(())
-    }
-
-    fn loaded_ahead(&self, layer: usize) -> bool {
-        self.layers[layer].weights.is_some()
-    }
-
-    fn start_forward(
-        &mut self,
-        layer: usize,
-        left: Input<'_>,
-        rows: Range<usize>,
-    ) -> Result<(), ProductError> {
-        self.add_left(layer, left, rows)?;
-        let (weights, left) = (self.weights(layer)?, self.left(layer)?);
-        let index = left.parts.len() - 1;
-        let part = &left.parts[index];
-        let shape = self.shape(ProductKind::Forward, layer, part.rows.len());
-        fits(&shape, part.entry * part.scale.factor(), weights.entry * weights.scale.factor())?;
-        let name = match &left.name {
-            Left::Blocks(blocks) => Left::Blocks(blocks[part.blocks.clone()].to_vec()),
-            Left::Operands(operands) => Left::Operand(operands[index]),
-            Left::Operand(operand) => Left::Operand(*operand),
-        };
-        let ticket = self.request(ProductKind::Forward, layer, name, weights.operand, false)?;
-        self.layers[layer].forward.push_back(Started { ticket, part: index });
-        Ok(())
-    }
-
-    fn forward(
-        &mut self,
-        layer: usize,
-        _left: Input<'_>,
-        rows: Range<usize>,
-        out: &mut Matrix,
-    ) -> Result<(), ProductError> {
-        const UNASKED: ProductError = ProductError::Order("a product that was not announced");
-        let Started { ticket, part } = self.layers[layer].forward.pop_front().ok_or(UNASKED)?;
-        let (weights, left) = (self.weights(layer)?, self.left(layer)?);
-        let part = left.parts.get(part).filter(|part| part.rows == rows).ok_or(UNASKED)?;
-        let shape = self.shape(ProductKind::Forward, layer, rows.len());
-        let fetched;
-        let (scalars, across) = match &part.checks {
-            PartChecks::Own { rows, across, .. } => (rows, across),
-            PartChecks::Stored { rows, groups, across, .. } => {
-                fetched = self.projections(*across, groups, Projection::Group)?;
-                (rows, &fetched)
-            }
-        };
-        let (_, masks) = self.inputs(layer)?;
-        let checks = &weights.checks;
-        let of_weights = (&checks.outputs, &checks.across[..], &weights.masks[..]);
-        let check = Check::forward((scalars, across, masks), of_weights);
-        let product = self.checked((ticket, layer), shape, check)?;
-        let (secrets, scales) = (&left.secrets[part.blocks.clone()], [part.scale, weights.scale]);
-        open(&Opener::forward(product, secrets, &weights.secrets, scales), out.values_mut(rows))
-    }
-
-    fn add_gradient(
-        &mut self,
-        layer: usize,
-        _left: Input<'_>,
-        error: &Matrix,
-        bounds: Option<Bounds>,
-    ) -> Result<(), ProductError> {
-        let bounds = bounds.filter(|_| self.pass.0 > 1);
-        let scales = self.gradient_scales(layer, error, bounds)?;
-        let split = bounds.is_some() || self.left(layer)?.parts.len() > 1;
-        if split {
-            self.rescale(layer, error, scales[0])?;
-        }
-        let name = (self.name_operand(), layer);
-        // In place while it is borrowed.
-        let (left, mut sums) =
-            (self.layers[layer].left.take(), std::mem::take(&mut self.layers[layer].gradients));
-        let mut left = left.ok_or(ProductError::Order("a gradient before its product"))?;
-        let projections = self.along(&mut left)?;
-        let error = if split { &self.scaled } else { error };
-        let shape = self.shape(ProductKind::WeightGradient, layer, error.rows());
-        let (entry, rms) = measure(error.as_slice());
-        let encoded = |part: &LeftPart| part.entry * part.scale.factor();
-        let whole = ProductShape { rows: shape.rows.max(bounds.map_or(0, |_| self.pass.1)), ..shape };
-        let largest = left.parts.iter().map(encoded).fold(0.0, f64::max);
-        fits(&whole, largest, entry * scales[1].factor())?;
-
-        let open = sums.last_mut().filter(|sum| sum.ticket.is_none());
-        let share = open.as_ref().map_or(Share::Nothing, |sum| Share::Secrets(&sum.secrets));
-        let taken = Taken { cross: Some(&left.secrets), across: None, along: Along::Times(&projections) };
-        let sent = self.send(name, shape.right(), scales[1], view(error), taken, share)?;
-        let state = &self.layers[layer];
-        let last = bounds.is_none() || state.micro_batches + 1 == self.pass.0;
-        let ticket = if last {
-            let (kind, left) = (ProductKind::WeightGradient, left.name.clone());
-            Some(self.request(kind, layer, left, sent.operand, open.is_some())?)
-        } else {
-            self.cloud.accumulate(layer as u32, left.name.clone(), sent.operand)?;
-            None
-        };
-        self.cloud.free(&[sent.operand])?;
-        match open {
-            Some(sum) => {
-                sum.ticket = ticket;
-                sum.cross.iter_mut().zip(&sent.cross).for_each(|(sum, y)| sum.add_assign(y));
-                let Expected { scalars, body, extras } = &mut sum.checks;
-                body.add_assign(&combine(&sent.along, scalars));
-                extras.add_assign(&contract(&projections, &sent.masks));
-            }
-            None => {
-                let Sent { secrets, cross, along, masks, .. } = sent;
-                let scalars = Scalars::random(secrets.len());
-                let body = combine(&along, &scalars);
-                let checks = Expected { scalars, body, extras: contract(&projections, &masks) };
-                sums.push(Gradient { ticket, shape, secrets, cross, scales, checks });
-            }
-        }
-
-        let square = |part: &LeftPart| {
-            let encoded = part.rms * part.scale.factor();
-            part.rows.len() as f64 * encoded * encoded
-        };
-        let left_rms = (left.parts.iter().map(square).sum::<f64>() / shape.rows as f64).sqrt();
-        let model = NoiseModel::of(&shape.left(), &shape.right());
-        let noise = model.std(left_rms, rms * scales[1].factor()) / (scales[0].factor() * scales[1].factor());
-        let state = &mut self.layers[layer];
-        state.variance += noise * noise;
-        state.micro_batches += 1;
-        // Opened when it is needed: meanwhile the cloud multiplies and the warden goes on.
-        (state.left, state.gradients) = (Some(left), sums);
-        Ok(())
-    }
-
-    fn start_input_gradient(
-        &mut self,
-        layer: usize,
-        error: &Matrix,
-        rows: Range<usize>,
-    ) -> Result<(), ProductError> {
-        let name = (self.name_operand(), layer);
-        let weights = self.weights(layer)?;
-        let view = View::new(error.values_of(rows.clone()), rows.len(), error.cols());
-        let (entry, _) = measure(view.data);
-        let bound = largest_row_sum(view.data, error.cols()) * weights.entry;
-        let scale = largest_scale(weights.scale, bound, entry)?;
-        let shape = self.shape(ProductKind::InputGradient, layer, rows.len());
-        fits(&shape, entry * scale.factor(), weights.entry * weights.scale.factor())?;
-        let checks = &weights.checks;
-        let (cross, along) = (Some(&weights.secrets[..]), Along::Times(&checks.along));
-        let sent =
-            self.send(name, shape.left(), scale, view, Taken { cross, across: None, along }, Share::Nothing)?;
-        let scalars = Scalars::random(sent.along.len());
-        let body = combine(&sent.along, &scalars);
-        let checks = Expected { scalars, body, extras: contract(&sent.masks, &checks.along) };
-        let left = Left::Operand(sent.operand);
-        let ticket = self.request(ProductKind::InputGradient, layer, left, weights.operand, false)?;
-        self.cloud.free(&[sent.operand])?;
-        let scales = [scale, weights.scale];
-        self.layers[layer].input.push_back(StartedInput { ticket, rows, shape, sent, scales, checks });
-        Ok(())
-    }
-
-    fn input_gradient(
-        &mut self,
-        layer: usize,
-        _error: &Matrix,
-        rows: Range<usize>,
-        out: &mut Matrix,
-    ) -> Result<(), ProductError> {
-        let started = self.layers[layer].input.pop_front().filter(|started| started.rows == rows);
-        let StartedInput { ticket, shape, sent, scales, checks, .. } =
-            started.ok_or(ProductError::Order("a product that was not announced"))?;
-        let weights = self.weights(layer)?;
-        let Expected { scalars, body, extras } = checks;
-        let check = Check { rows: &scalars, cols: &weights.checks.inputs, body, extras };
-        let product = self.checked((ticket, layer), shape, check)?;
-        let opener = Opener::input_gradient(product, &weights.masks, &sent.secrets, &sent.cross, scales);
-        open(&opener, out.values_mut(rows))
-    }
-
-    fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), ProductError> {
-        let mut part = Matrix::default();
-        let gradients = std::mem::take(&mut self.layers[layer].gradients);
-        let (inputs, masks) = self.inputs(layer)?;
-        for (i, gradient) in gradients.into_iter().enumerate() {
-            let Gradient { ticket, shape, secrets, cross, scales, checks } = gradient;
-            let ticket = ticket.ok_or(ProductError::Order("a gradient before its last micro-batch"))?;
-            let Expected { scalars, body, extras } = checks;
-            let check = Check { rows: inputs, cols: &scalars, body, extras };
-            let product = self.checked((ticket, layer), shape, check)?;
-            let opener = Opener::weight_gradient(product, masks, &secrets, &cross, scales);
-            let (rows, cols) = shape.size();
-            let to = if i == 0 { &mut *out } else { &mut part };
-            to.reshape(rows, cols);
-            open(&opener, to.as_mut_slice())?;
-            if i > 0 {
-                out.as_mut_slice().iter_mut().zip(part.as_slice()).for_each(|(s, g)| *s += g);
-            }
-        }
-        Ok(())
-    }
-
-    fn gradient_noise(&self, layer: usize) -> f32 {
-        self.layers[layer].variance.sqrt() as f32
-    }
-}
-
-/// The noise must stay within its part of the modulus.
-fn fits(shape: &ProductShape, left_max: f64, right_max: f64) -> Result<(), ProductError> {
-    if NoiseModel::of(&shape.left(), &shape.right()).fits(left_max, right_max) {
-        Ok(())
-    } else {
-        Err(Overflow { bound: left_max * right_max, other_log2: 0 }.into())
     }
 }

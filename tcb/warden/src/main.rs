@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use blindsmith_keys::{Key, RecipientKey};
+use blindsmith_keys::Key;
 use blindsmith_protocol::FrameError;
-use blindsmith_warden::{Identity, Tee, serve};
+use blindsmith_warden::{FileCounters, Identity, Tee, serve};
 use clap::{Parser, ValueEnum};
 use zeroize::Zeroizing;
 
@@ -27,7 +27,7 @@ struct Arguments {
     /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing.
     #[arg(long, value_enum)]
     tee: TeeArgument,
-    /// Directory of the sealing key (simulated wardens keep it in a file).
+    /// Directory of the sealing key and of the counters (simulated wardens keep them in files).
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
     /// Threads [default: all cores].
@@ -70,7 +70,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let sealing = sealing_key(&arguments.state)
         .map_err(|e| format!("the sealing key in {}: {e}", arguments.state.display()))?;
-    let identity = Identity { tee: Tee::Simulated, key: RecipientKey::generate(), sealing };
+    let counters = FileCounters::open(&arguments.state.join("counters"), &sealing)
+        .map_err(|e| format!("the counters in {}: {e}", arguments.state.display()))?;
+    let identity = Identity::new(Tee::Simulated, sealing, Box::new(counters));
     let mut said = String::new();
     loop {
         match connect(&identity, &arguments.refinery, !arguments.no_shared_memory) {

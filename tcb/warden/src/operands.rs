@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use blindsmith_keys::{Scalars, Secret};
-use blindsmith_learn::{Group, Matrix};
-use blindsmith_matrix::{MaskSeed, ProductShape, Scale, View};
+use blindsmith_learn::Group;
+use blindsmith_matrix::{MaskSeed, ProductShape, Scale};
 use blindsmith_protocol::Left;
 use blindsmith_ring::{Eval, Poly};
 
@@ -145,8 +145,4 @@ pub(crate) fn measure(values: &[f32]) -> (f64, f64) {
         values.iter().fold((0f32, 0f64), |(m, s), v| (m.max(v.abs()), s + (*v as f64) * (*v as f64)));
     let rms = (squares / values.len().max(1) as f64).sqrt();
     (if rms.is_finite() { largest as f64 } else { f64::NAN }, rms)
-}
-
-pub(crate) fn view(matrix: &Matrix) -> View<'_> {
-    View::new(matrix.as_slice(), matrix.rows(), matrix.cols())
 }

@@ -1,21 +1,29 @@
 //! A project as the warden holds it, and the sealed form of that.
 
-use blindsmith_keys::{Key, Recipient, Sealed};
+use blindsmith_keys::{Key, Recipient, Sealed, random_bytes};
 use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, UploadHeader,
     from_cbor, to_cbor,
 };
+use blindsmith_receipts::{
+    Decision, FaultReport, MAX_REASON, RECEIPT_VERSION, Receipt, commit, receipt_digest, sign_fault,
+    sign_receipt,
+};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::cloud::Cloud;
+use crate::counters::Counter;
+use crate::labels::label_bytes;
+use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
 use crate::release::{Release, model_context, release_info};
-use crate::round::{self, RoundError, RoundMetrics, label_bytes};
+use crate::round::{self, RoundError, Task, Trained, VALUES};
 use crate::session::Identity;
 
-const STATE_MAGIC: &[u8; 8] = b"BSSTATE1";
+const STATE_MAGIC: &[u8; 8] = b"BSSTATE2";
 
 /// A release, state or model that does not fit.
 #[derive(Debug, Error)]
@@ -32,6 +40,22 @@ pub enum ProjectError {
     /// The sealed state or model does not open.
     #[error("{0}: {1}")]
     Sealed(&'static str, blindsmith_keys::SealError),
+    /// A state before the newest.
+    #[error(
+        "the state is that of round {found}, but round {newest} was stored: the refinery went back to an older one"
+    )]
+    RolledBack {
+        /// Its round.
+        found: u64,
+        /// The newest round that was acknowledged.
+        newest: u64,
+    },
+    /// A second history.
+    #[error("this warden has another history of the project: the refinery forked it")]
+    Fork,
+    /// Counters could not be read.
+    #[error("the warden's counters: {0}")]
+    Counters(std::io::Error),
     /// The parts do not belong together.
     #[error("the project does not fit together: {0}")]
     Mismatch(String),
@@ -46,6 +70,17 @@ pub struct Project {
     pub(crate) encryption: Key,
     pub(crate) trainer: Trainer,
     pub(crate) round: u64,
+    /// The newest receipt's digest and the one before it; zero where there is none.
+    receipts: Receipts,
+    /// The newest commitment to the model.
+    commitment: [u8; 32],
+}
+
+/// Digests of receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Receipts {
+    newest: [u8; 32],
+    before: [u8; 32],
 }
 
 fn mismatch(e: impl std::fmt::Display) -> ProjectError {
@@ -67,16 +102,21 @@ impl Project {
         let opened = Zeroizing::new(identity.key.open(&info, None, release)?);
         let release = Release::decode(&opened)?;
         check_recipe(&spec, &release.recipe)?;
+        if identity.counters.load(&id).map_err(ProjectError::Counters)?.is_some() {
+            return Err(ProjectError::Fork);
+        }
         let sealed = |e| ProjectError::Sealed("the initial model", e);
         let model = release.model.unseal(&model_context("model", &id, 0), model).map_err(sealed)?;
         let layers = decode_model(&model).map_err(mismatch)?;
         let recipe = release.recipe.clone();
         let network = Network::new(layers, recipe.activations.clone(), recipe.input_rms).map_err(mismatch)?;
         let trainer = Trainer::continue_from(recipe, network).map_err(mismatch)?;
-        Ok(Project { spec, id, release, encryption: Key::random(), trainer, round: 0 })
+        let (encryption, receipts, commitment) = (Key::random(), Receipts::default(), [0; 32]);
+        Ok(Project { spec, id, release, encryption, trainer, round: 0, receipts, commitment })
     }
 
-    /// Goes on from a sealed state.
+    /// Goes on from a sealed state, unless it is older than one that the refinery has acknowledged, or of another
+    /// history.
     pub(crate) fn restored(
         spec: ProjectSpec,
         identity: &Identity,
@@ -92,57 +132,102 @@ impl Project {
         let (release, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(damaged)?;
         let (key, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (round, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let (newest, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (before, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (commitment, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (round, receipts) = (u64::from_le_bytes(*round), Receipts { newest: *newest, before: *before });
+        check_fresh(identity, &id, round, receipts)?;
         let release = Release::decode(release)?;
         check_recipe(&spec, &release.recipe)?;
-        let state: TrainerState = from_cbor(rest).map_err(mismatch)?;
+        let (len, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let state = rest.get(..u32::from_le_bytes(*len) as usize).ok_or_else(damaged)?;
+        let state: TrainerState = from_cbor(state).map_err(mismatch)?;
         let trainer = Trainer::restore(release.recipe.clone(), state).map_err(mismatch)?;
-        let round = u64::from_le_bytes(*round);
-        Ok(Project { spec, id, release, encryption: Key::from_bytes(*key), trainer, round })
+        let (encryption, commitment) = (Key::from_bytes(*key), *commitment);
+        Ok(Project { spec, id, release, encryption, trainer, round, receipts, commitment })
     }
 
     fn sealed_state(&self, identity: &Identity) -> Sealed {
         let release = self.release.encode();
         let state = Zeroizing::new(to_cbor(&self.trainer.state()));
-        let mut out = Zeroizing::new(Vec::with_capacity(52 + release.len() + state.len()));
+        // Counters are written shorter while they are small: the length must not tell whether they moved.
+        let recipe = &self.release.recipe;
+        let padded = (4 * recipe.state_values() + 400 * recipe.widths.len() + 512).max(state.len());
+        let mut out = Zeroizing::new(Vec::with_capacity(152 + release.len() + padded));
         out.extend_from_slice(STATE_MAGIC);
         out.extend_from_slice(&(release.len() as u32).to_le_bytes());
         out.extend_from_slice(&release);
         out.extend_from_slice(self.encryption.expose());
         out.extend_from_slice(&self.round.to_le_bytes());
+        for digest in [&self.receipts.newest, &self.receipts.before, &self.commitment] {
+            out.extend_from_slice(digest);
+        }
+        out.extend_from_slice(&(state.len() as u32).to_le_bytes());
         out.extend_from_slice(&state);
+        let end = out.len() + padded - state.len();
+        out.resize(end, 0);
         identity.sealing.seal(&format!("state {}", self.id), &out)
     }
 
-    /// What is stored of the project as it is now.
+    /// Signs what became of a round, and makes what is stored of it.
     pub(crate) fn record(
-        &self,
+        &mut self,
         identity: &Identity,
         summary: RoundSummary,
         used: Vec<Id>,
         metrics: &RoundMetrics,
+        counter: &Counter,
     ) -> RoundRecord {
-        let owner = &self.release.owner;
-        let seal = |what, bytes: &[u8]| Blob(owner.seal(&model_context(what, &self.id, self.round), bytes).0);
-        let model = Zeroizing::new(encode_model(self.trainer.network().layers()));
-        RoundRecord {
-            summary: RoundSummary {
-                round: self.round,
-                metrics: seal("metrics", &metrics.encode()),
-                ..summary
-            },
-            used,
-            state: Blob(self.sealed_state(identity).0),
-            model: seal("model", &model),
-            receipt: Blob::default(),
-        }
+        let (owner, round) = (&self.release.owner, self.round);
+        let seal = |what, bytes: &[u8]| Blob(owner.seal(&model_context(what, &self.id, round), bytes).0);
+        let opening = random_bytes::<32>();
+        let mut model = Zeroizing::new(opening.to_vec());
+        let layers = Zeroizing::new(encode_model(self.trainer.network().layers()));
+        let after = commit(&opening, &layers);
+        model.extend_from_slice(&layers);
+        let (model, sealed_metrics) = (seal("model", &model), seal("metrics", &metrics.encode()));
+        let failure = metrics.failure.as_deref();
+        let decision = match (self.release.rules.fixed_schedule, failure) {
+            (true, _) => Decision::Sealed(seal("decision", &decision_bytes(failure))),
+            (false, None) => Decision::Promoted,
+            (false, Some(_)) => Decision::Failed { reason: VALUES.into() },
+        };
+        let receipt = Receipt {
+            version: RECEIPT_VERSION,
+            project: self.id,
+            tee: identity.tee.name().into(),
+            measurement: Blob::default(),
+            rules: self.release.rules.digest(),
+            round,
+            attempts: counter.attempts.max(1),
+            faults: counter.faults,
+            previous: (round > 0).then_some(self.receipts.newest),
+            uploads: used.clone(),
+            rows: summary.rows,
+            steps: summary.steps,
+            before: if round == 0 { after } else { self.commitment },
+            after,
+            decision,
+            metrics: Sha256::digest(&sealed_metrics.0).into(),
+        };
+        let signed = sign_receipt(&receipt, &identity.signing);
+        self.receipts = Receipts { newest: receipt_digest(&signed), before: self.receipts.newest };
+        self.commitment = after;
+        let failure = match &receipt.decision {
+            Decision::Failed { reason } => Some(reason.clone()),
+            _ => None,
+        };
+        let state = Blob(self.sealed_state(identity).0);
+        let summary = RoundSummary { round, metrics: sealed_metrics, failure, ..summary };
+        RoundRecord { summary, used, state, model, receipt: Blob(signed) }
     }
 
-    /// Runs a round. If it fails, the model is what it was.
+    /// Runs a round. If it is abandoned, the project is what it was, but for the count of attempts.
     pub(crate) fn run_round<C: Cloud>(
         &mut self,
         identity: &Identity,
         cloud: &C,
-        (round, attempt): (u64, u32),
+        round: u64,
         epochs: Option<u32>,
         uploads: Vec<AdmittedUpload>,
     ) -> Result<RoundRecord, RoundError> {
@@ -152,20 +237,31 @@ impl Project {
                 self.round + 1
             )));
         }
-        if epochs.is_some_and(|e| !(1..=MAX_EPOCHS).contains(&e)) {
+        let epochs = epochs.unwrap_or(self.release.recipe.epochs);
+        if !(1..=MAX_EPOCHS).contains(&epochs) {
             return Err(RoundError::Training(format!("a round has 1 to {MAX_EPOCHS} epochs")));
         }
         let used: Vec<Id> = uploads.iter().map(|u| u.header.id()).collect();
         let before = self.trainer.state();
-        let trained = match round::train(self, cloud, (round, attempt), epochs, uploads) {
-            Ok(trained) => trained,
-            Err(e) => {
-                let recipe = self.release.recipe.clone();
-                self.trainer = Trainer::restore(recipe, before)
-                    .map_err(|e| RoundError::Training(format!("the model could not be restored: {e}")))?;
-                return Err(e);
-            }
+        // Counted only once it is clear that there is something to do: nothing was asked of the refinery yet.
+        let counter = self.counter(identity)?;
+        self.allowed(&counter)?;
+        let begun = Counter { attempts: counter.attempts + 1, ..counter };
+        let begin = || identity.counters.store(&self.id, &begun);
+        let task = Task { round, attempt: begun.attempts, epochs };
+        let prepared = round::prepare(self, uploads)?;
+        begin()?;
+        let trained = match round::train(self, cloud, task, prepared) {
+            // What happened is sealed to the owner; for everybody else the round failed.
+            Err(RoundError::Values(cause)) => Ok(Trained::failed(round, cause)),
+            done => done,
         };
+        if !matches!(&trained, Ok(trained) if trained.metrics.failure.is_none()) {
+            let recipe = self.release.recipe.clone();
+            self.trainer = Trainer::restore(recipe, before)
+                .map_err(|e| RoundError::Training(format!("the model could not be restored: {e}")))?;
+        }
+        let trained = trained?;
         self.round = round;
         let summary = RoundSummary {
             uploads: used.len() as u32,
@@ -173,7 +269,73 @@ impl Project {
             steps: trained.steps,
             ..RoundSummary::default()
         };
-        Ok(self.record(identity, summary, used, &trained.metrics))
+        Ok(self.record(identity, summary, used, &trained.metrics, &begun))
+    }
+
+    /// The project's counter, as long as it speaks of this history.
+    fn counter(&self, identity: &Identity) -> Result<Counter, RoundError> {
+        let counter = identity.counters.load(&self.id)?;
+        let fresh = Counter { round: self.round, receipt: self.receipts.newest, ..Counter::default() };
+        Ok(match counter {
+            Some(counter) if counter.round == self.round => counter,
+            // The newest round was not acknowledged yet; its counts are those of its attempts.
+            Some(counter) => Counter { answered: counter.answered, ..fresh },
+            None => fresh,
+        })
+    }
+
+    fn allowed(&self, counter: &Counter) -> Result<(), RoundError> {
+        let rules = &self.release.rules;
+        if counter.faults > rules.faults {
+            return Err(RoundError::Rules(format!(
+                "this refinery answered wrongly {} times since the last round, {} are survived",
+                counter.faults, rules.faults
+            )));
+        }
+        if counter.attempts >= rules.attempts {
+            return Err(RoundError::Rules(format!(
+                "{} attempts were made at this round, and {} are allowed",
+                counter.attempts, rules.attempts
+            )));
+        }
+        Ok(())
+    }
+
+    /// Counts a wrong answer; the signed report of it.
+    pub(crate) fn fault(&self, identity: &Identity, instruction: &str) -> Result<Blob, RoundError> {
+        let counter = self.counter(identity)?;
+        let counter = Counter { faults: counter.faults.saturating_add(1), ..counter };
+        identity.counters.store(&self.id, &counter)?;
+        let instruction: String = instruction.chars().filter(|c| !c.is_control()).collect();
+        let mut end = instruction.len().min(MAX_REASON);
+        while !instruction.is_char_boundary(end) {
+            end -= 1;
+        }
+        let report = FaultReport {
+            version: RECEIPT_VERSION,
+            project: self.id,
+            tee: identity.tee.name().into(),
+            round: self.round + 1,
+            attempt: counter.attempts,
+            fault: counter.faults,
+            instruction: instruction[..end].into(),
+            previous: Some(self.receipts.newest),
+        };
+        Ok(Blob(sign_fault(&report, &identity.signing)))
+    }
+
+    /// The record of a round is stored for good: from now on no state before it is taken.
+    pub(crate) fn stored(&self, identity: &Identity, round: u64) -> std::io::Result<()> {
+        if round != self.round {
+            return Ok(());
+        }
+        let counter = identity.counters.load(&self.id)?;
+        if counter.is_some_and(|counter| counter.round == round && counter.receipt == self.receipts.newest) {
+            return Ok(());
+        }
+        let answered = counter.map_or(0, |counter| counter.answered);
+        let counter = Counter { round, receipt: self.receipts.newest, attempts: 0, faults: 0, answered };
+        identity.counters.store(&self.id, &counter)
     }
 
     /// Answers a query whose envelope holds the querier's seed.
@@ -189,8 +351,38 @@ impl Project {
         let opened = identity.key.open(&info, Some(&self.release.member), envelope);
         let seed = Zeroizing::new(opened.map_err(|_| RoundError::Query)?);
         let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;
-        round::answer(self, cloud, header, &Key::from_bytes(*seed))
+        let counter = self.counter(identity)?;
+        let answered = counter.answered.saturating_add(u64::from(header.rows));
+        if counter.faults > self.release.rules.faults || answered > self.release.rules.queries {
+            return Err(RoundError::Query);
+        }
+        identity.counters.store(&self.id, &Counter { answered, ..counter })?;
+        crate::query::answer(self, cloud, header, &Key::from_bytes(*seed))
     }
+}
+
+/// Refuses a state that is older than what the refinery acknowledged, or of another history.
+fn check_fresh(identity: &Identity, id: &Id, round: u64, receipts: Receipts) -> Result<(), ProjectError> {
+    let counter = identity.counters.load(id).map_err(ProjectError::Counters)?;
+    let Some(counter) = counter else { return Ok(()) };
+    if round < counter.round {
+        return Err(ProjectError::RolledBack { found: round, newest: counter.round });
+    }
+    // What the counter saw must be in this state's history, as far as that reaches back.
+    let seen = match round - counter.round {
+        0 => receipts.newest == counter.receipt,
+        1 => receipts.before == counter.receipt,
+        _ => true,
+    };
+    if seen { Ok(()) } else { Err(ProjectError::Fork) }
+}
+
+/// A decision as it is sealed under a fixed schedule: equally long, whatever it is.
+fn decision_bytes(failure: Option<&str>) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    let text = failure.map_or("promoted".to_owned(), |cause| format!("failed: {cause}"));
+    bytes.iter_mut().zip(text.bytes()).for_each(|(b, t)| *b = t);
+    bytes
 }
 
 /// The recipe is the owner's secret, the specification is public: they must speak of one model.

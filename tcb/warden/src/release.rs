@@ -1,16 +1,17 @@
 //! What an owner releases to a warden: 32-byte seeds and the recipe, in one sealed message.
 //!
-//! Before sealing (HPKE, see `blindsmith-keys`), little-endian: `BSRELEA1`; the owner's key (metrics and
+//! Before sealing (HPKE, see `blindsmith-keys`), little-endian: `BSRELEA2`; the owner's key (metrics and
 //! models are sealed to it), the members' key (queries are authenticated by it), the key of the initial
-//! model; the number of contributors (u32) and for each its identifier and seed; the recipe's CBOR.
+//! model; the number of contributors (u32) and for each its identifier and seed; the CBOR of rules and recipe.
 
 use blindsmith_keys::{Key, Recipient};
 use blindsmith_learn::Recipe;
 use blindsmith_protocol::{Id, from_cbor, to_cbor};
+use blindsmith_receipts::Rules;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-const MAGIC: &[u8; 8] = b"BSRELEA1";
+const MAGIC: &[u8; 8] = b"BSRELEA2";
 const MAX_CONTRIBUTORS: usize = 1 << 16;
 
 /// The secrets of a project.
@@ -23,6 +24,8 @@ pub struct Release {
     pub model: Key,
     /// Each contributor's identifier and its seed for this project.
     pub contributors: Vec<(Id, Key)>,
+    /// What the warden keeps to.
+    pub rules: Rules,
     /// The training.
     pub recipe: Recipe,
 }
@@ -66,7 +69,7 @@ pub fn model_context(what: &str, project: &Id, round: u64) -> String {
 impl Release {
     /// The bytes to be sealed; they are wiped when dropped.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let recipe = to_cbor(&self.recipe);
+        let recipe = to_cbor(&(&self.rules, &self.recipe));
         // Reserved in full: a growing buffer would leave copies of secrets behind.
         let mut out = Zeroizing::new(Vec::with_capacity(128 + 64 * self.contributors.len() + recipe.len()));
         out.extend_from_slice(MAGIC);
@@ -99,9 +102,11 @@ impl Release {
             let id = Id(*take(&mut rest)?);
             contributors.push((id, key(&mut rest)?));
         }
-        let recipe: Recipe = from_cbor(rest).map_err(|_| ReleaseFormatError("its recipe does not decode"))?;
+        let (rules, recipe): (Rules, Recipe) =
+            from_cbor(rest).map_err(|_| ReleaseFormatError("its rules and recipe do not decode"))?;
+        rules.validate().map_err(|_| ReleaseFormatError("its rules are out of range"))?;
         recipe.validate().map_err(|_| ReleaseFormatError("its recipe is out of range"))?;
-        Ok(Release { owner, member, model, contributors, recipe })
+        Ok(Release { owner, member, model, contributors, rules, recipe })
     }
 }
 
@@ -131,6 +136,7 @@ mod tests {
             member: Key::random(),
             model: Key::random(),
             contributors: vec![(Id([1; 32]), Key::random()), (Id([2; 32]), Key::random())],
+            rules: Rules { faults: 7, ..Rules::default() },
             recipe: Recipe::new(&[4, 3, 2], Loss::SoftmaxCrossEntropy),
         };
         let bytes = release.encode();

@@ -1,126 +1,28 @@
-//! A round: the uploads it uses, their labels, its metrics.
+//! A round: the uploads it uses, and what it does with them.
 
 use std::collections::{HashMap, HashSet};
 
-use blindsmith_keys::{Context, Freshness, Key, Scalars, Secret, UploadContext, UploadKey};
-use blindsmith_learn::{
-    Batch, Block, Group, Labels, Loss, Matrix, Metrics, Recipe, Rule, Sampler, Targets, TrainError, predict,
-};
+use blindsmith_keys::{Context, Freshness, Key, Scalars, Secret, UploadContext, UploadKey, metered};
+use blindsmith_learn::{Block, Group, Labels, Rule, Sampler, TrainError};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, BlockRef, FrameError, Id, Progress, ProjectSpec, Projection, Role, UploadHeader,
-    from_cbor, to_cbor,
+    AdmittedUpload, Blob, BlockRef, Id, Progress, ProjectSpec, Projection, Role, UploadHeader,
 };
 use blindsmith_ring::{Eval, Poly};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::accelerator::{Encrypted, ProductError, RowKeys};
+use crate::accelerator::{Encrypted, ProductError, RowKeys, Spoiled};
 use crate::admission::{self, AdmissionError, AdmissionKeys, input_scalars};
 use crate::cloud::Cloud;
+use crate::labels::{Label, read_labels};
+use crate::metrics::{MAX_FAILURE, RoundMetrics};
 use crate::project::Project;
 
 /// Share of the sampling groups that are held out of training where no validation rows were uploaded.
 const HOLD_OUT: f64 = 0.1;
 
-/// What a round found, sealed to the owner.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RoundMetrics {
-    /// The round.
-    pub round: u64,
-    /// Mean training loss of each epoch.
-    pub training_loss: Vec<f64>,
-    /// Figures over the validation rows, if there are any.
-    pub validation: Option<Metrics>,
-    /// For rules whose epsilon follows the noise (Adam, AdamW): of each step the predicted standard deviation
-    /// of each layer's gradient noise, so that a twin can take the same steps.
-    pub gradient_noise: Vec<Vec<f32>>,
-}
-
-impl RoundMetrics {
-    /// As sealed: its length (u32, little-endian), CBOR, and zeros up to a length that follows from the numbers
-    /// of epochs, steps and layers alone. CBOR writes some values shorter than others.
-    pub fn encode(&self) -> Vec<u8> {
-        let body = to_cbor(self);
-        let noise: usize = self.gradient_noise.iter().map(|layers| 9 + 5 * layers.len()).sum();
-        let longest = 512 + 9 * self.training_loss.len() + noise;
-        let mut out = (body.len() as u32).to_le_bytes().to_vec();
-        out.extend(body);
-        out.resize(out.len().max(4 + longest), 0);
-        out
-    }
-
-    /// Reads what [`RoundMetrics::encode`] wrote.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        let damaged = || FrameError::Malformed("metrics that are none".into());
-        let (len, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
-        let body = rest.get(..u32::from_le_bytes(*len) as usize).ok_or_else(damaged)?;
-        from_cbor(body)
-    }
-}
-
-/// How a row's label is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Label {
-    /// A class number.
-    Class,
-    /// So many values.
-    Values(usize),
-}
-
-impl Label {
-    /// The labels of a recipe.
-    pub fn of(recipe: &Recipe) -> Self {
-        match recipe.loss {
-            Loss::SoftmaxCrossEntropy => Label::Class,
-            _ => Label::Values(recipe.outputs()),
-        }
-    }
-
-    fn words(self) -> usize {
-        match self {
-            Label::Class => 1,
-            Label::Values(count) => count,
-        }
-    }
-}
-
-/// Bytes of a row's labels: a weight and a class number, or a weight and values; four bytes each,
-/// little-endian.
-pub fn label_bytes(recipe: &Recipe) -> u32 {
-    4 + 4 * Label::of(recipe).words() as u32
-}
-
-/// The labels of rows `from..to`, with weight 1 each.
-pub fn write_labels(targets: &Targets, from: usize, to: usize) -> Vec<u8> {
-    let one = 1f32.to_le_bytes();
-    let mut out = Vec::new();
-    for row in from..to {
-        out.extend(one);
-        match targets {
-            Targets::Classes(classes) => out.extend(classes[row].to_le_bytes()),
-            Targets::Values(values) => out.extend(values.row(row).iter().flat_map(|v| v.to_le_bytes())),
-        }
-    }
-    out
-}
-
-/// The labels in `bytes`, of which the first `valid` rows count.
-pub fn read_labels(label: Label, bytes: &[u8], valid: usize) -> Option<Labels> {
-    let row = 4 + 4 * label.words();
-    let rows = bytes.len() / row;
-    let words = || bytes.chunks_exact(row).flat_map(|r| r.as_chunks::<4>().0[1..].iter().copied());
-    let targets = match label {
-        Label::Class => Targets::Classes(words().map(u32::from_le_bytes).collect()),
-        Label::Values(count) => {
-            Targets::Values(Matrix::from_rows(rows, count, words().map(f32::from_le_bytes).collect())?)
-        }
-    };
-    let weights = bytes.chunks_exact(row).map(|r| f32::from_le_bytes([r[0], r[1], r[2], r[3]]));
-    let valid: Vec<bool> = (0..rows).map(|r| r < valid).collect();
-    // Padding has the neutral weight; it counts nowhere.
-    let weights = weights.zip(&valid).map(|(w, v)| if *v { w } else { 1.0 }).collect();
-    Labels::new(targets).with_valid(valid).ok()?.with_weights(weights).ok()
-}
+/// What is said of a round whose values left their range, whatever happened.
+pub(crate) const VALUES: &str = "training stopped: values left their range (it diverged, or they became too large): lower the learning rate \
+     or set clip_norm";
 
 /// Why a round or query was refused. It names the instruction or upload, never a value.
 #[derive(Debug, Error)]
@@ -140,6 +42,15 @@ pub enum RoundError {
     /// The query is none.
     #[error("the query was refused")]
     Query,
+    /// Values left their range. What happened is the owner's to know: every case looks alike to others.
+    #[error("{VALUES}")]
+    Values(String),
+    /// The project's rules allow no more.
+    #[error("the owner's rules do not allow it: {0}")]
+    Rules(String),
+    /// Counters could not be read or written.
+    #[error("the warden's counters: {0}")]
+    Counters(#[from] std::io::Error),
     /// Training stopped.
     #[error("training stopped: {0}")]
     Training(String),
@@ -151,9 +62,15 @@ pub enum RoundError {
 impl From<TrainError<ProductError>> for RoundError {
     fn from(error: TrainError<ProductError>) -> Self {
         use std::error::Error;
-        match error {
+        let e = error;
+        match e {
             TrainError::Accelerator(ProductError::Cloud(crate::CloudError::Frame(e))) => RoundError::Frame(e),
             TrainError::Accelerator(ProductError::Fault(instruction)) => RoundError::Fault(instruction),
+            TrainError::Diverged { .. }
+            | TrainError::Accelerator(ProductError::Overflow(_) | ProductError::OutOfRange(_)) => {
+                let cause = e.source().map(|s| format!(": {s}")).unwrap_or_default();
+                RoundError::Values(format!("{e}{cause}"))
+            }
             e => {
                 let cause = e.source().map(|s| format!(": {s}")).unwrap_or_default();
                 RoundError::Training(format!("{e}{cause}"))
@@ -222,7 +139,8 @@ pub fn open_projections<'k>(
         return None;
     }
     let open = |group: &Group, part: &[u8], to: &mut [Poly<Eval>]| {
-        keys(group.upload)?.open(group.first_block / spec.group_blocks, which, part, to)
+        let keys = keys(group.upload)?;
+        metered(|| keys.open(group.first_block / spec.group_blocks, which, part, to))
     };
     match which {
         Projection::Rows => {
@@ -300,7 +218,7 @@ impl Uploads {
     }
 
     /// Reads the rows of a query: they must be as well formed as those that are trained on.
-    fn query<C: Cloud>(
+    pub(crate) fn query<C: Cloud>(
         project: &Project,
         cloud: &C,
         header: UploadHeader,
@@ -415,19 +333,52 @@ pub(crate) struct Trained {
     pub steps: u64,
 }
 
-/// Trains the project's model for one round. On failure the caller restores the trainer.
-pub(crate) fn train<C: Cloud>(
-    project: &mut Project,
-    cloud: &C,
-    (round, attempt): (u64, u32),
-    epochs: Option<u32>,
-    given: Vec<AdmittedUpload>,
-) -> Result<Trained, RoundError> {
+/// What a round is to do.
+pub(crate) struct Task {
+    pub round: u64,
+    /// Attempts begun at it, this one included.
+    pub attempt: u32,
+    pub epochs: u32,
+}
+
+/// The uploads of a round, verified and split.
+pub(crate) struct Prepared {
+    uploads: Uploads,
+    training: Vec<Group>,
+    validation: Vec<Group>,
+}
+
+/// Verifies what a round is given; nothing is asked of the refinery.
+pub(crate) fn prepare(project: &Project, given: Vec<AdmittedUpload>) -> Result<Prepared, RoundError> {
     let uploads = Uploads::verify(project, given)?;
     let (training, validation) = split(project, &uploads);
     if training.is_empty() {
         return Err(RoundError::Empty);
     }
+    Ok(Prepared { uploads, training, validation })
+}
+
+impl Trained {
+    /// A round that stopped where its values left their range.
+    pub(crate) fn failed(round: u64, cause: String) -> Self {
+        let mut end = cause.len().min(MAX_FAILURE);
+        while !cause.is_char_boundary(end) {
+            end -= 1;
+        }
+        let failure = Some(cause[..end].to_owned());
+        let metrics =
+            RoundMetrics { round, training_loss: vec![], validation: None, failure, gradient_noise: vec![] };
+        Trained { metrics, rows: 0, steps: 0 }
+    }
+}
+
+/// Trains the project's model for one round. On failure the caller restores the trainer.
+pub(crate) fn train<C: Cloud>(
+    project: &mut Project,
+    cloud: &C,
+    Task { round, attempt, epochs }: Task,
+    Prepared { uploads, training, validation }: Prepared,
+) -> Result<Trained, RoundError> {
     let rows = |groups: &[Group]| -> u64 {
         let last = |g: &Group| {
             let rows = uploads.headers[g.upload as usize].rows as u64;
@@ -448,12 +399,14 @@ pub(crate) fn train<C: Cloud>(
         true => None,
         false => Some(sampler(validation, recipe.batch_rows.min(1024))?),
     };
+    let fixed = project.release.rules.fixed_schedule;
     let Project { spec, id, encryption, trainer, .. } = project;
     let context = Context { project: id.0, round, attempt, step: 0, layer: 0, part: 0 };
     let mut accelerator =
-        Encrypted::new(cloud, spec, encryption, &uploads, context, recipe.input_rms, Freshness::Fresh);
+        Encrypted::new(cloud, spec, encryption, &uploads, context, recipe.input_rms, Freshness::Fresh)
+            .tolerant(fixed);
+    trainer.tolerate(fixed);
 
-    let epochs = epochs.unwrap_or(recipe.epochs);
     let steps = training.batches_per_epoch() as u64 * epochs as u64;
     let mut step = 0;
     let (mut training_loss, mut gradient_noise) = (Vec::new(), Vec::new());
@@ -477,82 +430,13 @@ pub(crate) fn train<C: Cloud>(
             uploads.labels(accelerator.cloud(), sealed, groups)
         })?),
     };
-    let metrics = RoundMetrics { round, training_loss, validation, gradient_noise };
+    // Known only where nothing stops: under a fixed schedule.
+    let failure = match (trainer.diverged(), accelerator.spoiled()) {
+        (true, _) => Some("training diverged".to_owned()),
+        (_, Some(Spoiled::Overflow)) => Some("values became too large for the modulus".to_owned()),
+        (_, Some(Spoiled::OutOfRange)) => Some("a product was out of range".to_owned()),
+        (false, None) => None,
+    };
+    let metrics = RoundMetrics { round, training_loss, validation, failure, gradient_noise };
     Ok(Trained { metrics, rows: trained_rows, steps })
-}
-
-/// Answers a query: predictions rounded to 2^-10, sealed to the querier at a size that follows from the
-/// number of rows.
-pub(crate) fn answer<C: Cloud>(
-    project: &Project,
-    cloud: &C,
-    header: UploadHeader,
-    seed: &Key,
-) -> Result<Vec<u8>, RoundError> {
-    if header.role != Role::Query {
-        return Err(RoundError::Query);
-    }
-    let query = header.id();
-    let rows = header.rows as usize;
-    let blocks = header.blocks(&project.spec);
-    let uploads = Uploads::query(project, cloud, header, seed)?;
-    let recipe = &project.release.recipe;
-    let block_rows = project.spec.block_rows();
-    let fresh = Key::random();
-    let context =
-        Context { project: project.id.0, round: project.round, attempt: 0, step: 0, layer: 0, part: 0 };
-    let mut accelerator =
-        Encrypted::new(cloud, &project.spec, &fresh, &uploads, context, recipe.input_rms, Freshness::Fresh);
-    let group_blocks = project.spec.group_blocks;
-    let per_batch = (recipe.batch_rows.clamp(1, 1024) / (block_rows * group_blocks as usize)).max(1);
-    let groups: Vec<Group> = Group::of_upload(0, blocks, group_blocks).collect();
-    let mut out = Vec::with_capacity(4 * rows * recipe.outputs());
-    for groups in groups.chunks(per_batch) {
-        let first_block = groups[0].first_block;
-        let batch_rows = groups.iter().map(|g| g.blocks as usize).sum::<usize>() * block_rows;
-        let targets = match Label::of(recipe) {
-            Label::Class => Targets::Classes(vec![0; batch_rows]),
-            Label::Values(count) => Targets::Values(Matrix::zeros(batch_rows, count)),
-        };
-        let batch = Batch::new(groups.to_vec(), block_rows, Labels::new(targets))
-            .map_err(|e| RoundError::Training(e.to_string()))?;
-        let outputs =
-            predict(project.trainer.network(), project.trainer.objective(), &mut accelerator, &batch)?;
-        let valid = rows - first_block as usize * block_rows;
-        let rounded =
-            outputs.iter_rows().take(valid).flatten().map(|v| (v * 1024.0).round_ties_even() / 1024.0);
-        out.extend(rounded.flat_map(f32::to_le_bytes));
-    }
-    Ok(seed.derive("answer", &[&query.0]).seal("answer", &out).0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sealed_metrics_have_a_length_that_their_values_do_not_change() {
-        let metrics = |loss: f64, noise: f32, some: Option<f64>| RoundMetrics {
-            round: 3,
-            training_loss: vec![loss; 5],
-            validation: Some(Metrics {
-                rows: 1 << 40,
-                loss,
-                accuracy: some,
-                auc: some,
-                auc_error: some,
-                f1: some,
-                f1_macro: some,
-                rmse: some,
-            }),
-            gradient_noise: vec![vec![noise; 3]; 40],
-        };
-        let (short, long) = (metrics(0.0, 0.0, None), metrics(0.1, 0.1, Some(0.1)));
-        assert_eq!(short.encode().len(), long.encode().len());
-        for metrics in [short, long] {
-            let bytes = metrics.encode();
-            assert_eq!(RoundMetrics::decode(&bytes).unwrap(), metrics);
-            assert!(RoundMetrics::decode(&bytes[..40]).is_err());
-        }
-    }
 }

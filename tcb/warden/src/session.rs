@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use blindsmith_keys::{Key, RecipientKey};
+use blindsmith_keys::{Key, RecipientKey, check_nanos};
 use blindsmith_protocol::{
     Evidence, FrameError, FromWarden, Id, Outcome, RoundRecord, RoundSummary, ToWarden, to_cbor,
 };
+use blindsmith_receipts::SigningKey;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::admission::AdmissionError;
 use crate::cloud::CloudError;
+use crate::counters::{Counter, Counters};
+use crate::metrics::RoundMetrics;
 use crate::project::{Project, ProjectError};
 use crate::remote::Remote;
-use crate::round::{RoundError, RoundMetrics};
+use crate::round::RoundError;
 
 /// The kind of trusted execution environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,18 @@ pub struct Identity {
     pub key: RecipientKey,
     /// The key under which it seals its state.
     pub sealing: Key,
+    /// The key under which it signs receipts.
+    pub signing: SigningKey,
+    /// What it remembers beside the states that the refinery keeps.
+    pub counters: Box<dyn Counters>,
+}
+
+impl Identity {
+    /// A warden with a fresh key for secrets; its other keys follow from the sealing key.
+    pub fn new(tee: Tee, sealing: Key, counters: Box<dyn Counters>) -> Self {
+        let signing = SigningKey::from(&sealing);
+        Identity { tee, key: RecipientKey::generate(), sealing, signing, counters }
+    }
 }
 
 type Finished = Result<(Outcome, Vec<u8>), String>;
@@ -71,8 +86,8 @@ impl Session<'_> {
                 self.adopt(Project::released(spec, self.identity, &release.0, &body), true)
             }
             ToWarden::Restore { spec } => self.adopt(Project::restored(spec, self.identity, &body), false),
-            ToWarden::Round { project, round, attempt, epochs, uploads } => {
-                self.round(&project, (round, attempt), epochs, uploads)?
+            ToWarden::Round { project, round, epochs, uploads, .. } => {
+                self.round(&project, round, epochs, uploads)?
             }
             ToWarden::Query { project, header, envelope } => {
                 let Some(found) = self.projects.get(&project) else { return self.refuse(unknown(&project)) };
@@ -81,12 +96,18 @@ impl Session<'_> {
                 match answered {
                     Ok(answer) => Ok((Outcome::Answer, answer)),
                     Err(RoundError::Frame(e)) => return Err(e),
+                    Err(RoundError::Fault(instruction)) => self.fault(&project, instruction),
                     // One refusal for every fault: nothing about the rows or the model shows in it.
                     Err(_) => Err(RoundError::Query.to_string()),
                 }
             }
             ToWarden::Admit { project, header } => self.admit(&project, &header)?,
-            ToWarden::Stored { .. } => return Ok(()),
+            ToWarden::Stored { project, round } => {
+                if let Some(found) = self.projects.get(&project) {
+                    found.stored(self.identity, round)?;
+                }
+                return Ok(());
+            }
             ToWarden::Labels
             | ToWarden::Extras { .. }
             | ToWarden::Rows { .. }
@@ -114,23 +135,37 @@ impl Session<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             recipient: self.identity.key.recipient().0,
             nonce,
+            receipts: self.identity.signing.verifying().0,
         };
         self.remote.send(&FromWarden::Evidence(evidence), &[])
     }
 
     fn adopt(&mut self, project: Result<Project, ProjectError>, first: bool) -> Finished {
-        let project = project.map_err(|e| e.to_string())?;
+        let mut project = project.map_err(|e| e.to_string())?;
         if first && self.projects.contains_key(&project.id) {
             return Err("this project's secrets were released already".into());
         }
-        let metrics =
-            RoundMetrics { round: 0, training_loss: vec![], validation: None, gradient_noise: vec![] };
+        let metrics = RoundMetrics {
+            round: 0,
+            training_loss: vec![],
+            validation: None,
+            failure: None,
+            gradient_noise: vec![],
+        };
+        let (summary, counter) = (RoundSummary::default(), Counter::default());
         let record = match first {
-            true => to_cbor(&project.record(self.identity, RoundSummary::default(), vec![], &metrics)),
+            true => to_cbor(&project.record(self.identity, summary, vec![], &metrics, &counter)),
             false => Vec::new(),
         };
         self.projects.insert(project.id, project);
         Ok((Outcome::Ready, record))
+    }
+
+    /// Counts a wrong answer and reports it.
+    fn fault(&self, project: &Id, instruction: String) -> Finished {
+        let found = self.projects.get(project).ok_or_else(|| unknown(project))?;
+        let report = found.fault(self.identity, &instruction).map_err(|e| e.to_string())?;
+        Ok((Outcome::Fault { instruction, report }, Vec::new()))
     }
 
     fn admit(
@@ -154,24 +189,21 @@ impl Session<'_> {
     fn round(
         &mut self,
         project: &Id,
-        which: (u64, u32),
+        round: u64,
         epochs: Option<u32>,
         uploads: Vec<blindsmith_protocol::AdmittedUpload>,
     ) -> Result<Finished, FrameError> {
         let Some(found) = self.projects.get_mut(project) else { return Ok(Err(unknown(project))) };
         let (start, waited) = (Instant::now(), self.remote.waited());
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        let done = found.run_round(self.identity, &self.remote, which, epochs, uploads);
+        let (cpu, checked) = (clock_gettime(ClockId::ProcessCPUTime), check_nanos());
+        let done = found.run_round(self.identity, &self.remote, round, epochs, uploads);
         if !matches!(done, Err(RoundError::Frame(_))) {
             self.remote.settle()?;
         }
         let mut record: RoundRecord = match done {
             Ok(record) => record,
             Err(RoundError::Frame(e)) => return Err(e),
-            Err(RoundError::Fault(instruction)) => {
-                let report = blindsmith_protocol::Blob::default();
-                return Ok(Ok((Outcome::Fault { instruction, report }, Vec::new())));
-            }
+            Err(RoundError::Fault(instruction)) => return Ok(self.fault(project, instruction)),
             Err(RoundError::Forged(uploads)) => return Ok(Ok((Outcome::Forged { uploads }, Vec::new()))),
             Err(e) => return Ok(Err(e.to_string())),
         };
@@ -179,6 +211,7 @@ impl Session<'_> {
         let waited = self.remote.waited() - waited;
         record.summary.warden_seconds = start.elapsed().saturating_sub(waited).as_secs_f64();
         record.summary.warden_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
+        record.summary.check_cpu_seconds = (check_nanos() - checked) as f64 * 1e-9;
         record.summary.warden_peak_bytes = peak_bytes().unwrap_or(0);
         Ok(Ok((Outcome::Round, to_cbor(&record))))
     }

@@ -10,13 +10,16 @@ use super::source::{Source, Token, extent};
 use super::tree::Tree;
 
 /// Where secrets live.
-const PLACES: [&str; 3] = ["tcb/keys/src/", "tcb/ring/src/", "tcb/warden/src/"];
+const PLACES: [&str; 4] = ["tcb/keys/src/", "tcb/receipts/src/", "tcb/ring/src/", "tcb/warden/src/"];
 
 /// Traits that secrets do not have.
 const FORBIDDEN: [&str; 6] = ["Clone", "Copy", "Debug", "Deserialize", "Display", "Serialize"];
 
 /// Types of other crates, and of `ring`, that hold secrets.
 const KNOWN: [&str; 4] = ["Poly", "PrivateKey", "Stream", "Zeroizing"];
+
+/// Keys that are public, though their names do not say it.
+const PUBLIC: [&str; 1] = ["ReceiptKey"];
 
 /// A type that a file defines.
 struct Type<'a> {
@@ -69,7 +72,7 @@ fn secret_names<'a>(types: &[Type<'a>], implementations: &[Implementation<'a>]) 
         let known = secrets.len();
         for t in types {
             let name = t.token.text;
-            let named = (name.ends_with("Key") && !name.contains("Public"))
+            let named = (name.ends_with("Key") && !name.contains("Public") && !PUBLIC.contains(&name))
                 || name.contains("Secret")
                 || name.contains("Scratch");
             let wiped = t.derives.iter().any(|d| d.starts_with("Zeroize"));

@@ -297,14 +297,14 @@ impl Stage<'_> {
         let project = ClientProject::load(&self.project())?;
         let keys = Keys::load(&self.project())?;
         let mut connection = Connection::open(&self.services.socket())?;
-        let (_, initial) = pull::fetch(&mut connection, &project, &keys, Some(0))?;
-        let (_, refined) = pull::fetch(&mut connection, &project, &keys, None)?;
+        let (_, initial) = pull::fetch(&mut connection, &project, &keys, Some(0), None)?;
+        let (_, refined) = pull::fetch(&mut connection, &project, &keys, None, Some(&self.project()))?;
         let request = Request::Status { project: project.id() };
         let (Reply::Status(status), _) = connection.request(&request, &[])? else {
             return Err(unexpected());
         };
         let report = Report::new(status, &project, Some(&keys))?;
-        self.demo.say("the owner is back and has fetched the refined model; training the twin in the clear");
+        self.demo.say("the owner is back, has verified the receipts and fetched the refined model; training the twin in the clear");
 
         let threads =
             self.demo.threads.or_else(|| std::thread::available_parallelism().ok().map(|n| n.get()));

@@ -9,6 +9,7 @@ use blindsmith_learn::{Group, Labels, Layer, Matrix, Network, Recipe, Trainer};
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale};
 use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Reply, Request};
+use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
 use blindsmith_warden::{Release, check_size, encode_model, label_bytes, model_context, release_info};
 use clap::{Args, ValueEnum};
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use super::{TrainingArguments, report};
 use crate::connection::unexpected;
-use crate::project::{ClientProject, Keys, Labelling, Task};
+use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
 use crate::rows::{DataArguments, standardise};
 use crate::{Connection, Failure};
 
@@ -73,9 +74,40 @@ pub struct Init {
     /// Release the secrets although the warden is simulated: nothing protects them from whoever runs it.
     #[arg(long)]
     accept_simulated: bool,
+    #[command(flatten)]
+    rules: RulesArguments,
     /// Print one JSON object on standard output.
     #[arg(long)]
     json: bool,
+}
+
+/// What the warden keeps to; policy.toml explains each.
+#[derive(Debug, Clone, Args)]
+struct RulesArguments {
+    /// Wrong answers of the refinery that are survived between two rounds.
+    #[arg(long, value_name = "N", default_value_t = Rules::default().faults)]
+    faults: u32,
+    /// Attempts at one round.
+    #[arg(long, value_name = "N", default_value_t = Rules::default().attempts)]
+    attempts: u32,
+    /// Take the same steps whatever a round achieves, and seal what became of it.
+    #[arg(long)]
+    fixed_schedule: bool,
+    /// Predictions are multiples of 2^-BITS.
+    #[arg(long, value_name = "BITS", default_value_t = Rules::default().precision)]
+    precision: u8,
+    /// Rows that may be predicted in the project's life.
+    #[arg(long, value_name = "ROWS", default_value_t = Rules::default().queries)]
+    queries: u64,
+}
+
+impl RulesArguments {
+    fn rules(&self) -> Result<Rules, Failure> {
+        let RulesArguments { faults, attempts, fixed_schedule, precision, queries } = *self;
+        let rules = Rules { faults, attempts, fixed_schedule, precision, queries };
+        rules.validate().map_err(|e| Failure::Settings(e.to_string()))?;
+        Ok(rules)
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -130,13 +162,14 @@ impl Init {
         let spec = self.spec(&recipe)?;
         let policy = Policy { accept_simulated: self.accept_simulated };
         let project = ClientProject {
-            format: 1,
+            format: FORMAT,
             refinery: self.refinery.clone(),
             spec,
             recipe,
             standardiser,
             labelling,
             policy,
+            rules: self.rules.rules()?,
         };
         let network = self.warm(&project, network, data)?;
 
@@ -145,6 +178,7 @@ impl Init {
         let warden = appraise_warden(&mut connection, &project.policy)?;
         let keys = Keys::generate();
         project.create(&keys, &self.project)?;
+        project.save_trust(&warden, &self.project)?;
         let released = hand_over(&mut connection, &project, &keys, &warden, network.layers());
         if released.is_err() {
             // It is of no use without a project at the refinery.
@@ -165,6 +199,7 @@ impl Init {
                 println!("warden: {}", c.warden);
             }
             println!("keys and settings are in {}: keep owner.key safe and secret", self.project.display());
+            println!("receipts are verified with {}", self.project.join("policy.toml").display());
         })
     }
 
@@ -291,6 +326,7 @@ pub(crate) fn hand_over(
         member: keys.member(&id),
         model: model_key,
         contributors: vec![(keys.contributor_id(&id), keys.contributor(&id))],
+        rules: project.rules.clone(),
         recipe: project.recipe.clone(),
     };
     let recipient = Recipient(warden.recipient());

@@ -7,9 +7,11 @@ pub mod plan;
 pub mod predict;
 pub mod pull;
 pub mod push;
+pub mod receipts;
 pub mod refine;
 pub mod status;
 pub(crate) mod training;
+pub mod verify;
 
 pub use training::TrainingArguments;
 
@@ -48,8 +50,12 @@ enum Command {
     Status(status::Status),
     /// Fetches and decrypts the refined model.
     Pull(pull::Pull),
+    /// Fetches the warden's receipts, for verify.
+    Receipts(receipts::Receipts),
     /// Predicts encrypted rows: only the asker reads rows and answers.
     Predict(predict::Predict),
+    /// Verifies the warden's receipts, offline.
+    Verify(verify::Verify),
 }
 
 /// What every command that works on a project takes.
@@ -87,7 +93,9 @@ impl Cli {
             Command::Refine(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Pull(command) => command.run(),
+            Command::Receipts(command) => command.run(),
             Command::Predict(command) => command.run(),
+            Command::Verify(command) => command.run(),
         }
     }
 }

@@ -1,17 +1,19 @@
 //! `blindsmith pull`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use blindsmith_attest::chain::{Bundle, Newest, verify};
 use blindsmith_data::{Linear, Model, ModelFile};
 use blindsmith_learn::Layer;
-use blindsmith_protocol::{Reply, Request};
+use blindsmith_protocol::{Blob, Evidence, Id, Ledger, Reply, Request, from_cbor};
+use blindsmith_receipts::{Receipt, commit, open_receipt, receipt_digest};
 use blindsmith_warden::{decode_model, model_context};
 use clap::Args;
 use serde::Serialize;
 
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
-use crate::project::Keys;
+use crate::project::{Keys, load_evidence, load_policy, save_policy};
 use crate::{ClientProject, Connection, Failure};
 
 /// Fetches the refined model and writes it as safetensors with PyTorch's names: load it into an
@@ -44,7 +46,8 @@ impl Pull {
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
         let keys = Keys::load(&self.common.project)?;
-        let (version, layers) = fetch(&mut connection, &project, &keys, self.version)?;
+        let (version, layers) =
+            fetch(&mut connection, &project, &keys, self.version, Some(&self.common.project))?;
         let widths =
             std::iter::once(project.spec.inputs()).chain(layers.iter().map(|l| l.bias.len())).collect();
         model_file(&project, version, layers)?.save(&self.out)?;
@@ -55,14 +58,53 @@ impl Pull {
     }
 }
 
-/// Fetches and opens a version.
+/// Fetches the receipts as a bundle, with the evidence that was appraised.
+pub(crate) fn fetch_bundle(
+    connection: &mut Connection,
+    project: &ClientProject,
+    evidence: Evidence,
+) -> Result<Bundle, Failure> {
+    let request = Request::Receipts { project: project.id() };
+    let (Reply::Receipts, body) = connection.request(&request, &[])? else {
+        return Err(unexpected());
+    };
+    let Ledger { receipts, faults } = from_cbor(&body)?;
+    Ok(Bundle::new(evidence, receipts, faults))
+}
+
+/// Verifies all receipts against the policy in a project's directory, which then remembers the newest of them.
+fn verified(
+    connection: &mut Connection,
+    project: &ClientProject,
+    dir: &Path,
+) -> Result<Vec<Receipt>, Failure> {
+    let mut policy = load_policy(dir)?;
+    let bundle = fetch_bundle(connection, project, load_evidence(dir)?)?;
+    let verdict = verify(&bundle, &policy);
+    if let Some(fault) = verdict.first_fault {
+        return Err(Failure::NotProven(format!("round {}: {}", fault.round, fault.what)));
+    }
+    let open = |bytes: &Blob| open_receipt(&bytes.0, &policy.receipts);
+    let receipts = bundle.receipts.iter().map(open).collect::<Result<Vec<_>, _>>();
+    let receipts = receipts.map_err(|e| Failure::NotProven(e.to_string()))?;
+    if let Some(newest) = bundle.receipts.last() {
+        let receipt = Id(receipt_digest(&newest.0));
+        policy.newest = Some(Newest { round: receipts.len() as u64 - 1, receipt });
+        save_policy(&policy, dir)?;
+    }
+    Ok(receipts)
+}
+
+/// Fetches and opens a version. With a project's directory the model is checked against the receipts: it is the one
+/// that the warden signed, and no older one than was seen before.
 pub(crate) fn fetch(
     connection: &mut Connection,
     project: &ClientProject,
     keys: &Keys,
     version: Option<u64>,
+    dir: Option<&Path>,
 ) -> Result<(u64, Vec<Layer>), Failure> {
-    let id = project.id();
+    let (id, asked) = (project.id(), version);
     let (Reply::Model { version }, sealed) =
         connection.request(&Request::Pull { project: id, version }, &[])?
     else {
@@ -71,7 +113,20 @@ pub(crate) fn fetch(
     let refused = || Failure::Keys { what: "the model" };
     let opened =
         keys.owner(&id).unseal(&model_context("model", &id, version), &sealed).map_err(|_| refused())?;
-    Ok((version, decode_model(&opened).map_err(|_| refused())?))
+    let (opening, model) = opened.split_first_chunk::<32>().ok_or_else(refused)?;
+    if let Some(dir) = dir {
+        let receipts = verified(connection, project, dir)?;
+        let signed = usize::try_from(version).ok().and_then(|version| receipts.get(version));
+        if signed.is_none_or(|receipt| receipt.after != commit(opening, model)) {
+            let what = format!("the model is not the one that the warden signed as version {version}");
+            return Err(Failure::NotProven(what));
+        }
+        if asked.is_none() && receipts.len() as u64 != version + 1 {
+            let what = format!("version {version} was given as the newest, where {} is", receipts.len() - 1);
+            return Err(Failure::NotProven(what));
+        }
+    }
+    Ok((version, decode_model(model).map_err(|_| refused())?))
 }
 
 fn model_file(project: &ClientProject, version: u64, layers: Vec<Layer>) -> Result<ModelFile, Failure> {

@@ -93,10 +93,14 @@ pub struct RoundReport {
     pub warden_seconds: f64,
     /// Core time of the warden.
     pub warden_cpu_seconds: f64,
+    /// Of it, what went into checking products.
+    pub check_cpu_seconds: f64,
     /// Bytes between the two.
     pub traffic_bytes: u64,
     /// Largest resident memory of the warden so far.
     pub warden_peak_bytes: u64,
+    /// Why it failed, if it did: its model is the one before it. Under a fixed schedule for the owner alone.
+    pub failure: Option<String>,
     /// Mean training loss of each epoch; for the owner alone.
     pub training_loss: Option<Vec<f64>>,
     /// Figures over the validation rows; for the owner alone.
@@ -120,9 +124,9 @@ impl Report {
                     Some(RoundMetrics::decode(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
                 }
             };
-            let (training_loss, validation, gradient_noise) = match metrics {
-                Some(m) => (Some(m.training_loss), m.validation, m.gradient_noise),
-                None => (None, None, Vec::new()),
+            let (training_loss, validation, gradient_noise, failure) = match metrics {
+                Some(m) => (Some(m.training_loss), m.validation, m.gradient_noise, m.failure),
+                None => (None, None, Vec::new(), r.failure.clone()),
             };
             Ok(RoundReport {
                 round: r.round,
@@ -134,6 +138,8 @@ impl Report {
                 cloud_cpu_seconds: r.cloud_cpu_seconds,
                 warden_seconds: r.warden_seconds,
                 warden_cpu_seconds: r.warden_cpu_seconds,
+                check_cpu_seconds: r.check_cpu_seconds,
+                failure,
                 traffic_bytes: r.traffic_bytes,
                 warden_peak_bytes: r.warden_peak_bytes,
                 training_loss,
@@ -163,8 +169,12 @@ impl Report {
 
     /// The failure of the last round, as an error.
     pub fn check(&self) -> Result<(), Failure> {
+        let sealed = self.rounds.last().and_then(|r| Some((r.round, r.failure.as_ref()?)));
         match &self.failure {
             Some(message) => Err(Failure::Refused(message.clone())),
+            None if let Some((round, cause)) = sealed => Err(Failure::Refused(format!(
+                "round {round} failed, and the model is the one before it: {cause}"
+            ))),
             None if self.busy => {
                 Err(Failure::Refused("no warden is connected: start blindsmith-warden".into()))
             }
@@ -198,6 +208,10 @@ impl Report {
                 let loss = round.training_loss.as_ref().and_then(|l| l.last().copied());
                 let loss = loss.map_or(String::from("-"), |l| format!("{l:.4}"));
                 let validation = round.validation.as_ref().map_or(String::from("-"), words);
+                let validation = match &round.failure {
+                    Some(cause) => format!("FAILED: {cause}"),
+                    None => validation,
+                };
                 println!(
                     "{:>5}  {:>7}  {:>8}  {:>6}  {:>7.2}  {loss:>13}  {validation}",
                     round.round, round.uploads, round.rows, round.steps, round.seconds

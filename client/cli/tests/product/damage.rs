@@ -32,9 +32,11 @@ fn stopped() -> Stopped {
 }
 
 impl Stopped {
+    /// A file of an upload that the warden has read.
     fn upload(&self, extension: &str) -> PathBuf {
         let uploads = fs::read_dir(self.dir.join("uploads")).unwrap().map(|e| e.unwrap().path());
-        uploads.filter(|p| p.extension().is_some_and(|e| e == extension)).min().unwrap()
+        let of = |p: &PathBuf| p.extension().is_some_and(|e| e == extension);
+        uploads.filter(|p| of(p) && p.with_extension("verdict").exists()).min().unwrap()
     }
 
     /// The refinery does not start, and says which file is why; with the file restored it does.

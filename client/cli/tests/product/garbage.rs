@@ -211,6 +211,9 @@ fn restored(site: &Site) -> UnixStream {
     // What was pushed in the meantime is to be read first: it is waved through.
     loop {
         let (message, _) = read_head::<ToWarden>(&mut stream).unwrap();
+        if let ToWarden::Stored { .. } = message {
+            continue;
+        }
         let ToWarden::Admit { .. } = message else {
             assert!(matches!(message, ToWarden::Round { .. }), "{message:?}");
             return stream;

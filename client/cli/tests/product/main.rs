@@ -1,6 +1,7 @@
 //! The product as its users meet it: real processes, real sockets, real files.
 
 mod accelerator;
+mod attacks;
 mod crashes;
 mod damage;
 mod flow;
@@ -8,6 +9,7 @@ mod garbage;
 mod keys;
 mod memory;
 mod plain;
+mod receipts;
 mod refusals;
 mod secrecy;
 mod site;

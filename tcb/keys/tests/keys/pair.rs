@@ -24,7 +24,7 @@ pub struct Encrypted {
     pub across: Polys,
 }
 
-pub fn encrypt(encryption: Encryption<'_>, taken: Taken<'_>) -> Encrypted {
+pub fn encrypt(encryption: Encryption<'_>, taken: &Taken<'_>) -> Encrypted {
     let (len, strips) = (encryption.shape().strip_len(), encryption.shape().strips());
     let degree = encryption.shape().tile.degree();
     let mut scratch = encryption.scratch();
@@ -163,17 +163,17 @@ impl Pair {
         let scaled = |along| Taken { along: Along::Scaled(along), ..Taken::default() };
         let across = |across| Taken { across: Some(across), ..Taken::default() };
         let (left, right) = match shape.kind {
-            ProductKind::Forward => (encrypt(left(), across(&rows)), encrypt(right(), across(&cols))),
+            ProductKind::Forward => (encrypt(left(), &across(&rows)), encrypt(right(), &across(&cols))),
             ProductKind::WeightGradient => {
-                let left = encrypt(left(), scaled(&rows));
+                let left = encrypt(left(), &scaled(&rows));
                 let (cross, along) = (Some(&left.secrets[..]), Along::Times(&left.along));
-                let right = encrypt(right(), Taken { cross, along, across: None });
+                let right = encrypt(right(), &Taken { cross, along, across: None });
                 (left, right)
             }
             ProductKind::InputGradient => {
-                let right = encrypt(right(), scaled(&cols));
+                let right = encrypt(right(), &scaled(&cols));
                 let (cross, along) = (Some(&right.secrets[..]), Along::Times(&right.along));
-                (encrypt(left(), Taken { cross, along, across: None }), right)
+                (encrypt(left(), &Taken { cross, along, across: None }), right)
             }
         };
         Pair { shape, scales, left, right, rows, cols }

@@ -169,7 +169,7 @@ fn a_copied_state_never_encrypts_two_messages_under_one_key() {
         (0..shape.strips())
             .map(|s| {
                 let mut out = encryption.strip_buffer();
-                encryption.strip(s, Taken::default(), &mut scratch, &mut out);
+                encryption.strip(s, &Taken::default(), &mut scratch, &mut out);
                 out
             })
             .collect()
@@ -226,10 +226,10 @@ fn weight_gradients_of_parts_add_up_in_the_cloud() {
         };
         let left = encryption(shape.left(), scales[0], &x, 0, masks);
         let seed = left.mask_seed();
-        let left = encrypt(left, Taken { along: Along::Scaled(&rows_scalars), ..Taken::default() });
+        let left = encrypt(left, &Taken { along: Along::Scaled(&rows_scalars), ..Taken::default() });
         let (cross, along) = (Some(&left.secrets[..]), Along::Times(&left.along));
         let right = encryption(shape.right(), scales[1], &e, 1, secrets);
-        let right = encrypt(right, Taken { cross, along, across: None });
+        let right = encrypt(right, &Taken { cross, along, across: None });
         expected.0.add_assign(&combine(&right.along, &cols_scalars));
         expected.1.add_assign(&contract(&left.along, &right.masks));
         let (extras, body) = multiply(&shape, &left, &right);
@@ -280,7 +280,7 @@ fn a_copied_state_never_encrypts_two_second_parts_under_one_key() {
         let (mut all, mut secrets) = (vec![], vec![]);
         for s in 0..shape.strips() {
             let mut out = encryption.strip_buffer();
-            secrets.extend(encryption.strip(s, Taken::default(), &mut scratch, &mut out).secret);
+            secrets.extend(encryption.strip(s, &Taken::default(), &mut scratch, &mut out).secret);
             all.push(out);
         }
         (all, secrets, encryption.mask_seed(), encryption.into_masks())

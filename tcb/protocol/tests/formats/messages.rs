@@ -27,15 +27,27 @@ fn progress() -> impl Strategy<Value = Progress> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    let parts = (text(), text(), any::<[u8; 32]>(), any::<[u8; 32]>());
-    parts.prop_map(|(tee, version, recipient, nonce)| Evidence { tee, version, recipient, nonce })
+    let parts = (text(), text(), any::<[[u8; 32]; 3]>());
+    parts.prop_map(|(tee, version, [recipient, nonce, receipts])| Evidence {
+        tee,
+        version,
+        recipient,
+        nonce,
+        receipts,
+    })
 }
 
 fn summary() -> impl Strategy<Value = RoundSummary> {
-    let parts = (any::<[u64; 5]>(), any::<u32>(), any::<[u32; 5]>(), blob());
-    parts.prop_map(|(whole, uploads, seconds, metrics)| {
-        let [seconds, cloud_seconds, cloud_cpu_seconds, warden_seconds, warden_cpu_seconds] =
-            seconds.map(|s| f64::from(s) / 1e3);
+    let parts = (any::<[u64; 5]>(), any::<u32>(), any::<[u32; 6]>(), blob(), option::of(text()));
+    parts.prop_map(|(whole, uploads, seconds, metrics, failure)| {
+        let [
+            seconds,
+            cloud_seconds,
+            cloud_cpu_seconds,
+            warden_seconds,
+            warden_cpu_seconds,
+            check_cpu_seconds,
+        ] = seconds.map(|s| f64::from(s) / 1e3);
         let [round, rows, steps, traffic_bytes, warden_peak_bytes] = whole;
         RoundSummary {
             round,
@@ -47,9 +59,11 @@ fn summary() -> impl Strategy<Value = RoundSummary> {
             cloud_cpu_seconds,
             warden_seconds,
             warden_cpu_seconds,
+            check_cpu_seconds,
             traffic_bytes,
             warden_peak_bytes,
             metrics,
+            failure,
         }
     })
 }

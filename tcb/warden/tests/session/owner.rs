@@ -9,6 +9,7 @@ use blindsmith_protocol::{
     AdmittedUpload, Blob, Id, Instruction, Layer, Outcome, ProjectSpec, Projection, Role, RoundRecord,
     ToWarden, UploadHeader, block_digest, from_cbor, root_digest,
 };
+use blindsmith_receipts::{Rules, commit, open_receipt};
 use blindsmith_warden::{
     Identity, Release, Tee, decode_model, encode_model, label_bytes, model_context, release_info,
     write_labels,
@@ -20,6 +21,7 @@ use super::refinery::Refinery;
 pub struct Owner {
     pub spec: ProjectSpec,
     pub recipe: Recipe,
+    pub rules: Rules,
     pub network: Network,
     pub key: Key,
     pub contributor: Key,
@@ -48,7 +50,16 @@ impl Owner {
         };
         spec.validate().unwrap();
         let network = Network::initial(&recipe.widths, &recipe.activations, recipe.input_rms, 1).unwrap();
-        Owner { spec, recipe, network, key: Key::from_bytes([3; 32]), contributor: Key::from_bytes([4; 32]) }
+        // Tests try a round again and again.
+        let rules = Rules { faults: 900, attempts: 1000, ..Rules::default() };
+        Owner {
+            spec,
+            recipe,
+            rules,
+            network,
+            key: Key::from_bytes([3; 32]),
+            contributor: Key::from_bytes([4; 32]),
+        }
     }
 
     pub fn id(&self) -> Id {
@@ -71,6 +82,7 @@ impl Owner {
             member: Key::random(),
             model: self.model_key(),
             contributors: vec![(NAME, self.contributor.duplicate())],
+            rules: self.rules.clone(),
             recipe: self.recipe.clone(),
         };
         let sealed = recipient.seal(&release_info(&self.id(), tee, &recipient), None, &release.encode());
@@ -83,14 +95,18 @@ impl Owner {
         let (outcome, record) = refinery.command(&release, &self.model());
         assert_eq!(outcome, Outcome::Ready);
         let record: RoundRecord = from_cbor(&record).unwrap();
-        assert!(decode_model(&self.opened(&record)).unwrap() == self.network.layers());
+        assert!(decode_model(&self.opened(&record, warden)).unwrap() == self.network.layers());
         record
     }
 
-    /// The model of a record, opened with the owner's key.
-    pub fn opened(&self, record: &RoundRecord) -> Vec<u8> {
+    /// The model of a record, opened with the owner's key; the commitment in its receipt is to it.
+    pub fn opened(&self, record: &RoundRecord, warden: &Identity) -> Vec<u8> {
         let context = model_context("model", &self.id(), record.summary.round);
-        self.key.unseal(&context, &record.model.0).unwrap()
+        let opened = self.key.unseal(&context, &record.model.0).unwrap();
+        let (opening, model) = opened.split_first_chunk::<32>().unwrap();
+        let receipt = open_receipt(&record.receipt.0, &warden.signing.verifying()).unwrap();
+        assert_eq!(receipt.after, commit(opening, model));
+        model.to_vec()
     }
 
     fn context(&self) -> UploadContext {

@@ -5,16 +5,16 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use blindsmith_keys::{Key, RecipientKey};
+use blindsmith_keys::Key;
 use blindsmith_protocol::{
     Blob, FrameError, FromWarden, Instruction, MAX_BODY, Outcome, ToWarden, read_body, read_head, write_frame,
 };
-use blindsmith_warden::{Identity, Tee, serve};
+use blindsmith_warden::{Identity, MemoryCounters, Tee, serve};
 
 /// A warden that may be served again and again, by a refinery after another.
 pub fn identity() -> &'static Identity {
-    let (key, sealing) = (RecipientKey::generate(), Key::random());
-    Box::leak(Box::new(Identity { tee: Tee::Simulated, key, sealing }))
+    let counters = Box::new(MemoryCounters::default());
+    Box::leak(Box::new(Identity::new(Tee::Simulated, Key::random(), counters)))
 }
 
 pub struct Refinery {

@@ -192,7 +192,7 @@ fn strips(encryption: &Encryption<'_>, cross: Option<&[Secret]>) -> Vec<Secret> 
         .into_par_iter()
         .map_init(
             || (encryption.scratch(), encryption.strip_buffer()),
-            |(scratch, out), s| encryption.strip(s, taken, scratch, out).secret.expect("its own"),
+            |(scratch, out), s| encryption.strip(s, &taken, scratch, out).secret.expect("its own"),
         )
         .collect()
 }

@@ -6,6 +6,7 @@ use blindsmith_keys::random_bytes;
 use blindsmith_learn::{Labels, Loss, Matrix, Recipe, Targets, Trainer};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
 use blindsmith_protocol::{Layer, ProjectSpec, ProjectStatus, Request, Role, RoundSummary};
+use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
 use blindsmith_warden::label_bytes;
 use clap::Parser;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::commands::TrainingArguments;
 use crate::commands::init::{appraise_warden, group_rows, hand_over};
-use crate::project::{ClientProject, Keys, Labelling, Task};
+use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
 use crate::{Connection, Failure, Sent, Services, ask, send};
 
 /// Reproducible numbers for rows and residues (SplitMix64: Steele, Lea and Flood, OOPSLA 2014). Nothing is
@@ -156,7 +157,7 @@ impl Stage {
         let services = Services::start(dir.path(), Some(setting.threads))?;
         let trainer = Trainer::new(recipe.clone()).map_err(|e| Failure::Settings(e.to_string()))?;
         let project = ClientProject {
-            format: 1,
+            format: FORMAT,
             refinery: services.socket(),
             spec,
             recipe,
@@ -172,6 +173,7 @@ impl Stage {
                 targets: None,
             },
             policy: Policy { accept_simulated: true },
+            rules: Rules { queries: u64::from(u32::MAX), ..Rules::default() },
         };
         let mut connection = Connection::open(&services.socket())?;
         let warden = appraise_warden(&mut connection, &project.policy)?;

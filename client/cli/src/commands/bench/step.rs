@@ -83,6 +83,8 @@ pub struct Measured {
     pub cloud_cpu_ms: f64,
     /// Core time of the warden.
     pub warden_cpu_ms: f64,
+    /// Of it, what went into checking what the refinery returned.
+    pub check_ms: f64,
     /// Bytes between warden and refinery.
     pub traffic_bytes: u64,
     rows: usize,
@@ -105,6 +107,7 @@ struct Sample {
     warden: f64,
     cloud_cpu: f64,
     warden_cpu: f64,
+    check: f64,
     traffic: f64,
     plain: f64,
     plain_cpu: f64,
@@ -123,6 +126,7 @@ impl Step {
             println!("encrypted     {:9.2} ms  {:9.2} ms", m.encrypted_ms, m.cloud_cpu_ms + m.warden_cpu_ms);
             println!("  cloud       {:9.2} ms  {:9.2} ms", m.cloud_ms, m.cloud_cpu_ms);
             println!("  warden      {:9.2} ms  {:9.2} ms", m.warden_ms, m.warden_cpu_ms);
+            println!("    checks                    {:9.2} ms", m.check_ms);
             println!("slowdown      {:9.2}", m.slowdown);
             println!("traffic       {:9.2} MB", m.traffic_bytes as f64 * 1e-6);
         })
@@ -184,6 +188,7 @@ impl Step {
             plaintext_cpu_ms: of(|s| s.plain_cpu) * 1e3,
             cloud_cpu_ms: of(|s| s.cloud_cpu) * 1e3,
             warden_cpu_ms: of(|s| s.warden_cpu) * 1e3,
+            check_ms: of(|s| s.check) * 1e3,
             traffic_bytes: of(|s| s.traffic) as u64,
             rows: self.rows,
             layers: setting.widths.clone(),
@@ -207,6 +212,7 @@ fn sample(short: &RoundSummary, long: &RoundSummary, plain: [(f64, f64); 2]) -> 
         warden: per_step(|r| r.warden_seconds),
         cloud_cpu: per_step(|r| r.cloud_cpu_seconds),
         warden_cpu: per_step(|r| r.warden_cpu_seconds),
+        check: per_step(|r| r.check_cpu_seconds),
         traffic: per_step(|r| r.traffic_bytes as f64),
         plain: (plain[0].0 + plain[1].0) / 2.0,
         plain_cpu: (plain[0].1 + plain[1].1) / 2.0,
@@ -282,6 +288,7 @@ mod tests {
             cloud_cpu_seconds: 1.0 + 0.75 * n,
             warden_seconds: 3.0 + 1.5 * n,
             warden_cpu_seconds: 3.0 + 2.5 * n,
+            check_cpu_seconds: 0.5 + 0.125 * n,
             traffic_bytes: 100 + 1000 * steps,
             ..RoundSummary::default()
         }
@@ -302,6 +309,7 @@ mod tests {
             ("plaintext_cpu_ms", 500.0),
             ("cloud_cpu_ms", 750.0),
             ("warden_cpu_ms", 2500.0),
+            ("check_ms", 125.0),
             ("traffic_bytes", 1000.0),
         ] {
             let found = measured[field].as_f64().unwrap();

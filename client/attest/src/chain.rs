@@ -1,0 +1,299 @@
+//! Verification of a project's receipts: a pure function of the bundle that the refinery holds and the policy
+//! that the owner keeps. It needs no network, and neither refinery nor warden.
+
+mod bundle;
+mod owner;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_RECEIPTS};
+pub use owner::{MAX_POLICY, Newest, OwnerPolicy, PolicyError};
+
+use blindsmith_protocol::Id;
+use blindsmith_receipts::{
+    Decision, FaultReport, Receipt, ReceiptKey, open_fault, open_receipt, receipt_digest,
+};
+use serde::Serialize;
+
+/// What verification found, in words for whoever reviews it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether every check passed.
+    pub valid: bool,
+    /// Rounds that passed, not counting round 0, the release.
+    pub rounds: u64,
+    /// What is proven.
+    pub proven: Vec<String>,
+    /// What is not, whatever was found.
+    pub not_proven: Vec<String>,
+    /// The first check that failed.
+    pub first_fault: Option<Fault>,
+}
+
+/// A check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// At which round; 0 for what concerns the whole bundle.
+    pub round: u64,
+    /// What failed.
+    pub what: String,
+}
+
+impl Fault {
+    fn new(round: u64, what: impl Into<String>) -> Self {
+        Fault { round, what: what.into() }
+    }
+}
+
+/// A receipt whose signature was verified, and its digest.
+struct Signed {
+    receipt: Receipt,
+    digest: [u8; 32],
+}
+
+/// Verifies a bundle. Checks stop at the first that fails:
+///
+/// 1. the evidence is of a kind that the policy accepts, and names the policy's key;
+/// 2. the key signed every receipt;
+/// 3. every receipt fits the policy and its predecessor;
+/// 4. the newest receipt that the owner has seen is among them;
+/// 5. the key signed every report of a wrong answer, and each refers to one of the receipts.
+pub fn verify(bundle: &Bundle, policy: &OwnerPolicy) -> Verdict {
+    let mut rounds = 0;
+    match check(bundle, policy, &mut rounds) {
+        Ok((chain, reports)) => Verdict {
+            valid: true,
+            rounds,
+            proven: words::proven(&chain, &reports, policy),
+            not_proven: words::not_proven(bundle, policy, rounds),
+            first_fault: None,
+        },
+        Err(fault) => refused(bundle, policy, rounds, fault),
+    }
+}
+
+/// Verifies a bundle, and that `other` does not tell another story: bundles that two people were given should
+/// agree as far as both go.
+pub fn verify_against(bundle: &Bundle, other: &Bundle, policy: &OwnerPolicy) -> Verdict {
+    let mut verdict = verify(bundle, policy);
+    if !verdict.valid {
+        return verdict;
+    }
+    if let Some(round) = equivocation(bundle, other) {
+        let what = "the warden's key signed another receipt of this round, which the other bundle holds: \
+                    somebody was shown a fork";
+        return refused(bundle, policy, round.saturating_sub(1), Fault::new(round, what));
+    }
+    // The other bundle may be older than the newest receipt that the owner has seen.
+    let theirs = verify(other, &OwnerPolicy { newest: None, ..policy.clone() });
+    if let Some(Fault { round, what }) = theirs.first_fault {
+        let what = format!("the other bundle does not verify, so nothing was compared: {what}");
+        return refused(bundle, policy, verdict.rounds, Fault::new(round, what));
+    }
+    let common = verdict.rounds.min(theirs.rounds);
+    verdict.proven.push(format!("the other bundle holds the same receipts up to round {common}"));
+    verdict
+}
+
+/// The first round of which two bundles hold different receipts of one project, both signed by the same key.
+pub fn equivocation(one: &Bundle, other: &Bundle) -> Option<u64> {
+    if one.evidence.receipts != other.evidence.receipts {
+        return None;
+    }
+    let key = ReceiptKey(one.evidence.receipts);
+    let signed = |bundle: &Bundle| -> BTreeMap<(u64, Id), BTreeSet<[u8; 32]>> {
+        let mut digests = BTreeMap::<_, BTreeSet<_>>::new();
+        for bytes in &bundle.receipts {
+            if let Ok(receipt) = open_receipt(&bytes.0, &key) {
+                digests.entry((receipt.round, receipt.project)).or_default().insert(receipt_digest(&bytes.0));
+            }
+        }
+        digests
+    };
+    let (ours, theirs) = (signed(one), signed(other));
+    ours.iter()
+        .find(|(at, digests)| theirs.get(at).is_some_and(|t| t != *digests))
+        .map(|((round, _), _)| *round)
+}
+
+fn refused(bundle: &Bundle, policy: &OwnerPolicy, rounds: u64, fault: Fault) -> Verdict {
+    Verdict {
+        valid: false,
+        rounds,
+        proven: Vec::new(),
+        not_proven: words::not_proven_after(bundle, policy, rounds),
+        first_fault: Some(fault),
+    }
+}
+
+/// All checks; `rounds` counts what passed.
+fn check(
+    bundle: &Bundle,
+    policy: &OwnerPolicy,
+    rounds: &mut u64,
+) -> Result<(Vec<Signed>, Vec<FaultReport>), Fault> {
+    check_evidence(bundle, policy)?;
+    let chain = signed(bundle, &policy.receipts)?;
+    let mut previous = None;
+    for (round, signed) in (0..).zip(&chain) {
+        let fault = |what| Fault { round, what };
+        check_policy(&signed.receipt, bundle, policy).map_err(fault)?;
+        check_link(&signed.receipt, round, previous).map_err(fault)?;
+        check_rules(&signed.receipt, policy).map_err(fault)?;
+        previous = Some(signed);
+        *rounds = round;
+    }
+    if let Some(Newest { round, receipt }) = &policy.newest {
+        let there = usize::try_from(*round).ok().and_then(|round| chain.get(round));
+        match there {
+            None => {
+                return Err(Fault::new(
+                    *round,
+                    "rolled back: the chain ends before the newest receipt that the owner has seen",
+                ));
+            }
+            Some(signed) if signed.digest != receipt.0 => {
+                return Err(Fault::new(
+                    *round,
+                    "forked: this is not the receipt of the round that the owner has seen",
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let reports = check_reports(bundle, policy, &chain)?;
+    Ok((chain, reports))
+}
+
+fn check_evidence(bundle: &Bundle, policy: &OwnerPolicy) -> Result<(), Fault> {
+    let evidence = &bundle.evidence;
+    let fail = |what: String| Err(Fault::new(0, what));
+    match evidence.tee.as_str() {
+        "simulated" if policy.accept_simulated => {}
+        "simulated" => {
+            return fail(
+                "the warden is simulated, which the policy does not accept (accept_simulated)".into(),
+            );
+        }
+        other => {
+            return fail(format!(
+                "evidence of the kind {}, which this version cannot appraise",
+                words::quoted(other)
+            ));
+        }
+    }
+    if evidence.receipts != policy.receipts.0 {
+        let key = ReceiptKey(evidence.receipts);
+        return fail(format!("the evidence names the receipt key {key}, the policy another"));
+    }
+    Ok(())
+}
+
+fn signed(bundle: &Bundle, key: &ReceiptKey) -> Result<Vec<Signed>, Fault> {
+    if bundle.receipts.is_empty() {
+        return Err(Fault::new(0, "there is no receipt, not even that of the release"));
+    }
+    let open = |(round, bytes): (u64, &blindsmith_protocol::Blob)| {
+        let receipt =
+            open_receipt(&bytes.0, key).map_err(|e| Fault::new(round, format!("the receipt: {e}")))?;
+        Ok(Signed { receipt, digest: receipt_digest(&bytes.0) })
+    };
+    (0..).zip(&bundle.receipts).map(open).collect()
+}
+
+/// What every receipt of the project has in common.
+fn check_policy(receipt: &Receipt, bundle: &Bundle, policy: &OwnerPolicy) -> Result<(), String> {
+    if receipt.project != policy.project {
+        return Err(format!("the receipt is of another project, {}", receipt.project));
+    }
+    if receipt.tee != bundle.evidence.tee {
+        let (tee, expected) = (words::quoted(&receipt.tee), words::quoted(&bundle.evidence.tee));
+        return Err(format!("the receipt is of a warden of the kind {tee}, the evidence of {expected}"));
+    }
+    if !receipt.measurement.0.is_empty() {
+        return Err("a simulated warden has no measurement, but the receipt names one".into());
+    }
+    if receipt.rules != policy.rules.digest() {
+        return Err("the warden enforced other rules than those of the policy".into());
+    }
+    Ok(())
+}
+
+/// That a receipt follows its predecessor.
+fn check_link(receipt: &Receipt, round: u64, previous: Option<&Signed>) -> Result<(), String> {
+    if receipt.round != round {
+        return Err(format!("the receipt is of round {}, where {round} is due", receipt.round));
+    }
+    match (previous, receipt.previous) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err("the receipt of the release names a predecessor".into()),
+        (Some(_), None) => Err("the receipt names no predecessor".into()),
+        (Some(previous), Some(named)) if named != previous.digest => {
+            Err("the receipt follows another than the one before it".into())
+        }
+        (Some(previous), Some(_)) if receipt.before != previous.receipt.after => {
+            Err("the round started from another model than the one that the round before left".into())
+        }
+        (Some(_), Some(_)) => Ok(()),
+    }
+}
+
+/// That the owner's rules were kept, as far as a receipt shows it.
+fn check_rules(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), String> {
+    let (rules, Receipt { attempts, faults, .. }) = (&policy.rules, receipt);
+    if !(1..=rules.attempts).contains(attempts) {
+        return Err(format!("{attempts} attempts, where the rules allow 1 to {}", rules.attempts));
+    }
+    // One more than is survived is the one that ends the round; no round is promoted after it.
+    let survived = *faults <= rules.faults;
+    let last = rules.faults.checked_add(1) == Some(*faults) && receipt.decision != Decision::Promoted;
+    if !(survived || last) {
+        return Err(format!(
+            "{faults} wrong answers of the refinery, where the rules survive {}",
+            rules.faults
+        ));
+    }
+    match (&receipt.decision, rules.fixed_schedule) {
+        (Decision::Sealed(_), false) => {
+            return Err("the decision is sealed, but the schedule is not fixed".into());
+        }
+        (Decision::Promoted | Decision::Failed { .. }, true) => {
+            return Err("the schedule is fixed, but the decision is not sealed".into());
+        }
+        (Decision::Sealed(_), true) | (Decision::Promoted | Decision::Failed { .. }, false) => {}
+    }
+    let mut seen = BTreeSet::new();
+    match receipt.uploads.iter().find(|upload| !seen.insert(**upload)) {
+        Some(twice) => Err(format!("the upload {twice} counts twice")),
+        None => Ok(()),
+    }
+}
+
+/// The reports, each once. A report speaks of the refinery; only one that does not fit the chain is a defect.
+fn check_reports(bundle: &Bundle, policy: &OwnerPolicy, chain: &[Signed]) -> Result<Vec<FaultReport>, Fault> {
+    let rounds: BTreeMap<[u8; 32], u64> = chain.iter().map(|s| (s.digest, s.receipt.round)).collect();
+    let (mut seen, mut reports) = (BTreeSet::new(), Vec::new());
+    for (i, bytes) in bundle.faults.iter().enumerate() {
+        let nth = format!("report {} of a wrong answer", i + 1);
+        let report =
+            open_fault(&bytes.0, &policy.receipts).map_err(|e| Fault::new(0, format!("{nth}: {e}")))?;
+        let fail = |what: &str| Err(Fault::new(report.round, format!("{nth} {what}")));
+        if report.project != policy.project {
+            return fail("is of another project");
+        }
+        if report.tee != bundle.evidence.tee {
+            return fail("is of another kind of warden than the evidence");
+        }
+        let Some(round) = report.previous.and_then(|digest| rounds.get(&digest)) else {
+            return fail("refers to no receipt of the chain");
+        };
+        if report.round > round + 1 {
+            return fail("names a round later than the one after the receipt that it refers to");
+        }
+        if seen.insert(receipt_digest(&bytes.0)) {
+            reports.push(report);
+        }
+    }
+    Ok(reports)
+}

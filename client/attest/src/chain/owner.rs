@@ -1,0 +1,171 @@
+//! The policy file: what the owner expects of a project's receipts.
+
+use blindsmith_protocol::Id;
+use blindsmith_receipts::{ReceiptKey, Rules};
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+/// Longest policy file, in bytes.
+pub const MAX_POLICY: usize = 64 << 10;
+
+/// What the owner expects. Nothing has a default that accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnerPolicy {
+    /// The project.
+    #[serde(deserialize_with = "id")]
+    pub project: Id,
+    /// Whether receipts of simulated wardens are accepted.
+    #[serde(default)]
+    pub accept_simulated: bool,
+    /// The key that verifies the warden's receipts, as appraised when the secrets were released.
+    pub receipts: ReceiptKey,
+    /// The rules that the owner gave.
+    pub rules: Rules,
+    /// The newest receipt that the owner has seen.
+    #[serde(default)]
+    pub newest: Option<Newest>,
+}
+
+/// A receipt that the owner has seen: a chain without it was rolled back, or forked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Newest {
+    /// Its round.
+    pub round: u64,
+    /// Its digest, [`blindsmith_receipts::receipt_digest`].
+    #[serde(deserialize_with = "id")]
+    pub receipt: Id,
+}
+
+/// A policy file that cannot be used: what is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct PolicyError(pub String);
+
+impl OwnerPolicy {
+    /// Reads a policy file.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        if text.len() > MAX_POLICY {
+            return Err(PolicyError(format!("longer than {MAX_POLICY} bytes")));
+        }
+        let policy: OwnerPolicy =
+            toml::from_str(text).map_err(|e| PolicyError(e.to_string().trim_end().into()))?;
+        policy.rules.validate().map_err(|e| PolicyError(format!("[rules]: {e}")))?;
+        Ok(policy)
+    }
+
+    /// Writes a policy file that explains itself. Rules out of range are written, but not read.
+    pub fn to_toml(&self) -> String {
+        let OwnerPolicy { project, accept_simulated, receipts, rules, newest } = self;
+        let Rules { faults, attempts, fixed_schedule, precision, queries } = rules;
+        let newest = match newest {
+            Some(Newest { round, receipt }) => {
+                format!("newest = {{ round = {round}, receipt = \"{receipt}\" }}")
+            }
+            None => "# newest = { round = 1, receipt = \"64 hexadecimal digits\" }".into(),
+        };
+        format!(
+            r#"# What the owner expects of the project's receipts: blindsmith verify --policy FILE.
+# Keep it where the refinery cannot write.
+
+# The project's identifier.
+project = "{project}"
+
+# Whether receipts of a simulated warden are accepted. They prove nothing about hardware: whoever runs
+# the warden can read its key and sign anything.
+accept_simulated = {accept_simulated}
+
+# The public key that verifies the receipts, from the evidence that was appraised when the secrets were
+# released.
+receipts = "{receipts}"
+
+# The newest receipt that the owner has seen: a chain that does not contain it was rolled back, or
+# forked. Without it, an older state of the chain passes.
+{newest}
+
+# The rules that the owner gave with the secrets; every receipt names their digest.
+[rules]
+# Wrong answers of the refinery that are survived between two receipts. After one more its work is
+# refused; 0 refuses it at the first.
+faults = {faults}
+# Attempts at one round, 1 to 1000.
+attempts = {attempts}
+# Whether rounds take the same steps whatever they achieve, and keep their decisions sealed.
+fixed_schedule = {fixed_schedule}
+# Predictions are multiples of 2^-precision, 1 to 16.
+precision = {precision}
+# Rows that may be predicted for one query key in the project's life.
+queries = {queries}
+"#
+        )
+    }
+}
+
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| serde::de::Error::custom("must have 64 hexadecimal digits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> OwnerPolicy {
+        OwnerPolicy {
+            project: Id([1; 32]),
+            accept_simulated: true,
+            receipts: ReceiptKey([2; 32]),
+            rules: Rules { queries: 5, ..Rules::default() },
+            newest: Some(Newest { round: 4, receipt: Id([3; 32]) }),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for policy in [
+            policy(),
+            OwnerPolicy { newest: None, ..policy() },
+            OwnerPolicy { accept_simulated: false, ..policy() },
+        ] {
+            assert_eq!(OwnerPolicy::parse(&policy.to_toml()), Ok(policy));
+        }
+    }
+
+    #[test]
+    fn the_documents_example_is_read() {
+        let document = include_str!("../../../../docs/receipts.md");
+        let example = document.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let policy = OwnerPolicy::parse(example).unwrap();
+        assert_eq!((policy.rules, policy.newest.unwrap().round), (Rules::default(), 4));
+    }
+
+    #[test]
+    fn simulation_is_refused_by_default() {
+        let text = policy().to_toml().replace("accept_simulated = true", "");
+        assert!(!OwnerPolicy::parse(&text).unwrap().accept_simulated);
+    }
+
+    #[test]
+    fn defects_are_named_with_their_place() {
+        let (good, project) = (policy().to_toml(), Id([1; 32]).to_string());
+        for (from, to, what) in [
+            (project.as_str(), "11", "64 hexadecimal digits"),
+            ("receipts = ", "receipt = ", "receipt"),
+            ("project = ", "# ", "project"),
+            ("faults = 3", "", "faults"),
+            ("faults = 3", "faults = -1", "-1"),
+            ("faults = 3", "faults = 3\nmore = 1", "more"),
+            ("attempts = 16", "attempts = 0", "[rules]: the rules are not valid: attempts = 0"),
+            ("precision = 10", "precision = 17", "precision = 17"),
+            ("round = 4,", "", "round"),
+            ("accept_simulated = true", "accept_simulated = \"yes\"", "line 9"),
+            ("[rules]", "[rules", "line"),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let refused = OwnerPolicy::parse(&good.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(refused.contains(what), "{to}: {refused}");
+        }
+        assert!(OwnerPolicy::parse(&" ".repeat(MAX_POLICY + 1)).is_err());
+    }
+}

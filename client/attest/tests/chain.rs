@@ -1,0 +1,450 @@
+//! Chains of receipts: a sound one, and one for each defect, named by it.
+
+use blindsmith_attest::chain::{
+    Bundle, Fault, MAX_BUNDLE, MAX_RECEIPTS, Newest, OwnerPolicy, Verdict, equivocation, verify,
+    verify_against,
+};
+use blindsmith_keys::Key;
+use blindsmith_protocol::{Blob, Evidence, Id, to_cbor};
+use blindsmith_receipts::{
+    Decision, FaultReport, RECEIPT_VERSION, Receipt, ReceiptKey, Rules, SEALED_DECISION, SigningKey, commit,
+    receipt_digest, sign_fault, sign_receipt,
+};
+
+fn key() -> SigningKey {
+    SigningKey::from(&Key::from_bytes([7; 32]))
+}
+
+fn other_key() -> SigningKey {
+    SigningKey::from(&Key::from_bytes([8; 32]))
+}
+
+fn policy() -> OwnerPolicy {
+    OwnerPolicy {
+        project: Id([0x11; 32]),
+        accept_simulated: true,
+        receipts: key().verifying(),
+        rules: Rules::default(),
+        newest: None,
+    }
+}
+
+fn model(round: u64) -> [u8; 32] {
+    commit(&[round as u8; 32], b"model")
+}
+
+/// Rounds 0 to 4, each receipt changed by `change`, then signed.
+fn chain(change: impl Fn(&mut Receipt)) -> Vec<Blob> {
+    let mut receipts = Vec::<Blob>::new();
+    for round in 0..5 {
+        let mut receipt = Receipt {
+            version: RECEIPT_VERSION,
+            project: Id([0x11; 32]),
+            tee: "simulated".into(),
+            measurement: Blob(Vec::new()),
+            rules: Rules::default().digest(),
+            round,
+            attempts: 1,
+            faults: 0,
+            previous: receipts.last().map(|r| receipt_digest(&r.0)),
+            uploads: if round == 0 { Vec::new() } else { vec![Id([1; 32]), Id([round as u8 + 1; 32])] },
+            rows: 100 * round,
+            steps: 10 * round,
+            before: model(round.saturating_sub(1)),
+            after: model(round),
+            decision: Decision::Promoted,
+            metrics: [0; 32],
+        };
+        change(&mut receipt);
+        receipts.push(Blob(sign_receipt(&receipt, &key())));
+    }
+    receipts
+}
+
+/// The sound chain, but for one round.
+fn spoilt(round: u64, change: impl Fn(&mut Receipt)) -> Bundle {
+    bundle(chain(|r| {
+        if r.round == round {
+            change(r)
+        }
+    }))
+}
+
+fn bundle(receipts: Vec<Blob>) -> Bundle {
+    let evidence = Evidence {
+        tee: "simulated".into(),
+        version: "0.1.0".into(),
+        recipient: [1; 32],
+        nonce: [2; 32],
+        receipts: key().verifying().0,
+    };
+    Bundle::new(evidence, receipts, Vec::new())
+}
+
+fn sound() -> Bundle {
+    bundle(chain(|_| {}))
+}
+
+fn report(after: usize) -> FaultReport {
+    FaultReport {
+        version: RECEIPT_VERSION,
+        project: Id([0x11; 32]),
+        tee: "simulated".into(),
+        round: after as u64 + 1,
+        attempt: 1,
+        fault: 1,
+        instruction: "Multiply".into(),
+        previous: Some(receipt_digest(&sound().receipts[after].0)),
+    }
+}
+
+fn with_report(report: &FaultReport, key: &SigningKey) -> Bundle {
+    Bundle { faults: vec![Blob(sign_fault(report, key))], ..sound() }
+}
+
+#[track_caller]
+fn refuses(bundle: &Bundle, policy: &OwnerPolicy, round: u64, what: &str) {
+    let verdict = verify(bundle, policy);
+    let fault = verdict.first_fault.clone().expect("a fault");
+    assert!(fault.round == round && fault.what.contains(what), "{fault:?}");
+    assert!(!verdict.valid && verdict.proven.is_empty());
+    assert!(verdict.not_proven[0].starts_with("anything"));
+}
+
+fn says(lines: &[String], what: &str) -> bool {
+    lines.iter().any(|line| line.contains(what))
+}
+
+#[test]
+fn a_sound_chain_is_valid() {
+    let verdict = verify(&sound(), &policy());
+    let Verdict { valid: true, rounds: 4, proven, not_proven, first_fault: None } = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert!(says(&proven, "all 5 receipts are signed"));
+    assert!(says(&proven, "4 rounds were promoted and 0 failed"));
+    assert!(not_proven[0].starts_with("THE WARDEN IS SIMULATED"));
+    for what in ["availability", "freshness", "quality of rows", "unlearning"] {
+        assert!(says(&not_proven, what), "{what}");
+    }
+}
+
+#[test]
+fn a_release_alone_is_valid() {
+    let verdict = verify(&bundle(chain(|_| {})[..1].to_vec()), &policy());
+    assert!(verdict.valid && verdict.rounds == 0);
+}
+
+#[test]
+fn simulation_not_accepted() {
+    refuses(&sound(), &OwnerPolicy { accept_simulated: false, ..policy() }, 0, "simulated");
+}
+
+#[test]
+fn kind_of_evidence_unknown() {
+    let mut bundle = sound();
+    bundle.evidence.tee = "tdx\u{1b}[2J".into();
+    refuses(&bundle, &policy(), 0, "\"tdx\\u{1b}[2J\", which this version cannot appraise");
+}
+
+#[test]
+fn key_of_the_evidence_is_another() {
+    let mut bundle = sound();
+    bundle.evidence.receipts = other_key().verifying().0;
+    refuses(&bundle, &policy(), 0, "the policy another");
+}
+
+#[test]
+fn no_receipt() {
+    refuses(&bundle(Vec::new()), &policy(), 0, "no receipt");
+}
+
+#[test]
+fn signature_of_another_key() {
+    let mut bundle = sound();
+    let receipt = blindsmith_receipts::open_receipt(&bundle.receipts[3].0, &key().verifying()).unwrap();
+    bundle.receipts[3] = Blob(sign_receipt(&receipt, &other_key()));
+    refuses(&bundle, &policy(), 3, "the key identifier is not the expected key");
+}
+
+#[test]
+fn signature_altered() {
+    let mut bundle = sound();
+    *bundle.receipts[2].0.last_mut().unwrap() ^= 1;
+    refuses(&bundle, &policy(), 2, "signature");
+}
+
+#[test]
+fn signatures_come_before_anything_else_of_receipts() {
+    let mut bundle = spoilt(1, |r| r.project = Id([9; 32]));
+    bundle.receipts[4] = Blob(vec![0; 10]);
+    refuses(&bundle, &policy(), 4, "COSE_Sign1");
+}
+
+#[test]
+fn project_is_another() {
+    refuses(&spoilt(2, |r| r.project = Id([9; 32])), &policy(), 2, "another project");
+    refuses(&sound(), &OwnerPolicy { project: Id([9; 32]), ..policy() }, 0, "another project");
+}
+
+#[test]
+fn kind_of_warden_changes() {
+    refuses(&spoilt(2, |r| r.tee = "sev".into()), &policy(), 2, "\"sev\"");
+}
+
+#[test]
+fn measurement_of_a_simulated_warden() {
+    refuses(&spoilt(2, |r| r.measurement = Blob(vec![1; 48])), &policy(), 2, "no measurement");
+}
+
+#[test]
+fn rules_are_others() {
+    refuses(&spoilt(3, |r| r.rules = [0; 32]), &policy(), 3, "other rules");
+    let rules = Rules { queries: 1, ..Rules::default() };
+    refuses(&sound(), &OwnerPolicy { rules, ..policy() }, 0, "other rules");
+}
+
+#[test]
+fn receipt_left_out() {
+    for (at, due) in [(0, 0), (1, 1), (3, 3)] {
+        let mut bundle = sound();
+        bundle.receipts.remove(at);
+        refuses(&bundle, &policy(), due, &format!("where {due} is due"));
+    }
+}
+
+#[test]
+fn receipt_twice() {
+    let mut bundle = sound();
+    bundle.receipts.insert(2, bundle.receipts[2].clone());
+    refuses(&bundle, &policy(), 3, "of round 2, where 3 is due");
+}
+
+#[test]
+fn receipts_swapped() {
+    let mut bundle = sound();
+    bundle.receipts.swap(2, 3);
+    refuses(&bundle, &policy(), 2, "of round 3, where 2 is due");
+}
+
+#[test]
+fn round_number_wrong() {
+    refuses(&spoilt(2, |r| r.round = 7), &policy(), 2, "of round 7, where 2 is due");
+    refuses(&spoilt(2, |r| r.round = u64::MAX), &policy(), 2, "where 2 is due");
+}
+
+#[test]
+fn release_with_a_predecessor() {
+    refuses(&spoilt(0, |r| r.previous = Some([0; 32])), &policy(), 0, "release names a predecessor");
+}
+
+#[test]
+fn predecessor_missing() {
+    refuses(&spoilt(1, |r| r.previous = None), &policy(), 1, "names no predecessor");
+}
+
+#[test]
+fn predecessor_is_another() {
+    refuses(&spoilt(3, |r| r.previous = Some([0; 32])), &policy(), 3, "follows another");
+    // The middle of a fork, all of it signed.
+    let mut bundle = sound();
+    bundle.receipts[2] = spoilt(2, |r| r.rows = 1).receipts[2].clone();
+    refuses(&bundle, &policy(), 3, "follows another");
+}
+
+#[test]
+fn model_before_is_another() {
+    refuses(&spoilt(3, |r| r.before = model(1)), &policy(), 3, "another model");
+}
+
+#[test]
+fn attempts_out_of_the_rules() {
+    refuses(&spoilt(3, |r| r.attempts = 0), &policy(), 3, "0 attempts");
+    refuses(&spoilt(3, |r| r.attempts = 17), &policy(), 3, "17 attempts, where the rules allow 1 to 16");
+    assert!(verify(&spoilt(3, |r| r.attempts = 16), &policy()).valid);
+}
+
+#[test]
+fn wrong_answers_beyond_the_rules() {
+    let failed = || Decision::Failed { reason: "wrong answers".into() };
+    let verdict = verify(&spoilt(3, |r| (r.faults, r.decision) = (4, failed())), &policy());
+    assert!(verdict.valid && says(&verdict.proven, "3 rounds were promoted and 1 failed"));
+    assert!(verify(&spoilt(3, |r| r.faults = 3), &policy()).valid);
+    refuses(&spoilt(3, |r| (r.faults, r.decision) = (5, failed())), &policy(), 3, "5 wrong answers");
+    refuses(&spoilt(3, |r| (r.faults, r.decision) = (u32::MAX, failed())), &policy(), 3, "wrong answers");
+    // Whoever exceeds what is survived is refused: nothing is promoted.
+    refuses(&spoilt(3, |r| r.faults = 4), &policy(), 3, "4 wrong answers");
+}
+
+#[test]
+fn decision_sealed_without_a_fixed_schedule() {
+    let seal = |r: &mut Receipt| r.decision = Decision::Sealed(Blob(vec![0; SEALED_DECISION]));
+    refuses(&spoilt(2, seal), &policy(), 2, "sealed, but the schedule is not fixed");
+}
+
+#[test]
+fn decision_open_under_a_fixed_schedule() {
+    let rules = Rules { fixed_schedule: true, ..Rules::default() };
+    let policy = OwnerPolicy { rules: rules.clone(), ..policy() };
+    let sealed = |r: &mut Receipt| {
+        r.rules = rules.digest();
+        r.decision = Decision::Sealed(Blob(vec![r.round as u8; SEALED_DECISION]));
+    };
+    let verdict = verify(&bundle(chain(sealed)), &policy);
+    assert!(verdict.valid && says(&verdict.proven, "decisions of 4 rounds are sealed"), "{verdict:?}");
+    let open = bundle(chain(|r| {
+        sealed(r);
+        if r.round == 2 {
+            r.decision = Decision::Promoted;
+        }
+    }));
+    refuses(&open, &policy, 2, "the decision is not sealed");
+}
+
+#[test]
+fn upload_twice() {
+    refuses(&spoilt(2, |r| r.uploads = vec![Id([5; 32]); 2]), &policy(), 2, "counts twice");
+}
+
+#[test]
+fn newest_rolled_back() {
+    let newest = |round: u64| {
+        let receipt = Id(receipt_digest(&sound().receipts[round as usize].0));
+        OwnerPolicy { newest: Some(Newest { round, receipt }), ..policy() }
+    };
+    let verdict = verify(&sound(), &newest(4));
+    assert!(verdict.valid && says(&verdict.proven, "round 4 that the owner has seen"));
+    let mut older = sound();
+    older.receipts.truncate(4);
+    assert!(verify(&older, &newest(3)).valid);
+    refuses(&older, &newest(4), 4, "rolled back");
+    let beyond = Newest { round: u64::MAX, receipt: Id([0; 32]) };
+    refuses(&sound(), &OwnerPolicy { newest: Some(beyond), ..policy() }, u64::MAX, "rolled back");
+}
+
+#[test]
+fn newest_forked() {
+    let receipt = Id(receipt_digest(&sound().receipts[2].0));
+    let policy = OwnerPolicy { newest: Some(Newest { round: 2, receipt }), ..policy() };
+    refuses(&spoilt(1, |r| r.rows = 1), &policy, 2, "forked");
+}
+
+#[test]
+fn reports_are_proven_and_no_defect() {
+    let mut bundle = sound();
+    let rows = FaultReport { instruction: "Rows".into(), fault: 2, ..report(2) };
+    let signed = [report(1), rows.clone(), rows].map(|r| Blob(sign_fault(&r, &key())));
+    bundle.faults = signed.to_vec();
+    let verdict = verify(&bundle, &policy());
+    let expected = "the warden reported 2 wrong answers of the refinery: 1 x \"Multiply\", 1 x \"Rows\"";
+    assert!(verdict.valid && says(&verdict.proven, expected), "{verdict:?}");
+}
+
+#[test]
+fn report_of_another_key() {
+    refuses(&with_report(&report(1), &other_key()), &policy(), 0, "report 1 of a wrong answer: the key");
+}
+
+#[test]
+fn report_that_is_a_receipt() {
+    let bundle = Bundle { faults: vec![sound().receipts[1].clone()], ..sound() };
+    refuses(&bundle, &policy(), 0, "content type");
+}
+
+#[test]
+fn report_of_another_project() {
+    refuses(
+        &with_report(&FaultReport { project: Id([9; 32]), ..report(1) }, &key()),
+        &policy(),
+        2,
+        "project",
+    );
+}
+
+#[test]
+fn report_of_another_kind_of_warden() {
+    refuses(&with_report(&FaultReport { tee: "sev".into(), ..report(1) }, &key()), &policy(), 2, "kind");
+}
+
+#[test]
+fn report_outside_the_chain() {
+    for previous in [None, Some([0; 32])] {
+        refuses(&with_report(&FaultReport { previous, ..report(1) }, &key()), &policy(), 2, "no receipt");
+    }
+}
+
+#[test]
+fn report_of_a_round_too_late() {
+    refuses(&with_report(&FaultReport { round: 3, ..report(1) }, &key()), &policy(), 3, "later");
+}
+
+#[test]
+fn forks_are_found_at_their_first_round() {
+    let fork = spoilt(3, |r| r.rows += 1);
+    assert!(verify(&fork, &policy()).valid);
+    assert_eq!(equivocation(&sound(), &fork), Some(3));
+    assert_eq!(equivocation(&fork, &sound()), Some(3));
+    let verdict = verify_against(&sound(), &fork, &policy());
+    assert!(matches!(
+        verdict,
+        Verdict { valid: false, rounds: 2, first_fault: Some(Fault { round: 3, .. }), .. }
+    ));
+}
+
+#[test]
+fn older_states_are_no_forks() {
+    let mut older = sound();
+    older.receipts.truncate(2);
+    assert_eq!(equivocation(&sound(), &older), None);
+    let newest = Some(Newest { round: 4, receipt: Id(receipt_digest(&sound().receipts[4].0)) });
+    let verdict = verify_against(&sound(), &older, &OwnerPolicy { newest, ..policy() });
+    assert!(verdict.valid && says(&verdict.proven, "same receipts up to round 1"), "{verdict:?}");
+}
+
+#[test]
+fn what_others_sign_is_no_fork() {
+    let mut fork = spoilt(3, |r| r.rows += 1);
+    fork.evidence.receipts = other_key().verifying().0;
+    assert_eq!(equivocation(&sound(), &fork), None, "another warden");
+    let forged = sign_receipt(
+        &blindsmith_receipts::open_receipt(&sound().receipts[3].0, &key().verifying()).unwrap(),
+        &other_key(),
+    );
+    let mut bad = sound();
+    bad.receipts[3] = Blob(forged);
+    assert_eq!(equivocation(&sound(), &bad), None, "a forged receipt");
+    assert_eq!(equivocation(&sound(), &bundle(chain(|r| r.project = Id([9; 32])))), None, "another project");
+    let verdict = verify_against(&sound(), &bad, &policy());
+    assert!(verdict.first_fault.unwrap().what.contains("the other bundle does not verify"));
+}
+
+#[test]
+fn bundles_are_read_with_limits() {
+    let good = with_report(&report(1), &key());
+    assert_eq!(Bundle::from_bytes(&good.to_bytes()), Ok(good.clone()));
+    let refused = |bytes: &[u8]| Bundle::from_bytes(bytes).unwrap_err().to_string();
+    assert!(refused(&vec![0; MAX_BUNDLE + 1]).contains("longer"));
+    assert!(refused(&[good.to_bytes(), vec![0]].concat()).contains("after the end"));
+    assert!(refused(&to_cbor(&Bundle { format: 2, ..good.clone() })).contains("format 2"));
+    let many = Bundle { faults: vec![Blob(Vec::new()); MAX_RECEIPTS + 1], ..good.clone() };
+    assert!(refused(&many.to_bytes()).contains("more than"));
+    let bytes = good.to_bytes();
+    for len in 0..200 {
+        assert!(Bundle::from_bytes(&bytes[..len]).is_err());
+    }
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0xff;
+        if let Ok(bundle) = Bundle::from_bytes(&bad) {
+            verify(&bundle, &policy());
+        }
+    }
+}
+
+#[test]
+fn evidence_of_the_policys_key_is_what_counts() {
+    let policy = OwnerPolicy { receipts: ReceiptKey([0xff; 32]), ..policy() };
+    let mut bundle = sound();
+    bundle.evidence.receipts = [0xff; 32];
+    refuses(&bundle, &policy, 0, "the receipt:");
+}

@@ -1,0 +1,127 @@
+//! What whoever runs the refinery sees of a round does not tell how the round went.
+
+use std::sync::{Arc, Mutex};
+
+use blindsmith_protocol::{FromWarden, Instruction, Outcome, RoundRecord, ToWarden, from_cbor};
+use blindsmith_receipts::{Decision, open_receipt};
+
+use super::products::Scene;
+use super::proxy::Frame;
+use crate::site::Outcome as Ended;
+
+/// All that passes between warden and refinery in a round, but for what is random by design: ciphertext, masks,
+/// answers. Lengths are kept.
+fn observed(frame: &Frame) -> String {
+    match frame {
+        Frame::ToWarden(ToWarden::Round { round, attempt, epochs, uploads, .. }, body) => {
+            format!("round {round} {attempt} {epochs:?} {} {}", uploads.len(), body.len())
+        }
+        Frame::ToWarden(ToWarden::Stored { round, .. }, _) => format!("stored {round}"),
+        Frame::ToWarden(message, body) => format!("{message:?} {}", body.len()),
+        Frame::FromWarden(FromWarden::Do(instruction), body) => match instruction {
+            Instruction::Begin { operand, layer, form, rows, cols, .. } => {
+                format!("begin {operand} {layer} {form:?} {rows} {cols}")
+            }
+            other => format!("{other:?} {}", body.len()),
+        },
+        Frame::FromWarden(FromWarden::Finished(Outcome::Round), body) => {
+            let record: RoundRecord = from_cbor(body).unwrap();
+            let RoundRecord { summary, used, state, model, receipt } = record;
+            let sealed = [&state, &model, &receipt, &summary.metrics].map(|b| b.0.len());
+            format!(
+                "{} {} {} {:?} {} {sealed:?}",
+                summary.uploads,
+                summary.rows,
+                summary.steps,
+                summary.failure,
+                used.len()
+            )
+        }
+        Frame::FromWarden(message, body) => format!("{message:?} {}", body.len()),
+    }
+}
+
+struct Seen {
+    frames: Vec<String>,
+    scene: Scene,
+    refined: Ended,
+}
+
+/// What is seen of the first round, at this learning rate. (Neither has a shorter form in CBOR.)
+fn first_round(rate: &str, more: &[&str]) -> Seen {
+    let plan = ["--learning-rate", rate, "--clip-norm", "0", "--optimiser", "sgd"];
+    let scene = Scene::waiting(&[plan.as_slice(), more].concat());
+    let frames = Arc::new(Mutex::new(vec![]));
+    let seen = frames.clone();
+    let mut begun = false;
+    scene.proxy.attack(move |frame| {
+        // Reading the uploads comes before, on all cores, in any order.
+        begun |= matches!(frame, Frame::ToWarden(ToWarden::Round { .. }, _));
+        if begun {
+            // Each direction in its order; how the two interleave is chance.
+            let direction = matches!(frame, Frame::ToWarden(..));
+            seen.lock().unwrap().push((direction, observed(&frame)));
+        }
+        vec![frame]
+    });
+    let refined = scene.site.on_project("refine", &[]);
+    scene.proxy.cease();
+    let mut frames: Vec<(bool, String)> = frames.lock().unwrap().clone();
+    frames.sort_by_key(|(direction, _)| *direction);
+    let frames = frames.into_iter().map(|(_, frame)| frame).collect();
+    Seen { frames, scene, refined }
+}
+
+/// A round that diverges and one that does not look alike under a fixed schedule, message by message and byte by
+/// byte; the owner alone learns which is which.
+#[test]
+fn attack_watching_a_fixed_schedule_tells_nothing() {
+    let good = first_round("0.1", &["--fixed-schedule"]);
+    let bad = first_round("999.9", &["--fixed-schedule"]);
+    assert!(good.frames.len() > 50);
+    for (good, bad) in good.frames.iter().zip(&bad.frames) {
+        assert_eq!(good, bad);
+    }
+    assert_eq!(good.frames.len(), bad.frames.len());
+    good.refined.ok();
+    bad.refined.refused(5, &["round 1 failed, and the model is the one before it"]);
+    // What the refinery says to whoever has no key.
+    let status = |scene: &Scene| {
+        std::fs::rename(scene.site.path("p/owner.key"), scene.site.path("owner.key")).unwrap();
+        let status = scene.site.status();
+        std::fs::rename(scene.site.path("owner.key"), scene.site.path("p/owner.key")).unwrap();
+        (
+            status["failure"].clone(),
+            status["rounds"][1]["failure"].clone(),
+            status["rounds"][1]["steps"].clone(),
+        )
+    };
+    assert_eq!(status(&good.scene), status(&bad.scene));
+    for scene in [&good.scene, &bad.scene] {
+        let (verdict, bundle) = scene.verify();
+        assert_eq!((&verdict["valid"], &verdict["rounds"]), (&true.into(), &1.into()));
+        let policy = std::fs::read_to_string(scene.site.path("p/policy.toml")).unwrap();
+        let key = blindsmith_attest::chain::OwnerPolicy::parse(&policy).unwrap().receipts;
+        let receipt = open_receipt(&bundle.receipts[1].0, &key).unwrap();
+        assert!(matches!(receipt.decision, Decision::Sealed(_)));
+        // A commitment that hides: it changes even where the model does not.
+        assert_ne!(receipt.before, receipt.after);
+    }
+}
+
+/// Without a fixed schedule a round that fails stops, and says so in the same words whatever happened.
+#[test]
+fn a_round_that_fails_says_no_more_than_that() {
+    let mut said = vec![];
+    for rate in ["999.9", "999.8"] {
+        let bad = first_round(rate, &[]);
+        bad.refined.refused(5, &["training stopped: values left their range"]);
+        let last = bad.frames.iter().rfind(|f| f.contains("values left")).unwrap().clone();
+        said.push(last.split("Some").nth(1).unwrap().split(')').next().unwrap().to_owned());
+        let (verdict, _) = bad.scene.verify();
+        assert_eq!(verdict["valid"], true);
+        let status = bad.scene.site.status();
+        assert!(status["rounds"][1]["failure"].is_string());
+    }
+    assert_eq!(said[0], said[1]);
+}

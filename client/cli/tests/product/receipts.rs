@@ -1,0 +1,146 @@
+//! `blindsmith verify`: exit codes, JSON and words; and the key that the warden's evidence names.
+
+use std::path::Path;
+use std::process::Command;
+
+use blindsmith_attest::chain::{Bundle, OwnerPolicy};
+use blindsmith_keys::Key;
+use blindsmith_protocol::{Blob, Evidence, Id, Reply, Request};
+use blindsmith_receipts::{
+    Decision, RECEIPT_VERSION, Receipt, Rules, SigningKey, receipt_digest, sign_receipt,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::site::{Outcome, Site, argument};
+
+fn key() -> SigningKey {
+    SigningKey::from(&Key::from_bytes([7; 32]))
+}
+
+/// A release and two rounds; the last one of `rows` rows.
+fn bundle(rows: u64) -> Bundle {
+    let mut receipts = Vec::<Blob>::new();
+    for round in 0..3 {
+        let receipt = Receipt {
+            version: RECEIPT_VERSION,
+            project: Id([1; 32]),
+            tee: "simulated".into(),
+            measurement: Blob(Vec::new()),
+            rules: Rules::default().digest(),
+            round,
+            attempts: 1,
+            faults: 0,
+            previous: receipts.last().map(|r| receipt_digest(&r.0)),
+            uploads: Vec::new(),
+            rows: if round == 2 { rows } else { 0 },
+            steps: 0,
+            before: [0; 32],
+            after: [0; 32],
+            decision: Decision::Promoted,
+            metrics: [0; 32],
+        };
+        receipts.push(Blob(sign_receipt(&receipt, &key())));
+    }
+    let receipts_key = key().verifying().0;
+    let (tee, version) = ("simulated".into(), "0.1.0".into());
+    let evidence = Evidence { tee, version, recipient: [0; 32], nonce: [0; 32], receipts: receipts_key };
+    Bundle::new(evidence, receipts, Vec::new())
+}
+
+fn policy(accept_simulated: bool) -> String {
+    let (receipts, rules) = (key().verifying(), Rules::default());
+    OwnerPolicy { project: Id([1; 32]), accept_simulated, receipts, rules, newest: None }.to_toml()
+}
+
+fn verify(dir: &Path, more: &[&str]) -> Outcome {
+    let output = Command::new(env!("CARGO_BIN_EXE_blindsmith"))
+        .args(["verify", "--receipts", &argument(&dir.join("receipts.cbor"))])
+        .args(["--policy", &argument(&dir.join("policy.toml"))])
+        .args(more)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A directory with a bundle and a policy that fit.
+fn files() -> TempDir {
+    let dir = TempDir::with_prefix("blindsmith-test-").unwrap();
+    std::fs::write(dir.path().join("receipts.cbor"), bundle(5).to_bytes()).unwrap();
+    std::fs::write(dir.path().join("policy.toml"), policy(true)).unwrap();
+    dir
+}
+
+#[test]
+fn valid_receipts_end_with_zero() {
+    let dir = files();
+    let verdict = verify(dir.path(), &["--json"]).ok().json();
+    assert_eq!((&verdict["valid"], &verdict["rounds"]), (&json!(true), &json!(2)));
+    assert_eq!(verdict["first_fault"], Value::Null);
+    assert!(!verdict["proven"].as_array().unwrap().is_empty());
+    assert!(verdict["not_proven"][0].as_str().unwrap().contains("SIMULATED"));
+    let words = verify(dir.path(), &[]).ok().stdout;
+    assert!(
+        words.starts_with("VALID: 2 rounds") && words.contains("\nnot proven:\n  - THE WARDEN"),
+        "{words}"
+    );
+}
+
+#[test]
+fn receipts_that_do_not_verify_end_with_nine() {
+    let dir = files();
+    std::fs::write(dir.path().join("policy.toml"), policy(false)).unwrap();
+    let outcome = verify(dir.path(), &["--json"]);
+    assert_eq!(outcome.code, Some(9));
+    let verdict: Value = serde_json::from_str(outcome.stdout.trim()).unwrap();
+    assert_eq!((&verdict["valid"], &verdict["first_fault"]["round"]), (&json!(false), &json!(0)));
+    assert!(verdict["first_fault"]["what"].as_str().unwrap().contains("simulated"));
+    let words = verify(dir.path(), &[]).refused(9, &["do not verify", "simulated"]).stdout;
+    assert!(words.starts_with("NOT VALID, at round 0"), "{words}");
+}
+
+#[test]
+fn forks_end_with_nine() {
+    let dir = files();
+    let other = dir.path().join("other.cbor");
+    std::fs::write(&other, bundle(5).to_bytes()).unwrap();
+    verify(dir.path(), &["--against", &argument(&other)]).ok();
+    std::fs::write(&other, bundle(6).to_bytes()).unwrap();
+    verify(dir.path(), &["--against", &argument(&other)]).refused(9, &["round 2", "fork"]);
+}
+
+#[test]
+fn files_that_cannot_be_read_end_with_eight() {
+    for (file, contents, words) in [
+        ("receipts.cbor", b"nothing".as_slice(), ["receipts.cbor", "not a bundle of receipts"]),
+        ("receipts.cbor", b"", ["receipts.cbor", "not a bundle of receipts"]),
+        ("policy.toml", b"project = 5", ["policy.toml", "line 1"]),
+        ("policy.toml", b"\xff", ["policy.toml", "not text"]),
+    ] {
+        let dir = files();
+        std::fs::write(dir.path().join(file), contents).unwrap();
+        let outcome = verify(dir.path(), &["--json"]).refused(8, &words);
+        assert_eq!(outcome.stdout, "");
+        std::fs::remove_file(dir.path().join(file)).unwrap();
+        verify(dir.path(), &[]).refused(8, &[file]);
+    }
+}
+
+#[test]
+fn the_wardens_key_outlives_restarts() {
+    let mut site = Site::new();
+    let evidence = |site: &Site| {
+        let request = Request::Attest { nonce: Blob(vec![3; 32]) };
+        let (Reply::Evidence(evidence), _) = site.connect().request(&request, &[]).unwrap() else {
+            panic!("evidence is due")
+        };
+        evidence
+    };
+    let before = evidence(&site);
+    site.services.kill_warden();
+    site.services.start_warden().unwrap();
+    let after = evidence(&site);
+    assert_eq!(before.receipts, after.receipts);
+    assert_ne!(before.recipient, after.recipient);
+}

@@ -1,0 +1,23 @@
+//! Receipts: what a warden signs of each round, as COSE_Sign1 (RFC 9052) with Ed25519 (RFC 8032). A receipt
+//! names its predecessor, so they form a chain, which `client/attest` verifies.
+//!
+//! See `docs/receipts.md` for the formats in words.
+
+#![forbid(unsafe_code)]
+
+mod commitment;
+mod envelope;
+mod key;
+mod receipt;
+mod rules;
+
+pub use commitment::commit;
+pub use envelope::{
+    FAULT_TYPE, MAX_RECEIPT, RECEIPT_TYPE, ReceiptError, open_fault, open_receipt, receipt_digest,
+    sign_fault, sign_receipt,
+};
+pub use key::{ReceiptKey, SigningKey};
+pub use receipt::{
+    Decision, FaultReport, MAX_MEASUREMENT, MAX_REASON, MAX_TEE, RECEIPT_VERSION, Receipt, SEALED_DECISION,
+};
+pub use rules::{Rules, RulesError};

@@ -1,0 +1,144 @@
+//! What a warden signs: receipts of rounds, and reports of wrong answers.
+
+use blindsmith_protocol::{Blob, Id, MAX_UPLOADS};
+use serde::{Deserialize, Serialize};
+
+use crate::ReceiptError;
+
+/// The version of both payloads.
+pub const RECEIPT_VERSION: u32 = 1;
+/// Bytes of a sealed decision: salt, padded decision, tag. All of them are equally long.
+pub const SEALED_DECISION: usize = 32 + 64 + 16;
+/// Longest name of a kind of trusted execution environment, in bytes.
+pub const MAX_TEE: usize = 64;
+/// Longest measurement, in bytes.
+pub const MAX_MEASUREMENT: usize = 64;
+/// Longest reason of a failure, and longest name of an instruction, in bytes.
+pub const MAX_REASON: usize = 256;
+
+/// What became of a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Decision {
+    /// Its model is the project's from now on.
+    Promoted,
+    /// Its model was discarded.
+    Failed {
+        /// Why, in words that name no value of data or model.
+        reason: String,
+    },
+    /// One of the two, sealed to the owner: under a fixed schedule the refinery must not learn which.
+    /// [`SEALED_DECISION`] bytes.
+    Sealed(Blob),
+}
+
+/// What a warden attests of one round. Public: commitments and digests stand for what is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// [`RECEIPT_VERSION`].
+    pub version: u32,
+    /// The project.
+    pub project: Id,
+    /// Kind of trusted execution environment; `simulated` is none.
+    pub tee: String,
+    /// The warden's measurement; empty for simulated ones.
+    pub measurement: Blob,
+    /// The digest of the owner's rules, [`crate::Rules::digest`].
+    #[serde(with = "serde_bytes")]
+    pub rules: [u8; 32],
+    /// The round; 0 is the release of the secrets.
+    pub round: u64,
+    /// Attempts begun at this round, this one included.
+    pub attempts: u32,
+    /// Wrong answers of the refinery since the previous receipt.
+    pub faults: u32,
+    /// [`crate::receipt_digest`] of the previous receipt; none for round 0 only.
+    #[serde(with = "serde_bytes")]
+    pub previous: Option<[u8; 32]>,
+    /// The uploads used, in order.
+    pub uploads: Vec<Id>,
+    /// Rows used.
+    pub rows: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Commitment to the model before, [`crate::commit`].
+    #[serde(with = "serde_bytes")]
+    pub before: [u8; 32],
+    /// Commitment to the model after.
+    #[serde(with = "serde_bytes")]
+    pub after: [u8; 32],
+    /// What became of the round.
+    pub decision: Decision,
+    /// SHA-256 of the sealed metrics.
+    #[serde(with = "serde_bytes")]
+    pub metrics: [u8; 32],
+}
+
+/// A wrong answer of the refinery, found by the warden.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultReport {
+    /// [`RECEIPT_VERSION`].
+    pub version: u32,
+    /// The project.
+    pub project: Id,
+    /// Kind of trusted execution environment; `simulated` is none.
+    pub tee: String,
+    /// The round in which it was found.
+    pub round: u64,
+    /// Which attempt at the round.
+    pub attempt: u32,
+    /// Wrong answers since the newest receipt, this one included.
+    pub fault: u32,
+    /// The instruction that was answered wrongly; never a value.
+    pub instruction: String,
+    /// [`crate::receipt_digest`] of the newest receipt.
+    #[serde(with = "serde_bytes")]
+    pub previous: Option<[u8; 32]>,
+}
+
+impl Receipt {
+    /// Checks version and limits, as opening does. A receipt beyond them can be signed, but nobody opens it.
+    pub fn validate(&self) -> Result<(), ReceiptError> {
+        version(self.version)?;
+        text("tee", &self.tee, MAX_TEE)?;
+        limit("measurement", self.measurement.0.len(), MAX_MEASUREMENT)?;
+        limit("uploads", self.uploads.len(), MAX_UPLOADS)?;
+        match &self.decision {
+            Decision::Promoted => Ok(()),
+            Decision::Failed { reason } => text("reason", reason, MAX_REASON),
+            Decision::Sealed(Blob(sealed)) if sealed.len() == SEALED_DECISION => Ok(()),
+            Decision::Sealed(Blob(sealed)) => Err(ReceiptError::Limit(format!(
+                "a sealed decision has {SEALED_DECISION} bytes, this one {}",
+                sealed.len()
+            ))),
+        }
+    }
+}
+
+impl FaultReport {
+    /// Checks version and limits, as opening does. A report beyond them can be signed, but nobody opens it.
+    pub fn validate(&self) -> Result<(), ReceiptError> {
+        version(self.version)?;
+        text("tee", &self.tee, MAX_TEE)?;
+        text("instruction", &self.instruction, MAX_REASON)
+    }
+}
+
+fn version(version: u32) -> Result<(), ReceiptError> {
+    if version == RECEIPT_VERSION { Ok(()) } else { Err(ReceiptError::Version(version)) }
+}
+
+fn limit(what: &str, len: usize, most: usize) -> Result<(), ReceiptError> {
+    if len <= most { Ok(()) } else { Err(ReceiptError::Limit(format!("{what}: {len}, at most {most}"))) }
+}
+
+/// Texts are shown to people: control characters could disguise what is shown.
+fn text(what: &str, text: &str, most: usize) -> Result<(), ReceiptError> {
+    limit(what, text.len(), most)?;
+    if text.chars().any(char::is_control) {
+        return Err(ReceiptError::Limit(format!("{what}: control characters")));
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The owner's rules that a warden enforces.
+
+use blindsmith_protocol::to_cbor;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// What enters first, so that no other digest of ours is one of rules.
+const TAG: &[u8] = b"blindsmith rules v1\0";
+/// Most attempts at one round that rules may allow.
+const MAX_ATTEMPTS: u32 = 1000;
+/// Finest predictions that rules may allow, in bits.
+const MAX_PRECISION: u8 = 16;
+/// Most rows that rules may allow: what TOML can write.
+const MAX_QUERIES: u64 = i64::MAX as u64;
+
+/// What the owner allows: handed over with the secrets, enforced by the warden, named in every receipt by their
+/// digest. They are public.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// Wrong answers of the refinery that are survived between two receipts; after one more, or after the first
+    /// if this is 0, its work is refused.
+    pub faults: u32,
+    /// Attempts at one round, 1 to 1000.
+    pub attempts: u32,
+    /// Whether rounds take the same steps and give receipts of the same form whatever they achieve.
+    pub fixed_schedule: bool,
+    /// Predictions are multiples of 2^-precision, 1 to 16.
+    pub precision: u8,
+    /// Rows that may be predicted for one query key in the project's life.
+    pub queries: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { faults: 3, attempts: 16, fixed_schedule: false, precision: 10, queries: 1_000_000 }
+    }
+}
+
+/// Rules that are out of range.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the rules are not valid: {0}")]
+pub struct RulesError(pub String);
+
+impl Rules {
+    /// Checks every range.
+    pub fn validate(&self) -> Result<(), RulesError> {
+        let fail = |why: String| Err(RulesError(why));
+        if !(1..=MAX_ATTEMPTS).contains(&self.attempts) {
+            return fail(format!("attempts = {}, where 1 to {MAX_ATTEMPTS} are possible", self.attempts));
+        }
+        if !(1..=MAX_PRECISION).contains(&self.precision) {
+            return fail(format!("precision = {}, where 1 to {MAX_PRECISION} are possible", self.precision));
+        }
+        if self.queries > MAX_QUERIES {
+            return fail(format!("queries = {}, where at most {MAX_QUERIES} are possible", self.queries));
+        }
+        Ok(())
+    }
+
+    /// SHA-256 of a tag and the rules' CBOR.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::new().chain_update(TAG).chain_update(to_cbor(self)).finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blindsmith_protocol::from_cbor;
+
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(Rules::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn ranges_are_checked() {
+        let base = Rules::default;
+        for rules in [
+            Rules { attempts: 0, ..base() },
+            Rules { attempts: 1001, ..base() },
+            Rules { precision: 0, ..base() },
+            Rules { precision: 17, ..base() },
+            Rules { queries: u64::MAX, ..base() },
+        ] {
+            assert!(rules.validate().is_err(), "{rules:?}");
+        }
+    }
+
+    #[test]
+    fn every_rule_enters_the_digest() {
+        let base = Rules::default;
+        let all = [
+            base(),
+            Rules { faults: 4, ..base() },
+            Rules { attempts: 17, ..base() },
+            Rules { fixed_schedule: true, ..base() },
+            Rules { precision: 11, ..base() },
+            Rules { queries: 0, ..base() },
+        ];
+        let digests: std::collections::BTreeSet<_> = all.iter().map(Rules::digest).collect();
+        assert_eq!(digests.len(), all.len());
+    }
+
+    #[test]
+    fn unknown_rules_are_refused() {
+        #[derive(Serialize)]
+        struct More {
+            #[serde(flatten)]
+            rules: Rules,
+            more: bool,
+        }
+        let bytes = to_cbor(&More { rules: Rules::default(), more: true });
+        assert!(from_cbor::<Rules>(&bytes).unwrap_err().to_string().contains("more"));
+        assert_eq!(from_cbor::<Rules>(&to_cbor(&Rules::default())).unwrap(), Rules::default());
+    }
+}

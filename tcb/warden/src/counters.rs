@@ -1,0 +1,127 @@
+//! What must not be rolled back with a sealed state: how far each project is, and what was tried.
+//!
+//! A sealed state is as old as whoever keeps it likes. A [`Counters`] store remembers, for each project, the
+//! newest round that its refinery acknowledged, and counts attempts, wrong answers and answered rows. Where
+//! hardware or a witness service keeps monotonic counters, they stand behind the same trait. [`FileCounters`] is
+//! for development: whoever can put an old file in its place rolls it back, and only the owner's chain of
+//! receipts shows it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use blindsmith_keys::Key;
+use blindsmith_protocol::{Id, from_cbor, to_cbor};
+use serde::{Deserialize, Serialize};
+
+use crate::transport::lock;
+
+/// How far a project is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counter {
+    /// The newest round that is stored for good.
+    pub round: u64,
+    /// The digest of its receipt.
+    #[serde(with = "serde_bytes")]
+    pub receipt: [u8; 32],
+    /// Attempts begun at the next round.
+    pub attempts: u32,
+    /// Wrong answers of the refinery since that receipt.
+    pub faults: u32,
+    /// Rows of queries answered in the project's life.
+    pub answered: u64,
+}
+
+/// Remembers counters for good: what was stored is what is loaded after any crash.
+pub trait Counters: Send + Sync {
+    /// The counter of a project, if there is one.
+    fn load(&self, project: &Id) -> io::Result<Option<Counter>>;
+    /// Replaces it; durable when this returns.
+    fn store(&self, project: &Id, counter: &Counter) -> io::Result<()>;
+}
+
+/// Counters in files, one a project, sealed: for development.
+pub struct FileCounters {
+    dir: PathBuf,
+    key: Key,
+}
+
+impl FileCounters {
+    /// Counters in a directory, which is made if it is not there.
+    pub fn open(dir: &Path, sealing: &Key) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        Ok(FileCounters { dir: dir.to_owned(), key: sealing.derive("counters", &[]) })
+    }
+
+    fn path(&self, project: &Id) -> PathBuf {
+        self.dir.join(project.to_string())
+    }
+}
+
+impl Counters for FileCounters {
+    fn load(&self, project: &Id) -> io::Result<Option<Counter>> {
+        let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let sealed = match fs::read(self.path(project)) {
+            Ok(sealed) => sealed,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let opened = self.key.unseal(&project.to_string(), &sealed).map_err(|e| damaged(e.to_string()))?;
+        from_cbor(&opened).map(Some).map_err(|e| damaged(e.to_string()))
+    }
+
+    fn store(&self, project: &Id, counter: &Counter) -> io::Result<()> {
+        let sealed = self.key.seal(&project.to_string(), &to_cbor(counter)).0;
+        let (path, beside) = (self.path(project), self.dir.join(format!("{project}.new")));
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&sealed)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        fs::File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Counters that end with the process: for tests and for measurements.
+#[derive(Default)]
+pub struct MemoryCounters(Mutex<BTreeMap<Id, Counter>>);
+
+impl Counters for MemoryCounters {
+    fn load(&self, project: &Id) -> io::Result<Option<Counter>> {
+        Ok(lock(&self.0).get(project).copied())
+    }
+
+    fn store(&self, project: &Id, counter: &Counter) -> io::Result<()> {
+        lock(&self.0).insert(*project, *counter);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_survive_and_altered_ones_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sealing, project, other) = (Key::random(), Id([1; 32]), Id([2; 32]));
+        let counter = Counter { round: 7, receipt: [3; 32], attempts: 2, faults: 1, answered: 99 };
+        let counters = FileCounters::open(dir.path(), &sealing).unwrap();
+        assert_eq!(counters.load(&project).unwrap(), None);
+        counters.store(&project, &counter).unwrap();
+        let again = FileCounters::open(dir.path(), &sealing).unwrap();
+        assert_eq!(again.load(&project).unwrap(), Some(counter));
+        // Another project's in its place, another warden's, an altered one.
+        fs::copy(dir.path().join(project.to_string()), dir.path().join(other.to_string())).unwrap();
+        assert!(again.load(&other).is_err());
+        assert!(FileCounters::open(dir.path(), &Key::random()).unwrap().load(&project).is_err());
+        let path = dir.path().join(project.to_string());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(again.load(&project).is_err());
+    }
+}

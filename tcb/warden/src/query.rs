@@ -1,0 +1,68 @@
+//! Queries: rows that are predicted and forgotten.
+
+use blindsmith_keys::{Context, Freshness, Key};
+use blindsmith_learn::{Batch, Group, Labels, Matrix, Targets, predict};
+use blindsmith_protocol::{Role, UploadHeader};
+use zeroize::Zeroizing;
+
+use crate::accelerator::Encrypted;
+use crate::cloud::Cloud;
+use crate::labels::Label;
+use crate::project::Project;
+use crate::round::{RoundError, Uploads};
+
+/// How an answer begins that holds no predictions, as u32; others begin with zero.
+pub const REFUSED: u32 = 1;
+
+/// Answers a query: predictions rounded to the precision of the rules, sealed to the querier at a size that
+/// follows from the number of rows.
+pub(crate) fn answer<C: Cloud>(
+    project: &Project,
+    cloud: &C,
+    header: UploadHeader,
+    seed: &Key,
+) -> Result<Vec<u8>, RoundError> {
+    if header.role != Role::Query {
+        return Err(RoundError::Query);
+    }
+    let query = header.id();
+    let rows = header.rows as usize;
+    let blocks = header.blocks(&project.spec);
+    let uploads = Uploads::query(project, cloud, header, seed)?;
+    let recipe = &project.release.recipe;
+    let block_rows = project.spec.block_rows();
+    let fresh = Key::random();
+    let context =
+        Context { project: project.id.0, round: project.round, attempt: 0, step: 0, layer: 0, part: 0 };
+    let mut accelerator =
+        Encrypted::new(cloud, &project.spec, &fresh, &uploads, context, recipe.input_rms, Freshness::Fresh)
+            // Whether it fits is the querier's to know.
+            .tolerant(true);
+    let group_blocks = project.spec.group_blocks;
+    let per_batch = (recipe.batch_rows.clamp(1, 1024) / (block_rows * group_blocks as usize)).max(1);
+    let groups: Vec<Group> = Group::of_upload(0, blocks, group_blocks).collect();
+    let units = (1u32 << project.release.rules.precision) as f32;
+    let mut out = Zeroizing::new(Vec::with_capacity(4 + 4 * rows * recipe.outputs()));
+    out.extend([0; 4]);
+    for groups in groups.chunks(per_batch) {
+        let first_block = groups[0].first_block;
+        let batch_rows = groups.iter().map(|g| g.blocks as usize).sum::<usize>() * block_rows;
+        let targets = match Label::of(recipe) {
+            Label::Class => Targets::Classes(vec![0; batch_rows]),
+            Label::Values(count) => Targets::Values(Matrix::zeros(batch_rows, count)),
+        };
+        let batch = Batch::new(groups.to_vec(), block_rows, Labels::new(targets))
+            .map_err(|e| RoundError::Training(e.to_string()))?;
+        let outputs =
+            predict(project.trainer.network(), project.trainer.objective(), &mut accelerator, &batch)?;
+        let valid = rows - first_block as usize * block_rows;
+        let rounded =
+            outputs.iter_rows().take(valid).flatten().map(|v| (v * units).round_ties_even() / units);
+        out.extend(rounded.flat_map(f32::to_le_bytes));
+    }
+    if accelerator.spoiled().is_some() {
+        out.fill(0);
+        out[..4].copy_from_slice(&REFUSED.to_le_bytes());
+    }
+    Ok(seed.derive("answer", &[&query.0]).seal("answer", &out).0)
+}
