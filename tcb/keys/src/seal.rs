@@ -1,6 +1,6 @@
 //! Authenticated encryption of small things: AES-256-GCM (NIST SP 800-38D) under a key used once.
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::aead::{Aead, AeadInOut, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use thiserror::Error;
 
@@ -18,6 +18,7 @@ pub struct Sealed(pub Vec<u8>);
 pub struct SealError;
 
 const SALT: usize = 32;
+const TAG: usize = 16;
 const NONCE: [u8; 12] = [0; 12];
 
 impl Key {
@@ -43,6 +44,21 @@ impl Key {
             .expect("a message below 64 GiB")
     }
 
+    /// Opens what [`Key::encrypt_once`] made where it lies; the plaintext.
+    pub fn decrypt_once_in_place<'b>(
+        &self,
+        associated: &[u8],
+        sealed: &'b mut [u8],
+    ) -> Result<&'b [u8], SealError> {
+        let len = sealed.len().checked_sub(TAG).ok_or(SealError)?;
+        let (text, tag) = sealed.split_at_mut(len);
+        let tag: [u8; TAG] = (&*tag).try_into().map_err(|_| SealError)?;
+        Aes256Gcm::new(self.expose().into())
+            .decrypt_inout_detached(&Nonce::from(NONCE), associated, (&mut *text).into(), &tag.into())
+            .map_err(|_| SealError)?;
+        Ok(text)
+    }
+
     /// Opens what [`Key::encrypt_once`] made.
     pub fn decrypt_once(&self, associated: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>, SealError> {
         Aes256Gcm::new(self.expose().into())
@@ -62,6 +78,12 @@ mod tests {
         assert_eq!(key.unseal("state", &sealed.0).unwrap(), b"secret");
         assert_eq!(key.unseal("model", &sealed.0), Err(SealError));
         assert_eq!(Key::random().unseal("state", &sealed.0), Err(SealError));
+        let once = key.encrypt_once(b"a", b"secret");
+        assert_eq!(key.decrypt_once_in_place(b"a", &mut once.clone()).unwrap(), b"secret");
+        assert_eq!(key.decrypt_once_in_place(b"b", &mut once.clone()), Err(SealError));
+        for len in [0, 15, 16, once.len() - 1] {
+            assert_eq!(key.decrypt_once_in_place(b"a", &mut once[..len].to_vec()), Err(SealError));
+        }
         for len in [0, 31, 32, 40, sealed.0.len() - 1] {
             assert_eq!(key.unseal("state", &sealed.0[..len]), Err(SealError));
         }

@@ -81,9 +81,9 @@ pub trait RowKeys: Sync {
     /// The secret scalars of the input blocks, the same for all rows.
     fn inputs(&self) -> &Scalars;
 
-    /// Opens kept projections as they came: of groups their sum, one polynomial for each input block; of rows one
+    /// Opens kept projections as they came, and where they lie: of groups their sum, one polynomial for each input block; of rows one
     /// for each row block, in order. None if they are not what was kept.
-    fn projections(&self, groups: &[Group], which: Projection, sealed: &[u8]) -> Option<Vec<Poly<Eval>>>;
+    fn projections(&self, groups: &[Group], which: Projection, sealed: &mut [u8]) -> Option<Vec<Poly<Eval>>>;
 }
 
 /// Multiplies encrypted matrices through a [`Cloud`].
@@ -294,8 +294,8 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         groups: &[Group],
         which: Projection,
     ) -> Result<Vec<Poly<Eval>>, ProductError> {
-        let sealed = self.cloud.bytes(ticket)?;
-        let opened = self.rows.projections(groups, which, sealed.as_slice());
+        let mut sealed = self.cloud.bytes(ticket)?;
+        let opened = self.rows.projections(groups, which, sealed.as_mut_slice());
         opened.ok_or(ProductError::Projections).map_err(self.fault("projections of stored rows", ticket))
     }
 

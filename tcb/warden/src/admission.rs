@@ -72,17 +72,29 @@ impl AdmissionKeys {
         self.key(group, which).encrypt_once(b"", &packed)
     }
 
-    /// Opens sealed projections and adds them to `to`, one after the other. None if they are not what was sealed.
-    pub fn open(&self, group: u32, which: Projection, sealed: &[u8], to: &mut [Poly<Eval>]) -> Option<()> {
-        let packed = Zeroizing::new(self.key(group, which).decrypt_once(b"", sealed).ok()?);
+    /// Opens sealed projections where they lie: of a group it adds them to `to`, of rows it puts them there, one
+    /// after the other. None if they are not what was sealed.
+    pub fn open(
+        &self,
+        group: u32,
+        which: Projection,
+        sealed: &mut [u8],
+        to: &mut [Poly<Eval>],
+    ) -> Option<()> {
+        let packed = self.key(group, which).decrypt_once_in_place(b"", sealed).ok()?;
         let size = to.first()?.points() / LANES * PACKED_BYTES_PER_LANES;
         if packed.len() != to.len() * size {
             return None;
         }
-        let mut poly = Poly::<Eval>::zero(to.first()?.points());
+        let mut part = Poly::<Eval>::zero(to.first()?.points());
         for (bytes, to) in packed.chunks_exact(size).zip(to) {
-            backend::active().unpack(poly.as_mut_slice(), bytes).then_some(())?;
-            to.add_assign(&poly);
+            match which {
+                Projection::Rows => backend::active().unpack(to.as_mut_slice(), bytes).then_some(())?,
+                Projection::Group => {
+                    backend::active().unpack(part.as_mut_slice(), bytes).then_some(())?;
+                    to.add_assign(&part);
+                }
+            }
         }
         Some(())
     }

@@ -71,7 +71,7 @@ pub trait Cloud: Sync {
     fn progress(&self, progress: Progress) -> Result<(), CloudError>;
 }
 
-/// Bytes as they came.
+/// Bytes as they came; what they were opened to is wiped.
 pub enum Bytes {
     /// In a frame.
     Body(Vec<u8>),
@@ -85,6 +85,24 @@ impl Bytes {
         match self {
             Bytes::Body(bytes) => bytes,
             Bytes::Words(words, len) => &bytemuck::cast_slice(words)[..*len],
+        }
+    }
+
+    /// The bytes, to be opened where they lie.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        match self {
+            Bytes::Body(bytes) => bytes,
+            Bytes::Words(words, len) => &mut bytemuck::cast_slice_mut(words)[..*len],
+        }
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        match self {
+            Bytes::Body(bytes) => bytes.zeroize(),
+            Bytes::Words(words, _) => words.zeroize(),
         }
     }
 }

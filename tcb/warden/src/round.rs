@@ -107,7 +107,7 @@ impl RowKeys for Uploads {
         &self.inputs
     }
 
-    fn projections(&self, groups: &[Group], which: Projection, sealed: &[u8]) -> Option<Vec<Poly<Eval>>> {
+    fn projections(&self, groups: &[Group], which: Projection, sealed: &mut [u8]) -> Option<Vec<Poly<Eval>>> {
         open_projections(&self.spec, groups, which, sealed, |upload| self.admissions.get(upload as usize))
     }
 }
@@ -117,7 +117,7 @@ pub fn open_projections<'k>(
     spec: &ProjectSpec,
     groups: &[Group],
     which: Projection,
-    sealed: &[u8],
+    sealed: &mut [u8],
     keys: impl Fn(u32) -> Option<&'k AdmissionKeys> + Sync,
 ) -> Option<Vec<Poly<Eval>>> {
     use rayon::prelude::*;
@@ -131,27 +131,27 @@ pub fn open_projections<'k>(
     let mut rest = sealed;
     let mut parts = Vec::with_capacity(groups.len());
     for group in groups {
-        let (part, others) = rest.split_at_checked(spec.projection_bytes(count(group)))?;
+        let (part, others) = rest.split_at_mut_checked(spec.projection_bytes(count(group)))?;
         parts.push((group, part));
         rest = others;
     }
     if !rest.is_empty() {
         return None;
     }
-    let open = |group: &Group, part: &[u8], to: &mut [Poly<Eval>]| {
+    let open = |group: &Group, part: &mut [u8], to: &mut [Poly<Eval>]| {
         let keys = keys(group.upload)?;
         metered(|| keys.open(group.first_block / spec.group_blocks, which, part, to))
     };
     match which {
         Projection::Rows => {
-            let opened = parts.par_iter().map(|(group, part)| {
+            let opened = parts.into_par_iter().map(|(group, part)| {
                 let mut polys = zeros(count(group));
                 open(group, part, &mut polys).map(|()| polys)
             });
             Some(opened.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
         }
         Projection::Group => parts
-            .par_iter()
+            .into_par_iter()
             .try_fold(
                 || zeros(spec.input_blocks()),
                 |mut sum, (group, part)| open(group, part, &mut sum).map(|()| sum),

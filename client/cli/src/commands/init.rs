@@ -117,10 +117,10 @@ enum TaskName {
     Regress,
 }
 
-/// Rows of a sampling group, about: an eighth of a batch at most. Batches are dealt in whole groups, and the
-/// warden fetches one projection for each.
+/// Rows of a sampling group, about: a quarter of a batch at most. Batches are dealt in whole groups, and for each
+/// the warden fetches a projection as large as a row block.
 pub(crate) fn group_rows(batch_rows: usize) -> usize {
-    (batch_rows / 8).clamp(1, 128)
+    (batch_rows / 4).clamp(1, 256)
 }
 
 #[derive(Serialize)]

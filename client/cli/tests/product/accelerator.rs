@@ -143,7 +143,7 @@ impl RowKeys for Keys {
         &self.inputs
     }
 
-    fn projections(&self, groups: &[Group], which: Projection, sealed: &[u8]) -> Option<Vec<Poly<Eval>>> {
+    fn projections(&self, groups: &[Group], which: Projection, sealed: &mut [u8]) -> Option<Vec<Poly<Eval>>> {
         open_projections(&self.spec, groups, which, sealed, |_| Some(&self.admission))
     }
 }
