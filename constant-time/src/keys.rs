@@ -7,7 +7,7 @@ use blindsmith_keys::{
     RecipientKey, Scalars, Share, Taken, UploadContext, UploadKey, combine, contract,
 };
 use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Scale, Shape, Tile, View};
-use blindsmith_ring::{Eval, PACKED_BYTES_PER_LANES, Poly};
+use blindsmith_ring::{Coeff, Eval, PACKED_BYTES_PER_LANES, Poly};
 
 use crate::Case;
 use crate::valgrind::{conceal, expect_secret, revealed};
@@ -74,6 +74,9 @@ fn encrypt(encryption: &Encryption<'_>, cross: bool) {
         encryption.packed_strip(s, &mut scratch, &mut packed);
         expect_secret(&packed[..]);
     }
+    let mut sums: Vec<_> = encryption.piece_places(0).map(|_| Poly::zero(DEGREE)).collect();
+    scratch.add_across(&mut sums);
+    sums.iter().for_each(|sum| expect_secret(sum.as_slice()));
 }
 
 fn derivation() {
@@ -140,36 +143,94 @@ fn scalars(seed: u64, count: usize) -> Scalars {
     Scalars::derive(&secret_key(seed as u8), 0..count)
 }
 
-/// A product of zero operands under secret scalars, as it comes; and what checks it.
-fn received(shape: ProductShape, altered: bool) -> Received {
-    let mut product = Received::new(shape);
-    let mut extras = residues(7, shape.extras() * DEGREE);
-    extras.fill(0);
-    let mut body = vec![0; shape.residues()];
-    body[3] = u64::from(altered);
-    // Unwrap safety: residues of the right number.
-    product.extras(&extras).expect("extras");
-    product.rows(0, &body).expect("rows");
-    product
+/// The places of a product's residues in a polynomial at full length, whose other places do not travel.
+fn embedded(shape: &ProductShape, residues: &[u64]) -> Poly<Eval> {
+    let tile = &shape.tile;
+    let mut coeff = Poly::<Coeff>::zero(DEGREE);
+    match shape.kind {
+        ProductKind::Forward => {
+            let mut eval = Poly::zero(DEGREE);
+            let folded = eval.as_mut_slice().chunks_exact_mut(tile.n());
+            folded.zip(residues).for_each(|(points, x)| points[0] = *x);
+            return eval;
+        }
+        ProductKind::WeightGradient => coeff.as_mut_slice()[..tile.window()].copy_from_slice(residues),
+        ProductKind::InputGradient => {
+            let windows = coeff.as_mut_slice().chunks_exact_mut(tile.window());
+            windows.zip(residues.chunks_exact(tile.n())).for_each(|(w, x)| w[..tile.n()].copy_from_slice(x));
+        }
+    }
+    coeff.into_eval()
 }
 
-fn verified(shape: ProductShape, altered: bool) -> Option<Checked> {
-    let (rows, cols) = (scalars(11, shape.grid().0), scalars(12, shape.grid().1));
-    // Zero, and secret.
-    let zero = || {
+/// What a product adds up to under scalars, by the definition.
+fn projected(
+    shape: &ProductShape,
+    (extras, body): (&[u64], &[u64]),
+    (rows, cols): (&Scalars, &Scalars),
+) -> [Poly<Eval>; 2] {
+    let row = |row: &[u64]| {
+        let tiles = row.chunks_exact(shape.tile_residues()).map(|tile| embedded(shape, tile));
+        combine(&tiles.collect::<Vec<_>>(), cols)
+    };
+    let grid: Vec<_> = body.chunks_exact(shape.grid().1 * shape.tile_residues()).map(row).collect();
+    let poly = |values: &[u64]| {
         let mut poly = Poly::zero(DEGREE);
-        conceal(poly.as_mut_slice());
+        poly.as_mut_slice().copy_from_slice(values);
         poly
     };
-    let check = Check { rows: &rows, cols: &cols, body: zero(), extras: zero() };
-    check.verify(received(shape, altered)).expect("whole").ok()
+    let mut extras: Vec<_> = extras.chunks_exact(DEGREE).map(poly).collect();
+    let extras = match shape.kind {
+        ProductKind::Forward => {
+            let corner = extras.pop().expect("a corner");
+            let mut sum = combine(&extras, &Scalars::join([rows, cols]));
+            sum.add_assign(&corner);
+            sum
+        }
+        ProductKind::WeightGradient => combine(&extras, rows),
+        ProductKind::InputGradient => combine(&extras, cols),
+    };
+    [combine(&grid, rows), extras]
+}
+
+/// What is wrong about a product.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    Nothing,
+    Body,
+    Extras,
+}
+
+/// A product of public residues under secret scalars and projections, checked.
+fn verified(shape: ProductShape, fault: Fault) -> Option<Checked> {
+    let (mut extras, mut body) = (residues(7, shape.extras() * DEGREE), residues(8, shape.residues()));
+    let public = |seed: u8, count| Scalars::derive(&Key::from_bytes([seed; 32]), 0..count);
+    let scalars_of = |of: &dyn Fn(u8, usize) -> Scalars| (of(11, shape.grid().0), of(12, shape.grid().1));
+    let (rows, cols) = scalars_of(&public);
+    let mut sums = projected(&shape, (&extras, &body), (&rows, &cols));
+    sums.iter_mut().for_each(|sum| conceal(sum.as_mut_slice()));
+    let [body_sum, extras_sum] = sums;
+    match fault {
+        Fault::Nothing => {}
+        Fault::Body => body[3] ^= 1,
+        Fault::Extras => extras[3] ^= 1,
+    }
+    let mut product = Received::new(shape);
+    // Unwrap safety: residues of the right number, and below q but for one bit.
+    product.extras(&extras).expect("extras");
+    product.rows(0, &body).expect("rows");
+    // The same scalars, secret.
+    let (rows, cols) = scalars_of(&|seed, count| scalars(u64::from(seed), count));
+    let check = Check { rows: &rows, cols: &cols, body: body_sum, extras: extras_sum };
+    check.verify(product).expect("whole").ok()
 }
 
 /// The verdict is public, and nothing else.
 fn check() {
     for kind in [ProductKind::Forward, ProductKind::WeightGradient, ProductKind::InputGradient] {
-        assert!(verified(shape(kind), false).is_some());
-        assert!(verified(shape(kind), true).is_none());
+        for fault in [Fault::Nothing, Fault::Body, Fault::Extras] {
+            assert_eq!(verified(shape(kind), fault).is_some(), fault == Fault::Nothing);
+        }
     }
 }
 
@@ -179,10 +240,13 @@ fn projections() {
     expect_secret(contract(&polys, &polys).as_slice());
     let masks = MaskSeed([5; 32]).expand(5, DEGREE);
     let side = || (&scalars, &polys[..], &masks[..]);
-    expect_secret(Check::forward(side(), side()).body.as_slice());
+    let check = Check::forward(side(), side());
+    expect_secret(check.body.as_slice());
+    expect_secret(check.extras.as_slice());
 }
 
-/// A row block as a contributor makes it, and one that is none: the verdict is public.
+/// A row block as a contributor makes it, and the same in another's place, where it is none: the verdict is public.
+/// The subsets are drawn inside and cannot be concealed from here; sums under secret scalars are in `projections`.
 fn admission() {
     let entries: Vec<f32> = reals(1, ROWS * COLS).iter().map(|v| v.clamp(-1.0, 1.0)).collect();
     let key = Key::from_bytes([6; 32]);
@@ -201,6 +265,7 @@ fn admission() {
     for (at, good) in [(1, true), (0, false)] {
         let block = admission.block(at, &packed, &mut reading).expect("residues");
         expect_secret(block.along.as_slice());
+        expect_secret(&block.good);
         assert_eq!(revealed(block.good), good);
     }
     admission.group(&mut reading).iter().for_each(|p| expect_secret(p.as_slice()));
@@ -209,17 +274,14 @@ fn admission() {
 /// Opens every row of the grid of a product that passed its check.
 fn open<'a>(kind: ProductKind, opener: impl FnOnce(Checked, [Scale; 2]) -> Opener<'a>) {
     let shape = shape(kind);
-    let product = verified(shape, false).expect("a right product");
+    let product = verified(shape, Fault::Nothing).expect("a right product");
     let opener = opener(product, [Scale::from_log2(20); 2]);
     let mut scratch = Poly::zero(DEGREE);
     let (rows, cols) = shape.size();
     let mut out = vec![0.0; rows * cols];
     for (r, out) in out.chunks_mut(opener.rows_per_grid_row() * cols).enumerate() {
         let _ = opener.open_row(r, &mut scratch, out);
-        // Zero extra polynomials leave of some own terms nothing that a secret enters.
-        if kind != ProductKind::Forward {
-            expect_secret(out);
-        }
+        expect_secret(out);
     }
 }
 

@@ -70,6 +70,14 @@ fn sums() {
         active().reduce_pairs(&mut out, &lo, &hi);
         expect_secret(&out[..]);
     }
+    // As short as eight points: what reads uploads adds up lanes.
+    for points in [LANES, 64, 2048] {
+        let (a, scalars) = (residues(1, 3 * points), secret(residues(2, 3)));
+        let [mut lo, mut hi, mut out] = [0; 3].map(|x| vec![x; points]);
+        active().scale_accumulate(&mut lo, &mut hi, &a, &scalars);
+        active().reduce_pairs(&mut out, &lo, &hi);
+        expect_secret(&out[..]);
+    }
 }
 
 fn bytes() {

@@ -15,7 +15,8 @@ pub const PLACES: [Place; 12] = [
     Place {
         file: "tcb/ring/src/sample.rs",
         line: "if backend::active().is_canonical(out) {",
-        why: "masks are public; the case hands in the secret key that their seed is derived from",
+        why: "masks are public, their seed comes from a secret key; of secret scalars it shows how many candidates \
+              were refused, which says nothing of those that were not",
     },
     Place {
         file: "tcb/keys/src/check.rs",

@@ -1,6 +1,6 @@
 //! The warden works in bounded memory: ten times the rows need no more of it.
 //!
-//! Beside what a batch needs, the warden keeps twelve bytes for each sampling group (16 to 64 rows) in three
+//! Beside what a batch needs, the warden keeps twelve bytes for each sampling group (64 to 256 rows) in three
 //! lists. Both trainings below take the same number of steps of the same size, so that nothing but the number
 //! of rows differs.
 

@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use blindsmith_keys::{
-    Check, Checked, Context, Encryption, Freshness, Key, Opener, Received, Scalars, Secret, Share, Taken,
+    Along, Check, Checked, Context, Encryption, Freshness, Key, Opener, Received, Scalars, Secret, Share,
+    Taken,
 };
 use blindsmith_learn::{
     Accelerator, Batch, Bounds, Labels, Left, Loss, Matrix, Pass, Recipe, Targets, Trainer,
@@ -187,7 +188,10 @@ fn encrypt(data: &[f32], shape: Shape) -> Encryption<'_> {
 
 /// Encrypts all strips in parallel; their secrets.
 fn strips(encryption: &Encryption<'_>, cross: Option<&[Secret]>) -> Vec<Secret> {
-    let taken = Taken { cross, ..Taken::default() };
+    // With the projections that check its products.
+    let shape = encryption.shape();
+    let (across, along) = (Scalars::random(shape.strips()), Scalars::random(shape.strip_len()));
+    let taken = Taken { cross, across: Some(&across), along: Along::Scaled(&along) };
     (0..encryption.shape().strips())
         .into_par_iter()
         .map_init(

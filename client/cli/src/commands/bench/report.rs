@@ -101,6 +101,7 @@ impl Report {
             "cores: clear",
             "cloud",
             "warden",
+            "of it checks",
             "traffic",
             "warden's peak",
         ]);
@@ -118,6 +119,11 @@ impl Report {
                 ms(&m, "plaintext_cpu_ms"),
                 ms(&m, "cloud_cpu_ms"),
                 ms(&m, "warden_cpu_ms"),
+                format!(
+                    "{}, {:.0} %",
+                    ms(&m, "check_ms"),
+                    100.0 * number(&m, "check_ms") / number(&m, "warden_cpu_ms")
+                ),
                 format!("{:.1} MB", number(&m, "traffic_bytes") * 1e-6),
                 format!("{:.0} MiB", number(&m, "warden_peak_bytes") / 1_048_576.0),
             ]);
