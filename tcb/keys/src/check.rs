@@ -34,7 +34,15 @@ pub struct Received {
 impl Received {
     /// Nothing yet of a product of this shape.
     pub fn new(shape: ProductShape) -> Self {
-        Received { shape, extras: Vec::new(), body: Vec::with_capacity(shape.residues()) }
+        Received::into(shape, Vec::new())
+    }
+
+    /// The same in memory that is used again ([`crate::Opener::into_memory`]): a large product would spend more on
+    /// fresh pages than on its check.
+    pub fn into(shape: ProductShape, mut memory: Vec<u64>) -> Self {
+        memory.clear();
+        memory.reserve_exact(shape.residues());
+        Received { shape, extras: Vec::new(), body: memory }
     }
 
     /// Takes the extra polynomials, given as consecutive residues.
@@ -84,6 +92,10 @@ impl Checked {
     /// Its shape.
     pub fn shape(&self) -> &ProductShape {
         &self.shape
+    }
+
+    pub(crate) fn into_memory(self) -> Vec<u64> {
+        self.body
     }
 
     pub(crate) fn extras(&self) -> &[Poly<Eval>] {

@@ -126,6 +126,11 @@ impl<'a> Opener<'a> {
         self.product.shape()
     }
 
+    /// The memory that the product was in, for another one.
+    pub fn into_memory(self) -> Vec<u64> {
+        self.product.into_memory()
+    }
+
     /// Plain rows that one row of the grid yields (the last may yield fewer).
     pub fn rows_per_grid_row(&self) -> usize {
         self.shape().tile_size().0

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use blindsmith_keys::{
     Along, Check, Checked, Context, EncryptedStrip, Encryption, Freshness, Key, Malformed, Opener,
-    OutOfRange, Scalars, Secret, Share, Taken, Wrong, combine, contract, metered,
+    OutOfRange, Received, Scalars, Secret, Share, Taken, Wrong, combine, contract, metered,
 };
 use blindsmith_learn::{
     Accelerator, Batch, Block, Bounds, Group, Left as Input, Matrix, Pass, largest_column_sum,
@@ -104,6 +104,8 @@ pub struct Encrypted<'a, C: Cloud, K: RowKeys> {
     /// Under a fixed schedule: goes on with zeros where values are too large, and remembers it.
     tolerant: bool,
     spoiled: Option<Spoiled>,
+    /// Of the product that was opened last, for the next.
+    memory: Mutex<Vec<u64>>,
 }
 
 /// Why what is computed is of no use, though nobody but the owner may learn it.
@@ -150,6 +152,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
             scaled: Matrix::default(),
             tolerant: false,
             spoiled: None,
+            memory: Mutex::default(),
         }
     }
 
@@ -195,13 +198,15 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
 
     /// Opens a product; zeros if it is out of range and that must not show.
     fn open(
-        tolerant: bool,
+        &self,
         spoiled: &mut Option<Spoiled>,
-        opener: &Opener<'_>,
+        opener: Opener<'_>,
         out: &mut [f32],
     ) -> Result<(), ProductError> {
-        match open(opener, out) {
-            Err(ProductError::OutOfRange(_)) if tolerant => {
+        let done = open(&opener, out);
+        *lock(&self.memory) = opener.into_memory();
+        match done {
+            Err(ProductError::OutOfRange(_)) if self.tolerant => {
                 spoiled.get_or_insert(Spoiled::OutOfRange);
                 out.fill(0.0);
                 Ok(())
@@ -444,7 +449,8 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         shape: ProductShape,
         check: Check<'_>,
     ) -> Result<Checked, ProductError> {
-        let product = collect(self.cloud, ticket, shape);
+        let memory = std::mem::take(&mut *lock(&self.memory));
+        let product = collect(self.cloud, ticket, Received::into(shape, memory));
         let done = product.and_then(|product| Ok(check.verify(product)??));
         let what = match shape.kind {
             ProductKind::Forward => "forward product",

@@ -1,7 +1,6 @@
 //! Products: collected whole before they are checked, and opened after that.
 
 use blindsmith_keys::{Opener, Received};
-use blindsmith_matrix::ProductShape;
 use blindsmith_ring::{Eval, Poly};
 use rayon::prelude::*;
 
@@ -40,9 +39,9 @@ impl Sink for Arriving {
 pub(crate) fn collect<C: Cloud>(
     cloud: &C,
     ticket: Ticket,
-    shape: ProductShape,
+    product: Received,
 ) -> Result<Received, ProductError> {
-    let mut arriving = Arriving { product: Received::new(shape), failure: None };
+    let mut arriving = Arriving { product, failure: None };
     let done = cloud.collect(ticket, &mut arriving);
     match arriving.failure {
         Some(cause) => Err(cause),

@@ -100,7 +100,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let (secrets, scales) = (&left.secrets[part.blocks.clone()], [part.scale, weights.scale]);
         let opener = Opener::forward(product, secrets, &weights.secrets, scales);
         let mut spoiled = self.spoiled;
-        let done = Self::open(self.tolerant, &mut spoiled, &opener, out.values_mut(rows));
+        let done = self.open(&mut spoiled, opener, out.values_mut(rows));
         self.spoiled = spoiled;
         done
     }
@@ -238,7 +238,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let product = self.checked((ticket, layer), shape, check)?;
         let opener = Opener::input_gradient(product, &weights.masks, &sent.secrets, &sent.cross, scales);
         let mut spoiled = self.spoiled;
-        let done = Self::open(self.tolerant, &mut spoiled, &opener, out.values_mut(rows));
+        let done = self.open(&mut spoiled, opener, out.values_mut(rows));
         self.spoiled = spoiled;
         done
     }
@@ -258,7 +258,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             let (rows, cols) = shape.size();
             let to = if i == 0 { &mut *out } else { &mut part };
             to.reshape(rows, cols);
-            Self::open(self.tolerant, &mut spoiled, &opener, to.as_mut_slice())?;
+            self.open(&mut spoiled, opener, to.as_mut_slice())?;
             if i > 0 {
                 out.as_mut_slice().iter_mut().zip(part.as_slice()).for_each(|(s, g)| *s += g);
             }
