@@ -260,7 +260,7 @@ fn admission() {
     conceal(&mut seed);
     let upload = UploadKey::from_nonce(&seed, upload_context(), *made.nonce());
     let inputs = scalars(15, masks().len());
-    let admission = Admission::new(&upload, ROWS, &masks(), &inputs, secret_key(16));
+    let admission = Admission::new(&upload, ROWS, &masks(), &inputs, (secret_key(16), secret_key(17)));
     let mut reading = admission.reading();
     for (at, good) in [(1, true), (0, false)] {
         let block = admission.block(at, &packed, &mut reading).expect("residues");

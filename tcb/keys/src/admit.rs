@@ -5,7 +5,7 @@
 //! use or in others, would spoil products that rows of others stand in, so every row block is tested: sums of
 //! its tiles over secret subsets of its places are opened, compared with a bound and forgotten. Of two subsets
 //! that differ in one place, at most one keeps a tile there hidden that is beyond twice the bound: a bad tile
-//! passes a test with probability at most 1/2, all of them with 2^-16. Nothing else that is made of operands
+//! passes a test with probability at most 1/2, all of them with 2^-24. Nothing else that is made of operands
 //! alone is ever opened.
 
 use blindsmith_matrix::{Form, Shape};
@@ -15,7 +15,7 @@ use crate::sum::{Scalars, Sum};
 use crate::{Key, Malformed, Secret, UploadKey};
 
 /// Sums of secret subsets that are tested for each row block.
-const TESTS: usize = 16;
+const TESTS: usize = 24;
 /// The largest magnitude of the noise.
 const NOISE: u64 = 21;
 
@@ -49,21 +49,21 @@ pub struct Reading {
 }
 
 impl<'a> Admission<'a> {
-    /// Of an upload of `rows` rows, padding excluded, under the masks of its project. `rows_key` is the key of the
-    /// row blocks' scalars; the subsets are drawn anew.
+    /// Of an upload of `rows` rows, padding excluded, under the masks of its project, with the keys of the row
+    /// blocks' scalars and of the subsets. The latter is the same for every reading of an upload, so that reading it
+    /// again is no other try; its contributor must not know it.
     pub fn new(
         upload: &'a UploadKey,
         rows: usize,
         masks: &[Poly<Eval>],
         inputs: &'a Scalars,
-        rows_key: Key,
+        (rows_key, subsets): (Key, Key),
     ) -> Self {
         let context = upload.context();
         let shape = Shape::new(Form::Rows, context.tile, rows, context.inputs);
         assert_eq!((masks.len(), inputs.len()), (shape.strip_len(), shape.strip_len()));
-        let key = Key::random();
         let subset = |t: usize| {
-            let bits = Scalars::derive(&key.derive("subset", &[&t.to_be_bytes()]), 0..shape.strip_len());
+            let bits = Scalars::derive(&subsets.derive("subset", &[&t.to_be_bytes()]), 0..shape.strip_len());
             // The parity of a uniform residue: biased by 2^-50.
             Scalars::from_bits(bits.as_slice().iter().map(|s| s & 1).collect())
         };

@@ -24,7 +24,7 @@ pub struct Trainer {
     pub(crate) epochs: u64,
     gradients: Vec<Layer>,
     tape: Tape,
-    /// Whether training goes on, without moving, once loss or gradient are not finite.
+    /// Whether training goes on once loss or gradient are not finite.
     tolerant: bool,
     diverged: bool,
 }
@@ -187,8 +187,8 @@ impl Trainer {
         &self.objective
     }
 
-    /// Whether training that diverges goes on as if it had not, without moving the weights any more: what is
-    /// asked of an accelerator then does not depend on it.
+    /// Whether training that diverges goes on as if it had not, with weights of no use: what is asked of an
+    /// accelerator then does not depend on it.
     pub fn tolerate(&mut self, tolerant: bool) {
         (self.tolerant, self.diverged) = (tolerant, false);
     }
@@ -206,6 +206,11 @@ impl Trainer {
     /// Epochs done, over all rounds.
     pub fn epochs(&self) -> u64 {
         self.epochs
+    }
+
+    /// Goes on as after so many epochs, which decide the order of the rows.
+    pub fn resume_at(&mut self, epochs: u64) {
+        self.epochs = epochs;
     }
 
     /// Starts a round of `epochs` epochs over what the sampler deals: the learning rate's course begins anew.
@@ -297,9 +302,7 @@ impl Trainer {
                 self.diverge()?;
             }
             if clip_norm.is_none() {
-                if !self.diverged {
-                    self.move_layer(l, &rule, noise[l]);
-                }
+                self.move_layer(l, &rule, noise[l]);
                 if l > 0 && !last_step {
                     let weights = &self.network.layers()[l].weights;
                     accelerator.load_ahead(l, weights).map_err(TrainError::Accelerator)?;
@@ -310,8 +313,7 @@ impl Trainer {
         if let Some(limit) = clip_norm {
             let clip = select(mask(squares > limit * limit), limit * reciprocal_sqrt(squares), 1.0);
             self.optimiser.begin_step();
-            let moving = if self.diverged { 0 } else { layers };
-            (0..moving).for_each(|l| self.move_layer(l, &Move { clip, ..rule }, noise[l]));
+            (0..layers).for_each(|l| self.move_layer(l, &Move { clip, ..rule }, noise[l]));
         }
         self.position.step += 1;
         let learning_rate = rule.learning_rate;

@@ -8,7 +8,7 @@ use blindsmith_ring::modulus::MAX_CHAIN;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{MAX_BATCH_ROWS, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
+use crate::{MAX_BATCH_ROWS, MAX_BODY, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
 
 /// A 256-bit digest that names a project or an upload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,6 +135,11 @@ impl ProjectSpec {
         }
         if !(1..=30).contains(&self.feature_scale.log2()) {
             return fail("the feature scale must be 2^1 to 2^30".into());
+        }
+        // The warden reads whole groups.
+        let group = (self.group_blocks as usize).saturating_mul(self.block_bytes());
+        if group > MAX_BODY {
+            return fail(format!("a sampling group of {group} bytes, where {MAX_BODY} are possible"));
         }
         Ok(())
     }

@@ -388,7 +388,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
             _ => Some(self.cloud.projections(&names, Projection::Rows)?),
         };
         let checks =
-            PartChecks::Stored { rows: metered(|| self.rows.scalars(&blocks)), groups, across, along };
+            PartChecks::Asked { rows: metered(|| self.rows.scalars(&blocks)), groups, across, along };
         let (scale, entry, rms) = (self.spec.feature_scale, 1.0, self.input_rms);
         let part = LeftPart { rows, blocks: 0..blocks.len(), scale, entry, rms, checks };
         Ok((Left::Blocks(name), part, self.rows.secrets(&blocks)))
@@ -421,7 +421,7 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         if self.layers[layer].common.is_none() {
             self.layers[layer].common = Some(Common { seed, masks, inputs: fresh });
         }
-        let checks = PartChecks::Own { rows: of_rows, across, along };
+        let checks = PartChecks::There { rows: of_rows, across, along };
         let part = LeftPart { rows, blocks: 0..secrets.len(), scale, entry, rms, checks };
         Ok((Left::Operand(operand), part, secrets))
     }
@@ -469,18 +469,37 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
     }
 
     /// v of all parts of a left operand, one polynomial for each row block.
-    fn along(&self, left: &mut LeftOperand) -> Result<Vec<Poly<Eval>>, ProductError> {
+    fn along(left: &mut LeftOperand) -> Result<Vec<Poly<Eval>>, ProductError> {
         let mut all = Vec::new();
         for part in &mut left.parts {
-            all.append(&mut match &mut part.checks {
-                PartChecks::Own { along, .. } => std::mem::take(along),
-                PartChecks::Stored { groups, along, .. } => {
-                    let ticket = along.take().ok_or(ProductError::Order("a gradient in an inference"))?;
-                    self.projections(ticket, groups, Projection::Rows)?
-                }
-            });
+            match &mut part.checks {
+                PartChecks::There { along, .. } => all.append(along),
+                PartChecks::Asked { .. } => return Err(ProductError::Order("a gradient before its product")),
+            }
         }
         Ok(all)
+    }
+
+    /// Waits for the projections of a part of stored rows. All that was asked for with it: as long as an answer is
+    /// not taken, no memory that is shared with the refinery is used again.
+    fn fetch(&mut self, layer: usize, part: usize) -> Result<(), ProductError> {
+        let left = self.layers[layer].left.as_ref().and_then(|left| left.parts.get(part));
+        let Some(LeftPart { checks: PartChecks::Asked { groups, across, along, .. }, .. }) = left else {
+            return Ok(());
+        };
+        let across = self.projections(*across, groups, Projection::Group)?;
+        let along = match along {
+            Some(along) => self.projections(*along, groups, Projection::Rows)?,
+            None => Vec::new(),
+        };
+        let left = self.layers[layer].left.as_mut().and_then(|left| left.parts.get_mut(part));
+        if let Some(part) = left
+            && let PartChecks::Asked { rows, .. } = &mut part.checks
+        {
+            let rows = Scalars::join([&*rows]);
+            part.checks = PartChecks::There { rows, across, along };
+        }
+        Ok(())
     }
 
     /// Scales of a weight gradient: that to which parts of the left operand with larger scales are brought by

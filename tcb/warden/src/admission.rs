@@ -14,6 +14,8 @@ use crate::cloud::{Cloud, CloudError};
 
 /// Bytes of row blocks that are asked for at a time, at least; twice as many are on their way.
 const CHUNK: usize = 1 << 18;
+/// At most, unless a single group is larger.
+const MOST: usize = 64 << 20;
 
 /// Why an upload is not admitted.
 #[derive(Debug, Error)]
@@ -24,6 +26,9 @@ pub enum AdmissionError {
     /// No contributor of the project made it, or not so: altered, truncated, reordered, of another project.
     #[error("it is not what a contributor of this project authenticated")]
     Forged,
+    /// What the refinery read out is not what it was given.
+    #[error("the refinery read out another upload than its contributor authenticated")]
+    Altered,
     /// Its contributor sent something that its software does not make.
     #[error("{}", malformed(.0))]
     Malformed(Vec<u32>),
@@ -118,11 +123,14 @@ pub fn admit<C: Cloud>(
     let inputs = input_scalars(project, spec);
     let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
     let rows_key = keys.rows.duplicate();
-    let admission = Admission::new(key, header.rows as usize, &masks, &inputs, rows_key);
+    // The same for every reading of this upload: another try is none.
+    let subsets = project.derive("subsets", &[&header.id().0]);
+    let admission = Admission::new(key, header.rows as usize, &masks, &inputs, (rows_key, subsets));
 
     let (blocks, groups) = (header.blocks(spec), header.groups(spec));
     let threads = rayon::current_num_threads();
-    let at_once = CHUNK.div_ceil(spec.block_bytes() * spec.group_blocks as usize).max(threads) as u32;
+    let group_bytes = spec.block_bytes() * spec.group_blocks as usize;
+    let at_once = CHUNK.div_ceil(group_bytes).max(threads).min((MOST / group_bytes).max(1)) as u32;
     let ask = |first: u32| -> Result<_, CloudError> {
         let (from, to) = (first * spec.group_blocks, (first + at_once).min(groups) * spec.group_blocks);
         cloud.read(index, from, to.min(blocks) - from)
@@ -135,18 +143,18 @@ pub fn admit<C: Cloud>(
             next = Some(ask(first + at_once)?);
         }
         // The loop asked for it in its last turn, or before it.
-        let Some(due) = due else { return Err(AdmissionError::Forged) };
+        let Some(due) = due else { return Err(AdmissionError::Altered) };
         let bytes = cloud.bytes(due)?;
         let bytes = bytes.as_slice();
         let last = (first + at_once).min(groups);
         let count = (last * spec.group_blocks).min(blocks) - first * spec.group_blocks;
         if bytes.len() != count as usize * spec.block_bytes() {
-            return Err(AdmissionError::Forged);
+            return Err(AdmissionError::Altered);
         }
         let read = |reading: &mut Reading, (g, bytes): (usize, &[u8])| {
             let group = first + g as u32;
             let read = group_of(&admission, (spec, key, header), group, bytes, reading, &labels);
-            let (done, rows) = read.map_err(|_: Malformed| AdmissionError::Forged)?;
+            let (done, rows) = read.map_err(|_: Malformed| AdmissionError::Altered)?;
             let whole = admission.group(reading);
             let mut sealed = keys.seal(group, Projection::Group, &whole);
             sealed.extend(keys.seal(group, Projection::Rows, &rows));
@@ -170,7 +178,7 @@ pub fn admit<C: Cloud>(
     }
     // Until here nothing of what was found has left the warden.
     if root_digest(&digests) != header.root {
-        return Err(AdmissionError::Forged);
+        return Err(AdmissionError::Altered);
     }
     if bad.is_empty() { Ok(nonce) } else { Err(AdmissionError::Malformed(bad)) }
 }

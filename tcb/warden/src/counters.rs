@@ -29,10 +29,29 @@ pub struct Counter {
     pub receipt: [u8; 32],
     /// Attempts begun at the next round.
     pub attempts: u32,
+    /// The digest of the next round's receipt, if the last attempt ended in one that was not acknowledged yet; zero
+    /// otherwise.
+    #[serde(with = "serde_bytes")]
+    pub produced: [u8; 32],
+    /// The wrong answers that it names.
+    pub reported: u32,
     /// Wrong answers of the refinery since that receipt.
     pub faults: u32,
     /// Rows of queries answered in the project's life.
     pub answered: u64,
+}
+
+impl Counter {
+    /// Of a project of which the newest receipt is this, without anything tried since.
+    pub fn at(round: u64, receipt: [u8; 32]) -> Self {
+        Counter { round, receipt, ..Counter::default() }
+    }
+
+    /// Once the round that was produced is acknowledged.
+    pub fn advanced(&self) -> Self {
+        let faults = self.faults.saturating_sub(self.reported);
+        Counter { faults, answered: self.answered, ..Counter::at(self.round + 1, self.produced) }
+    }
 }
 
 /// Remembers counters for good: what was stored is what is loaded after any crash.
@@ -108,7 +127,7 @@ mod tests {
     fn counters_survive_and_altered_ones_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (sealing, project, other) = (Key::random(), Id([1; 32]), Id([2; 32]));
-        let counter = Counter { round: 7, receipt: [3; 32], attempts: 2, faults: 1, answered: 99 };
+        let counter = Counter { attempts: 2, faults: 1, answered: 99, ..Counter::at(7, [3; 32]) };
         let counters = FileCounters::open(dir.path(), &sealing).unwrap();
         assert_eq!(counters.load(&project).unwrap(), None);
         counters.store(&project, &counter).unwrap();

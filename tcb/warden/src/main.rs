@@ -68,6 +68,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|e| e.to_string())?;
     }
+    let _alone = alone(&arguments.state)?;
     let sealing = sealing_key(&arguments.state)
         .map_err(|e| format!("the sealing key in {}: {e}", arguments.state.display()))?;
     let counters = FileCounters::open(&arguments.state.join("counters"), &sealing)
@@ -89,6 +90,21 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             return Ok(());
         }
         std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Holds the state's directory: two wardens on one would undo each other's counters.
+fn alone(dir: &Path) -> Result<fs::File, String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", dir.display());
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let lock = fs::File::create(dir.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(format!(
+            "{} is used by another warden: stop that one, or choose another directory",
+            dir.display()
+        )),
+        Err(fs::TryLockError::Error(e)) => Err(failed(e)),
     }
 }
 

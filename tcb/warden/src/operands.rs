@@ -42,10 +42,9 @@ pub(crate) struct WeightChecks {
 /// Scalars and projections of a part of a left operand.
 pub(crate) enum PartChecks {
     /// Stored rows: their groups' projections are on their way, those of their row blocks too if they are needed.
-    Stored { rows: Scalars, groups: Vec<Group>, across: Ticket, along: Option<Ticket> },
-    /// Activations: u over the row blocks, one for each input block; v over the input blocks, one for each row
-    /// block.
-    Own { rows: Scalars, across: Vec<Poly<Eval>>, along: Vec<Poly<Eval>> },
+    Asked { rows: Scalars, groups: Vec<Group>, across: Ticket, along: Option<Ticket> },
+    /// u over the row blocks, one for each input block; v over the input blocks, one for each row block.
+    There { rows: Scalars, across: Vec<Poly<Eval>>, along: Vec<Poly<Eval>> },
 }
 
 /// What left operands of a layer have in common during a pass, for their gradients to add up.

@@ -245,21 +245,32 @@ impl Project {
         let before = self.trainer.state();
         // Counted only once it is clear that there is something to do: nothing was asked of the refinery yet.
         let counter = self.counter(identity)?;
+        // To go on from a round is to take it as stored.
+        let counter = if counter.round < self.round { counter.advanced() } else { counter };
         self.allowed(&counter)?;
-        let begun = Counter { attempts: counter.attempts + 1, ..counter };
-        let begin = || identity.counters.store(&self.id, &begun);
+        // What an earlier attempt produced is not taken back any more.
+        let begun = Counter { attempts: counter.attempts + 1, produced: [0; 32], reported: 0, ..counter };
         let task = Task { round, attempt: begun.attempts, epochs };
         let prepared = round::prepare(self, uploads)?;
-        begin()?;
+        identity.counters.store(&self.id, &begun)?;
+        let fixed = self.release.rules.fixed_schedule;
         let trained = match round::train(self, cloud, task, prepared) {
             // What happened is sealed to the owner; for everybody else the round failed.
             Err(RoundError::Values(cause)) => Ok(Trained::failed(round, cause)),
             done => done,
         };
-        if !matches!(&trained, Ok(trained) if trained.metrics.failure.is_none()) {
+        let good = matches!(&trained, Ok(trained) if trained.metrics.failure.is_none());
+        if !good || fixed {
+            // Under a fixed schedule a round that is promoted takes as long.
+            let state = if good { self.trainer.state() } else { before };
             let recipe = self.release.recipe.clone();
-            self.trainer = Trainer::restore(recipe, before)
+            let done = self.trainer.epochs();
+            self.trainer = Trainer::restore(recipe, state)
                 .map_err(|e| RoundError::Training(format!("the model could not be restored: {e}")))?;
+            if fixed && trained.is_ok() {
+                // The order of the next round's batches must not tell either.
+                self.trainer.resume_at(done);
+            }
         }
         let trained = trained?;
         self.round = round;
@@ -269,19 +280,24 @@ impl Project {
             steps: trained.steps,
             ..RoundSummary::default()
         };
-        Ok(self.record(identity, summary, used, &trained.metrics, &begun))
+        // Counters may have moved meanwhile, by nobody but this round.
+        let faults = begun.faults;
+        let record = self.record(identity, summary, used, &trained.metrics, &begun);
+        let produced = Counter { produced: self.receipts.newest, reported: faults, ..begun };
+        // Before it leaves: of all attempts, the last one alone can be gone on from.
+        identity.counters.store(&self.id, &produced)?;
+        Ok(record)
     }
 
-    /// The project's counter, as long as it speaks of this history.
+    /// The project's counter, which must speak of this history.
     fn counter(&self, identity: &Identity) -> Result<Counter, RoundError> {
-        let counter = identity.counters.load(&self.id)?;
-        let fresh = Counter { round: self.round, receipt: self.receipts.newest, ..Counter::default() };
-        Ok(match counter {
-            Some(counter) if counter.round == self.round => counter,
-            // The newest round was not acknowledged yet; its counts are those of its attempts.
-            Some(counter) => Counter { answered: counter.answered, ..fresh },
-            None => fresh,
-        })
+        let newest = self.receipts.newest;
+        match identity.counters.load(&self.id)? {
+            None => Ok(Counter::at(self.round, newest)),
+            Some(c) if c.round == self.round && c.receipt == newest => Ok(c),
+            Some(c) if c.round + 1 == self.round && c.produced == newest => Ok(c),
+            Some(_) => Err(RoundError::Rules("this warden has gone on with another history".into())),
+        }
     }
 
     fn allowed(&self, counter: &Counter) -> Result<(), RoundError> {
@@ -326,16 +342,21 @@ impl Project {
 
     /// The record of a round is stored for good: from now on no state before it is taken.
     pub(crate) fn stored(&self, identity: &Identity, round: u64) -> std::io::Result<()> {
-        if round != self.round {
-            return Ok(());
-        }
-        let counter = identity.counters.load(&self.id)?;
-        if counter.is_some_and(|counter| counter.round == round && counter.receipt == self.receipts.newest) {
-            return Ok(());
-        }
-        let answered = counter.map_or(0, |counter| counter.answered);
-        let counter = Counter { round, receipt: self.receipts.newest, attempts: 0, faults: 0, answered };
+        let newest = self.receipts.newest;
+        let counter = match identity.counters.load(&self.id)? {
+            _ if round != self.round => return Ok(()),
+            None => Counter::at(round, newest),
+            Some(c) if c.round + 1 == round && c.produced == newest => c.advanced(),
+            // It is known already, or of another history.
+            Some(_) => return Ok(()),
+        };
         identity.counters.store(&self.id, &counter)
+    }
+
+    /// Whether the refinery may still be worked with.
+    pub(crate) fn trusted(&self, identity: &Identity) -> Result<(), RoundError> {
+        let counter = self.counter(identity)?;
+        self.allowed(&Counter { attempts: 0, ..counter })
     }
 
     /// Answers a query whose envelope holds the querier's seed.
@@ -371,8 +392,8 @@ fn check_fresh(identity: &Identity, id: &Id, round: u64, receipts: Receipts) -> 
     // What the counter saw must be in this state's history, as far as that reaches back.
     let seen = match round - counter.round {
         0 => receipts.newest == counter.receipt,
-        1 => receipts.before == counter.receipt,
-        _ => true,
+        1 => receipts.newest == counter.produced && receipts.before == counter.receipt,
+        _ => false,
     };
     if seen { Ok(()) } else { Err(ProjectError::Fork) }
 }

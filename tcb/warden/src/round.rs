@@ -228,6 +228,7 @@ impl Uploads {
         let of = (&project.spec, &project.encryption);
         let nonce = admission::admit(cloud, of, (0, &header, &key), |_, _| true).map_err(|e| match e {
             AdmissionError::Cloud(crate::CloudError::Frame(e)) => RoundError::Frame(e),
+            AdmissionError::Altered => RoundError::Fault(e.to_string()),
             _ => RoundError::Query,
         })?;
         let admission = AdmissionKeys::new(&project.encryption, &header.id(), &nonce);

@@ -92,11 +92,14 @@ impl Session<'_> {
             ToWarden::Query { project, header, envelope } => {
                 let Some(found) = self.projects.get(&project) else { return self.refuse(unknown(&project)) };
                 let answered = found.answer(self.identity, &self.remote, header, &envelope.0);
+                let fault = self.counted(&project, answered.as_ref().err());
+                if let Err(RoundError::Frame(e)) = answered {
+                    return Err(e);
+                }
                 self.remote.settle()?;
                 match answered {
                     Ok(answer) => Ok((Outcome::Answer, answer)),
-                    Err(RoundError::Frame(e)) => return Err(e),
-                    Err(RoundError::Fault(instruction)) => self.fault(&project, instruction),
+                    Err(_) if let Some(fault) = fault => fault,
                     // One refusal for every fault: nothing about the rows or the model shows in it.
                     Err(_) => Err(RoundError::Query.to_string()),
                 }
@@ -161,6 +164,16 @@ impl Session<'_> {
         Ok((Outcome::Ready, record))
     }
 
+    /// Counts what went wrong if it is the refinery's doing; first of all, for it may hang up. What is told of it.
+    fn counted(&self, project: &Id, error: Option<&RoundError>) -> Option<Finished> {
+        match error? {
+            RoundError::Fault(instruction) => Some(self.fault(project, instruction.clone())),
+            RoundError::Frame(FrameError::Closed | FrameError::Io(_)) => None,
+            RoundError::Frame(e) => Some(self.fault(project, format!("an answer that is none: {e}"))),
+            _ => None,
+        }
+    }
+
     /// Counts a wrong answer and reports it.
     fn fault(&self, project: &Id, instruction: String) -> Finished {
         let found = self.projects.get(project).ok_or_else(|| unknown(project))?;
@@ -174,12 +187,23 @@ impl Session<'_> {
         header: &blindsmith_protocol::UploadHeader,
     ) -> Result<Finished, FrameError> {
         let Some(found) = self.projects.get(project) else { return Ok(Err(unknown(project))) };
+        if let Err(e) = found.trusted(self.identity) {
+            return Ok(Err(e.to_string()));
+        }
         let done = found.admit(&self.remote, header);
         if let Err(AdmissionError::Cloud(CloudError::Frame(e))) = done {
+            let e = RoundError::Frame(e);
+            _ = self.counted(project, Some(&e));
+            let RoundError::Frame(e) = e else { return Ok(Err(e.to_string())) };
             return Err(e);
         }
+        let fault = match &done {
+            Err(e @ AdmissionError::Altered) => Some(self.fault(project, e.to_string())),
+            _ => None,
+        };
         self.remote.settle()?;
         Ok(match done {
+            Err(AdmissionError::Altered) if let Some(fault) = fault => fault,
             Ok(admission) => Ok((Outcome::Admitted { admission }, Vec::new())),
             Err(AdmissionError::Cloud(e)) => Err(e.to_string()),
             Err(e) => Ok((Outcome::Malformed { reason: e.to_string() }, Vec::new())),
@@ -197,16 +221,22 @@ impl Session<'_> {
         let (start, waited) = (Instant::now(), self.remote.waited());
         let (cpu, checked) = (clock_gettime(ClockId::ProcessCPUTime), check_nanos());
         let done = found.run_round(self.identity, &self.remote, round, epochs, uploads);
+        let fixed = found.release.rules.fixed_schedule;
+        let fault = self.counted(project, done.as_ref().err());
         if !matches!(done, Err(RoundError::Frame(_))) {
             self.remote.settle()?;
         }
         let mut record: RoundRecord = match done {
             Ok(record) => record,
             Err(RoundError::Frame(e)) => return Err(e),
-            Err(RoundError::Fault(instruction)) => return Ok(self.fault(project, instruction)),
+            Err(RoundError::Fault(_)) if let Some(fault) = fault => return Ok(fault),
             Err(RoundError::Forged(uploads)) => return Ok(Ok((Outcome::Forged { uploads }, Vec::new()))),
             Err(e) => return Ok(Err(e.to_string())),
         };
+        if fixed {
+            // What it cost depends a little on how it went.
+            return Ok(Ok((Outcome::Round, to_cbor(&record))));
+        }
         let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;
         let waited = self.remote.waited() - waited;
         record.summary.warden_seconds = start.elapsed().saturating_sub(waited).as_secs_f64();

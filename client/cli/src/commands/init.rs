@@ -117,10 +117,12 @@ enum TaskName {
     Regress,
 }
 
-/// Rows of a sampling group, about: a quarter of a batch at most. Batches are dealt in whole groups, and for each
-/// the warden fetches a projection as large as a row block.
-pub(crate) fn group_rows(batch_rows: usize) -> usize {
-    (batch_rows / 4).clamp(1, 256)
+/// Row blocks of a sampling group: a quarter of a batch at most, 256 rows, 64 MiB. Batches are dealt in whole groups,
+/// and for each the warden fetches a projection as large as a row block.
+pub(crate) fn group_blocks(spec: &ProjectSpec) -> u32 {
+    const MOST_BYTES: usize = 64 << 20;
+    let rows = (spec.batch_rows as usize / 4).clamp(1, 256);
+    (rows / spec.block_rows()).min(MOST_BYTES / spec.block_bytes()).max(1) as u32
 }
 
 #[derive(Serialize)]
@@ -245,8 +247,7 @@ impl Init {
             .zip(&tiles)
             .map(|(w, tile)| SpecLayer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
             .collect();
-        let group_rows = group_rows(recipe.batch_rows);
-        let spec = ProjectSpec {
+        let mut spec = ProjectSpec {
             name: self.name.clone(),
             salt: random_bytes(),
             security: self.training.security,
@@ -254,10 +255,11 @@ impl Init {
             feature_scale: Scale::from_log2(FEATURE_SCALE),
             mask: MaskSeed(random_bytes()),
             label_bytes: label_bytes(recipe),
-            group_blocks: (group_rows / tiles[0].m()).max(1) as u32,
+            group_blocks: 1,
             batch_rows: recipe.batch_rows as u32,
             automatic: !self.manual,
         };
+        spec.group_blocks = group_blocks(&spec);
         spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         Ok(spec)
     }

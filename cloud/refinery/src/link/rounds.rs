@@ -34,6 +34,9 @@ impl Link {
             (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
             (Outcome::Malformed { reason }, _) => Verdict::Refused(reason),
             (Outcome::Refused { message }, _) => return Ok(Err(message)),
+            (Outcome::Fault { instruction, report }, _) => {
+                return Ok(Err(fault(shared, project, &instruction, &report)));
+            }
             _ => return Err(FrameError::Unexpected("not an answer to an upload")),
         };
         let stored = shared.store.judge(project, upload, kept, &verdict);

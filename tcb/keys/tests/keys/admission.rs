@@ -46,7 +46,7 @@ impl Upload {
     fn admit(&self, key: &UploadKey) -> (Vec<AdmittedBlock>, Vec<Poly<Eval>>, Scalars, Scalars) {
         let (inputs, rows) = (Scalars::random(3), Key::random());
         let scalars = Scalars::derive(&rows, 0..self.blocks.len());
-        let admission = Admission::new(key, ROWS, &self.masks, &inputs, rows);
+        let admission = Admission::new(key, ROWS, &self.masks, &inputs, (rows, Key::random()));
         let mut reading = admission.reading();
         let each = |(b, bytes): (usize, &Vec<u8>)| admission.block(b, bytes, &mut reading).unwrap();
         let blocks = self.blocks.iter().enumerate().map(each).collect();
@@ -135,7 +135,7 @@ fn attack_ill_formed_tiles_of_a_contributor_are_named() {
             assert!(others, "{name}: other blocks are refused");
             escaped += usize::from(good[block]);
         }
-        // Each of the thirty escapes with probability 2^-16.
+        // Each of the thirty escapes with probability 2^-24.
         assert!(escaped == 0, "{name} was admitted");
     }
 }
@@ -161,7 +161,7 @@ fn attack_a_victims_ciphertext_under_another_name_is_refused() {
 fn blocks_of_another_size_or_with_impossible_residues_are_refused() {
     let upload = Upload::new();
     let inputs = Scalars::random(3);
-    let admission = Admission::new(&upload.key, ROWS, &upload.masks, &inputs, Key::random());
+    let admission = Admission::new(&upload.key, ROWS, &upload.masks, &inputs, (Key::random(), Key::random()));
     let mut reading = admission.reading();
     let block = &upload.blocks[0];
     for bytes in [&block[..0], &block[1..], &[block.as_slice(), &[0]].concat(), &vec![0xff; block.len()]] {

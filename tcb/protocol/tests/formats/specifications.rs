@@ -117,12 +117,15 @@ fn the_largest_row_block_fits_a_frame() {
         changed(|s| {
             s.security = Security::Bits256;
             s.label_bytes = MAX_LABEL_BYTES;
+            s.group_blocks = 1;
             s.layers = vec![Layer { inputs: MAX_WIDTH, outputs: 1, tile }];
         })
     };
     let spec = widest(tile(16, 16, 16));
     assert_eq!(spec.validate(), Ok(()));
     assert!(spec.block_bytes() <= MAX_BODY);
+    let groups = ProjectSpec { group_blocks: 4, ..spec };
+    assert!(groups.validate().unwrap_err().to_string().contains("a sampling group of"));
     // A narrower tile makes longer chains, which is refused before its blocks are too large.
     let error = widest(tile(16, 8, 32)).validate().unwrap_err().to_string();
     assert!(error.contains("chains of more than 4096 tiles in layer 0"), "{error}");

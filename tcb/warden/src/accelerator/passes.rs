@@ -81,17 +81,11 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
     ) -> Result<(), ProductError> {
         const UNASKED: ProductError = ProductError::Order("a product that was not announced");
         let Started { ticket, part } = self.layers[layer].forward.pop_front().ok_or(UNASKED)?;
+        self.fetch(layer, part)?;
         let (weights, left) = (self.weights(layer)?, self.left(layer)?);
         let part = left.parts.get(part).filter(|part| part.rows == rows).ok_or(UNASKED)?;
         let shape = self.shape(ProductKind::Forward, layer, rows.len());
-        let fetched;
-        let (scalars, across) = match &part.checks {
-            PartChecks::Own { rows, across, .. } => (rows, across),
-            PartChecks::Stored { rows, groups, across, .. } => {
-                fetched = self.projections(*across, groups, Projection::Group)?;
-                (rows, &fetched)
-            }
-        };
+        let PartChecks::There { rows: scalars, across, .. } = &part.checks else { return Err(UNASKED) };
         let (_, masks) = self.inputs(layer)?;
         let checks = &weights.checks;
         let of_weights = (&checks.outputs, &checks.across[..], &weights.masks[..]);
@@ -129,7 +123,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let (left, mut sums) =
             (self.layers[layer].left.take(), std::mem::take(&mut self.layers[layer].gradients));
         let mut left = left.ok_or(ProductError::Order("a gradient before its product"))?;
-        let projections = self.along(&mut left)?;
+        let projections = Self::along(&mut left)?;
         let shape = self.shape(ProductKind::WeightGradient, layer, rows);
         let encoded = |part: &LeftPart| part.entry * part.scale.factor();
         let whole = ProductShape { rows: shape.rows.max(bounds.map_or(0, |_| self.pass.1)), ..shape };

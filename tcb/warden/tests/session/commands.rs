@@ -155,6 +155,11 @@ fn attack_altered_truncated_and_reordered_uploads_are_not_admitted() {
         change(&mut upload, size);
         match owner.admit(&mut refinery, &mut upload) {
             Outcome::Malformed { reason } => assert!(reason.contains(forged), "{name}: {reason}"),
+            // The header is right: the refinery is not.
+            Outcome::Fault { instruction, .. } => {
+                assert!(instruction.contains("read out another upload"), "{name}: {instruction}");
+                assert!(upload.header.tag != [0; 32]);
+            }
             other => panic!("{name}: {other:?}"),
         }
     }

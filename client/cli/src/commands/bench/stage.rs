@@ -13,7 +13,7 @@ use clap::Parser;
 use tempfile::TempDir;
 
 use crate::commands::TrainingArguments;
-use crate::commands::init::{appraise_warden, group_rows, hand_over};
+use crate::commands::init::{appraise_warden, group_blocks, hand_over};
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
 use crate::{Connection, Failure, Sent, Services, ask, send};
 
@@ -114,7 +114,7 @@ impl Setting {
     /// The public part of the project.
     pub fn spec(&self, recipe: &Recipe) -> Result<ProjectSpec, Failure> {
         let layers = self.widths.windows(2).zip(&self.tiles);
-        let spec = ProjectSpec {
+        let mut spec = ProjectSpec {
             name: "bench".into(),
             salt: random_bytes(),
             security: self.security,
@@ -124,10 +124,11 @@ impl Setting {
             feature_scale: Scale::from_log2(20),
             mask: MaskSeed(random_bytes()),
             label_bytes: label_bytes(recipe),
-            group_blocks: (group_rows(self.batch_rows) / self.tiles[0].m()).max(1) as u32,
+            group_blocks: 1,
             batch_rows: self.batch_rows as u32,
             automatic: false,
         };
+        spec.group_blocks = group_blocks(&spec);
         spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         Ok(spec)
     }

@@ -193,10 +193,14 @@ fn attack_rounds_tried_again_are_counted_and_capped() {
     };
     scene.proxy.attack(without_stored);
     let link = scene.site.path("proxy.sock");
+    let mut first = vec![];
     for _ in 0..2 {
         scene.site.on_project("refine", &[]).ok();
         scene.site.services.kill_warden();
         scene.site.services.kill_refinery();
+        if first.is_empty() {
+            first = fs::read(rounds(&scene.site).join("2.cbor")).unwrap();
+        }
         fs::remove_file(rounds(&scene.site).join("2.cbor")).unwrap();
         scene.site.services.start_refinery().unwrap();
         scene.site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
@@ -216,6 +220,14 @@ fn attack_rounds_tried_again_are_counted_and_capped() {
         .site
         .on_project("refine", &[])
         .refused(5, &["3 attempts were made at this round, and 3 are allowed"]);
+
+    // Nor is the result of an earlier attempt, whose receipt counts one, taken back.
+    scene.site.services.kill_warden();
+    scene.site.services.kill_refinery();
+    fs::write(rounds(&scene.site).join("2.cbor"), first).unwrap();
+    scene.site.services.start_refinery().unwrap();
+    scene.site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
+    scene.site.on_project("refine", &[]).refused(5, &["another history"]);
 }
 
 /// A contributor sends rows beyond the bound that all software keeps: the upload is refused and named, and rounds
