@@ -7,12 +7,12 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_RECEIPTS};
+pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_SIGNEDS};
 pub use owner::{MAX_POLICY, Newest, OwnerPolicy, PolicyError};
 
 use blindsmith_protocol::Id;
 use blindsmith_receipts::{
-    Decision, FaultReport, Receipt, ReceiptKey, open_fault, open_receipt, receipt_digest,
+    Decision, FaultReport, PublicKey, Receipt, open_fault, open_receipt, receipt_digest,
 };
 use serde::Serialize;
 
@@ -101,7 +101,7 @@ pub fn equivocation(one: &Bundle, other: &Bundle) -> Option<u64> {
     if one.evidence.receipts != other.evidence.receipts {
         return None;
     }
-    let key = ReceiptKey(one.evidence.receipts);
+    let key = PublicKey(one.evidence.receipts);
     let signed = |bundle: &Bundle| -> BTreeMap<(u64, Id), BTreeSet<[u8; 32]>> {
         let mut digests = BTreeMap::<_, BTreeSet<_>>::new();
         for bytes in &bundle.receipts {
@@ -184,13 +184,13 @@ fn check_evidence(bundle: &Bundle, policy: &OwnerPolicy) -> Result<(), Fault> {
         }
     }
     if evidence.receipts != policy.receipts.0 {
-        let key = ReceiptKey(evidence.receipts);
+        let key = PublicKey(evidence.receipts);
         return fail(format!("the evidence names the receipt key {key}, the policy another"));
     }
     Ok(())
 }
 
-fn signed(bundle: &Bundle, key: &ReceiptKey) -> Result<Vec<Signed>, Fault> {
+fn signed(bundle: &Bundle, key: &PublicKey) -> Result<Vec<Signed>, Fault> {
     if bundle.receipts.is_empty() {
         return Err(Fault::new(0, "there is no receipt, not even that of the release"));
     }

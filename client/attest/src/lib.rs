@@ -11,7 +11,7 @@
 pub mod chain;
 
 use blindsmith_protocol::Evidence;
-use blindsmith_receipts::ReceiptKey;
+use blindsmith_receipts::PublicKey;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -41,8 +41,8 @@ impl Appraised {
     }
 
     /// The key that verifies the warden's receipts.
-    pub fn receipts(&self) -> ReceiptKey {
-        ReceiptKey(self.evidence.receipts)
+    pub fn receipts(&self) -> PublicKey {
+        PublicKey(self.evidence.receipts)
     }
 
     /// What was appraised.

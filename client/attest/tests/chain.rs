@@ -1,22 +1,22 @@
 //! Chains of receipts: a sound one, and one for each defect, named by it.
 
 use blindsmith_attest::chain::{
-    Bundle, Fault, MAX_BUNDLE, MAX_RECEIPTS, Newest, OwnerPolicy, Verdict, equivocation, verify,
+    Bundle, Fault, MAX_BUNDLE, MAX_SIGNEDS, Newest, OwnerPolicy, Verdict, equivocation, verify,
     verify_against,
 };
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, to_cbor};
 use blindsmith_receipts::{
-    Decision, FaultReport, RECEIPT_VERSION, Receipt, ReceiptKey, Rules, SEALED_DECISION, SigningKey, commit,
-    receipt_digest, sign_fault, sign_receipt,
+    Decision, FaultReport, PublicKey, RECEIPT_VERSION, Receipt, Rules, SEALED_DECISION, SigningKey, commit,
+    receipt_digest, receipt_signing_key, sign_fault, sign_receipt,
 };
 
 fn key() -> SigningKey {
-    SigningKey::from(&Key::from_bytes([7; 32]))
+    receipt_signing_key(&Key::from_bytes([7; 32]))
 }
 
 fn other_key() -> SigningKey {
-    SigningKey::from(&Key::from_bytes([8; 32]))
+    receipt_signing_key(&Key::from_bytes([8; 32]))
 }
 
 fn policy() -> OwnerPolicy {
@@ -426,7 +426,7 @@ fn bundles_are_read_with_limits() {
     assert!(refused(&vec![0; MAX_BUNDLE + 1]).contains("longer"));
     assert!(refused(&[good.to_bytes(), vec![0]].concat()).contains("after the end"));
     assert!(refused(&to_cbor(&Bundle { format: 2, ..good.clone() })).contains("format 2"));
-    let many = Bundle { faults: vec![Blob(Vec::new()); MAX_RECEIPTS + 1], ..good.clone() };
+    let many = Bundle { faults: vec![Blob(Vec::new()); MAX_SIGNEDS + 1], ..good.clone() };
     assert!(refused(&many.to_bytes()).contains("more than"));
     let bytes = good.to_bytes();
     for len in 0..200 {
@@ -443,7 +443,7 @@ fn bundles_are_read_with_limits() {
 
 #[test]
 fn evidence_of_the_policys_key_is_what_counts() {
-    let policy = OwnerPolicy { receipts: ReceiptKey([0xff; 32]), ..policy() };
+    let policy = OwnerPolicy { receipts: PublicKey([0xff; 32]), ..policy() };
     let mut bundle = sound();
     bundle.evidence.receipts = [0xff; 32];
     refuses(&bundle, &policy, 0, "the receipt:");

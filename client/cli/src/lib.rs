@@ -12,4 +12,4 @@ pub use connection::Connection;
 pub use failure::Failure;
 pub use project::{ClientProject, Keys, Labelling, Task};
 pub use services::Services;
-pub use upload::{Sent, ask, send};
+pub use upload::{Sender, Sent, ask, send};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use blindsmith_attest::chain::OwnerPolicy;
 use blindsmith_attest::{Appraised, Policy};
 use blindsmith_data::{Classes, Standardiser};
+use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
 use blindsmith_protocol::{Evidence, Id, ProjectSpec, from_cbor, to_cbor};
@@ -105,9 +106,14 @@ impl Keys {
         self.of("contributor", project)
     }
 
-    /// The owner's public name as a contributor.
-    pub fn contributor_id(&self, project: &Id) -> Id {
-        Id(*self.of("contributor name", project).expose())
+    /// What the owner signs orders and requests with.
+    pub fn identity(&self) -> SigningKey {
+        SigningKey::from_seed(self.root.derive("identity", &[]).expose())
+    }
+
+    /// Its public half, by which the refinery and members know it.
+    pub fn public(&self) -> Id {
+        self.identity().verifying().into()
     }
 
     /// Reads the keys of a project's directory.

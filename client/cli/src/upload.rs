@@ -28,6 +28,17 @@ pub struct Sent {
     pub bytes: u64,
 }
 
+/// Who sends rows.
+#[derive(Clone, Copy)]
+pub struct Sender<'a> {
+    /// Its public key.
+    pub contributor: Id,
+    /// The digest of the terms that it accepted; zero for the owner.
+    pub terms: [u8; 32],
+    /// What its uploads are keyed from.
+    pub seed: &'a Key,
+}
+
 struct Upload<'a> {
     spec: &'a ProjectSpec,
     key: UploadKey,
@@ -96,7 +107,7 @@ impl<'a> Upload<'a> {
     fn stream(
         &self,
         connection: &mut Connection,
-        contributor: Id,
+        (contributor, terms): (Id, [u8; 32]),
         role: Role,
         observe: &mut dyn FnMut(u64),
     ) -> Result<UploadHeader, Failure> {
@@ -130,6 +141,7 @@ impl<'a> Upload<'a> {
         let mut header = UploadHeader {
             project,
             contributor,
+            terms,
             role,
             nonce: *self.key.nonce(),
             rows: self.rows as u32,
@@ -145,13 +157,13 @@ impl<'a> Upload<'a> {
 pub fn send(
     connection: &mut Connection,
     spec: &ProjectSpec,
-    (contributor, seed): (Id, &Key),
+    sender: Sender<'_>,
     role: Role,
     (rows, targets): (&Matrix, &Targets),
     observe: &mut dyn FnMut(u64),
 ) -> Result<Sent, Failure> {
-    let upload = Upload::new(spec, seed, rows, Some(targets))?;
-    let header = upload.stream(connection, contributor, role, observe)?;
+    let upload = Upload::new(spec, sender.seed, rows, Some(targets))?;
+    let header = upload.stream(connection, (sender.contributor, sender.terms), role, observe)?;
     let bytes = header.body_bytes(spec);
     match connection.request(&Request::Commit { header }, &[])? {
         (Reply::Accepted { upload, new }, _) => Ok(Sent { upload, new, bytes }),
@@ -170,7 +182,7 @@ pub fn ask(
 ) -> Result<Vec<f32>, Failure> {
     let seed = Key::random();
     let upload = Upload::new(spec, &seed, rows, None)?;
-    let header = upload.stream(connection, Id([0; 32]), Role::Query, observe)?;
+    let header = upload.stream(connection, (Id([0; 32]), [0; 32]), Role::Query, observe)?;
     let (project, query) = (spec.id(), header.id());
     let info = query_info(&MemberContext { project: &project, query: &query });
     let envelope = Recipient(warden.recipient())

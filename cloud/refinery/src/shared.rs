@@ -94,7 +94,7 @@ pub struct Project {
 impl Project {
     /// Whether a round should start by itself, as soon as a warden holds the secrets.
     fn due(&self) -> bool {
-        self.spec.automatic
+        self.spec.trigger.rows.is_some()
             && !self.rounds.is_empty()
             && self.pending == 0
             && self.has_new()

@@ -15,7 +15,7 @@ pub use message::{
     Blob, Evidence, FromWarden, Instruction, Ledger, Left, Outcome, Place, Progress, ProjectStatus,
     Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadSummary,
 };
-pub use project::{Id, Layer, ProjectSpec, SpecError};
+pub use project::{Id, Layer, ProjectSpec, SpecError, Trigger};
 pub use upload::{
     AdmittedUpload, BlockRef, GroupRef, Role, UploadError, UploadHeader, block_digest, root_digest,
 };

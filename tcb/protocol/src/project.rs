@@ -54,6 +54,25 @@ pub struct Layer {
     pub tile: Tile,
 }
 
+/// When rounds start by themselves: the refinery keeps to it, nobody relies on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    /// As soon as there are so many new rows; never because of rows, if none.
+    pub rows: Option<u64>,
+    /// At this minute of the day, UTC, 0 to 1439, if there are new rows.
+    pub daily: Option<u16>,
+    /// Most rounds in 24 hours; those that somebody asks for do not count.
+    pub rounds_per_day: Option<u32>,
+}
+
+impl Trigger {
+    /// As soon as rows arrive.
+    pub const AT_ONCE: Trigger = Trigger { rows: Some(1), daily: None, rounds_per_day: None };
+    /// Only when somebody asks.
+    pub const MANUAL: Trigger = Trigger { rows: None, daily: None, rounds_per_day: None };
+}
+
 /// The public part of a project. Its digest is the project's identifier, so everything in it is bound into
 /// every key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +82,8 @@ pub struct ProjectSpec {
     /// 256 random bits: two projects of equal shape have different identifiers.
     #[serde(with = "serde_bytes")]
     pub salt: [u8; 32],
+    /// The owner's public key (Ed25519): what it signs changes the project.
+    pub owner: Id,
     /// Security level, which fixes the ring degree.
     pub security: Security,
     /// The dense layers, in order.
@@ -77,8 +98,8 @@ pub struct ProjectSpec {
     pub group_blocks: u32,
     /// Rows of a batch.
     pub batch_rows: u32,
-    /// Whether a round starts by itself when an upload arrives.
-    pub automatic: bool,
+    /// When rounds start by themselves.
+    pub trigger: Trigger,
 }
 
 /// A specification that is out of range.
@@ -135,6 +156,11 @@ impl ProjectSpec {
         }
         if !(1..=30).contains(&self.feature_scale.log2()) {
             return fail("the feature scale must be 2^1 to 2^30".into());
+        }
+        if self.trigger.daily.is_some_and(|minute| minute >= 24 * 60)
+            || self.trigger.rounds_per_day == Some(0)
+        {
+            return fail("a day has minutes 0 to 1439, and a limit of rounds allows at least one".into());
         }
         // The warden reads whole groups.
         let group = (self.group_blocks as usize).saturating_mul(self.block_bytes());

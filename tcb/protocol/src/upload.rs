@@ -49,8 +49,11 @@ pub struct AdmittedUpload {
 pub struct UploadHeader {
     /// The project.
     pub project: Id,
-    /// Who contributes it.
+    /// Who contributes it: its public key (Ed25519); zero for queries.
     pub contributor: Id,
+    /// The digest of the terms that it accepted; zero for the owner, whose own rules hold, and for queries.
+    #[serde(with = "serde_bytes")]
+    pub terms: [u8; 32],
     /// What it is for.
     pub role: Role,
     /// The nonce of its key.

@@ -7,16 +7,15 @@
 
 mod commitment;
 mod envelope;
-mod key;
 mod receipt;
 mod rules;
 
+pub use blindsmith_identity::{MAX_SIGNED, PublicKey, SignedError, SigningKey};
 pub use commitment::commit;
 pub use envelope::{
-    FAULT_TYPE, MAX_RECEIPT, RECEIPT_TYPE, ReceiptError, open_fault, open_receipt, receipt_digest,
-    sign_fault, sign_receipt,
+    FAULT_TYPE, RECEIPT_TYPE, open_fault, open_receipt, receipt_digest, receipt_signing_key, sign_fault,
+    sign_receipt,
 };
-pub use key::{ReceiptKey, SigningKey};
 pub use receipt::{
     Decision, FaultReport, MAX_MEASUREMENT, MAX_REASON, MAX_TEE, RECEIPT_VERSION, Receipt, SEALED_DECISION,
 };

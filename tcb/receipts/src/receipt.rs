@@ -3,7 +3,7 @@
 use blindsmith_protocol::{Blob, Id, MAX_UPLOADS};
 use serde::{Deserialize, Serialize};
 
-use crate::ReceiptError;
+use crate::SignedError;
 
 /// The version of both payloads.
 pub const RECEIPT_VERSION: u32 = 1;
@@ -100,7 +100,7 @@ pub struct FaultReport {
 
 impl Receipt {
     /// Checks version and limits, as opening does. A receipt beyond them can be signed, but nobody opens it.
-    pub fn validate(&self) -> Result<(), ReceiptError> {
+    pub fn validate(&self) -> Result<(), SignedError> {
         version(self.version)?;
         text("tee", &self.tee, MAX_TEE)?;
         limit("measurement", self.measurement.0.len(), MAX_MEASUREMENT)?;
@@ -109,7 +109,7 @@ impl Receipt {
             Decision::Promoted => Ok(()),
             Decision::Failed { reason } => text("reason", reason, MAX_REASON),
             Decision::Sealed(Blob(sealed)) if sealed.len() == SEALED_DECISION => Ok(()),
-            Decision::Sealed(Blob(sealed)) => Err(ReceiptError::Limit(format!(
+            Decision::Sealed(Blob(sealed)) => Err(SignedError::Limit(format!(
                 "a sealed decision has {SEALED_DECISION} bytes, this one {}",
                 sealed.len()
             ))),
@@ -119,26 +119,26 @@ impl Receipt {
 
 impl FaultReport {
     /// Checks version and limits, as opening does. A report beyond them can be signed, but nobody opens it.
-    pub fn validate(&self) -> Result<(), ReceiptError> {
+    pub fn validate(&self) -> Result<(), SignedError> {
         version(self.version)?;
         text("tee", &self.tee, MAX_TEE)?;
         text("instruction", &self.instruction, MAX_REASON)
     }
 }
 
-fn version(version: u32) -> Result<(), ReceiptError> {
-    if version == RECEIPT_VERSION { Ok(()) } else { Err(ReceiptError::Version(version)) }
+fn version(version: u32) -> Result<(), SignedError> {
+    if version == RECEIPT_VERSION { Ok(()) } else { Err(SignedError::Version(version)) }
 }
 
-fn limit(what: &str, len: usize, most: usize) -> Result<(), ReceiptError> {
-    if len <= most { Ok(()) } else { Err(ReceiptError::Limit(format!("{what}: {len}, at most {most}"))) }
+fn limit(what: &str, len: usize, most: usize) -> Result<(), SignedError> {
+    if len <= most { Ok(()) } else { Err(SignedError::Limit(format!("{what}: {len}, at most {most}"))) }
 }
 
 /// Texts are shown to people: control characters could disguise what is shown.
-fn text(what: &str, text: &str, most: usize) -> Result<(), ReceiptError> {
+fn text(what: &str, text: &str, most: usize) -> Result<(), SignedError> {
     limit(what, text.len(), most)?;
     if text.chars().any(char::is_control) {
-        return Err(ReceiptError::Limit(format!("{what}: control characters")));
+        return Err(SignedError::Limit(format!("{what}: control characters")));
     }
     Ok(())
 }

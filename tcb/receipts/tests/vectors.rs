@@ -23,7 +23,7 @@ fn sealing_key(byte: u8) -> Key {
 }
 
 fn key() -> SigningKey {
-    SigningKey::from(&sealing_key(7))
+    receipt_signing_key(&sealing_key(7))
 }
 
 fn seed(byte: u8) -> ed25519_dalek::SigningKey {
@@ -325,7 +325,7 @@ fn write_the_vectors() {
 #[test]
 fn the_files_receipts_form_a_chain() {
     let file: Value = serde_json::from_str(&std::fs::read_to_string(FILE).unwrap()).unwrap();
-    let key: ReceiptKey = file["receipt_key"].as_str().unwrap().parse().unwrap();
+    let key: PublicKey = file["receipt_key"].as_str().unwrap().parse().unwrap();
     let mut previous = None;
     for (round, vector) in file["receipts"].as_array().unwrap().iter().enumerate() {
         let signed = unhex(&vector["cose"]);
@@ -341,7 +341,7 @@ fn the_files_receipts_form_a_chain() {
 #[test]
 fn the_files_defects_are_refused() {
     let file: Value = serde_json::from_str(&std::fs::read_to_string(FILE).unwrap()).unwrap();
-    let key: ReceiptKey = file["receipt_key"].as_str().unwrap().parse().unwrap();
+    let key: PublicKey = file["receipt_key"].as_str().unwrap().parse().unwrap();
     let refused = file["refused"].as_array().unwrap();
     assert!(refused.len() > 40);
     for vector in refused {
@@ -356,8 +356,8 @@ fn the_files_defects_are_refused() {
 
 #[test]
 fn too_long_is_refused_before_anything_else() {
-    let long = vec![0; MAX_RECEIPT + 1];
-    assert_eq!(open_receipt(&long, &key().verifying()), Err(ReceiptError::Long(MAX_RECEIPT + 1)));
+    let long = vec![0; MAX_SIGNED + 1];
+    assert_eq!(open_receipt(&long, &key().verifying()), Err(SignedError::Long(MAX_SIGNED + 1)));
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn too_many_uploads_are_refused() {
     let most = blindsmith_protocol::MAX_UPLOADS;
     let with = |count| sign_receipt(&Receipt { uploads: vec![Id([0; 32]); count], ..release() }, &key());
     assert!(open_receipt(&with(most), &key().verifying()).is_ok());
-    assert!(matches!(open_receipt(&with(most + 1), &key().verifying()), Err(ReceiptError::Limit(_))));
+    assert!(matches!(open_receipt(&with(most + 1), &key().verifying()), Err(SignedError::Limit(_))));
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn a_key_of_small_order_is_refused() {
     .message();
     message.signature = [neutral, [0; 32]].concat();
     let signed = message.to_tagged_vec().unwrap();
-    assert_eq!(open_receipt(&signed, &ReceiptKey(neutral)), Err(ReceiptError::Signature));
+    assert_eq!(open_receipt(&signed, &PublicKey(neutral)), Err(SignedError::Signature));
 }
 
 #[test]
@@ -402,6 +402,6 @@ fn no_altered_byte_is_accepted() {
 fn deep_nesting_is_refused() {
     let key = key().verifying();
     for opener in [0x81, 0xd2, 0x9f] {
-        assert!(open_receipt(&vec![opener; MAX_RECEIPT], &key).is_err());
+        assert!(open_receipt(&vec![opener; MAX_SIGNED], &key).is_err());
     }
 }

@@ -8,7 +8,7 @@ use blindsmith_keys::{Key, RecipientKey, check_nanos};
 use blindsmith_protocol::{
     Evidence, FrameError, FromWarden, Id, Outcome, RoundRecord, RoundSummary, ToWarden, to_cbor,
 };
-use blindsmith_receipts::SigningKey;
+use blindsmith_receipts::{SigningKey, receipt_signing_key};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::admission::AdmissionError;
@@ -52,7 +52,7 @@ pub struct Identity {
 impl Identity {
     /// A warden with a fresh key for secrets; its other keys follow from the sealing key.
     pub fn new(tee: Tee, sealing: Key, counters: Box<dyn Counters>) -> Self {
-        let signing = SigningKey::from(&sealing);
+        let signing = receipt_signing_key(&sealing);
         Identity { tee, key: RecipientKey::generate(), sealing, signing, counters }
     }
 }

@@ -4,22 +4,32 @@ use super::Finding;
 use super::graph::{Graph, Kind};
 
 /// The trusted crates, and what each may reach, directly or not. Arrows point up this list.
-const TRUSTED: [(&str, &[&str]); 8] = [
+const TRUSTED: [(&str, &[&str]); 9] = [
     ("tcb/ring", &[]),
     ("tcb/matrix", &["tcb/ring"]),
     ("tcb/keys", &["tcb/ring", "tcb/matrix"]),
     ("tcb/learn", &[]),
     ("tcb/protocol", &["tcb/ring", "tcb/matrix"]),
     ("tcb/shared", &["tcb/ring"]),
-    ("tcb/receipts", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol"]),
+    ("tcb/identity", &["tcb/ring", "tcb/matrix", "tcb/protocol"]),
+    ("tcb/receipts", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity"]),
     (
         "tcb/warden",
-        &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/learn", "tcb/protocol", "tcb/shared", "tcb/receipts"],
+        &[
+            "tcb/ring",
+            "tcb/matrix",
+            "tcb/keys",
+            "tcb/learn",
+            "tcb/protocol",
+            "tcb/shared",
+            "tcb/identity",
+            "tcb/receipts",
+        ],
     ),
 ];
 
 /// What the untrusted crates may reach, beside each other: public material only.
-const PUBLIC: [&str; 4] = ["tcb/ring", "tcb/matrix", "tcb/protocol", "tcb/shared"];
+const PUBLIC: [&str; 5] = ["tcb/ring", "tcb/matrix", "tcb/protocol", "tcb/shared", "tcb/identity"];
 
 /// Untrusted crates that must exist, or the rules guard nothing.
 const UNTRUSTED: [&str; 2] = ["cloud/compute", "cloud/refinery"];
@@ -86,7 +96,7 @@ mod tests {
     use super::super::graph::synthetic::graph;
     use super::*;
 
-    const SOUND: [&str; 26] = [
+    const SOUND: [&str; 27] = [
         "tcb/ring -> aes",
         "tcb/matrix -> tcb/ring",
         "tcb/keys -> tcb/matrix",
@@ -94,6 +104,7 @@ mod tests {
         "tcb/protocol -> tcb/matrix",
         "tcb/receipts -> tcb/keys",
         "tcb/receipts -> tcb/protocol",
+        "tcb/identity -> tcb/protocol",
         "tcb/warden -> tcb/keys",
         "tcb/warden -> tcb/learn",
         "tcb/warden -> tcb/protocol",

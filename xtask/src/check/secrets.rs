@@ -10,7 +10,8 @@ use super::source::{Source, Token, extent};
 use super::tree::Tree;
 
 /// Where secrets live.
-const PLACES: [&str; 4] = ["tcb/keys/src/", "tcb/receipts/src/", "tcb/ring/src/", "tcb/warden/src/"];
+const PLACES: [&str; 5] =
+    ["tcb/identity/src/", "tcb/keys/src/", "tcb/receipts/src/", "tcb/ring/src/", "tcb/warden/src/"];
 
 /// Traits that secrets do not have.
 const FORBIDDEN: [&str; 6] = ["Clone", "Copy", "Debug", "Deserialize", "Display", "Serialize"];
@@ -19,7 +20,7 @@ const FORBIDDEN: [&str; 6] = ["Clone", "Copy", "Debug", "Deserialize", "Display"
 const KNOWN: [&str; 4] = ["Poly", "PrivateKey", "Stream", "Zeroizing"];
 
 /// Keys that are public, though their names do not say it.
-const PUBLIC: [&str; 1] = ["ReceiptKey"];
+const PUBLIC: [&str; 1] = ["PublicKey"];
 
 /// A type that a file defines.
 struct Type<'a> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Longest bundle, in bytes.
 pub const MAX_BUNDLE: usize = 64 << 20;
 /// Most receipts of a bundle, and most reports.
-pub const MAX_RECEIPTS: usize = 1 << 17;
+pub const MAX_SIGNEDS: usize = 1 << 17;
 /// The one format of bundles.
 pub const BUNDLE_FORMAT: u32 = 1;
 
@@ -66,7 +66,7 @@ impl Bundle {
     }
 }
 
-/// A list of at most [`MAX_RECEIPTS`]: empty entries take a byte in the file, and far more in memory.
+/// A list of at most [`MAX_SIGNEDS`]: empty entries take a byte in the file, and far more in memory.
 fn limited<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Blob>, D::Error> {
     struct Limited;
 
@@ -74,14 +74,14 @@ fn limited<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Blob>, D::E
         type Value = Vec<Blob>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {MAX_RECEIPTS} byte strings")
+            write!(f, "at most {MAX_SIGNEDS} byte strings")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<Blob>, A::Error> {
             let mut all = Vec::new();
             while let Some(entry) = entries.next_element()? {
-                if all.len() == MAX_RECEIPTS {
-                    return Err(A::Error::custom(format_args!("more than {MAX_RECEIPTS} entries")));
+                if all.len() == MAX_SIGNEDS {
+                    return Err(A::Error::custom(format_args!("more than {MAX_SIGNEDS} entries")));
                 }
                 all.push(entry);
             }

@@ -1,7 +1,7 @@
 //! The policy file: what the owner expects of a project's receipts.
 
 use blindsmith_protocol::Id;
-use blindsmith_receipts::{ReceiptKey, Rules};
+use blindsmith_receipts::{PublicKey, Rules};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
@@ -19,7 +19,7 @@ pub struct OwnerPolicy {
     #[serde(default)]
     pub accept_simulated: bool,
     /// The key that verifies the warden's receipts, as appraised when the secrets were released.
-    pub receipts: ReceiptKey,
+    pub receipts: PublicKey,
     /// The rules that the owner gave.
     pub rules: Rules,
     /// The newest receipt that the owner has seen.
@@ -115,7 +115,7 @@ mod tests {
         OwnerPolicy {
             project: Id([1; 32]),
             accept_simulated: true,
-            receipts: ReceiptKey([2; 32]),
+            receipts: PublicKey([2; 32]),
             rules: Rules { queries: 5, ..Rules::default() },
             newest: Some(Newest { round: 4, receipt: Id([3; 32]) }),
         }

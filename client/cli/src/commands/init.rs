@@ -8,7 +8,7 @@ use blindsmith_keys::{Key, Recipient, random_bytes};
 use blindsmith_learn::{Group, Labels, Layer, Matrix, Network, Recipe, Trainer};
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale};
-use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Reply, Request};
+use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Reply, Request, Trigger};
 use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
 use blindsmith_warden::{Release, check_size, encode_model, label_bytes, model_context, release_info};
@@ -69,8 +69,17 @@ pub struct Init {
     #[arg(long, value_enum, default_value = "clip")]
     beyond: BeyondName,
     /// Rounds start only when asked for, not by themselves when rows arrive.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["round_after", "round_at", "rounds_per_day"])]
     manual: bool,
+    /// A round starts by itself once there are so many new rows [default: 1, or none with --round-at].
+    #[arg(long, value_name = "ROWS")]
+    round_after: Option<u64>,
+    /// A round starts by itself at this time of the day (UTC), if there are new rows.
+    #[arg(long, value_name = "HH:MM", value_parser = minute)]
+    round_at: Option<u16>,
+    /// Most rounds that start by themselves in 24 hours.
+    #[arg(long, value_name = "N")]
+    rounds_per_day: Option<u32>,
     /// Release the secrets although the warden is simulated: nothing protects them from whoever runs it.
     #[arg(long)]
     accept_simulated: bool,
@@ -117,6 +126,16 @@ enum TaskName {
     Regress,
 }
 
+/// The minute of the day in `HH:MM`.
+fn minute(text: &str) -> Result<u16, String> {
+    let parts =
+        text.split_once(':').and_then(|(h, m)| Some((h.parse::<u16>().ok()?, m.parse::<u16>().ok()?)));
+    match parts {
+        Some((hour, minute)) if hour < 24 && minute < 60 => Ok(60 * hour + minute),
+        _ => Err("give hours and minutes, such as 03:30".into()),
+    }
+}
+
 /// Row blocks of a sampling group: a quarter of a batch at most, 256 rows, 64 MiB. Batches are dealt in whole groups,
 /// and for each the warden fetches a projection as large as a row block.
 pub(crate) fn group_blocks(spec: &ProjectSpec) -> u32 {
@@ -161,7 +180,8 @@ impl Init {
         let network = self.initial_network(&mut recipe)?;
         // A model that is brought along has layers of its own.
         check_size(&recipe).map_err(Failure::Settings)?;
-        let spec = self.spec(&recipe)?;
+        let keys = Keys::generate();
+        let spec = self.spec(&recipe, keys.public())?;
         let policy = Policy { accept_simulated: self.accept_simulated };
         let project = ClientProject {
             format: FORMAT,
@@ -178,7 +198,6 @@ impl Init {
         let mut connection = Connection::open(&self.refinery)?;
         // Nothing is created anywhere unless the warden may be trusted.
         let warden = appraise_warden(&mut connection, &project.policy)?;
-        let keys = Keys::generate();
         project.create(&keys, &self.project)?;
         project.save_trust(&warden, &self.project)?;
         let released = hand_over(&mut connection, &project, &keys, &warden, network.layers());
@@ -233,7 +252,7 @@ impl Init {
             .map_err(|e| Failure::Settings(e.to_string()))
     }
 
-    fn spec(&self, recipe: &Recipe) -> Result<ProjectSpec, Failure> {
+    fn spec(&self, recipe: &Recipe, owner: Id) -> Result<ProjectSpec, Failure> {
         let tiles = tiles(
             &recipe.widths,
             recipe.batch_rows,
@@ -250,6 +269,7 @@ impl Init {
         let mut spec = ProjectSpec {
             name: self.name.clone(),
             salt: random_bytes(),
+            owner,
             security: self.training.security,
             layers,
             feature_scale: Scale::from_log2(FEATURE_SCALE),
@@ -257,11 +277,20 @@ impl Init {
             label_bytes: label_bytes(recipe),
             group_blocks: 1,
             batch_rows: recipe.batch_rows as u32,
-            automatic: !self.manual,
+            trigger: self.trigger(),
         };
         spec.group_blocks = group_blocks(&spec);
         spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         Ok(spec)
+    }
+
+    fn trigger(&self) -> Trigger {
+        let at_once = if self.manual || self.round_at.is_some() { None } else { Some(1) };
+        Trigger {
+            rows: self.round_after.or(at_once),
+            daily: self.round_at,
+            rounds_per_day: self.rounds_per_day,
+        }
     }
 
     /// Trains in the clear on the first rows.
@@ -327,7 +356,7 @@ pub(crate) fn hand_over(
         owner: keys.owner(&id),
         member: keys.member(&id),
         model: model_key,
-        contributors: vec![(keys.contributor_id(&id), keys.contributor(&id))],
+        contributors: vec![(keys.public(), keys.contributor(&id))],
         rules: project.rules.clone(),
         recipe: project.recipe.clone(),
     };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{ProjectArguments, bar, report};
 use crate::project::Keys;
 use crate::rows::{DataArguments, standardise};
-use crate::{Failure, send};
+use crate::{Failure, Sender, send};
 
 /// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
 /// refused whole, before anything is encrypted.
@@ -56,7 +56,7 @@ impl Push {
         let sent = send(
             &mut connection,
             &project.spec,
-            (keys.contributor_id(&id), &seed),
+            Sender { contributor: keys.public(), terms: [0; 32], seed: &seed },
             role,
             (&rows.features, &rows.targets),
             &mut |done| bar.set_position(done),

@@ -15,7 +15,7 @@ use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Shape, View};
 use blindsmith_protocol::{
     BlockRef, GroupRef, Id, Instruction, Layer, Left as LeftOperand, Progress, ProjectSpec, Projection, Role,
-    UploadHeader, block_digest, root_digest,
+    Trigger, UploadHeader, block_digest, root_digest,
 };
 use blindsmith_refinery::{Blocks, Engine, UploadFiles};
 use blindsmith_ring::{Eval, Lanes, Poly};
@@ -195,6 +195,7 @@ impl Data {
         let spec = ProjectSpec {
             name: "in one process".into(),
             salt: [1; 32],
+            owner: Id([7; 32]),
             security,
             layers,
             feature_scale: Scale::from_log2(20),
@@ -202,7 +203,7 @@ impl Data {
             label_bytes: 8,
             group_blocks: 1,
             batch_rows: recipe.batch_rows as u32,
-            automatic: true,
+            trigger: Trigger::AT_ONCE,
         };
         spec.validate().unwrap();
         let (keys, blocks) = upload(&spec, &rows);
@@ -277,6 +278,7 @@ fn upload(spec: &ProjectSpec, rows: &Matrix) -> (Keys, Blocks) {
     let header = UploadHeader {
         project: spec.id(),
         contributor: id,
+        terms: [0; 32],
         // Without labels.
         role: Role::Query,
         nonce: *key.nonce(),

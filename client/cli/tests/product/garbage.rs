@@ -108,6 +108,7 @@ fn requests_out_of_order_are_refused() {
     let header = UploadHeader {
         project: id,
         contributor: Id([0; 32]),
+        terms: [0; 32],
         role: Role::Training,
         nonce: [0; 32],
         rows: 1,

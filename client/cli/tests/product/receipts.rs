@@ -7,7 +7,7 @@ use blindsmith_attest::chain::{Bundle, OwnerPolicy};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, Reply, Request};
 use blindsmith_receipts::{
-    Decision, RECEIPT_VERSION, Receipt, Rules, SigningKey, receipt_digest, sign_receipt,
+    Decision, RECEIPT_VERSION, Receipt, Rules, SigningKey, receipt_digest, receipt_signing_key, sign_receipt,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::site::{Outcome, Site, argument};
 
 fn key() -> SigningKey {
-    SigningKey::from(&Key::from_bytes([7; 32]))
+    receipt_signing_key(&Key::from_bytes([7; 32]))
 }
 
 /// A release and two rounds; the last one of `rows` rows.

@@ -2,7 +2,8 @@
 
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
 use blindsmith_protocol::{
-    Blob, Id, Layer, ProjectSpec, Role, RoundRecord, RoundSummary, UploadHeader, block_digest, root_digest,
+    Blob, Id, Layer, ProjectSpec, Role, RoundRecord, RoundSummary, Trigger, UploadHeader, block_digest,
+    root_digest,
 };
 use blindsmith_ring::{Q, backend};
 
@@ -12,6 +13,7 @@ pub fn spec() -> ProjectSpec {
     let spec = ProjectSpec {
         name: "for a test".into(),
         salt: [1; 32],
+        owner: Id([7; 32]),
         security: Security::Bits128,
         layers: vec![layer(6, 4, (8, 64, 4)), layer(4, 3, (16, 64, 2))],
         feature_scale: Scale::from_log2(20),
@@ -19,7 +21,7 @@ pub fn spec() -> ProjectSpec {
         label_bytes: 8,
         group_blocks: 1,
         batch_rows: 32,
-        automatic: true,
+        trigger: Trigger::AT_ONCE,
     };
     spec.validate().unwrap();
     spec
@@ -48,6 +50,7 @@ pub fn header(spec: &ProjectSpec, blocks: &[u8]) -> UploadHeader {
     UploadHeader {
         project: spec.id(),
         contributor: Id([3; 32]),
+        terms: [0; 32],
         role: Role::Training,
         nonce: [4; 32],
         rows: (digests.len() * spec.block_rows()) as u32,

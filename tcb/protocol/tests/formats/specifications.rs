@@ -1,7 +1,9 @@
 //! Project specifications: what is bound into a project's identifier, and what is out of range.
 
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_protocol::{Id, Layer, MAX_BATCH_ROWS, MAX_BODY, MAX_LABEL_BYTES, MAX_WIDTH, ProjectSpec};
+use blindsmith_protocol::{
+    Id, Layer, MAX_BATCH_ROWS, MAX_BODY, MAX_LABEL_BYTES, MAX_WIDTH, ProjectSpec, Trigger,
+};
 use proptest::prelude::*;
 
 fn tile(m: usize, n: usize, p: usize) -> Tile {
@@ -13,6 +15,7 @@ pub fn example() -> ProjectSpec {
     ProjectSpec {
         name: "example".into(),
         salt: [1; 32],
+        owner: Id([2; 32]),
         security: Security::Bits128,
         layers: vec![
             Layer { inputs: 64, outputs: 32, tile: tile(16, 16, 8) },
@@ -23,7 +26,7 @@ pub fn example() -> ProjectSpec {
         label_bytes: 8,
         group_blocks: 4,
         batch_rows: 256,
-        automatic: true,
+        trigger: Trigger { rows: Some(1), daily: Some(60), rounds_per_day: Some(24) },
     }
 }
 
@@ -37,7 +40,7 @@ pub fn specification() -> impl Strategy<Value = ProjectSpec> {
             layers: vec![Layer { inputs, outputs, tile: tile(16, if high { 32 } else { 16 }, 8) }],
             label_bytes,
             batch_rows,
-            automatic,
+            trigger: if automatic { Trigger::AT_ONCE } else { Trigger::MANUAL },
             ..example()
         },
     )
@@ -54,7 +57,7 @@ fn changed(change: impl FnOnce(&mut ProjectSpec)) -> ProjectSpec {
 fn the_example_is_valid_and_its_identifier_is_known() {
     assert_eq!(example().validate(), Ok(()));
     // A change here is a change of the format: projects made before it become unknown.
-    let expected = "f6836f12029e81df7c1dd92fb9a6909103d0a61a1d785f31a8ea6fecbcbd0239";
+    let expected = "37be483bc823d79f6e5531c79c2e69f6b56ecdfa3efe3095bdfd9fde09a031de";
     assert_eq!(example().id().to_string(), expected);
 }
 
@@ -73,7 +76,10 @@ fn every_field_is_bound_into_the_identifier() {
         changed(|s| s.label_bytes += 1),
         changed(|s| s.group_blocks += 1),
         changed(|s| s.batch_rows += 1),
-        changed(|s| s.automatic = false),
+        changed(|s| s.trigger.rows = None),
+        changed(|s| s.trigger.daily = None),
+        changed(|s| s.trigger.rounds_per_day = None),
+        changed(|s| s.owner = Id([9; 32])),
     ];
     let ids: std::collections::HashSet<Id> = specs.iter().map(ProjectSpec::id).collect();
     assert_eq!(ids.len(), specs.len());

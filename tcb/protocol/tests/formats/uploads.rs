@@ -20,10 +20,11 @@ pub fn role() -> impl Strategy<Value = Role> {
 }
 
 pub fn header() -> impl Strategy<Value = UploadHeader> {
-    (ids(), ids(), role(), any::<[[u8; 32]; 2]>(), any::<u32>(), ids()).prop_map(
-        |(project, contributor, role, [nonce, tag], rows, root)| UploadHeader {
+    (ids(), ids(), role(), any::<[[u8; 32]; 3]>(), any::<u32>(), ids()).prop_map(
+        |(project, contributor, role, [nonce, tag, terms], rows, root)| UploadHeader {
             project,
             contributor,
+            terms,
             role,
             nonce,
             rows,
@@ -37,6 +38,7 @@ pub fn example() -> UploadHeader {
     UploadHeader {
         project: specifications::example().id(),
         contributor: id(2),
+        terms: [6; 32],
         role: Role::Training,
         nonce: [3; 32],
         rows: 100,
@@ -45,11 +47,12 @@ pub fn example() -> UploadHeader {
     }
 }
 
-fn changes() -> [UploadHeader; 6] {
+fn changes() -> [UploadHeader; 7] {
     let e = example;
     [
         UploadHeader { project: id(9), ..e() },
         UploadHeader { contributor: id(9), ..e() },
+        UploadHeader { terms: [9; 32], ..e() },
         UploadHeader { role: Role::Validation, ..e() },
         UploadHeader { nonce: [9; 32], ..e() },
         UploadHeader { rows: 99, ..e() },

@@ -2,8 +2,8 @@
 
 use blindsmith_keys::Key;
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, ToWarden, UploadHeader,
-    block_digest, root_digest,
+    AdmittedUpload, Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, ToWarden, Trigger,
+    UploadHeader, block_digest, root_digest,
 };
 
 use super::owner::{Owner, ROWS, Upload};
@@ -30,7 +30,7 @@ fn releases_that_do_not_fit_are_refused() {
         (with(spec.clone(), Blob(release.0[..40].to_vec())), does_not_open),
         (with(spec.clone(), Blob(vec![])), does_not_open),
         // Whatever the refinery changes in the specification changes what the release is bound to.
-        (with(ProjectSpec { automatic: false, ..spec.clone() }, release.clone()), does_not_open),
+        (with(ProjectSpec { trigger: Trigger::MANUAL, ..spec.clone() }, release.clone()), does_not_open),
         (with(ProjectSpec { batch_rows: 0, ..spec.clone() }, release.clone()), "is not valid"),
     ] {
         let message = refinery.refusal(&command, &owner.model());

@@ -7,7 +7,7 @@ use blindsmith_learn::{Loss, Network, Recipe, Targets};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile, View};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, Id, Instruction, Layer, Outcome, ProjectSpec, Projection, Role, RoundRecord,
-    ToWarden, UploadHeader, block_digest, from_cbor, root_digest,
+    ToWarden, Trigger, UploadHeader, block_digest, from_cbor, root_digest,
 };
 use blindsmith_receipts::{Rules, commit, open_receipt};
 use blindsmith_warden::{
@@ -39,6 +39,7 @@ impl Owner {
         let spec = ProjectSpec {
             name: "for a test".into(),
             salt: [1; 32],
+            owner: NAME,
             security: Security::Bits128,
             layers: vec![layer(6, 4, (8, 64, 4)), layer(4, 3, (16, 64, 2))],
             feature_scale: Scale::from_log2(20),
@@ -46,7 +47,7 @@ impl Owner {
             label_bytes: label_bytes(&recipe),
             group_blocks: 1,
             batch_rows: 32,
-            automatic: true,
+            trigger: Trigger::AT_ONCE,
         };
         spec.validate().unwrap();
         let network = Network::initial(&recipe.widths, &recipe.activations, recipe.input_rms, 1).unwrap();
@@ -144,6 +145,7 @@ impl Owner {
         let header = UploadHeader {
             project: self.id(),
             contributor: NAME,
+            terms: [0; 32],
             role,
             nonce: *key.nonce(),
             rows: ROWS,

@@ -5,7 +5,7 @@ use blindsmith_data::{Beyond, Standardiser};
 use blindsmith_keys::random_bytes;
 use blindsmith_learn::{Labels, Loss, Matrix, Recipe, Targets, Trainer};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_protocol::{Layer, ProjectSpec, ProjectStatus, Request, Role, RoundSummary};
+use blindsmith_protocol::{Id, Layer, ProjectSpec, ProjectStatus, Request, Role, RoundSummary, Trigger};
 use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
 use blindsmith_warden::label_bytes;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::commands::TrainingArguments;
 use crate::commands::init::{appraise_warden, group_blocks, hand_over};
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
-use crate::{Connection, Failure, Sent, Services, ask, send};
+use crate::{Connection, Failure, Sender, Sent, Services, ask, send};
 
 /// Reproducible numbers for rows and residues (SplitMix64: Steele, Lea and Flood, OOPSLA 2014). Nothing is
 /// ever encrypted with them as a secret.
@@ -112,11 +112,12 @@ impl Setting {
     }
 
     /// The public part of the project.
-    pub fn spec(&self, recipe: &Recipe) -> Result<ProjectSpec, Failure> {
+    pub fn spec(&self, recipe: &Recipe, owner: Id) -> Result<ProjectSpec, Failure> {
         let layers = self.widths.windows(2).zip(&self.tiles);
         let mut spec = ProjectSpec {
             name: "bench".into(),
             salt: random_bytes(),
+            owner,
             security: self.security,
             layers: layers
                 .map(|(w, tile)| Layer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
@@ -126,7 +127,7 @@ impl Setting {
             label_bytes: label_bytes(recipe),
             group_blocks: 1,
             batch_rows: self.batch_rows as u32,
-            automatic: false,
+            trigger: Trigger::MANUAL,
         };
         spec.group_blocks = group_blocks(&spec);
         spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
@@ -150,7 +151,8 @@ impl Stage {
     /// Starts refinery and warden, creates the project and releases its secrets.
     pub fn start(setting: &Setting) -> Result<Self, Failure> {
         let recipe = setting.recipe()?;
-        let spec = setting.spec(&recipe)?;
+        let keys = Keys::generate();
+        let spec = setting.spec(&recipe, keys.public())?;
         let dir = tempfile::Builder::new()
             .prefix("blindsmith-bench-")
             .tempdir()
@@ -178,7 +180,6 @@ impl Stage {
         };
         let mut connection = Connection::open(&services.socket())?;
         let warden = appraise_warden(&mut connection, &project.policy)?;
-        let keys = Keys::generate();
         hand_over(&mut connection, &project, &keys, &warden, trainer.network().layers())?;
         Ok(Stage { _services: services, _dir: dir, project, keys, connection, warden, trainer })
     }
@@ -187,7 +188,7 @@ impl Stage {
     pub fn push(&mut self, role: Role, rows: (&Matrix, &Targets)) -> Result<Sent, Failure> {
         let id = self.project.id();
         let seed = self.keys.contributor(&id);
-        let who = (self.keys.contributor_id(&id), &seed);
+        let who = Sender { contributor: self.keys.public(), terms: [0; 32], seed: &seed };
         send(&mut self.connection, &self.project.spec, who, role, rows, &mut |_| {})
     }
 

@@ -17,7 +17,7 @@ use super::gemm::sizes;
 use super::stage::{Setting, synthetic};
 use super::{core_seconds, median, threads_or_all, use_threads};
 use crate::commands::{report, training::MICRO_BATCH};
-use crate::{Connection, Failure, send};
+use crate::{Connection, Failure, Sender, send};
 
 /// What a contributor does: encrypt rows, pack them to 50 bits a residue, take their digests, and write them
 /// to a socket, at whose other end they are thrown away.
@@ -98,7 +98,7 @@ impl Upload {
             threads,
             micro_batch: MICRO_BATCH,
         };
-        let spec = setting.spec(&setting.recipe()?)?;
+        let spec = setting.spec(&setting.recipe()?, crate::Keys::generate().public())?;
         let (features, targets) = synthetic(self.rows, self.inputs, self.outputs, 3);
         let other = |e: std::io::Error| Failure::Other(e.to_string());
         let dir = tempfile::tempdir().map_err(other)?;
@@ -111,7 +111,7 @@ impl Upload {
             let reader = swallow(listener.accept().map_err(other)?.0);
             let (start, before) = (Instant::now(), core_seconds(ClockId::ProcessCPUTime));
             let seed = Key::random();
-            let who = (Id([0; 32]), &seed);
+            let who = Sender { contributor: Id([0; 32]), terms: [0; 32], seed: &seed };
             let sent = send(&mut connection, &spec, who, Role::Training, (&features, &targets), &mut |_| {})?;
             let seconds = start.elapsed().as_secs_f64();
             drop(connection);

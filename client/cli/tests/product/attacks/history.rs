@@ -97,7 +97,7 @@ fn attack_forged_receipts() {
     let policy = OwnerPolicy::parse(&fs::read_to_string(site.path("p/policy.toml")).unwrap()).unwrap();
     let receipt = open_receipt(&good.receipt.0, &policy.receipts).unwrap();
     // A receipt that says something else, under a key of the forger's.
-    let forger = blindsmith_receipts::SigningKey::from(&blindsmith_keys::Key::random());
+    let forger = blindsmith_receipts::receipt_signing_key(&blindsmith_keys::Key::random());
     let forged = blindsmith_receipts::Receipt { rows: receipt.rows + 1, ..receipt };
     let forged = blindsmith_receipts::sign_receipt(&forged, &forger);
     let mut altered = good.receipt.0.clone();
@@ -241,7 +241,8 @@ fn attack_oversized_rows_of_a_contributor() {
     let values = (0..rows * 3).map(|i| if i == 7 { 1000.0 } else { 0.1 }).collect();
     let matrix = Matrix::from_rows(rows, 3, values).unwrap();
     let targets = Targets::Classes(vec![0; rows]);
-    let who = (keys.contributor_id(&id), &keys.contributor(&id));
+    let seed = keys.contributor(&id);
+    let who = blindsmith::Sender { contributor: keys.public(), terms: [0; 32], seed: &seed };
     let role = blindsmith_protocol::Role::Training;
     let mut connection = site.connect();
     let sent = blindsmith::send(&mut connection, &project.spec, who, role, (&matrix, &targets), &mut |_| {});

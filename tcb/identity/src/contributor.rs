@@ -1,0 +1,107 @@
+//! What contributors sign.
+
+use blindsmith_protocol::{Blob, Id};
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, PublicKey, SignedError, SigningKey, Terms, open, sign};
+
+const ENROLMENT: Kind =
+    Kind { content: "application/vnd.blindsmith.enrolment+cbor", aad: b"blindsmith enrolment v1" };
+const WITHDRAWAL: Kind =
+    Kind { content: "application/vnd.blindsmith.withdrawal+cbor", aad: b"blindsmith withdrawal v1" };
+/// Longest sealed seed, in bytes.
+const MAX_ENVELOPE: usize = 4096;
+
+/// A contributor hands the seed of its uploads to a warden that it appraised, under terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// The project.
+    pub project: Id,
+    /// What it accepts.
+    pub terms: Terms,
+    /// The warden's key that the seed is sealed to.
+    #[serde(with = "serde_bytes")]
+    pub recipient: [u8; 32],
+    /// The seed, derived for this project and these terms, sealed (HPKE).
+    pub envelope: Blob,
+}
+
+/// A contributor takes an upload of its own back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Withdrawal {
+    /// The project.
+    pub project: Id,
+    /// The upload.
+    pub upload: Id,
+}
+
+/// Signs an enrolment.
+pub fn sign_enrolment(enrolment: &Enrolment, contributor: &SigningKey) -> Vec<u8> {
+    sign(enrolment, &ENROLMENT, contributor)
+}
+
+/// Opens an enrolment that should be signed by this contributor.
+///
+/// # Errors
+/// [`SignedError`] if it is another's, malformed or out of range.
+pub fn open_enrolment(bytes: &[u8], contributor: &PublicKey) -> Result<Enrolment, SignedError> {
+    let enrolment: Enrolment = open(bytes, &ENROLMENT, contributor)?;
+    enrolment.terms.validate().map_err(|e| SignedError::Content(e.to_string()))?;
+    if enrolment.envelope.0.len() > MAX_ENVELOPE {
+        return Err(SignedError::Limit(format!("a sealed seed of more than {MAX_ENVELOPE} bytes")));
+    }
+    Ok(enrolment)
+}
+
+/// Signs a withdrawal.
+pub fn sign_withdrawal(withdrawal: &Withdrawal, contributor: &SigningKey) -> Vec<u8> {
+    sign(withdrawal, &WITHDRAWAL, contributor)
+}
+
+/// Opens a withdrawal that should be signed by this contributor.
+///
+/// # Errors
+/// [`SignedError`] if it is another's or malformed.
+pub fn open_withdrawal(bytes: &[u8], contributor: &PublicKey) -> Result<Withdrawal, SignedError> {
+    open(bytes, &WITHDRAWAL, contributor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_contributor_signs_is_no_others() {
+        let (one, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
+        let enrolment = Enrolment {
+            project: Id([1; 32]),
+            terms: Terms::without_minima(PublicKey([3; 32]), "simulated", &[]),
+            recipient: [4; 32],
+            envelope: Blob(vec![5; 80]),
+        };
+        let signed = sign_enrolment(&enrolment, &one);
+        assert_eq!(open_enrolment(&signed, &one.verifying()).unwrap(), enrolment);
+        assert!(open_enrolment(&signed, &other.verifying()).is_err());
+        assert!(open_withdrawal(&signed, &one.verifying()).is_err(), "another kind of message");
+        let withdrawal = Withdrawal { project: Id([1; 32]), upload: Id([2; 32]) };
+        let signed = sign_withdrawal(&withdrawal, &one);
+        assert_eq!(open_withdrawal(&signed, &one.verifying()).unwrap(), withdrawal);
+        assert!(open_withdrawal(&signed, &other.verifying()).is_err());
+    }
+
+    #[test]
+    fn enrolments_out_of_range_are_refused() {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let terms = Terms::without_minima(PublicKey([3; 32]), "simulated", &[]);
+        let base = Enrolment { project: Id([1; 32]), terms, recipient: [4; 32], envelope: Blob(vec![]) };
+        let long = Enrolment { envelope: Blob(vec![0; 5000]), ..base.clone() };
+        let mut none = base.clone();
+        none.terms.tees.clear();
+        for bad in [long, none] {
+            assert!(open_enrolment(&sign_enrolment(&bad, &key), &key.verifying()).is_err());
+        }
+        assert!(open_enrolment(&sign_enrolment(&base, &key), &key.verifying()).is_ok());
+    }
+}

@@ -1,0 +1,20 @@
+//! Who is who: Ed25519 keys (RFC 8032), messages signed by them (COSE_Sign1, RFC 9052), what owners order and what
+//! contributors accept. Everything here is public, but for [`SigningKey`].
+
+#![forbid(unsafe_code)]
+
+mod contributor;
+mod envelope;
+mod key;
+mod order;
+mod terms;
+
+pub use contributor::{
+    Enrolment, Withdrawal, open_enrolment, open_withdrawal, sign_enrolment, sign_withdrawal,
+};
+pub use envelope::{Kind, MAX_SIGNED, SignedError, open, sign, signed_digest};
+pub use key::{PublicKey, SigningKey};
+pub use order::{
+    Action, MAX_MEMBERS, Member, MemberRole, Order, Quota, Roster, RosterError, open_order, sign_order,
+};
+pub use terms::{Terms, TermsError};

@@ -1,0 +1,248 @@
+//! What an owner orders: signed, numbered, kept by the refinery, carried out by refinery and warden.
+
+use std::collections::BTreeMap;
+
+use blindsmith_protocol::{Id, MAX_NAME};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Kind, PublicKey, SignedError, SigningKey, open, sign};
+
+const ORDER: Kind = Kind { content: "application/vnd.blindsmith.order+cbor", aad: b"blindsmith order v1" };
+/// Most members of a project, those that left included.
+pub const MAX_MEMBERS: usize = 4096;
+
+/// What a member may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberRole {
+    /// Send rows.
+    Contributor,
+    /// Ask for predictions.
+    Querier,
+}
+
+/// What a member may use; the refinery keeps to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// Bytes stored at a time.
+    pub bytes: u64,
+    /// Rows stored at a time.
+    pub rows: u64,
+    /// Uploads stored at a time.
+    pub uploads: u32,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Quota { bytes: 1 << 40, rows: 1 << 32, uploads: 1000 }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Somebody becomes a member, or a member gets another name, role or quota.
+    Invite {
+        /// Its key.
+        member: PublicKey,
+        /// For people.
+        name: String,
+        /// What it may do.
+        role: MemberRole,
+        /// How much.
+        quota: Quota,
+    },
+    /// A member is none any more: its rows enter no further round.
+    Revoke {
+        /// Its key.
+        member: PublicKey,
+    },
+    /// The model of an earlier version becomes the current one.
+    Rollback {
+        /// Which version.
+        version: u64,
+    },
+    /// A quarantined upload is tried again.
+    Readmit {
+        /// Which upload.
+        upload: Id,
+    },
+    /// Wrong answers and attempts are forgiven.
+    Forgive,
+}
+
+/// One order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// The project.
+    pub project: Id,
+    /// 1, 2, 3 and so on.
+    pub sequence: u64,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// Signs an order.
+pub fn sign_order(order: &Order, owner: &SigningKey) -> Vec<u8> {
+    sign(order, &ORDER, owner)
+}
+
+/// Opens an order that should be signed by this owner.
+///
+/// # Errors
+/// [`SignedError`] if it is another's, malformed, or its name too long.
+pub fn open_order(bytes: &[u8], owner: &PublicKey) -> Result<Order, SignedError> {
+    let order: Order = open(bytes, &ORDER, owner)?;
+    if let Action::Invite { name, .. } = &order.action
+        && (name.len() > MAX_NAME || name.chars().any(char::is_control))
+    {
+        return Err(SignedError::Limit(format!(
+            "a name of more than {MAX_NAME} bytes, or control characters"
+        )));
+    }
+    Ok(order)
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub role: MemberRole,
+    /// How much.
+    pub quota: Quota,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// The members of a project, as its owner's orders made them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roster {
+    members: BTreeMap<PublicKey, Member>,
+    sequence: u64,
+}
+
+/// An order that does not follow.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RosterError {
+    /// Another number than the next.
+    #[error("order {found} was given, but {next} is the next")]
+    Sequence {
+        /// Its number.
+        found: u64,
+        /// The next.
+        next: u64,
+    },
+    /// No such member.
+    #[error("{0} is no member of this project")]
+    Unknown(PublicKey),
+    /// Too many members.
+    #[error("a project has at most {MAX_MEMBERS} members, those that left included")]
+    Full,
+}
+
+impl Roster {
+    /// The number of the last order.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// All members, those that were revoked too.
+    pub fn members(&self) -> impl Iterator<Item = (&PublicKey, &Member)> {
+        self.members.iter()
+    }
+
+    /// A member that was not revoked.
+    pub fn member(&self, key: &PublicKey) -> Option<&Member> {
+        self.members.get(key).filter(|m| !m.revoked)
+    }
+
+    /// A member that was not revoked and may send rows.
+    pub fn contributor(&self, key: &PublicKey) -> Option<&Member> {
+        self.member(key).filter(|m| m.role == MemberRole::Contributor)
+    }
+
+    /// Carries out the next order, as far as it concerns members. Others leave only their number.
+    ///
+    /// # Errors
+    /// If it is not the next one, or names no member; nothing changes then.
+    pub fn apply(&mut self, order: &Order) -> Result<(), RosterError> {
+        let next = self.sequence + 1;
+        if order.sequence != next {
+            return Err(RosterError::Sequence { found: order.sequence, next });
+        }
+        match &order.action {
+            Action::Invite { member, name, role, quota } => {
+                if !self.members.contains_key(member) && self.members.len() >= MAX_MEMBERS {
+                    return Err(RosterError::Full);
+                }
+                let (name, role, quota) = (name.clone(), *role, *quota);
+                self.members.insert(*member, Member { name, role, quota, revoked: false });
+            }
+            Action::Revoke { member } => {
+                let found = self.members.get_mut(member).ok_or(RosterError::Unknown(*member))?;
+                found.revoked = true;
+            }
+            Action::Rollback { .. } | Action::Readmit { .. } | Action::Forgive => {}
+        }
+        self.sequence = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invite(sequence: u64, byte: u8) -> Order {
+        let action = Action::Invite {
+            member: PublicKey([byte; 32]),
+            name: format!("member {byte}"),
+            role: MemberRole::Contributor,
+            quota: Quota::default(),
+        };
+        Order { project: Id([9; 32]), sequence, action }
+    }
+
+    #[test]
+    fn orders_make_the_roster_in_their_order_alone() {
+        let mut roster = Roster::default();
+        let revoke = |sequence, byte| Order {
+            project: Id([9; 32]),
+            sequence,
+            action: Action::Revoke { member: PublicKey([byte; 32]) },
+        };
+        assert_eq!(roster.apply(&invite(2, 1)), Err(RosterError::Sequence { found: 2, next: 1 }));
+        roster.apply(&invite(1, 1)).unwrap();
+        assert_eq!(roster.apply(&invite(1, 1)), Err(RosterError::Sequence { found: 1, next: 2 }));
+        assert_eq!(roster.apply(&revoke(2, 5)), Err(RosterError::Unknown(PublicKey([5; 32]))));
+        assert!(roster.contributor(&PublicKey([1; 32])).is_some());
+        roster.apply(&revoke(2, 1)).unwrap();
+        assert!(roster.contributor(&PublicKey([1; 32])).is_none());
+        roster.apply(&invite(3, 1)).unwrap();
+        assert!(roster.contributor(&PublicKey([1; 32])).is_some(), "invited again");
+    }
+
+    #[test]
+    fn orders_count_only_with_the_owners_signature() {
+        let (owner, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
+        let signed = sign_order(&invite(1, 1), &owner);
+        assert_eq!(open_order(&signed, &owner.verifying()).unwrap(), invite(1, 1));
+        assert!(open_order(&signed, &other.verifying()).is_err());
+        for at in 0..signed.len() {
+            let mut altered = signed.clone();
+            altered[at] ^= 1;
+            assert!(open_order(&altered, &owner.verifying()).is_err(), "byte {at}");
+        }
+        let mut long = invite(1, 1);
+        if let Action::Invite { name, .. } = &mut long.action {
+            *name = "x".repeat(MAX_NAME + 1);
+        }
+        assert!(open_order(&sign_order(&long, &owner), &owner.verifying()).is_err());
+    }
+}
