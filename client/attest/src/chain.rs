@@ -232,6 +232,14 @@ fn check_link(receipt: &Receipt, round: u64, previous: Option<&Signed>) -> Resul
         (Some(previous), Some(named)) if named != previous.digest => {
             Err("the receipt follows another than the one before it".into())
         }
+        (Some(previous), Some(_)) if receipt.orders < previous.receipt.orders => {
+            Err("the warden knew fewer of the owner's orders than in the round before".into())
+        }
+        (Some(previous), Some(_))
+            if receipt.decision.reason().is_some() && receipt.current != previous.receipt.current =>
+        {
+            Err("the round was discarded, but the current version is another than before it".into())
+        }
         (Some(previous), Some(_)) if receipt.before != previous.receipt.after => {
             Err("the round started from another model than the one that the round before left".into())
         }
@@ -258,12 +266,31 @@ fn check_rules(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), String> {
         (Decision::Sealed(_), false) => {
             return Err("the decision is sealed, but the schedule is not fixed".into());
         }
-        (Decision::Promoted | Decision::Failed { .. }, true) => {
+        (Decision::Sealed(_), true) => {}
+        (_, true) => {
             return Err("the schedule is fixed, but the decision is not sealed".into());
         }
-        (Decision::Sealed(_), true) | (Decision::Promoted | Decision::Failed { .. }, false) => {}
+        (_, false) => {}
+    }
+    if receipt.trials > rules.trials {
+        return Err(format!("{} trainings, where the rules allow {}", receipt.trials, rules.trials));
+    }
+    let current = match &receipt.decision {
+        Decision::Restored { version } => Some(*version),
+        Decision::Promoted | Decision::Sealed(_) => Some(receipt.round),
+        Decision::RolledBack { .. } | Decision::Failed { .. } => None,
+    };
+    if current.is_some_and(|current| current != receipt.current) || receipt.current > receipt.round {
+        return Err("the current version is another than the one that the decision makes it".into());
     }
     let mut seen = BTreeSet::new();
+    if let Some(q) = receipt.quarantined.iter().find(|q| !seen.insert(q.upload)) {
+        return Err(format!("the upload {} was set aside twice", q.upload));
+    }
+    if let Some(both) = receipt.uploads.iter().find(|upload| seen.contains(upload)) {
+        return Err(format!("the upload {both} was used and set aside"));
+    }
+    seen.clear();
     match receipt.uploads.iter().find(|upload| !seen.insert(**upload)) {
         Some(twice) => Err(format!("the upload {twice} counts twice")),
         None => Ok(()),

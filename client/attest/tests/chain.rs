@@ -7,8 +7,8 @@ use blindsmith_attest::chain::{
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, to_cbor};
 use blindsmith_receipts::{
-    Decision, FaultReport, PublicKey, RECEIPT_VERSION, Receipt, Rules, SEALED_DECISION, SigningKey, commit,
-    receipt_digest, receipt_signing_key, sign_fault, sign_receipt,
+    Decision, FaultReport, PublicKey, Quarantined, RECEIPT_VERSION, Reason, Receipt, Rules, SEALED_DECISION,
+    SigningKey, commit, receipt_digest, receipt_signing_key, sign_fault, sign_receipt,
 };
 
 fn key() -> SigningKey {
@@ -48,6 +48,10 @@ fn chain(change: impl Fn(&mut Receipt)) -> Vec<Blob> {
             faults: 0,
             previous: receipts.last().map(|r| receipt_digest(&r.0)),
             uploads: if round == 0 { Vec::new() } else { vec![Id([1; 32]), Id([round as u8 + 1; 32])] },
+            orders: round / 2,
+            current: round,
+            trials: 1,
+            quarantined: Vec::new(),
             rows: 100 * round,
             steps: 10 * round,
             before: model(round.saturating_sub(1)),
@@ -122,7 +126,7 @@ fn a_sound_chain_is_valid() {
         panic!("{verdict:?}")
     };
     assert!(says(&proven, "all 5 receipts are signed"));
-    assert!(says(&proven, "4 rounds were promoted and 0 failed"));
+    assert!(says(&proven, "4 rounds were promoted, 0 rolled back and 0 failed"));
     assert!(not_proven[0].starts_with("THE WARDEN IS SIMULATED"));
     for what in ["availability", "freshness", "quality of rows", "unlearning"] {
         assert!(says(&not_proven, what), "{what}");
@@ -267,13 +271,48 @@ fn attempts_out_of_the_rules() {
 #[test]
 fn wrong_answers_beyond_the_rules() {
     let failed = || Decision::Failed { reason: "wrong answers".into() };
-    let verdict = verify(&spoilt(3, |r| (r.faults, r.decision) = (4, failed())), &policy());
-    assert!(verdict.valid && says(&verdict.proven, "3 rounds were promoted and 1 failed"));
+    let discarded = |faults| {
+        bundle(chain(|r| {
+            if r.round == 3 {
+                (r.faults, r.decision, r.current) = (faults, failed(), 2);
+            }
+        }))
+    };
+    let verdict = verify(&discarded(4), &policy());
+    assert!(verdict.valid && says(&verdict.proven, "3 rounds were promoted, 0 rolled back and 1 failed"));
     assert!(verify(&spoilt(3, |r| r.faults = 3), &policy()).valid);
-    refuses(&spoilt(3, |r| (r.faults, r.decision) = (5, failed())), &policy(), 3, "5 wrong answers");
-    refuses(&spoilt(3, |r| (r.faults, r.decision) = (u32::MAX, failed())), &policy(), 3, "wrong answers");
+    refuses(&discarded(5), &policy(), 3, "5 wrong answers");
+    refuses(&discarded(u32::MAX), &policy(), 3, "wrong answers");
     // Whoever exceeds what is survived is refused: nothing is promoted.
     refuses(&spoilt(3, |r| r.faults = 4), &policy(), 3, "4 wrong answers");
+}
+
+#[test]
+fn current_versions_that_do_not_follow() {
+    let bad = |change: fn(&mut Receipt)| spoilt(3, change);
+    let back = |r: &mut Receipt| {
+        (r.decision, r.current) = (Decision::RolledBack { reason: "worse".into() }, 2);
+    };
+    assert!(verify(&spoilt(3, back), &policy()).valid);
+    let restored = |r: &mut Receipt| (r.decision, r.current) = (Decision::Restored { version: 1 }, 1);
+    assert!(verify(&spoilt(3, restored), &policy()).valid);
+    refuses(&bad(|r| r.current = 2), &policy(), 3, "the current version is another");
+    refuses(
+        &bad(|r| r.decision = Decision::Restored { version: 1 }),
+        &policy(),
+        3,
+        "the current version is another",
+    );
+    let kept = |r: &mut Receipt| {
+        (r.decision, r.current) = (Decision::RolledBack { reason: "worse".into() }, 1);
+    };
+    refuses(&bad(kept), &policy(), 3, "the round was discarded, but the current version is another");
+    refuses(&bad(|r| r.trials = 17), &policy(), 3, "17 trainings");
+    refuses(&bad(|r| r.orders = 0), &policy(), 3, "fewer of the owner's orders");
+    let aside = |upload: u8| Quarantined { upload: Id([upload; 32]), reason: Reason::Worse };
+    assert!(verify(&spoilt(3, |r| r.quarantined = vec![aside(7)]), &policy()).valid);
+    refuses(&spoilt(3, |r| r.quarantined = vec![aside(7); 2]), &policy(), 3, "set aside twice");
+    refuses(&spoilt(3, |r| r.quarantined = vec![aside(1)]), &policy(), 3, "used and set aside");
 }
 
 #[test]

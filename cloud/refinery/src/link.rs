@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use blindsmith_matrix::{ProductKind, ProductShape};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY, MAX_NAME,
-    Outcome, Place, ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head, write_frame,
+    AdmittedUpload, Blob, Decision, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY,
+    MAX_NAME, Outcome, Place, ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head,
+    write_frame,
 };
 use blindsmith_ring::{LANES, Lanes};
 use blindsmith_shared::{Arena, Range, Region};
@@ -23,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
 use crate::engine::{Blocks, Engine, EngineError, UploadFiles, residues};
-use crate::shared::{Job, Round, Shared, Stored};
+use crate::shared::{Job, Round, Shared, Stored, now};
 use crate::store::{StoreError, Verdict};
 use rounds::fault;
 
@@ -166,6 +167,7 @@ impl Link {
             };
             if ready.is_ok() {
                 self.send(&ToWarden::Stored { project: id, round }, &[])?;
+                self.members(shared, id)?;
             }
             shared.update(&id, |p| {
                 p.ready = ready.is_ok();
@@ -176,6 +178,42 @@ impl Link {
             });
         }
         Ok(())
+    }
+
+    /// Tells the warden of the owner's orders and of the members that enrolled.
+    fn members(&mut self, shared: &Shared, project: Id) -> Result<(), FrameError> {
+        let orders = shared.lock().projects.get(&project).map(|p| p.orders.clone()).unwrap_or_default();
+        for order in orders {
+            self.order(project, order)?;
+        }
+        let enrolments = match shared.store.enrolments(&project) {
+            Ok(enrolments) => enrolments,
+            Err(e) => {
+                warn!(%project, "{e}");
+                return Ok(());
+            }
+        };
+        for (contributor, token) in enrolments {
+            self.send(&ToWarden::Enrolled { project, contributor, token: Blob(token) }, &[])?;
+            match self.finish()? {
+                (Outcome::Enrolled { .. }, _) => {}
+                (Outcome::Refused { message }, _) => warn!(%project, %contributor, "not enrolled: {message}"),
+                _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, project: Id, order: Vec<u8>) -> Result<(), FrameError> {
+        self.send(&ToWarden::Order { project, order: Blob(order) }, &[])?;
+        match self.finish()? {
+            (Outcome::Ordered, _) => Ok(()),
+            (Outcome::Refused { message }, _) => {
+                warn!(%project, "the warden refuses an order: {message}");
+                Ok(())
+            }
+            _ => Err(FrameError::Unexpected("not an answer to an order")),
+        }
     }
 
     fn finish(&mut self) -> Result<(Outcome, Vec<u8>), FrameError> {
@@ -231,6 +269,35 @@ impl Link {
                     _ => return Err(FrameError::Unexpected("not an answer to a query")),
                 });
             }
+            Job::Order { project, order } => {
+                // One that holds no secrets yet is told when it does.
+                if shared.lock().projects.get(&project).is_some_and(|p| p.ready) {
+                    self.order(project, order)?;
+                }
+            }
+            Job::Enrol { project, contributor, enrolment, reply } => {
+                self.send(&ToWarden::Enrol { project, contributor, enrolment: Blob(enrolment) }, &[])?;
+                let done = match self.finish()? {
+                    (Outcome::Enrolled { token }, _) => shared
+                        .store
+                        .save_enrolment(&project, &contributor, &token.0)
+                        .map_err(|e| e.to_string()),
+                    (Outcome::Refused { message }, _) => Err(message),
+                    _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),
+                };
+                if done.is_ok() {
+                    shared.update(&project, |p| p.enrolled(&contributor));
+                }
+                _ = reply.send(done);
+            }
+            Job::Rollback { project, version } => {
+                let done = self.roll_back(shared, project, version)?;
+                shared.update(&project, |p| {
+                    // What the warden refuses it refuses again.
+                    p.rollback = None;
+                    p.failure = done.err();
+                });
+            }
             Job::Admit { project, upload } => {
                 let verdict = match self.admit(shared, &project, &upload)? {
                     Ok(verdict) => verdict,
@@ -284,13 +351,14 @@ impl Link {
         self.send(&ToWarden::Release { spec: (*spec).clone(), release: Blob(release) }, &[&model])?;
         match self.finish()? {
             (Outcome::Ready, body) => {
-                let record: RoundRecord = from_cbor(&body)?;
+                let mut record: RoundRecord = from_cbor(&body)?;
+                (record.summary.at, record.summary.asked) = (now(), true);
                 if first {
                     if let Err(e) = shared.store.save_round(project, &record) {
                         return Ok(Err(e.to_string()));
                     }
                     self.send(&ToWarden::Stored { project: *project, round: 0 }, &[])?;
-                    shared.update(project, |p| p.rounds.push(record.summary.clone()));
+                    shared.update(project, |p| p.record(&record));
                 }
                 shared.update(project, |p| {
                     p.ready = true;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use blindsmith_identity::{open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
-    FrameError, Id, Ledger, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request, Role,
-    UploadHeader, read_body, read_head, to_cbor, write_frame,
+    Blob, FrameError, Id, Ledger, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request,
+    Role, UploadHeader, read_body, read_head, to_cbor, write_frame,
 };
 use tracing::{info, warn};
 
@@ -148,6 +149,19 @@ impl Client<'_> {
             }
             Request::Pull { project, version } => self.pull(&project, version),
             Request::Receipts { project } => self.receipts(&project),
+            Request::Orders { project } => {
+                let state = self.shared.lock();
+                let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
+                let orders = found.orders.iter().map(|order| Blob(order.clone())).collect();
+                Ok((Reply::Orders(orders), Vec::new()))
+            }
+            Request::Order { project, order } => self.order(project, order.0).map(done),
+            Request::Enrol { project, contributor, enrolment } => {
+                self.enrol(project, contributor, enrolment.0).map(done)
+            }
+            Request::Withdraw { project, contributor, withdrawal } => {
+                self.withdraw(&project, &contributor, &withdrawal.0).map(done)
+            }
             Request::Watch { .. } | Request::Push { .. } => Err("this request takes no body".into()),
             Request::Blocks { .. } | Request::Commit { .. } | Request::Ask { .. } => {
                 Err("an upload begins with push".into())
@@ -173,7 +187,70 @@ impl Client<'_> {
         self.shared.store.create(&spec, model).map_err(|e| e.to_string())?;
         let id = spec.id();
         let mut state = self.shared.lock();
-        state.projects.entry(id).or_insert_with(|| Project::new(spec, vec![], vec![]));
+        state.projects.entry(id).or_insert_with(|| Project::new(spec, vec![]));
+        Ok(())
+    }
+
+    /// Stores an order of the owner; the warden is told of it.
+    fn order(&self, project: Id, signed: Vec<u8>) -> Result<(), String> {
+        let _one_by_one = self.shared.commits.lock().unwrap_or_else(|e| e.into_inner());
+        let order = {
+            let state = self.shared.lock();
+            let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
+            if found.orders.contains(&signed) {
+                return Ok(());
+            }
+            found.check_order(&signed)?
+        };
+        self.shared.store.save_order(&project, order.sequence, &signed).map_err(|e| e.to_string())?;
+        info!(%project, sequence = order.sequence, "an order of the owner is stored");
+        let mut state = self.shared.lock();
+        if let Some(found) = state.projects.get_mut(&project) {
+            found.ordered(signed.clone(), &order);
+        }
+        // Before what the order is about.
+        state.jobs.push_front(Job::Order { project, order: signed });
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Has the warden enrol a contributor that the owner invited.
+    fn enrol(&self, project: Id, contributor: Id, enrolment: Vec<u8>) -> Result<(), String> {
+        {
+            let state = self.shared.lock();
+            let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
+            if found.roster.contributor(&contributor.into()).is_none() {
+                return Err(format!(
+                    "{contributor} is not invited: its owner does that with blindsmith invite"
+                ));
+            }
+        }
+        open_enrolment(&enrolment, &contributor.into()).map_err(|e| format!("the enrolment: {e}"))?;
+        self.ask_warden(|reply| Job::Enrol { project, contributor, enrolment, reply })
+    }
+
+    /// Deletes an upload's rows at its contributor's word.
+    fn withdraw(&self, project: &Id, contributor: &Id, signed: &[u8]) -> Result<(), String> {
+        let withdrawal =
+            open_withdrawal(signed, &(*contributor).into()).map_err(|e| format!("the withdrawal: {e}"))?;
+        if withdrawal.project != *project {
+            return Err("the withdrawal is for another project".into());
+        }
+        let upload = withdrawal.upload;
+        let found = {
+            let state = self.shared.lock();
+            let found = state.projects.get(project).ok_or_else(|| unknown(project))?;
+            found.uploads.iter().any(|u| u.id == upload && u.header.contributor == *contributor)
+        };
+        if !found {
+            return Err(format!("{contributor} has no upload {upload} in this project"));
+        }
+        self.shared.store.withdraw(project, &upload).map_err(|e| e.to_string())?;
+        info!(%project, %upload, "an upload was withdrawn");
+        self.shared.update(project, |p| {
+            p.uploads.iter_mut().filter(|u| u.id == upload).for_each(|u| u.withdrawn = true);
+        });
         Ok(())
     }
 

@@ -4,13 +4,26 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    AdmittedUpload, Evidence, Id, Progress, ProjectSpec, ProjectStatus, Role, RoundSummary, UploadHeader,
-    UploadSummary,
+    AdmittedUpload, Evidence, Id, Progress, ProjectSpec, ProjectStatus, Reason, Role, RoundRecord,
+    RoundSummary, UploadHeader, UploadState, UploadSummary,
 };
+use tracing::warn;
 
 use crate::store::{Store, StoreError, Verdict};
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+/// How often the time of the day is looked at.
+const CLOCK: Duration = Duration::from_secs(20);
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
 
 /// Work for the warden, and where its result goes.
 pub enum Job {
@@ -25,8 +38,14 @@ pub enum Job {
         envelope: Vec<u8>,
         reply: Sender<Result<Vec<u8>, String>>,
     },
+    /// Hand over an order of the owner, which is stored.
+    Order { project: Id, order: Vec<u8> },
+    /// Have a contributor enrolled; what the warden seals for itself comes back.
+    Enrol { project: Id, contributor: Id, enrolment: Vec<u8>, reply: Sender<Result<(), String>> },
     /// Have an upload read.
     Admit { project: Id, upload: Id },
+    /// Make an earlier version the current one.
+    Rollback { project: Id, version: u64 },
     /// Run a round.
     Round(Round),
 }
@@ -45,20 +64,39 @@ pub struct Round {
 pub struct Stored {
     pub id: Id,
     pub header: UploadHeader,
-    /// Whether the last round used it.
+    /// Whether a round used it.
     pub used: bool,
+    /// Whether the last round was given it: it is not new.
+    pub given: bool,
+    /// Why a round set it aside.
+    pub quarantined: Option<Reason>,
+    /// Whether its contributor took it back.
+    pub withdrawn: bool,
     /// What the warden found when it read it.
     pub verdict: Option<Verdict>,
 }
 
 impl Stored {
     pub fn new(header: UploadHeader, verdict: Option<Verdict>) -> Self {
-        Stored { id: header.id(), header, used: false, verdict }
+        Stored {
+            id: header.id(),
+            header,
+            used: false,
+            given: false,
+            quarantined: None,
+            withdrawn: false,
+            verdict,
+        }
     }
 
     /// Whether there are rows to train on, as far as is known.
     pub fn trains(&self) -> bool {
-        self.header.role == Role::Training && !self.refused()
+        self.header.role == Role::Training && !self.refused() && !self.withdrawn && self.quarantined.is_none()
+    }
+
+    /// Whether there are rows to train on that the last round was not given.
+    pub fn is_new(&self) -> bool {
+        self.trains() && !self.given
     }
 
     pub fn refused(&self) -> bool {
@@ -68,7 +106,7 @@ impl Stored {
     /// It as a round is given it.
     pub fn admitted(&self) -> Option<AdmittedUpload> {
         match &self.verdict {
-            Some(Verdict::Admitted(admission)) => {
+            Some(Verdict::Admitted(admission)) if !self.withdrawn => {
                 Some(AdmittedUpload { header: self.header.clone(), admission: admission.clone() })
             }
             _ => None,
@@ -89,21 +127,53 @@ pub struct Project {
     pub failure: Option<String>,
     /// Uploads there were when a round failed: it is not tried again by itself before there are more.
     pub failed_at: Option<usize>,
+    /// Its members, as the owner's orders made them.
+    pub roster: Roster,
+    /// The orders, signed, from the first on.
+    pub orders: Vec<Vec<u8>>,
+    /// A version that an order makes current, and the order's number, until a round did.
+    pub rollback: Option<(u64, u64)>,
+    /// When the warden last worked for it: others come first.
+    pub served: u64,
 }
 
 impl Project {
     /// Whether a round should start by itself, as soon as a warden holds the secrets.
     fn due(&self) -> bool {
-        self.spec.trigger.rows.is_some()
-            && !self.rounds.is_empty()
+        !self.rounds.is_empty()
+            && self.triggered(now())
             && self.pending == 0
             && self.has_new()
             && self.failed_at != Some(self.uploads.len())
     }
 
+    /// Whether rows or time call for a round; both in seconds since 1970.
+    fn triggered(&self, now: u64) -> bool {
+        let trigger = &self.spec.trigger;
+        let by_itself = || self.rounds.iter().filter(|r| r.round > 0 && !r.asked);
+        let today = by_itself().filter(|r| r.at + DAY > now).count();
+        if trigger.rounds_per_day.is_some_and(|most| today >= most as usize) {
+            return false;
+        }
+        let rows = self.uploads.iter().filter(|u| u.is_new()).map(|u| u64::from(u.header.rows)).sum::<u64>();
+        let enough = trigger.rows.is_some_and(|least| rows >= least.max(1));
+        let last = by_itself().map(|r| r.at).max().unwrap_or(0);
+        let daily = trigger.daily.is_some_and(|minute| {
+            let since_midnight = now % DAY;
+            let time = u64::from(minute) * 60;
+            let newest = if since_midnight >= time {
+                now - since_midnight + time
+            } else {
+                now - since_midnight + time - DAY
+            };
+            last < newest
+        });
+        enough || daily
+    }
+
     /// Whether there are rows to train on that the last round did not use.
     pub fn has_new(&self) -> bool {
-        self.uploads.iter().any(|u| u.trains() && !u.used)
+        self.uploads.iter().any(Stored::is_new)
     }
 
     /// Takes note of what a warden found; false if there is no such upload.
@@ -117,19 +187,79 @@ impl Project {
 
     /// The next upload that no warden has read.
     fn unread(&self) -> Option<Id> {
-        self.uploads.iter().find(|u| u.verdict.is_none()).map(|u| u.id)
+        self.uploads.iter().find(|u| u.verdict.is_none() && !u.withdrawn).map(|u| u.id)
     }
 
-    /// These uploads, and no others, were used by the last round.
-    pub fn mark_used(&mut self, used: &[Id]) {
-        let used: HashSet<&Id> = used.iter().collect();
-        self.uploads.iter_mut().for_each(|u| u.used = used.contains(&u.id));
+    /// Takes note of what the next round left.
+    pub fn record(&mut self, record: &RoundRecord) {
+        let (given, used): (HashSet<&Id>, HashSet<&Id>) =
+            (record.given.iter().collect(), record.used.iter().collect());
+        let restored = matches!(record.summary.decision, blindsmith_protocol::Decision::Restored { .. });
+        for upload in &mut self.uploads {
+            if !restored {
+                upload.given = given.contains(&upload.id);
+            }
+            upload.used |= used.contains(&upload.id);
+            let found = record.summary.quarantined.iter().find(|q| q.upload == upload.id);
+            upload.quarantined = found.map(|q| q.reason).or(upload.quarantined);
+        }
+        if self.rollback.is_some_and(|(order, _)| order <= record.summary.orders) {
+            self.rollback = None;
+        }
+        self.rounds.push(record.summary.clone());
+    }
+
+    /// Checks that an order is the owner's and the next one.
+    pub fn check_order(&self, signed: &[u8]) -> Result<Order, String> {
+        let order = open_order(signed, &self.spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
+        if order.project != self.spec.id() {
+            return Err("the order is of another project".into());
+        }
+        let newest = self.rounds.last().map_or(0, |r| r.round);
+        match &order.action {
+            Action::Rollback { version } if *version > newest => {
+                return Err(format!("there is no version {version}: the newest is {newest}"));
+            }
+            Action::Readmit { upload } if !self.uploads.iter().any(|u| u.id == *upload) => {
+                return Err(format!("there is no upload {upload} in this project"));
+            }
+            _ => {}
+        }
+        self.roster.clone().apply(&order).map_err(|e| e.to_string())?;
+        Ok(order)
+    }
+
+    /// Takes note of an order that was checked and stored.
+    pub fn ordered(&mut self, signed: Vec<u8>, order: &Order) {
+        if let Err(e) = self.roster.apply(order) {
+            return warn!("an order that was stored does not follow: {e}");
+        }
+        self.orders.push(signed);
+        let known = self.rounds.last().map_or(0, |r| r.orders);
+        match &order.action {
+            Action::Rollback { version } if order.sequence > known => {
+                self.rollback = Some((order.sequence, *version));
+            }
+            Action::Readmit { upload } if order.sequence > known => {
+                for found in self.uploads.iter_mut().filter(|u| u.id == *upload) {
+                    (found.quarantined, found.given) = (None, false);
+                }
+            }
+            Action::Invite { member, .. } => self.enrolled(&(*member).into()),
+            _ => {}
+        }
+    }
+
+    /// What was refused because its contributor was no member is read again.
+    pub fn enrolled(&mut self, contributor: &Id) {
+        let by = |u: &&mut Stored| u.header.contributor == *contributor && u.refused();
+        self.uploads.iter_mut().filter(by).for_each(|u| u.verdict = None);
     }
 
     /// Whether there is nothing to wait for: no round, or none that could start.
     pub fn idle(&self, warden: bool) -> bool {
         let cannot_start = !warden || (!self.ready && self.failure.is_some());
-        let unread = self.ready && self.unread().is_some();
+        let unread = self.ready && (self.unread().is_some() || self.rollback.is_some());
         cannot_start || (self.pending == 0 && !self.due() && !unread)
     }
 }
@@ -158,13 +288,19 @@ impl Shared {
     pub fn new(store: Store) -> Result<Self, StoreError> {
         let mut projects = BTreeMap::new();
         for found in store.projects()? {
-            let used = found.rounds.last().map(|r| r.used.clone()).unwrap_or_default();
-            let rounds = found.rounds.into_iter().map(|r| r.summary).collect();
             let uploads = found.uploads.into_iter().map(|(header, verdict)| Stored::new(header, verdict));
             let uploads = uploads.collect();
             let id = found.spec.id();
-            let mut project = Project::new(found.spec, uploads, rounds);
-            project.mark_used(&used);
+            let mut project = Project::new(found.spec, uploads);
+            found.rounds.iter().for_each(|record| project.record(record));
+            for signed in found.orders {
+                match project.check_order(&signed) {
+                    Ok(order) => project.ordered(signed, &order),
+                    Err(e) => warn!(project = %id, "an order that was stored is refused: {e}"),
+                }
+            }
+            let withdrawn: HashSet<Id> = found.withdrawn.into_iter().collect();
+            project.uploads.iter_mut().for_each(|u| u.withdrawn = withdrawn.contains(&u.id));
             projects.insert(id, project);
         }
         let state = State { projects, jobs: VecDeque::new(), warden: None };
@@ -204,7 +340,9 @@ impl Shared {
             if let Some(job) = state.take_job() {
                 return Some(job);
             }
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            // Some rounds wait for a time of the day.
+            let woken = self.changed.wait_timeout(state, CLOCK);
+            state = woken.unwrap_or_else(|e| e.into_inner()).0;
         }
     }
 
@@ -232,13 +370,29 @@ impl State {
             }
             return self.jobs.remove(at);
         }
-        let mut ready = self.projects.iter().filter(|(_, p)| p.ready);
-        if let Some((id, upload)) = ready.find_map(|(id, p)| Some((*id, p.unread()?))) {
-            return admit(id, upload);
+        // Whose turn it is: of those with something to do, the project that was served longest ago.
+        let mut order: Vec<(u64, Id)> =
+            self.projects.iter().filter(|(_, p)| p.ready).map(|(id, p)| (p.served, *id)).collect();
+        order.sort_unstable();
+        let turn = self.projects.values().map(|p| p.served).max().unwrap_or(0) + 1;
+        for (_, id) in order {
+            let Some(project) = self.projects.get_mut(&id) else { continue };
+            let job = if let Some((_, version)) = project.rollback {
+                Some(Job::Rollback { project: id, version })
+            } else if let Some(upload) = project.unread() {
+                Some(Job::Admit { project: id, upload })
+            } else if project.due() {
+                project.pending += 1;
+                Some(Job::Round(Round { project: id, epochs: None, attempt: 0, asked: false }))
+            } else {
+                None
+            };
+            if job.is_some() {
+                project.served = turn;
+                return job;
+            }
         }
-        let (id, project) = self.projects.iter_mut().find(|(_, p)| p.ready && p.due())?;
-        project.pending += 1;
-        Some(Job::Round(Round { project: *id, epochs: None, attempt: 0, asked: false }))
+        None
     }
 
     pub(crate) fn status(&self, id: &Id) -> Option<ProjectStatus> {
@@ -263,26 +417,38 @@ impl Stored {
             role: self.header.role,
             rows: self.header.rows,
             bytes: self.header.body_bytes(spec),
-            refused: self.refused(),
+            contributor: self.header.contributor,
+            state: match &self.verdict {
+                _ if self.withdrawn => UploadState::Withdrawn,
+                Some(Verdict::Refused(_)) => UploadState::Refused,
+                _ if self.quarantined.is_some() => UploadState::Quarantined,
+                _ if self.used => UploadState::Used,
+                Some(Verdict::Admitted(_)) => UploadState::Admitted,
+                None => UploadState::Stored,
+            },
             reason: match &self.verdict {
                 Some(Verdict::Refused(reason)) => Some(reason.clone()),
-                _ => None,
+                _ => self.quarantined.map(|reason| reason.to_string()),
             },
         }
     }
 }
 
 impl Project {
-    pub fn new(spec: ProjectSpec, uploads: Vec<Stored>, rounds: Vec<RoundSummary>) -> Self {
+    pub fn new(spec: ProjectSpec, uploads: Vec<Stored>) -> Self {
         Project {
             spec: Arc::new(spec),
             uploads,
-            rounds,
+            rounds: Vec::new(),
             ready: false,
             pending: 0,
             progress: None,
             failure: None,
             failed_at: None,
+            roster: Roster::default(),
+            orders: Vec::new(),
+            rollback: None,
+            served: 0,
         }
     }
 }

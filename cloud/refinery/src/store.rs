@@ -94,6 +94,10 @@ pub struct StoredProject {
     pub spec: ProjectSpec,
     /// Its uploads, in order of arrival, with what the warden found.
     pub uploads: Vec<(UploadHeader, Option<Verdict>)>,
+    /// Those of them that were withdrawn.
+    pub withdrawn: Vec<Id>,
+    /// The owner's orders.
+    pub orders: Vec<Vec<u8>>,
     /// Its rounds, in order.
     pub rounds: Vec<RoundRecord>,
 }
@@ -236,6 +240,57 @@ impl Store {
         (0..count).map(|n| Ok(Blob(read_limited(&dir.join(format!("{n}.cose")))?))).collect()
     }
 
+    /// Deletes the rows of an upload; its header stays.
+    pub fn withdraw(&self, project: &Id, upload: &Id) -> Result<(), StoreError> {
+        self.write(&self.upload(project, upload, "withdrawn"), b"")?;
+        for extension in ["rows", "projections"] {
+            let path = self.upload(project, upload, extension);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error(&path)(e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn signed(&self, project: &Id, what: &str) -> PathBuf {
+        self.project(project).join(what)
+    }
+
+    /// Keeps an order of the owner.
+    pub fn save_order(&self, project: &Id, sequence: u64, order: &[u8]) -> Result<(), StoreError> {
+        let dir = self.signed(project, "orders");
+        fs::create_dir_all(&dir).map_err(io_error(&dir))?;
+        self.write(&dir.join(format!("{sequence}.cose")), order)
+    }
+
+    /// The owner's orders, from the first on.
+    pub fn orders(&self, project: &Id) -> Result<Vec<Vec<u8>>, StoreError> {
+        let dir = self.signed(project, "orders");
+        let count = if dir.exists() { files(&dir, "cose")?.len() } else { 0 };
+        (1..=count).map(|n| read_limited(&dir.join(format!("{n}.cose")))).collect()
+    }
+
+    /// Keeps what tells a warden that a contributor is enrolled.
+    pub fn save_enrolment(&self, project: &Id, contributor: &Id, token: &[u8]) -> Result<(), StoreError> {
+        let dir = self.signed(project, "enrolments");
+        fs::create_dir_all(&dir).map_err(io_error(&dir))?;
+        let name = blake3::hash(token).to_hex();
+        self.write(&dir.join(format!("{contributor}-{name}.sealed")), token)
+    }
+
+    /// What tells a warden who is enrolled.
+    pub fn enrolments(&self, project: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
+        let dir = self.signed(project, "enrolments");
+        let mut found = Vec::new();
+        for path in if dir.exists() { files(&dir, "sealed")? } else { vec![] } {
+            let name = path.file_stem().and_then(|n| n.to_str()?.split_once('-')?.0.parse().ok());
+            let contributor = name.ok_or_else(|| damaged(&path, "its name is not that of an enrolment"))?;
+            found.push((contributor, read_limited(&path)?));
+        }
+        Ok(found)
+    }
+
     /// Reads a round.
     pub fn round(&self, project: &Id, round: u64) -> Result<RoundRecord, StoreError> {
         let path = self.project(project).join("rounds").join(format!("{round}.cbor"));
@@ -278,7 +333,10 @@ impl Store {
             rounds.push(record);
         }
         rounds.sort_by_key(|r| r.summary.round);
-        Ok(StoredProject { spec, uploads, rounds })
+        let withdrawn = files(&dir.join("uploads"), "withdrawn")?;
+        let withdrawn = withdrawn.iter().filter_map(|p| p.file_stem()?.to_str()?.parse().ok()).collect();
+        let orders = self.orders(&spec.id())?;
+        Ok(StoredProject { spec, uploads, withdrawn, orders, rounds })
     }
 }
 
@@ -293,6 +351,10 @@ fn uploads(dir: &Path, spec: &ProjectSpec) -> Result<Vec<(u64, UploadHeader)>, S
             return Err(damaged(&path, "it is not the header that names its upload"));
         }
         let rows = path.with_extension("rows");
+        if path.with_extension("withdrawn").exists() {
+            uploads.push((sequence, header));
+            continue;
+        }
         let (found, expected) =
             (fs::metadata(&rows).map_err(io_error(&rows))?.len(), header.body_bytes(spec));
         if found != expected {

@@ -66,7 +66,7 @@ pub enum SignedError {
     #[error("the payload cannot be read: {0}")]
     Content(String),
     /// Another version.
-    #[error("version {0}, where only version 1 is known")]
+    #[error("version {0}, which this program does not know")]
     Version(u32),
     /// Beyond a limit.
     #[error("beyond a limit: {0}")]

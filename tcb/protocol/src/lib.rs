@@ -3,17 +3,19 @@
 //!
 //! See `docs/protocol.md` for the formats in words.
 
+mod decision;
 mod frame;
 mod limits;
 mod message;
 mod project;
 mod upload;
 
+pub use decision::{Decision, Quarantined, Reason};
 pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
 pub use limits::*;
 pub use message::{
     Blob, Evidence, FromWarden, Instruction, Ledger, Left, Outcome, Place, Progress, ProjectStatus,
-    Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadSummary,
+    Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadState, UploadSummary,
 };
 pub use project::{Id, Layer, ProjectSpec, SpecError, Trigger};
 pub use upload::{

@@ -3,7 +3,7 @@
 use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use serde::{Deserialize, Serialize};
 
-use crate::{AdmittedUpload, BlockRef, GroupRef, Id, ProjectSpec, Role, UploadHeader};
+use crate::{AdmittedUpload, BlockRef, Decision, GroupRef, Id, ProjectSpec, Quarantined, Role, UploadHeader};
 
 /// Bytes inside a message.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -105,6 +105,36 @@ pub enum Request {
         /// The project.
         project: Id,
     },
+    /// A signed order of the owner, see `blindsmith-identity`. Answered when it is durable.
+    Order {
+        /// The project.
+        project: Id,
+        /// The order.
+        order: Blob,
+    },
+    /// A contributor hands its seed to the warden, see `blindsmith-identity`. Answered when the warden has it.
+    Enrol {
+        /// The project.
+        project: Id,
+        /// Its public key.
+        contributor: Id,
+        /// What it signed.
+        enrolment: Blob,
+    },
+    /// A contributor takes an upload of its own back, see `blindsmith-identity`. Answered when its rows are gone.
+    Withdraw {
+        /// The project.
+        project: Id,
+        /// Its public key.
+        contributor: Id,
+        /// What it signed.
+        withdrawal: Blob,
+    },
+    /// The orders of the owner. Answered by [`Reply::Orders`].
+    Orders {
+        /// The project.
+        project: Id,
+    },
     /// Whether the refinery is there.
     Ping,
 }
@@ -138,6 +168,8 @@ pub enum Reply {
     Answer,
     /// Body: a [`Ledger`].
     Receipts,
+    /// The owner's orders, signed, from the first on.
+    Orders(Vec<Blob>),
     /// Refused or failed; nothing was changed.
     Failed {
         /// Why, and what to do.
@@ -197,10 +229,31 @@ pub struct UploadSummary {
     pub rows: u32,
     /// Its bytes.
     pub bytes: u64,
-    /// Whether the warden refused it: rounds leave it out.
-    pub refused: bool,
-    /// Why it was refused.
+    /// Who contributed it.
+    pub contributor: Id,
+    /// What became of it.
+    pub state: UploadState,
+    /// Why it was refused or set aside.
     pub reason: Option<String>,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UploadState {
+    /// Stored; no warden has read it yet.
+    Stored,
+    /// A warden read it: it stands in the next round.
+    Admitted,
+    /// A round used it.
+    Used,
+    /// It is not what its contributor authenticated, or not well formed, or its contributor is no member: rounds leave
+    /// it out.
+    Refused,
+    /// A round set it aside.
+    Quarantined,
+    /// Its contributor took it back: its rows are gone.
+    Withdrawn,
 }
 
 /// A round as the refinery sees it.
@@ -232,8 +285,20 @@ pub struct RoundSummary {
     pub warden_peak_bytes: u64,
     /// Metrics, sealed to the owner.
     pub metrics: Blob,
-    /// Why the round failed, if the rules let it show: its model is the one before it.
-    pub failure: Option<String>,
+    /// What became of it.
+    pub decision: Decision,
+    /// The version that is current after it: its own number if it was promoted.
+    pub current: u64,
+    /// Uploads that it set aside; none under a fixed schedule, where the owner alone learns of them.
+    pub quarantined: Vec<Quarantined>,
+    /// Trainings that it took: more than one where uploads were tried apart.
+    pub trials: u32,
+    /// The number of the last order of the owner that it knew.
+    pub orders: u64,
+    /// When the refinery stored it, in seconds since 1970.
+    pub at: u64,
+    /// Whether somebody asked for it; else a trigger started it.
+    pub asked: bool,
 }
 
 /// What a finished round leaves, stored in one piece.
@@ -241,7 +306,9 @@ pub struct RoundSummary {
 pub struct RoundRecord {
     /// The public part.
     pub summary: RoundSummary,
-    /// The uploads trained on and validated with.
+    /// The uploads that it was given.
+    pub given: Vec<Id>,
+    /// Those of them that its model was trained on or that it was judged with.
     pub used: Vec<Id>,
     /// The warden's sealed state.
     pub state: Blob,
@@ -285,6 +352,40 @@ pub enum ToWarden {
         project: Id,
         /// The round.
         round: u64,
+    },
+    /// A signed order of the owner, see `blindsmith-identity`: the next one.
+    Order {
+        /// The project.
+        project: Id,
+        /// The order.
+        order: Blob,
+    },
+    /// A contributor hands over its seed under its terms; see `blindsmith-identity`.
+    Enrol {
+        /// The project.
+        project: Id,
+        /// Its public key.
+        contributor: Id,
+        /// What it signed.
+        enrolment: Blob,
+    },
+    /// A contributor that this or an earlier warden enrolled.
+    Enrolled {
+        /// The project.
+        project: Id,
+        /// Its public key.
+        contributor: Id,
+        /// What the warden sealed for itself.
+        token: Blob,
+    },
+    /// Make an earlier version the current one, as the owner ordered. Body: its sealed model.
+    Rollback {
+        /// The project.
+        project: Id,
+        /// The round's number.
+        round: u64,
+        /// Which version.
+        version: u64,
     },
     /// Train.
     Round {
@@ -369,6 +470,13 @@ pub enum FromWarden {
 pub enum Outcome {
     /// The project's secrets are held. Body, after a release: the [`RoundRecord`] of round 0.
     Ready,
+    /// The order is carried out as far as it concerns the warden.
+    Ordered,
+    /// The contributor is enrolled.
+    Enrolled {
+        /// What tells the warden so, sealed by it for itself; empty if it was told by such a token.
+        token: Blob,
+    },
     /// The round is complete. Body: its [`RoundRecord`].
     Round,
     /// Body: the answer, sealed to the querier.

@@ -11,12 +11,13 @@ mod receipt;
 mod rules;
 
 pub use blindsmith_identity::{MAX_SIGNED, PublicKey, SignedError, SigningKey};
+pub use blindsmith_protocol::{Decision, Quarantined, Reason};
 pub use commitment::commit;
 pub use envelope::{
     FAULT_TYPE, RECEIPT_TYPE, open_fault, open_receipt, receipt_digest, receipt_signing_key, sign_fault,
     sign_receipt,
 };
 pub use receipt::{
-    Decision, FaultReport, MAX_MEASUREMENT, MAX_REASON, MAX_TEE, RECEIPT_VERSION, Receipt, SEALED_DECISION,
+    FaultReport, MAX_MEASUREMENT, MAX_REASON, MAX_TEE, RECEIPT_VERSION, Receipt, SEALED_DECISION,
 };
 pub use rules::{Rules, RulesError};

@@ -1,12 +1,12 @@
 //! What a warden signs: receipts of rounds, and reports of wrong answers.
 
-use blindsmith_protocol::{Blob, Id, MAX_UPLOADS};
+use blindsmith_protocol::{Blob, Decision, Id, MAX_UPLOADS, Quarantined};
 use serde::{Deserialize, Serialize};
 
 use crate::SignedError;
 
 /// The version of both payloads.
-pub const RECEIPT_VERSION: u32 = 1;
+pub const RECEIPT_VERSION: u32 = 2;
 /// Bytes of a sealed decision: salt, padded decision, tag. All of them are equally long.
 pub const SEALED_DECISION: usize = 32 + 64 + 16;
 /// Longest name of a kind of trusted execution environment, in bytes.
@@ -15,22 +15,6 @@ pub const MAX_TEE: usize = 64;
 pub const MAX_MEASUREMENT: usize = 64;
 /// Longest reason of a failure, and longest name of an instruction, in bytes.
 pub const MAX_REASON: usize = 256;
-
-/// What became of a round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum Decision {
-    /// Its model is the project's from now on.
-    Promoted,
-    /// Its model was discarded.
-    Failed {
-        /// Why, in words that name no value of data or model.
-        reason: String,
-    },
-    /// One of the two, sealed to the owner: under a fixed schedule the refinery must not learn which.
-    /// [`SEALED_DECISION`] bytes.
-    Sealed(Blob),
-}
 
 /// What a warden attests of one round. Public: commitments and digests stand for what is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +40,16 @@ pub struct Receipt {
     /// [`crate::receipt_digest`] of the previous receipt; none for round 0 only.
     #[serde(with = "serde_bytes")]
     pub previous: Option<[u8; 32]>,
+    /// The number of the owner's last order that the warden knew, see `blindsmith-identity`.
+    pub orders: u64,
+    /// The version that is current after this round: its own number if it was promoted.
+    pub current: u64,
+    /// Trainings that the round took.
+    pub trials: u32,
     /// The uploads used, in order.
     pub uploads: Vec<Id>,
+    /// The uploads set aside; none where decisions are sealed.
+    pub quarantined: Vec<Quarantined>,
     /// Rows used.
     pub rows: u64,
     /// Steps taken.
@@ -105,9 +97,12 @@ impl Receipt {
         text("tee", &self.tee, MAX_TEE)?;
         limit("measurement", self.measurement.0.len(), MAX_MEASUREMENT)?;
         limit("uploads", self.uploads.len(), MAX_UPLOADS)?;
+        limit("quarantined", self.quarantined.len(), MAX_UPLOADS)?;
         match &self.decision {
-            Decision::Promoted => Ok(()),
-            Decision::Failed { reason } => text("reason", reason, MAX_REASON),
+            Decision::Promoted | Decision::Restored { .. } => Ok(()),
+            Decision::Failed { reason } | Decision::RolledBack { reason } => {
+                text("reason", reason, MAX_REASON)
+            }
             Decision::Sealed(Blob(sealed)) if sealed.len() == SEALED_DECISION => Ok(()),
             Decision::Sealed(Blob(sealed)) => Err(SignedError::Limit(format!(
                 "a sealed decision has {SEALED_DECISION} bytes, this one {}",

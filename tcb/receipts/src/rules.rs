@@ -6,11 +6,15 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// What enters first, so that no other digest of ours is one of rules.
-const TAG: &[u8] = b"blindsmith rules v1\0";
+const TAG: &[u8] = b"blindsmith rules v2\0";
 /// Most attempts at one round that rules may allow.
 const MAX_ATTEMPTS: u32 = 1000;
 /// Finest predictions that rules may allow, in bits.
 const MAX_PRECISION: u8 = 16;
+/// Largest ratios that rules may name, in thousandths.
+const MAX_RATIO: u32 = 1_000_000;
+/// Most trainings in a round.
+const MAX_TRIALS: u32 = 64;
 /// Most rows that rules may allow: what TOML can write.
 const MAX_QUERIES: u64 = i64::MAX as u64;
 
@@ -30,11 +34,38 @@ pub struct Rules {
     pub precision: u8,
     /// Rows that may be predicted for one query key in the project's life.
     pub queries: u64,
+    /// A round is promoted if the loss over the rows that judge is at most this, in thousandths of the loss of the
+    /// current version: 1000 to 1,000,000.
+    pub tolerance: u32,
+    /// A new upload is set aside if its loss is above this, in thousandths of the loss over the rows that judge, and
+    /// above that of a model that knows nothing: 1000 to 1,000,000, or 0 to set none aside.
+    pub screening: u32,
+    /// Most held-out rows of one contributor that judge: 1 or more.
+    pub judging_rows: u64,
+    /// Old rows that a round trains on, for 100 new ones; all, if none.
+    pub replay: Option<u32>,
+    /// Epochs without progress over the rows that judge after which a round stops, with the best model so far; 0 never
+    /// stops early.
+    pub patience: u32,
+    /// Most trainings in one round, 1 to 64: where a round makes the model worse, its new uploads are tried apart.
+    pub trials: u32,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { faults: 3, attempts: 16, fixed_schedule: false, precision: 10, queries: 1_000_000 }
+        Rules {
+            faults: 3,
+            attempts: 16,
+            fixed_schedule: false,
+            precision: 10,
+            queries: 1_000_000,
+            tolerance: 1100,
+            screening: 3000,
+            judging_rows: 4096,
+            replay: None,
+            patience: 0,
+            trials: 16,
+        }
     }
 }
 
@@ -55,6 +86,21 @@ impl Rules {
         }
         if self.queries > MAX_QUERIES {
             return fail(format!("queries = {}, where at most {MAX_QUERIES} are possible", self.queries));
+        }
+        if !(1000..=MAX_RATIO).contains(&self.tolerance) {
+            return fail(format!("tolerance = {}, where 1000 to {MAX_RATIO} are possible", self.tolerance));
+        }
+        if self.screening != 0 && !(1000..=MAX_RATIO).contains(&self.screening) {
+            return fail(format!(
+                "screening = {}, where 0 and 1000 to {MAX_RATIO} are possible",
+                self.screening
+            ));
+        }
+        if self.judging_rows == 0 || self.judging_rows > MAX_QUERIES {
+            return fail(format!("judging_rows = {}, where at least 1 must judge", self.judging_rows));
+        }
+        if !(1..=MAX_TRIALS).contains(&self.trials) {
+            return fail(format!("trials = {}, where 1 to {MAX_TRIALS} are possible", self.trials));
         }
         Ok(())
     }
@@ -85,6 +131,12 @@ mod tests {
             Rules { precision: 0, ..base() },
             Rules { precision: 17, ..base() },
             Rules { queries: u64::MAX, ..base() },
+            Rules { tolerance: 999, ..base() },
+            Rules { tolerance: 1_000_001, ..base() },
+            Rules { screening: 999, ..base() },
+            Rules { judging_rows: 0, ..base() },
+            Rules { trials: 0, ..base() },
+            Rules { trials: 65, ..base() },
         ] {
             assert!(rules.validate().is_err(), "{rules:?}");
         }
@@ -100,6 +152,12 @@ mod tests {
             Rules { fixed_schedule: true, ..base() },
             Rules { precision: 11, ..base() },
             Rules { queries: 0, ..base() },
+            Rules { tolerance: 1101, ..base() },
+            Rules { screening: 0, ..base() },
+            Rules { judging_rows: 1, ..base() },
+            Rules { replay: Some(50), ..base() },
+            Rules { patience: 1, ..base() },
+            Rules { trials: 1, ..base() },
         ];
         let digests: std::collections::BTreeSet<_> = all.iter().map(Rules::digest).collect();
         assert_eq!(digests.len(), all.len());

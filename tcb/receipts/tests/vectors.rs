@@ -50,7 +50,11 @@ fn release() -> Receipt {
         attempts: 1,
         faults: 0,
         previous: None,
+        orders: 0,
+        current: 0,
+        trials: 0,
         uploads: Vec::new(),
+        quarantined: Vec::new(),
         rows: 0,
         steps: 0,
         before: commit(&[0; 32], b"initial"),
@@ -79,15 +83,19 @@ fn chain() -> Vec<(&'static str, Vec<u8>)> {
     let second = sign(&after(&first, |r| {
         (r.uploads, r.rows, r.steps) = (vec![Id([1; 32]), Id([2; 32])], 1797, 140);
         (r.after, r.metrics) = (commit(&[1; 32], b"first"), [0xaa; 32]);
+        (r.current, r.trials) = (1, 1);
     }));
     let third = sign(&after(&second, |r| {
         (r.attempts, r.faults) = (2, 4);
         r.after = commit(&[2; 32], b"first");
+        (r.current, r.trials) = (1, 1);
         r.decision = Decision::Failed { reason: "too many wrong answers".into() };
     }));
     let fourth = sign(&after(&third, |r| {
         (r.attempts, r.faults) = (2, 1);
         (r.uploads, r.after) = (vec![Id([3; 32])], commit(&[3; 32], b"second"));
+        (r.orders, r.current, r.trials) = (2, 3, 4);
+        r.quarantined = vec![Quarantined { upload: Id([4; 32]), reason: Reason::Worse }];
         r.decision = Decision::Promoted;
     }));
     vec![("release", first), ("promoted", second), ("failed", third), ("promoted_after_a_fault", fourth)]
@@ -250,7 +258,7 @@ fn payloads() -> Vec<(&'static str, Vec<u8>)> {
         ("payload_of_indefinite_length", with_payload(indefinite)),
         ("payload_fields_reordered", with_payload(reordered)),
         ("payload_of_a_fault", with_payload(to_cbor(&report()))),
-        ("version_2", with(|r| r.version = 2)),
+        ("version_1", with(|r| r.version = 1)),
         ("tee_too_long", with(|r| r.tee = "x".repeat(MAX_TEE + 1))),
         ("tee_with_control_character", with(|r| r.tee = "\u{1b}[2J".into())),
         ("measurement_too_long", with(|r| r.measurement = Blob(vec![0; MAX_MEASUREMENT + 1]))),
@@ -267,7 +275,7 @@ fn bad_reports() -> Vec<(&'static str, Vec<u8>)> {
     let sign = |report: &FaultReport| sign_fault(report, &key());
     vec![
         ("receipt_in_place_of_a_fault", chain()[0].1.clone()),
-        ("fault_version_2", sign(&FaultReport { version: 2, ..report() })),
+        ("fault_version_1", sign(&FaultReport { version: 1, ..report() })),
         ("instruction_too_long", sign(&FaultReport { instruction: "x".repeat(MAX_REASON + 1), ..report() })),
         ("instruction_with_control_character", sign(&FaultReport { instruction: "a\nb".into(), ..report() })),
     ]

@@ -39,6 +39,8 @@ pub struct Counter {
     pub faults: u32,
     /// Rows of queries answered in the project's life.
     pub answered: u64,
+    /// The number of the owner's newest order.
+    pub orders: u64,
 }
 
 impl Counter {
@@ -50,7 +52,12 @@ impl Counter {
     /// Once the round that was produced is acknowledged.
     pub fn advanced(&self) -> Self {
         let faults = self.faults.saturating_sub(self.reported);
-        Counter { faults, answered: self.answered, ..Counter::at(self.round + 1, self.produced) }
+        Counter {
+            faults,
+            answered: self.answered,
+            orders: self.orders,
+            ..Counter::at(self.round + 1, self.produced)
+        }
     }
 }
 

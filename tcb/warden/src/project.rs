@@ -1,5 +1,6 @@
 //! A project as the warden holds it, and the sealed form of that.
 
+use blindsmith_identity::Action;
 use blindsmith_keys::{Key, Recipient, Sealed, random_bytes};
 use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
 use blindsmith_protocol::{
@@ -16,14 +17,17 @@ use zeroize::Zeroizing;
 
 use crate::cloud::Cloud;
 use crate::counters::Counter;
+use crate::course::{self, Trained};
 use crate::labels::label_bytes;
+use crate::members::Members;
 use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
 use crate::release::{Release, model_context, release_info};
-use crate::round::{self, RoundError, Task, Trained, VALUES};
+use crate::round::{self, RoundError, Task, VALUES};
 use crate::session::Identity;
+use crate::standing::{Place, Standing};
 
-const STATE_MAGIC: &[u8; 8] = b"BSSTATE2";
+const STATE_MAGIC: &[u8; 8] = b"BSSTATE3";
 
 /// A release, state or model that does not fit.
 #[derive(Debug, Error)]
@@ -74,7 +78,28 @@ pub struct Project {
     receipts: Receipts,
     /// The newest commitment to the model.
     commitment: [u8; 32],
+    /// Who contributes.
+    pub(crate) members: Members,
+    /// What became of uploads, and which version is current.
+    pub(crate) standing: Standing,
+    /// A version that the owner ordered to be made current, and that is not yet.
+    rollback: Option<u64>,
 }
+
+/// What a round did, to be recorded.
+pub(crate) struct Done<'a> {
+    pub summary: RoundSummary,
+    /// The uploads that it was given.
+    pub given: Vec<Id>,
+    /// Those that its model was trained on or judged with.
+    pub used: Vec<Id>,
+    pub metrics: &'a RoundMetrics,
+    pub decision: Decision,
+}
+
+/// What is said of a round that was not promoted.
+const WORSE: &str =
+    "the new model was not good enough on the rows that judge, or there was nothing left to train on";
 
 /// Digests of receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,7 +137,20 @@ impl Project {
         let network = Network::new(layers, recipe.activations.clone(), recipe.input_rms).map_err(mismatch)?;
         let trainer = Trainer::continue_from(recipe, network).map_err(mismatch)?;
         let (encryption, receipts, commitment) = (Key::random(), Receipts::default(), [0; 32]);
-        Ok(Project { spec, id, release, encryption, trainer, round: 0, receipts, commitment })
+        let (members, standing) = (Members::default(), Standing::default());
+        Ok(Project {
+            spec,
+            id,
+            release,
+            encryption,
+            trainer,
+            round: 0,
+            receipts,
+            commitment,
+            members,
+            standing,
+            rollback: None,
+        })
     }
 
     /// Goes on from a sealed state, unless it is older than one that the refinery has acknowledged, or of another
@@ -135,6 +173,7 @@ impl Project {
         let (newest, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (before, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (commitment, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (standing, rest) = Standing::decode(rest).ok_or_else(damaged)?;
         let (round, receipts) = (u64::from_le_bytes(*round), Receipts { newest: *newest, before: *before });
         check_fresh(identity, &id, round, receipts)?;
         let release = Release::decode(release)?;
@@ -144,7 +183,20 @@ impl Project {
         let state: TrainerState = from_cbor(state).map_err(mismatch)?;
         let trainer = Trainer::restore(release.recipe.clone(), state).map_err(mismatch)?;
         let (encryption, commitment) = (Key::from_bytes(*key), *commitment);
-        Ok(Project { spec, id, release, encryption, trainer, round, receipts, commitment })
+        let members = Members::default();
+        Ok(Project {
+            spec,
+            id,
+            release,
+            encryption,
+            trainer,
+            round,
+            receipts,
+            commitment,
+            members,
+            standing,
+            rollback: None,
+        })
     }
 
     fn sealed_state(&self, identity: &Identity) -> Sealed {
@@ -153,7 +205,9 @@ impl Project {
         // Counters are written shorter while they are small: the length must not tell whether they moved.
         let recipe = &self.release.recipe;
         let padded = (4 * recipe.state_values() + 400 * recipe.widths.len() + 512).max(state.len());
-        let mut out = Zeroizing::new(Vec::with_capacity(152 + release.len() + padded));
+        let standing = self.standing.encode();
+        let len = 152 + release.len() + standing.len() + padded;
+        let mut out = Zeroizing::new(Vec::with_capacity(len));
         out.extend_from_slice(STATE_MAGIC);
         out.extend_from_slice(&(release.len() as u32).to_le_bytes());
         out.extend_from_slice(&release);
@@ -162,6 +216,7 @@ impl Project {
         for digest in [&self.receipts.newest, &self.receipts.before, &self.commitment] {
             out.extend_from_slice(digest);
         }
+        out.extend_from_slice(&standing);
         out.extend_from_slice(&(state.len() as u32).to_le_bytes());
         out.extend_from_slice(&state);
         let end = out.len() + padded - state.len();
@@ -170,14 +225,8 @@ impl Project {
     }
 
     /// Signs what became of a round, and makes what is stored of it.
-    pub(crate) fn record(
-        &mut self,
-        identity: &Identity,
-        summary: RoundSummary,
-        used: Vec<Id>,
-        metrics: &RoundMetrics,
-        counter: &Counter,
-    ) -> RoundRecord {
+    pub(crate) fn record(&mut self, identity: &Identity, done: Done<'_>, counter: &Counter) -> RoundRecord {
+        let Done { summary, given, used, metrics, decision } = done;
         let (owner, round) = (&self.release.owner, self.round);
         let seal = |what, bytes: &[u8]| Blob(owner.seal(&model_context(what, &self.id, round), bytes).0);
         let opening = random_bytes::<32>();
@@ -185,13 +234,17 @@ impl Project {
         let layers = Zeroizing::new(encode_model(self.trainer.network().layers()));
         let after = commit(&opening, &layers);
         model.extend_from_slice(&layers);
-        let (model, sealed_metrics) = (seal("model", &model), seal("metrics", &metrics.encode()));
-        let failure = metrics.failure.as_deref();
-        let decision = match (self.release.rules.fixed_schedule, failure) {
-            (true, _) => Decision::Sealed(seal("decision", &decision_bytes(failure))),
-            (false, None) => Decision::Promoted,
-            (false, Some(_)) => Decision::Failed { reason: VALUES.into() },
+        let (model, sealed_metrics) = (seal("model", &model), seal("metrics", &metrics.encode(given.len())));
+        let fixed = self.release.rules.fixed_schedule;
+        let decision = match fixed {
+            true => Decision::Sealed(seal("decision", &decision_bytes(&decision))),
+            false => decision,
         };
+        let quarantined = if fixed { vec![] } else { metrics.quarantined.clone() };
+        // Which version is current would tell what was decided.
+        let current = if fixed { round } else { self.standing.current };
+        let (orders, trials) = (self.members.roster.sequence(), summary.trials);
+        self.standing.orders = orders;
         let receipt = Receipt {
             version: RECEIPT_VERSION,
             project: self.id,
@@ -202,7 +255,11 @@ impl Project {
             attempts: counter.attempts.max(1),
             faults: counter.faults,
             previous: (round > 0).then_some(self.receipts.newest),
+            orders,
+            current,
+            trials,
             uploads: used.clone(),
+            quarantined: quarantined.clone(),
             rows: summary.rows,
             steps: summary.steps,
             before: if round == 0 { after } else { self.commitment },
@@ -213,13 +270,18 @@ impl Project {
         let signed = sign_receipt(&receipt, &identity.signing);
         self.receipts = Receipts { newest: receipt_digest(&signed), before: self.receipts.newest };
         self.commitment = after;
-        let failure = match &receipt.decision {
-            Decision::Failed { reason } => Some(reason.clone()),
-            _ => None,
-        };
         let state = Blob(self.sealed_state(identity).0);
-        let summary = RoundSummary { round, metrics: sealed_metrics, failure, ..summary };
-        RoundRecord { summary, used, state, model, receipt: Blob(signed) }
+        let decision = receipt.decision;
+        let summary = RoundSummary {
+            round,
+            metrics: sealed_metrics,
+            decision,
+            current,
+            quarantined,
+            orders,
+            ..summary
+        };
+        RoundRecord { summary, given, used, state, model, receipt: Blob(signed) }
     }
 
     /// Runs a round. If it is abandoned, the project is what it was, but for the count of attempts.
@@ -241,7 +303,12 @@ impl Project {
         if !(1..=MAX_EPOCHS).contains(&epochs) {
             return Err(RoundError::Training(format!("a round has 1 to {MAX_EPOCHS} epochs")));
         }
-        let used: Vec<Id> = uploads.iter().map(|u| u.header.id()).collect();
+        if let Some(version) = self.rollback {
+            return Err(RoundError::Training(format!(
+                "the owner ordered version {version} back: that comes first"
+            )));
+        }
+        let given: Vec<Id> = uploads.iter().map(|u| u.header.id()).collect();
         let before = self.trainer.state();
         // Counted only once it is clear that there is something to do: nothing was asked of the refinery yet.
         let counter = self.counter(identity)?;
@@ -254,12 +321,16 @@ impl Project {
         let prepared = round::prepare(self, uploads)?;
         identity.counters.store(&self.id, &begun)?;
         let fixed = self.release.rules.fixed_schedule;
-        let trained = match round::train(self, cloud, task, prepared) {
+        let trained = match course::run(self, cloud, task, prepared) {
             // What happened is sealed to the owner; for everybody else the round failed.
-            Err(RoundError::Values(cause)) => Ok(Trained::failed(round, cause)),
+            Err(RoundError::Values(cause)) => {
+                let mut standing = self.standing.clone();
+                given.iter().for_each(|id| _ = standing.uploads.entry(*id).or_insert(Place::Waiting));
+                Ok(Trained::failed(round, cause, standing))
+            }
             done => done,
         };
-        let good = matches!(&trained, Ok(trained) if trained.metrics.failure.is_none());
+        let good = matches!(&trained, Ok(trained) if trained.promoted);
         if !good || fixed {
             // Under a fixed schedule a round that is promoted takes as long.
             let state = if good { self.trainer.state() } else { before };
@@ -272,21 +343,94 @@ impl Project {
                 self.trainer.resume_at(done);
             }
         }
-        let trained = trained?;
-        self.round = round;
-        let summary = RoundSummary {
-            uploads: used.len() as u32,
-            rows: trained.rows,
-            steps: trained.steps,
-            ..RoundSummary::default()
+        let Trained { metrics, rows, steps, promoted, trials, used, standing } = trained?;
+        (self.round, self.standing) = (round, standing);
+        let uploads = used.len() as u32;
+        let summary = RoundSummary { uploads, rows, steps, trials, ..RoundSummary::default() };
+        let decision = match (&metrics.failure, promoted) {
+            (Some(_), _) => Decision::Failed { reason: VALUES.into() },
+            (None, true) => Decision::Promoted,
+            (None, false) => Decision::RolledBack { reason: WORSE.into() },
         };
         // Counters may have moved meanwhile, by nobody but this round.
         let faults = begun.faults;
-        let record = self.record(identity, summary, used, &trained.metrics, &begun);
+        let done = Done { summary, given, used, metrics: &metrics, decision };
+        let record = self.record(identity, done, &begun);
         let produced = Counter { produced: self.receipts.newest, reported: faults, ..begun };
         // Before it leaves: of all attempts, the last one alone can be gone on from.
         identity.counters.store(&self.id, &produced)?;
         Ok(record)
+    }
+
+    /// Makes an earlier version the current one, as the owner ordered; `model` is as that version's record has it.
+    pub(crate) fn roll_back(
+        &mut self,
+        identity: &Identity,
+        round: u64,
+        version: u64,
+        model: &[u8],
+    ) -> Result<RoundRecord, RoundError> {
+        let refused = |why: &str| RoundError::Training(why.into());
+        if round != self.round + 1 || self.rollback != Some(version) {
+            return Err(refused("the owner did not order this"));
+        }
+        let opened = self.release.owner.unseal(&model_context("model", &self.id, version), model);
+        let opened = Zeroizing::new(opened.map_err(|_| refused("this is not the model of that version"))?);
+        let layers = opened.get(32..).ok_or_else(|| refused("this is not the model of that version"))?;
+        let layers = decode_model(layers).map_err(|e| refused(&e.to_string()))?;
+        let recipe = self.release.recipe.clone();
+        let network = Network::new(layers, recipe.activations.clone(), recipe.input_rms)
+            .map_err(|e| refused(&e.to_string()))?;
+        let counter = self.counter(identity)?;
+        let counter = if counter.round < self.round { counter.advanced() } else { counter };
+        self.allowed(&counter)?;
+        let begun = Counter { attempts: counter.attempts + 1, produced: [0; 32], reported: 0, ..counter };
+        identity.counters.store(&self.id, &begun)?;
+        let epochs = self.trainer.epochs();
+        self.trainer = Trainer::continue_from(recipe, network).map_err(|e| refused(&e.to_string()))?;
+        // The order of the rows goes on where it was.
+        self.trainer.resume_at(epochs);
+        (self.round, self.standing.current, self.rollback) = (round, version, None);
+        let metrics = RoundMetrics::of(round);
+        let decision = Decision::Restored { version };
+        let done = Done {
+            summary: RoundSummary::default(),
+            given: vec![],
+            used: vec![],
+            metrics: &metrics,
+            decision,
+        };
+        let record = self.record(identity, done, &begun);
+        let produced = Counter { produced: self.receipts.newest, reported: begun.faults, ..begun };
+        identity.counters.store(&self.id, &produced)?;
+        Ok(record)
+    }
+
+    /// Carries out the owner's next order.
+    pub(crate) fn order(&mut self, identity: &Identity, order: &[u8]) -> Result<(), String> {
+        let action = self.members.order(&self.spec, order)?;
+        let sequence = self.members.roster.sequence();
+        let failed = |e: RoundError| e.to_string();
+        let counter = self.counter(identity).map_err(failed)?;
+        if sequence > self.standing.orders {
+            match action {
+                Action::Rollback { version } => {
+                    if version > self.round {
+                        return Err(format!("there is no version {version}"));
+                    }
+                    self.rollback = Some(version);
+                }
+                Action::Readmit { upload } => _ = self.standing.uploads.insert(upload, Place::Waiting),
+                Action::Invite { .. } | Action::Revoke { .. } | Action::Forgive => {}
+            }
+        }
+        if sequence > counter.orders {
+            let forgiven = matches!(action, Action::Forgive);
+            let counter = Counter { orders: sequence, ..counter };
+            let counter = if forgiven { Counter { faults: 0, attempts: 0, ..counter } } else { counter };
+            identity.counters.store(&self.id, &counter).map_err(|e| e.to_string())?;
+        }
+        Ok(())
     }
 
     /// The project's counter, which must speak of this history.
@@ -302,6 +446,11 @@ impl Project {
 
     fn allowed(&self, counter: &Counter) -> Result<(), RoundError> {
         let rules = &self.release.rules;
+        if self.members.roster.sequence() < counter.orders {
+            return Err(RoundError::Rules(
+                "the refinery withholds orders of the owner that it gave before".into(),
+            ));
+        }
         if counter.faults > rules.faults {
             return Err(RoundError::Rules(format!(
                 "this refinery answered wrongly {} times since the last round, {} are survived",
@@ -399,9 +548,15 @@ fn check_fresh(identity: &Identity, id: &Id, round: u64, receipts: Receipts) -> 
 }
 
 /// A decision as it is sealed under a fixed schedule: equally long, whatever it is.
-fn decision_bytes(failure: Option<&str>) -> [u8; 64] {
+fn decision_bytes(decision: &Decision) -> [u8; 64] {
     let mut bytes = [0; 64];
-    let text = failure.map_or("promoted".to_owned(), |cause| format!("failed: {cause}"));
+    let text = match decision {
+        Decision::Promoted => "promoted".to_owned(),
+        Decision::RolledBack { reason } => format!("rolled back: {reason}"),
+        Decision::Failed { reason } => format!("failed: {reason}"),
+        Decision::Restored { version } => format!("restored {version}"),
+        Decision::Sealed(_) => String::new(),
+    };
     bytes.iter_mut().zip(text.bytes()).for_each(|(b, t)| *b = t);
     bytes
 }

@@ -1,20 +1,18 @@
 //! A round: the uploads it uses, and what it does with them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use blindsmith_keys::{Context, Freshness, Key, Scalars, Secret, UploadContext, UploadKey, metered};
-use blindsmith_learn::{Block, Group, Labels, Rule, Sampler, TrainError};
-use blindsmith_protocol::{
-    AdmittedUpload, Blob, BlockRef, Id, Progress, ProjectSpec, Projection, Role, UploadHeader,
-};
+use blindsmith_identity::Terms;
+use blindsmith_keys::{Key, Scalars, Secret, UploadContext, UploadKey, metered};
+use blindsmith_learn::{Block, Group, Labels, TrainError};
+use blindsmith_protocol::{AdmittedUpload, Blob, BlockRef, Id, ProjectSpec, Projection, Role, UploadHeader};
 use blindsmith_ring::{Eval, Poly};
 use thiserror::Error;
 
-use crate::accelerator::{Encrypted, ProductError, RowKeys, Spoiled};
+use crate::accelerator::{ProductError, RowKeys};
 use crate::admission::{self, AdmissionError, AdmissionKeys, input_scalars};
 use crate::cloud::Cloud;
 use crate::labels::{Label, read_labels};
-use crate::metrics::{MAX_FAILURE, RoundMetrics};
 use crate::project::Project;
 
 /// Share of the sampling groups that are held out of training where no validation rows were uploaded.
@@ -81,8 +79,10 @@ impl From<TrainError<ProductError>> for RoundError {
 
 /// The uploads of a round, each under its keys.
 pub(crate) struct Uploads {
-    spec: ProjectSpec,
-    headers: Vec<UploadHeader>,
+    pub spec: ProjectSpec,
+    pub headers: Vec<UploadHeader>,
+    /// What their contributors accepted; none for the owner's.
+    pub terms: Vec<Option<Terms>>,
     keys: Vec<UploadKey>,
     admissions: Vec<AdmissionKeys>,
     inputs: Scalars,
@@ -181,30 +181,32 @@ impl Uploads {
     fn new(
         project: &Project,
         headers: Vec<UploadHeader>,
+        terms: Vec<Option<Terms>>,
         keys: Vec<UploadKey>,
         admissions: Vec<AdmissionKeys>,
     ) -> Self {
         let (spec, label) = (project.spec.clone(), Label::of(&project.release.recipe));
         let inputs = input_scalars(&project.encryption, &spec);
-        Uploads { spec, headers, keys, admissions, inputs, label }
+        Uploads { spec, headers, terms, keys, admissions, inputs, label }
     }
 
-    /// Checks that this warden admitted every upload, made by a contributor that the release names, and that it is
-    /// there once.
+    /// Checks that this warden admitted every upload, made by the owner or an enrolled member, and that it is there
+    /// once.
     fn verify(project: &Project, given: Vec<AdmittedUpload>) -> Result<Self, RoundError> {
-        let (mut headers, mut keys, mut admissions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut headers, mut keys, mut admissions, mut all_terms) = (vec![], vec![], vec![], vec![]);
         let (mut seen, mut forged) = (HashSet::new(), Vec::new());
-        let seeds: HashMap<&Id, &Key> = project.release.contributors.iter().map(|(id, k)| (id, k)).collect();
         for AdmittedUpload { header, admission } in given {
             let id = header.id();
             if !seen.insert(id) {
                 return Err(RoundError::Twice(id));
             }
-            let key = seeds.get(&header.contributor).and_then(|seed| verify(project, &header, seed));
+            let seed = project.members.seed(&project.spec, &project.release.rows, &header);
+            let key = seed.and_then(|(seed, terms)| Some((verify(project, &header, seed)?, terms)));
             let nonce = admission::read_token(&project.encryption, &id, &admission);
             match (key, nonce) {
-                (Some(key), Some(nonce)) => {
+                (Some((key, terms)), Some(nonce)) => {
                     keys.push(key);
+                    all_terms.push(terms.cloned());
                     admissions.push(AdmissionKeys::new(&project.encryption, &id, &nonce));
                 }
                 _ => forged.push(id),
@@ -214,7 +216,7 @@ impl Uploads {
         if !forged.is_empty() {
             return Err(RoundError::Forged(forged));
         }
-        Ok(Uploads::new(project, headers, keys, admissions))
+        Ok(Uploads::new(project, headers, all_terms, keys, admissions))
     }
 
     /// Reads the rows of a query: they must be as well formed as those that are trained on.
@@ -232,15 +234,23 @@ impl Uploads {
             _ => RoundError::Query,
         })?;
         let admission = AdmissionKeys::new(&project.encryption, &header.id(), &nonce);
-        Ok(Uploads::new(project, vec![header], vec![key], vec![admission]))
+        Ok(Uploads::new(project, vec![header], vec![None], vec![key], vec![admission]))
     }
 
-    /// Fetches and opens the labels of groups of row blocks.
-    fn labels<C: Cloud>(
+    /// Rows of a group, without padding.
+    pub(crate) fn rows_of(&self, group: &Group) -> u64 {
+        let block_rows = self.spec.block_rows() as u64;
+        let rows = u64::from(self.headers[group.upload as usize].rows);
+        let first = u64::from(group.first_block) * block_rows;
+        rows.saturating_sub(first).min(u64::from(group.blocks) * block_rows)
+    }
+
+    /// Fetches and opens the labels of groups of row blocks; rows of uploads for which `aside` holds do not count.
+    pub(crate) fn labels<C: Cloud>(
         &self,
         cloud: &C,
-        sealed_bytes: usize,
         groups: &[Group],
+        aside: impl Fn(u32) -> bool,
     ) -> Result<Labels, TrainError<ProductError>> {
         let blocks: Vec<Block> = groups.iter().flat_map(|g| g.blocks()).collect();
         let names: Vec<BlockRef> =
@@ -250,6 +260,7 @@ impl Uploads {
         // They were opened once, when the upload was admitted.
         let refused = || TrainError::Accelerator(ProductError::Fault("labels that do not open".into()));
         let block_rows = self.spec.block_rows();
+        let sealed_bytes = self.spec.sealed_label_bytes();
         let mut all: Option<Labels> = None;
         if sealed.len() != blocks.len() * sealed_bytes {
             return Err(refused());
@@ -259,6 +270,7 @@ impl Uploads {
             let bytes = self.keys[at].open_labels(block.index as u64, sealed).map_err(|_| refused())?;
             let first = block.index as usize * block_rows;
             let valid = (self.headers[at].rows as usize).saturating_sub(first).min(block_rows);
+            let valid = if aside(block.upload) { 0 } else { valid };
             let labels = read_labels(self.label, &bytes, valid).ok_or_else(refused)?;
             match &mut all {
                 Some(all) => {
@@ -275,9 +287,8 @@ impl Uploads {
 impl Project {
     /// Reads an upload; what tells the warden that it did.
     pub(crate) fn admit<C: Cloud>(&self, cloud: &C, header: &UploadHeader) -> Result<Blob, AdmissionError> {
-        let mut contributors = self.release.contributors.iter();
-        let seed = contributors.find(|(id, _)| *id == header.contributor);
-        let key = seed.and_then(|(_, seed)| verify(self, header, seed));
+        let seed = self.members.seed(&self.spec, &self.release.rows, header);
+        let key = seed.and_then(|(seed, _)| verify(self, header, seed));
         let key = key.filter(|_| header.role != Role::Query).ok_or(AdmissionError::Forged)?;
         let (recipe, block_rows) = (&self.release.recipe, self.spec.block_rows());
         let objective = self.trainer.objective();
@@ -299,39 +310,47 @@ fn verify(project: &Project, header: &UploadHeader, seed: &Key) -> Option<Upload
     key.verify(&header.authenticated(), &header.tag).then_some(key)
 }
 
-/// Splits the uploads' sampling groups into training and validation: validation uploads judge; where there
-/// are none, groups chosen by a keyed hash are held out.
-fn split(project: &Project, uploads: &Uploads) -> (Vec<Group>, Vec<Group>) {
-    let spec = &project.spec;
-    let groups = |role: Role| {
-        uploads
-            .headers
-            .iter()
-            .enumerate()
-            .filter(move |(_, h)| h.role == role)
-            .flat_map(|(i, h)| Group::of_upload(i as u32, h.blocks(spec), spec.group_blocks))
-            .collect::<Vec<_>>()
-    };
-    let (training, validation) = (groups(Role::Training), groups(Role::Validation));
-    if !validation.is_empty() {
-        return (training, validation);
-    }
-    let held_out = |g: &Group| {
-        let upload = uploads.headers[g.upload as usize].id();
-        let hash = project.encryption.derive("hold out", &[&upload.0, &g.first_block.to_be_bytes()]);
-        let [a, b, c, d, ..] = *hash.expose();
-        f64::from(u32::from_be_bytes([a, b, c, d])) < HOLD_OUT * f64::from(u32::MAX)
-    };
-    let (validation, rest): (Vec<Group>, Vec<Group>) = training.iter().partition(|g| held_out(g));
-    // Too few groups to spare one: train on all of them, and report no validation.
-    if rest.is_empty() { (training, Vec::new()) } else { (rest, validation) }
+/// The sampling groups of the uploads of a round.
+#[derive(Default)]
+pub(crate) struct Groups {
+    /// To train on, of each upload.
+    pub training: Vec<Vec<Group>>,
+    /// To judge with, of each upload: all of an upload for validation, and of others those chosen by a keyed hash.
+    pub held_out: Vec<Vec<Group>>,
 }
 
-/// What a round did.
-pub(crate) struct Trained {
-    pub metrics: RoundMetrics,
-    pub rows: u64,
-    pub steps: u64,
+impl Groups {
+    /// Of every contributor's upload some groups are held out; of the owner's only where it names no rows that judge.
+    fn new(project: &Project, uploads: &Uploads) -> Self {
+        let spec = &project.spec;
+        let own = |h: &UploadHeader| h.contributor == spec.owner;
+        let trusted = uploads.headers.iter().any(|h| own(h) && h.role == Role::Validation);
+        let held_out = |g: &Group| {
+            let upload = uploads.headers[g.upload as usize].id();
+            let hash = project.encryption.derive("hold out", &[&upload.0, &g.first_block.to_be_bytes()]);
+            let [a, b, c, d, ..] = *hash.expose();
+            f64::from(u32::from_be_bytes([a, b, c, d])) < HOLD_OUT * f64::from(u32::MAX)
+        };
+        let mut groups = Groups::default();
+        for (i, header) in uploads.headers.iter().enumerate() {
+            let all = Group::of_upload(i as u32, header.blocks(spec), spec.group_blocks);
+            let (held, mut rest): (Vec<Group>, Vec<Group>) = match header.role {
+                Role::Validation => (all.collect(), vec![]),
+                _ if trusted && own(header) => (vec![], all.collect()),
+                _ => all.partition(held_out),
+            };
+            // Too few groups to spare one: all of them are trained on.
+            let held = if rest.is_empty() && header.role != Role::Validation {
+                rest = held;
+                vec![]
+            } else {
+                held
+            };
+            groups.training.push(rest);
+            groups.held_out.push(held);
+        }
+        groups
+    }
 }
 
 /// What a round is to do.
@@ -342,102 +361,21 @@ pub(crate) struct Task {
     pub epochs: u32,
 }
 
-/// The uploads of a round, verified and split.
+/// The uploads of a round, verified, in groups.
 pub(crate) struct Prepared {
-    uploads: Uploads,
-    training: Vec<Group>,
-    validation: Vec<Group>,
+    pub uploads: Uploads,
+    pub groups: Groups,
 }
 
 /// Verifies what a round is given; nothing is asked of the refinery.
 pub(crate) fn prepare(project: &Project, given: Vec<AdmittedUpload>) -> Result<Prepared, RoundError> {
     let uploads = Uploads::verify(project, given)?;
-    let (training, validation) = split(project, &uploads);
-    if training.is_empty() {
+    let groups = Groups::new(project, &uploads);
+    let usable = |(header, groups): (&UploadHeader, &Vec<Group>)| {
+        !groups.is_empty() && project.standing.quarantined(&header.id()).is_none()
+    };
+    if !uploads.headers.iter().zip(&groups.training).any(usable) {
         return Err(RoundError::Empty);
     }
-    Ok(Prepared { uploads, training, validation })
-}
-
-impl Trained {
-    /// A round that stopped where its values left their range.
-    pub(crate) fn failed(round: u64, cause: String) -> Self {
-        let mut end = cause.len().min(MAX_FAILURE);
-        while !cause.is_char_boundary(end) {
-            end -= 1;
-        }
-        let failure = Some(cause[..end].to_owned());
-        let metrics =
-            RoundMetrics { round, training_loss: vec![], validation: None, failure, gradient_noise: vec![] };
-        Trained { metrics, rows: 0, steps: 0 }
-    }
-}
-
-/// Trains the project's model for one round. On failure the caller restores the trainer.
-pub(crate) fn train<C: Cloud>(
-    project: &mut Project,
-    cloud: &C,
-    Task { round, attempt, epochs }: Task,
-    Prepared { uploads, training, validation }: Prepared,
-) -> Result<Trained, RoundError> {
-    let rows = |groups: &[Group]| -> u64 {
-        let last = |g: &Group| {
-            let rows = uploads.headers[g.upload as usize].rows as u64;
-            let first = g.first_block as u64 * project.spec.block_rows() as u64;
-            (rows - first).min(g.blocks as u64 * project.spec.block_rows() as u64)
-        };
-        groups.iter().map(last).sum()
-    };
-    let trained_rows = rows(&training);
-    let recipe = project.release.recipe.clone();
-    let sampler = |groups, batch_rows| {
-        Sampler::new(groups, project.spec.block_rows(), batch_rows, recipe.order_seed)
-            .map_err(|e| RoundError::Training(e.to_string()))
-    };
-    let sealed = project.spec.sealed_label_bytes();
-    let training = sampler(training, recipe.batch_rows)?;
-    let validation = match validation.is_empty() {
-        true => None,
-        false => Some(sampler(validation, recipe.batch_rows.min(1024))?),
-    };
-    let fixed = project.release.rules.fixed_schedule;
-    let Project { spec, id, encryption, trainer, .. } = project;
-    let context = Context { project: id.0, round, attempt, step: 0, layer: 0, part: 0 };
-    let mut accelerator =
-        Encrypted::new(cloud, spec, encryption, &uploads, context, recipe.input_rms, Freshness::Fresh)
-            .tolerant(fixed);
-    trainer.tolerate(fixed);
-
-    let steps = training.batches_per_epoch() as u64 * epochs as u64;
-    let mut step = 0;
-    let (mut training_loss, mut gradient_noise) = (Vec::new(), Vec::new());
-    trainer.begin_round(&training, epochs);
-    for _ in 0..epochs {
-        let report = trainer.train_epoch(&mut accelerator, &training, |accelerator, groups| {
-            let progress = Progress { round, step, steps };
-            step += 1;
-            let failed = |e| TrainError::Accelerator(ProductError::from(e));
-            accelerator.cloud().progress(progress).map_err(failed)?;
-            uploads.labels(accelerator.cloud(), sealed, groups)
-        })?;
-        training_loss.push(report.loss);
-        if matches!(recipe.rule, Rule::Adam(_) | Rule::AdamW(_)) {
-            gradient_noise.extend(report.gradient_noise);
-        }
-    }
-    let validation = match &validation {
-        None => None,
-        Some(batches) => Some(trainer.evaluate(&mut accelerator, batches, |accelerator, groups| {
-            uploads.labels(accelerator.cloud(), sealed, groups)
-        })?),
-    };
-    // Known only where nothing stops: under a fixed schedule.
-    let failure = match (trainer.diverged(), accelerator.spoiled()) {
-        (true, _) => Some("training diverged".to_owned()),
-        (_, Some(Spoiled::Overflow)) => Some("values became too large for the modulus".to_owned()),
-        (_, Some(Spoiled::OutOfRange)) => Some("a product was out of range".to_owned()),
-        (false, None) => None,
-    };
-    let metrics = RoundMetrics { round, training_loss, validation, failure, gradient_noise };
-    Ok(Trained { metrics, rows: trained_rows, steps })
+    Ok(Prepared { uploads, groups })
 }

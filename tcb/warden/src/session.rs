@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use blindsmith_keys::{Key, RecipientKey, check_nanos};
 use blindsmith_protocol::{
-    Evidence, FrameError, FromWarden, Id, Outcome, RoundRecord, RoundSummary, ToWarden, to_cbor,
+    Blob, Decision, Evidence, FrameError, FromWarden, Id, Outcome, RoundRecord, RoundSummary, ToWarden,
+    to_cbor,
 };
 use blindsmith_receipts::{SigningKey, receipt_signing_key};
 use rustix::time::{ClockId, clock_gettime};
@@ -15,7 +16,7 @@ use crate::admission::AdmissionError;
 use crate::cloud::CloudError;
 use crate::counters::{Counter, Counters};
 use crate::metrics::RoundMetrics;
-use crate::project::{Project, ProjectError};
+use crate::project::{Done, Project, ProjectError};
 use crate::remote::Remote;
 use crate::round::RoundError;
 
@@ -86,6 +87,31 @@ impl Session<'_> {
                 self.adopt(Project::released(spec, self.identity, &release.0, &body), true)
             }
             ToWarden::Restore { spec } => self.adopt(Project::restored(spec, self.identity, &body), false),
+            ToWarden::Order { project, order } => match self.projects.get_mut(&project) {
+                None => Err(unknown(&project)),
+                Some(found) => found.order(self.identity, &order.0).map(|()| (Outcome::Ordered, Vec::new())),
+            },
+            ToWarden::Enrol { project, contributor, enrolment } => match self.projects.get_mut(&project) {
+                None => Err(unknown(&project)),
+                Some(found) => found
+                    .members
+                    .enrol(&found.spec, self.identity, &contributor, &enrolment.0)
+                    .map(|token| (Outcome::Enrolled { token }, Vec::new())),
+            },
+            ToWarden::Enrolled { project, contributor, token } => match self.projects.get_mut(&project) {
+                None => Err(unknown(&project)),
+                Some(found) => found
+                    .members
+                    .enrolled(&found.spec, self.identity, &contributor, &token.0)
+                    .map(|()| (Outcome::Enrolled { token: Blob::default() }, Vec::new())),
+            },
+            ToWarden::Rollback { project, round, version } => match self.projects.get_mut(&project) {
+                None => Err(unknown(&project)),
+                Some(found) => match found.roll_back(self.identity, round, version, &body) {
+                    Ok(record) => Ok((Outcome::Round, to_cbor(&record))),
+                    Err(e) => Err(e.to_string()),
+                },
+            },
             ToWarden::Round { project, round, epochs, uploads, .. } => {
                 self.round(&project, round, epochs, uploads)?
             }
@@ -148,16 +174,16 @@ impl Session<'_> {
         if first && self.projects.contains_key(&project.id) {
             return Err("this project's secrets were released already".into());
         }
-        let metrics = RoundMetrics {
-            round: 0,
-            training_loss: vec![],
-            validation: None,
-            failure: None,
-            gradient_noise: vec![],
+        let metrics = RoundMetrics::of(0);
+        let done = Done {
+            summary: RoundSummary::default(),
+            given: vec![],
+            used: vec![],
+            metrics: &metrics,
+            decision: Decision::Promoted,
         };
-        let (summary, counter) = (RoundSummary::default(), Counter::default());
         let record = match first {
-            true => to_cbor(&project.record(self.identity, summary, vec![], &metrics, &counter)),
+            true => to_cbor(&project.record(self.identity, done, &Counter::default())),
             false => Vec::new(),
         };
         self.projects.insert(project.id, project);

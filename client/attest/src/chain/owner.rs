@@ -58,7 +58,12 @@ impl OwnerPolicy {
     /// Writes a policy file that explains itself. Rules out of range are written, but not read.
     pub fn to_toml(&self) -> String {
         let OwnerPolicy { project, accept_simulated, receipts, rules, newest } = self;
-        let Rules { faults, attempts, fixed_schedule, precision, queries } = rules;
+        let Rules { faults, attempts, fixed_schedule, precision, queries, .. } = rules;
+        let Rules { tolerance, screening, judging_rows, patience, trials, .. } = rules;
+        let replay = match rules.replay {
+            Some(replay) => format!("replay = {replay}"),
+            None => "# replay = 100".into(),
+        };
         let newest = match newest {
             Some(Newest { round, receipt }) => {
                 format!("newest = {{ round = {round}, receipt = \"{receipt}\" }}")
@@ -97,6 +102,20 @@ fixed_schedule = {fixed_schedule}
 precision = {precision}
 # Rows that may be predicted for one query key in the project's life.
 queries = {queries}
+# A round is promoted if its loss over the rows that judge is at most this, in thousandths of the loss
+# of the version before it.
+tolerance = {tolerance}
+# An upload is set aside if its loss is above this, in thousandths of the loss over the rows that judge,
+# and above that of a model that knows nothing. 0 sets none aside.
+screening = {screening}
+# Most held-out rows of one contributor that judge.
+judging_rows = {judging_rows}
+# Old rows that a round trains on, for 100 new ones; without it, all.
+{replay}
+# Epochs without progress over the rows that judge after which a round stops early; 0 never does.
+patience = {patience}
+# Most trainings in one round, 1 to 64: where a round makes the model worse, its uploads are tried apart.
+trials = {trials}
 "#
         )
     }
@@ -116,7 +135,7 @@ mod tests {
             project: Id([1; 32]),
             accept_simulated: true,
             receipts: PublicKey([2; 32]),
-            rules: Rules { queries: 5, ..Rules::default() },
+            rules: Rules { queries: 5, replay: Some(50), ..Rules::default() },
             newest: Some(Newest { round: 4, receipt: Id([3; 32]) }),
         }
     }

@@ -16,7 +16,8 @@ pub(super) fn quoted(text: &str) -> String {
 
 pub(super) fn proven(chain: &[Signed], reports: &[FaultReport], policy: &OwnerPolicy) -> Vec<String> {
     let last = chain.len() - 1;
-    let Rules { faults, attempts, fixed_schedule, precision, queries } = &policy.rules;
+    let Rules { faults, attempts, fixed_schedule, precision, queries, .. } = &policy.rules;
+    let Rules { tolerance, screening, trials, .. } = &policy.rules;
     let mut proven = vec![
         format!(
             "all {} receipts are signed by the key {} that the policy names",
@@ -25,7 +26,8 @@ pub(super) fn proven(chain: &[Signed], reports: &[FaultReport], policy: &OwnerPo
         ),
         format!(
             "all are of the project {} and of a warden that enforced the policy's rules: faults {faults}, attempts \
-             {attempts}, fixed schedule {fixed_schedule}, precision {precision}, queries {queries}",
+             {attempts}, fixed schedule {fixed_schedule}, precision {precision}, queries {queries}, tolerance \
+             {tolerance}, screening {screening}, trials {trials}",
             policy.project
         ),
         format!(
@@ -60,9 +62,13 @@ fn decisions(chain: &[Signed]) -> String {
     match count(|d| matches!(d, Decision::Sealed(_))) {
         0 => {
             let promoted = count(|d| matches!(d, Decision::Promoted));
+            let failed = count(|d| matches!(d, Decision::Failed { .. }));
+            let back = count(|d| matches!(d, Decision::RolledBack { .. }));
+            let restored = count(|d| matches!(d, Decision::Restored { .. }));
+            let aside: usize = chain.iter().map(|s| s.receipt.quarantined.len()).sum();
             format!(
-                "after the release, {promoted} rounds were promoted and {} failed",
-                chain.len() - 1 - promoted
+                "after the release, {promoted} rounds were promoted, {back} rolled back and {failed} failed; \
+                 {restored} times the owner made an earlier version the current one; {aside} uploads were set aside"
             )
         }
         sealed => {

@@ -108,12 +108,51 @@ struct RulesArguments {
     /// Rows that may be predicted in the project's life.
     #[arg(long, value_name = "ROWS", default_value_t = Rules::default().queries)]
     queries: u64,
+    /// Promote a round whose loss over the rows that judge is at most RATIO times that of the version before.
+    #[arg(long, value_name = "RATIO", default_value_t = thousandth(Rules::default().tolerance))]
+    tolerance: f64,
+    /// Set an upload aside if its loss is above RATIO times that of the rows that judge, and above that of a model that
+    /// knows nothing; 0 sets none aside.
+    #[arg(long, value_name = "RATIO", default_value_t = thousandth(Rules::default().screening))]
+    screening: f64,
+    /// Most held-out rows of one contributor that judge.
+    #[arg(long, value_name = "ROWS", default_value_t = Rules::default().judging_rows)]
+    judging_rows: u64,
+    /// Old rows that a round trains on, for 100 new ones [default: all].
+    #[arg(long, value_name = "PERCENT")]
+    replay: Option<u32>,
+    /// Epochs without progress after which a round stops early, with the best model so far; 0 never does.
+    #[arg(long, value_name = "EPOCHS", default_value_t = Rules::default().patience)]
+    patience: u32,
+    /// Most trainings in a round: where it makes the model worse, its new uploads are tried apart.
+    #[arg(long, value_name = "N", default_value_t = Rules::default().trials)]
+    trials: u32,
+}
+
+fn thousandth(value: u32) -> f64 {
+    f64::from(value) / 1000.0
 }
 
 impl RulesArguments {
     fn rules(&self) -> Result<Rules, Failure> {
-        let RulesArguments { faults, attempts, fixed_schedule, precision, queries } = *self;
-        let rules = Rules { faults, attempts, fixed_schedule, precision, queries };
+        let RulesArguments { faults, attempts, fixed_schedule, precision, queries, .. } = *self;
+        let RulesArguments { judging_rows, replay, patience, trials, .. } = *self;
+        // Numbers out of range are refused below, whatever they become here.
+        let thousandths = |ratio: f64| (1000.0 * ratio).round() as u32;
+        let (tolerance, screening) = (thousandths(self.tolerance), thousandths(self.screening));
+        let rules = Rules {
+            faults,
+            attempts,
+            fixed_schedule,
+            precision,
+            queries,
+            tolerance,
+            screening,
+            judging_rows,
+            replay,
+            patience,
+            trials,
+        };
         rules.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         Ok(rules)
     }
@@ -356,7 +395,7 @@ pub(crate) fn hand_over(
         owner: keys.owner(&id),
         member: keys.member(&id),
         model: model_key,
-        contributors: vec![(keys.public(), keys.contributor(&id))],
+        rows: keys.contributor(&id),
         rules: project.rules.clone(),
         recipe: project.recipe.clone(),
     };

@@ -1,7 +1,7 @@
 //! `blindsmith status`.
 
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{ProjectStatus, Reply, Request, Role};
+use blindsmith_protocol::{Decision, ProjectStatus, Quarantined, Reply, Request, Role, UploadState};
 use blindsmith_warden::{RoundMetrics, model_context};
 use clap::Args;
 use serde::Serialize;
@@ -66,9 +66,13 @@ pub struct UploadReport {
     pub rows: u32,
     /// Its bytes.
     pub bytes: u64,
+    /// Its contributor's public key.
+    pub contributor: String,
+    /// What became of it. For the owner of a project with a fixed schedule, from the sealed metrics.
+    pub state: UploadState,
     /// Whether the warden refused it.
     pub refused: bool,
-    /// Why.
+    /// Why it was refused or set aside.
     pub reason: Option<String>,
 }
 
@@ -99,8 +103,24 @@ pub struct RoundReport {
     pub traffic_bytes: u64,
     /// Largest resident memory of the warden so far.
     pub warden_peak_bytes: u64,
-    /// Why it failed, if it did: its model is the one before it. Under a fixed schedule for the owner alone.
+    /// What became of it: promoted, rolled-back, failed, restored or sealed.
+    pub decision: &'static str,
+    /// The version that is current after it.
+    pub current: u64,
+    /// Uploads that it set aside. Under a fixed schedule for the owner alone.
+    pub quarantined: Vec<SetAside>,
+    /// Trainings that it took.
+    pub trials: u32,
+    /// Unix time at which the refinery stored it.
+    pub at: u64,
+    /// Whether somebody asked for it; else a trigger started it.
+    pub asked: bool,
+    /// Why its model was discarded, if it was: it is the one before it. Under a fixed schedule for the owner alone.
     pub failure: Option<String>,
+    /// The loss of the version before over the rows that judge; for the owner alone.
+    pub loss_before: Option<f64>,
+    /// Each contributor's part; for the owner alone.
+    pub contributors: Vec<ContributorReport>,
     /// Mean training loss of each epoch; for the owner alone.
     pub training_loss: Option<Vec<f64>>,
     /// Figures over the validation rows; for the owner alone.
@@ -108,6 +128,43 @@ pub struct RoundReport {
     /// See [`RoundMetrics::gradient_noise`].
     #[serde(skip)]
     pub gradient_noise: Vec<Vec<f32>>,
+}
+
+/// An upload that a round set aside.
+#[derive(Debug, Clone, Serialize)]
+pub struct SetAside {
+    /// Its identifier.
+    pub upload: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A contributor's part in a round.
+#[derive(Debug, Clone, Serialize)]
+pub struct ContributorReport {
+    /// Its public key.
+    pub contributor: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Figures over those that judge, where its terms show them.
+    pub validation: Option<Metrics>,
+}
+
+impl From<&Quarantined> for SetAside {
+    fn from(q: &Quarantined) -> Self {
+        SetAside { upload: q.upload.to_string(), reason: q.reason.to_string() }
+    }
+}
+
+/// A decision in one word.
+fn decided(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Promoted => "promoted",
+        Decision::RolledBack { .. } => "rolled-back",
+        Decision::Failed { .. } => "failed",
+        Decision::Restored { .. } => "restored",
+        Decision::Sealed(_) => "sealed",
+    }
 }
 
 impl Report {
@@ -124,9 +181,14 @@ impl Report {
                     Some(RoundMetrics::decode(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
                 }
             };
-            let (training_loss, validation, gradient_noise, failure) = match metrics {
-                Some(m) => (Some(m.training_loss), m.validation, m.gradient_noise, m.failure),
-                None => (None, None, Vec::new(), r.failure.clone()),
+            let public = r.decision.reason().map(str::to_owned);
+            let known = metrics.is_some();
+            let m = metrics.unwrap_or_else(|| RoundMetrics::of(r.round));
+            let quarantined = if m.quarantined.is_empty() { &r.quarantined } else { &m.quarantined };
+            let part = |c: &blindsmith_warden::ContributorMetrics| ContributorReport {
+                contributor: c.contributor.to_string(),
+                rows: c.rows,
+                validation: c.validation.clone(),
             };
             Ok(RoundReport {
                 round: r.round,
@@ -139,12 +201,20 @@ impl Report {
                 warden_seconds: r.warden_seconds,
                 warden_cpu_seconds: r.warden_cpu_seconds,
                 check_cpu_seconds: r.check_cpu_seconds,
-                failure,
+                decision: decided(&r.decision),
+                current: r.current,
+                quarantined: quarantined.iter().map(SetAside::from).collect(),
+                trials: r.trials,
+                at: r.at,
+                asked: r.asked,
+                failure: m.failure.or(public),
+                loss_before: m.before,
+                contributors: m.contributors.iter().map(part).collect(),
                 traffic_bytes: r.traffic_bytes,
                 warden_peak_bytes: r.warden_peak_bytes,
-                training_loss,
-                validation,
-                gradient_noise,
+                training_loss: known.then_some(m.training_loss),
+                validation: m.validation,
+                gradient_noise: m.gradient_noise,
             })
         });
         let upload = |u: &blindsmith_protocol::UploadSummary| UploadReport {
@@ -152,7 +222,9 @@ impl Report {
             role: u.role,
             rows: u.rows,
             bytes: u.bytes,
-            refused: u.refused,
+            contributor: u.contributor.to_string(),
+            state: u.state,
+            refused: u.state == UploadState::Refused,
             reason: u.reason.clone(),
         };
         Ok(Report {
@@ -169,7 +241,8 @@ impl Report {
 
     /// The failure of the last round, as an error.
     pub fn check(&self) -> Result<(), Failure> {
-        let sealed = self.rounds.last().and_then(|r| Some((r.round, r.failure.as_ref()?)));
+        let failed = |r: &&RoundReport| r.decision != "rolled-back";
+        let sealed = self.rounds.last().filter(failed).and_then(|r| Some((r.round, r.failure.as_ref()?)));
         match &self.failure {
             Some(message) => Err(Failure::Refused(message.clone())),
             None if let Some((round, cause)) = sealed => Err(Failure::Refused(format!(
@@ -198,7 +271,8 @@ impl Report {
             }
             println!("\nuploads");
             for u in &r.uploads {
-                let reason = u.reason.as_ref().map(|reason| format!("  REFUSED: {reason}"));
+                let state = if u.refused { "REFUSED" } else { "QUARANTINED" };
+                let reason = u.reason.as_ref().map(|reason| format!("  {state}: {reason}"));
                 let refused = reason.unwrap_or_default();
                 let id = &u.upload[..16];
                 println!("  {id}  {:>10} rows  {:>14} bytes  {:?}{refused}", u.rows, u.bytes, u.role);
@@ -209,7 +283,9 @@ impl Report {
                 let loss = loss.map_or(String::from("-"), |l| format!("{l:.4}"));
                 let validation = round.validation.as_ref().map_or(String::from("-"), words);
                 let validation = match &round.failure {
+                    Some(cause) if round.decision == "rolled-back" => format!("ROLLED BACK: {cause}"),
                     Some(cause) => format!("FAILED: {cause}"),
+                    None if round.decision == "restored" => format!("version {} again", round.current),
                     None => validation,
                 };
                 println!(

@@ -80,7 +80,7 @@ fn clients_that_send_something_else_are_told_so() {
     for (bytes, words) in [
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "does not speak this protocol"),
         (vec![0; 64], "does not speak this protocol"),
-        (with(ping.clone(), 4, &(PROTOCOL_VERSION + 1).to_le_bytes()), "version 3, this program speaks 2"),
+        (with(ping.clone(), 4, &(PROTOCOL_VERSION + 1).to_le_bytes()), "version 4, this program speaks 3"),
         (with(ping.clone(), 6, &[1]), "reserved bytes"),
         (with(ping.clone(), 8, &huge), &*format!("above the limit of {MAX_HEAD}")),
         (with(ping.clone(), 12, &huge), &*format!("above the limit of {MAX_BODY}")),

@@ -120,6 +120,7 @@ impl Link {
         record.summary.cloud_seconds = engine.busy.as_secs_f64();
         record.summary.cloud_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
         record.summary.traffic_bytes = self.traffic - traffic;
+        (record.summary.at, record.summary.asked) = (now(), round.asked);
         if let Err(e) = shared.store.save_round(&project, &record) {
             // The warden is a round ahead of what is stored: it goes back.
             self.restore(shared)?;
@@ -127,11 +128,43 @@ impl Link {
         }
         self.send(&ToWarden::Stored { project, round: number }, &[])?;
         info!(project = %project, round = number, seconds = record.summary.seconds, "a round is complete");
-        shared.update(&project, |p| {
-            p.rounds.push(record.summary.clone());
-            p.mark_used(&record.used);
-        });
-        Ok(Attempt::Over(record.summary.failure.map_or(Ok(()), Err)))
+        shared.update(&project, |p| p.record(&record));
+        let failure = match record.summary.decision {
+            Decision::Failed { reason } => Err(reason),
+            _ => Ok(()),
+        };
+        Ok(Attempt::Over(failure))
+    }
+
+    /// Has an earlier version made the current one.
+    pub(super) fn roll_back(
+        &mut self,
+        shared: &Shared,
+        project: Id,
+        version: u64,
+    ) -> Result<Result<(), String>, FrameError> {
+        let newest = shared.lock().projects.get(&project).and_then(|p| p.rounds.last().map(|r| r.round));
+        let Some(newest) = newest else { return Ok(Err("no such project".into())) };
+        let model = match shared.store.round(&project, version) {
+            Ok(record) => record.model,
+            Err(e) => return Ok(Err(e.to_string())),
+        };
+        let round = newest + 1;
+        self.send(&ToWarden::Rollback { project, round, version }, &[&model.0])?;
+        let mut record: RoundRecord = match self.finish()? {
+            (Outcome::Round, body) => from_cbor(&body)?,
+            (Outcome::Refused { message }, _) => return Ok(Err(message)),
+            _ => return Err(FrameError::Unexpected("not an answer to a rollback")),
+        };
+        (record.summary.at, record.summary.asked) = (now(), true);
+        if let Err(e) = shared.store.save_round(&project, &record) {
+            self.restore(shared)?;
+            return Ok(Err(e.to_string()));
+        }
+        self.send(&ToWarden::Stored { project, round }, &[])?;
+        info!(%project, version, "an earlier version is current again");
+        shared.update(&project, |p| p.record(&record));
+        Ok(Ok(()))
     }
 }
 

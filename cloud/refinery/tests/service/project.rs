@@ -62,6 +62,7 @@ pub fn header(spec: &ProjectSpec, blocks: &[u8]) -> UploadHeader {
 /// A record of this round.
 pub fn record(round: u64) -> RoundRecord {
     RoundRecord {
+        given: vec![],
         summary: RoundSummary { round, ..RoundSummary::default() },
         used: vec![],
         state: Blob(vec![6; 100]),

@@ -35,7 +35,7 @@ fn decode_as_everything(bytes: &[u8]) {
 fn a_frame_has_these_bytes() {
     let expected = [
         b"BLSM".as_slice(),
-        &[2, 0, 0, 0],
+        &[3, 0, 0, 0],
         &[5, 0, 0, 0],
         &[3, 0, 0, 0],
         // CBOR: a text of four bytes.
@@ -72,7 +72,7 @@ fn another_version_is_named_with_ours() {
     assert!(matches!(error, FrameError::Version { theirs } if theirs == PROTOCOL_VERSION + 1));
     assert_eq!(
         error.to_string(),
-        "the peer speaks protocol version 3, this program speaks 2: upgrade the older"
+        "the peer speaks protocol version 4, this program speaks 3: upgrade the older"
     );
 }
 

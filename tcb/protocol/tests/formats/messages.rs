@@ -2,9 +2,9 @@
 
 use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, BlockRef, Evidence, FromWarden, GroupRef, Instruction, Left, Outcome, Place,
-    Progress, ProjectStatus, Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadSummary,
-    from_cbor, read_head, to_cbor,
+    AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, GroupRef, Instruction, Left, Outcome,
+    Place, Progress, ProjectStatus, Projection, Quarantined, Reason, Reply, Request, RoundRecord,
+    RoundSummary, ToWarden, UploadState, UploadSummary, from_cbor, read_head, to_cbor,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -37,9 +37,26 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     })
 }
 
+fn decision() -> impl Strategy<Value = Decision> {
+    prop_oneof![
+        Just(Decision::Promoted),
+        text().prop_map(|reason| Decision::RolledBack { reason }),
+        text().prop_map(|reason| Decision::Failed { reason }),
+        any::<u64>().prop_map(|version| Decision::Restored { version }),
+        blob().prop_map(Decision::Sealed),
+    ]
+}
+
+fn quarantined() -> impl Strategy<Value = Quarantined> {
+    let reason = prop::sample::select(vec![Reason::Screened, Reason::ScreenedAfter, Reason::Worse]);
+    (ids(), reason).prop_map(|(upload, reason)| Quarantined { upload, reason })
+}
+
 fn summary() -> impl Strategy<Value = RoundSummary> {
-    let parts = (any::<[u64; 5]>(), any::<u32>(), any::<[u32; 6]>(), blob(), option::of(text()));
-    parts.prop_map(|(whole, uploads, seconds, metrics, failure)| {
+    let new = (decision(), vec(quarantined(), 0..3), any::<[u64; 3]>(), any::<u32>(), any::<bool>());
+    let parts = (any::<[u64; 5]>(), any::<u32>(), any::<[u32; 6]>(), blob(), new);
+    parts.prop_map(|(whole, uploads, seconds, metrics, new)| {
+        let (decision, quarantined, [current, orders, at], trials, asked) = new;
         let [
             seconds,
             cloud_seconds,
@@ -63,25 +80,41 @@ fn summary() -> impl Strategy<Value = RoundSummary> {
             traffic_bytes,
             warden_peak_bytes,
             metrics,
-            failure,
+            decision,
+            current,
+            quarantined,
+            trials,
+            orders,
+            at,
+            asked,
         }
     })
 }
 
 fn record() -> impl Strategy<Value = RoundRecord> {
-    (summary(), vec(ids(), 0..4), [blob(), blob(), blob()]).prop_map(
-        |(summary, used, [state, model, receipt])| RoundRecord { summary, used, state, model, receipt },
+    (summary(), [vec(ids(), 0..4), vec(ids(), 0..4)], [blob(), blob(), blob()]).prop_map(
+        |(summary, [given, used], [state, model, receipt])| RoundRecord {
+            summary,
+            given,
+            used,
+            state,
+            model,
+            receipt,
+        },
     )
 }
 
 fn status() -> impl Strategy<Value = ProjectStatus> {
-    let upload = (ids(), role(), any::<u32>(), any::<u64>(), option::of(text()));
-    let upload = upload.prop_map(|(upload, role, rows, bytes, reason)| UploadSummary {
+    let states = [UploadState::Stored, UploadState::Used, UploadState::Quarantined, UploadState::Withdrawn];
+    let state = prop::sample::select(states.to_vec());
+    let upload = (ids(), ids(), role(), any::<u32>(), any::<u64>(), option::of(text()), state);
+    let upload = upload.prop_map(|(upload, contributor, role, rows, bytes, reason, state)| UploadSummary {
         upload,
         role,
         rows,
         bytes,
-        refused: reason.is_some(),
+        contributor,
+        state,
         reason,
     });
     let flags = (any::<bool>(), any::<bool>(), option::of(text()), option::of(text()));
@@ -118,6 +151,18 @@ fn request() -> impl Strategy<Value = Request> {
         ids().prop_map(|project| Request::Status { project }),
         (ids(), option::of(any::<u64>())).prop_map(|(project, version)| Request::Pull { project, version }),
         ids().prop_map(|project| Request::Receipts { project }),
+        (ids(), blob()).prop_map(|(project, order)| Request::Order { project, order }),
+        (ids(), ids(), blob()).prop_map(|(project, contributor, enrolment)| Request::Enrol {
+            project,
+            contributor,
+            enrolment
+        }),
+        (ids(), ids(), blob()).prop_map(|(project, contributor, withdrawal)| Request::Withdraw {
+            project,
+            contributor,
+            withdrawal
+        }),
+        ids().prop_map(|project| Request::Orders { project }),
         Just(Request::Ping),
     ]
 }
@@ -133,6 +178,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         any::<u64>().prop_map(|version| Reply::Model { version }),
         Just(Reply::Answer),
         Just(Reply::Receipts),
+        vec(blob(), 0..3).prop_map(Reply::Orders),
         text().prop_map(|message| Reply::Failed { message }),
     ]
 }
@@ -170,6 +216,22 @@ fn to_warden() -> impl Strategy<Value = ToWarden> {
         (ids(), header()).prop_map(|(project, header)| ToWarden::Admit { project, header }),
         (ids(), any::<u64>()).prop_map(|(project, round)| ToWarden::Stored { project, round }),
         (place(), any::<u64>()).prop_map(|(place, len)| ToWarden::Bytes { place, len }),
+        (ids(), blob()).prop_map(|(project, order)| ToWarden::Order { project, order }),
+        (ids(), ids(), blob()).prop_map(|(project, contributor, enrolment)| ToWarden::Enrol {
+            project,
+            contributor,
+            enrolment
+        }),
+        (ids(), ids(), blob()).prop_map(|(project, contributor, token)| ToWarden::Enrolled {
+            project,
+            contributor,
+            token
+        }),
+        (ids(), any::<[u64; 2]>()).prop_map(|(project, [round, version])| ToWarden::Rollback {
+            project,
+            round,
+            version
+        }),
         Just(ToWarden::Labels),
         (any::<u32>(), place()).prop_map(|(rows, place)| ToWarden::Extras { rows, place }),
         (any::<(u32, u32)>(), place()).prop_map(|((first, count), place)| ToWarden::Rows {
@@ -244,6 +306,8 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         Just(Outcome::Ready),
         Just(Outcome::Round),
         Just(Outcome::Answer),
+        Just(Outcome::Ordered),
+        blob().prop_map(|token| Outcome::Enrolled { token }),
         vec(ids(), 0..4).prop_map(|uploads| Outcome::Forged { uploads }),
         text().prop_map(|message| Outcome::Refused { message }),
         blob().prop_map(|admission| Outcome::Admitted { admission }),

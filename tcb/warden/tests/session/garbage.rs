@@ -22,7 +22,7 @@ fn what_is_no_command_ends_the_link() {
     let huge = u32::MAX.to_le_bytes();
     for (bytes, words) in [
         (b"HTTP/1.1 400 Bad Request\r\n".to_vec(), "does not speak this protocol"),
-        (with(4, &(PROTOCOL_VERSION + 1).to_le_bytes()), "protocol version 3, this program speaks 2"),
+        (with(4, &(PROTOCOL_VERSION + 1).to_le_bytes()), "protocol version 4, this program speaks 3"),
         (with(6, &[1]), "reserved bytes"),
         (with(8, &huge), &*format!("above the limit of {MAX_HEAD}")),
         (with(12, &huge), &*format!("above the limit of {MAX_BODY}")),

@@ -82,7 +82,7 @@ impl Owner {
             owner: self.key.duplicate(),
             member: Key::random(),
             model: self.model_key(),
-            contributors: vec![(NAME, self.contributor.duplicate())],
+            rows: self.contributor.duplicate(),
             rules: self.rules.clone(),
             recipe: self.recipe.clone(),
         };

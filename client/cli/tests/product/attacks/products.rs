@@ -82,14 +82,20 @@ impl Scene {
     }
 }
 
-/// Alters the body of the `nth` frame of rows or extras that comes to the warden.
+/// Alters the body of the `nth` frame of rows or extras that comes to the warden once training has begun: the current
+/// version is judged before.
 fn altering(
     nth: usize,
     extras: bool,
     alter: impl Fn(&mut [u64]) + Send + 'static,
 ) -> impl FnMut(Frame) -> Vec<Frame> + Send {
-    let mut seen = 0;
+    let (mut seen, mut training) = (0, false);
     move |frame| match frame {
+        Frame::FromWarden(FromWarden::Progress(_), _) => {
+            training = true;
+            vec![frame]
+        }
+        frame if !training => vec![frame],
         Frame::ToWarden(message, body)
             if matches!(message, ToWarden::Rows { .. }) && !extras
                 || matches!(message, ToWarden::Extras { .. }) && extras =>
@@ -142,8 +148,12 @@ fn attack_swapped_tiles() {
 fn attack_products_of_another_step_replayed() {
     let mut first: Option<[Frame; 2]> = None;
     let mut extras = None;
-    let mut seen = 0;
-    Scene::new(&[]).assert_caught("forward product of layer 0, step 2", move |frame| {
+    let (mut seen, mut training) = (0, false);
+    Scene::new(&[]).assert_caught("forward product of layer 0", move |frame| {
+        training |= matches!(frame, Frame::FromWarden(FromWarden::Progress(_), _));
+        if !training {
+            return vec![frame];
+        }
         let Frame::ToWarden(message, _) = &frame else { return vec![frame] };
         match message {
             ToWarden::Extras { .. } => {
@@ -195,7 +205,7 @@ fn attack_stale_weights() {
 
 #[test]
 fn attack_replayed_errors() {
-    Scene::new(&[]).assert_caught("weight gradient of layer 0, step 2", replaying(Form::ErrorRight, 0));
+    Scene::new(&[]).assert_caught("weight gradient of layer 0, step 5", replaying(Form::ErrorRight, 0));
 }
 
 #[test]

@@ -26,14 +26,18 @@ fn observed(frame: &Frame) -> String {
         },
         Frame::FromWarden(FromWarden::Finished(Outcome::Round), body) => {
             let record: RoundRecord = from_cbor(body).unwrap();
-            let RoundRecord { summary, used, state, model, receipt } = record;
+            let RoundRecord { summary, given, used, state, model, receipt } = record;
             let sealed = [&state, &model, &receipt, &summary.metrics].map(|b| b.0.len());
             format!(
-                "{} {} {} {:?} {} {sealed:?}",
+                "{} {} {} {:?} {} {} {:?} {} {} {sealed:?}",
                 summary.uploads,
                 summary.rows,
                 summary.steps,
-                summary.failure,
+                summary.decision.reason(),
+                summary.current,
+                summary.trials,
+                summary.quarantined,
+                given.len(),
                 used.len()
             )
         }

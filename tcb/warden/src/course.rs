@@ -1,0 +1,500 @@
+//! The course of a round: trainings and judgements over encrypted rows, for [`crate::decide`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use blindsmith_identity::Terms;
+use blindsmith_keys::{Context, Freshness, Key};
+use blindsmith_learn::{
+    Group, Matrix, Metrics, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer, TrainerState,
+};
+use blindsmith_protocol::{Id, Progress, Quarantined, Reason, Role};
+use blindsmith_receipts::Rules;
+
+use crate::accelerator::{Encrypted, ProductError, Spoiled};
+use crate::cloud::Cloud;
+use crate::decide::{Bench, Decided, Screening, decide, decide_once, find};
+use crate::metrics::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
+use crate::project::Project;
+use crate::round::{Groups, Prepared, RoundError, Task, Uploads};
+use crate::standing::{Place, Standing};
+
+/// Rows of an upload by which it is screened, about.
+const SCREENED_ROWS: u64 = 512;
+/// Rows of a batch where nothing is trained.
+const JUDGED_ROWS: usize = 1024;
+
+/// What a round did.
+pub(crate) struct Trained {
+    pub metrics: RoundMetrics,
+    /// Rows of the trainings that were kept.
+    pub rows: u64,
+    /// Steps of all trainings.
+    pub steps: u64,
+    /// Whether the model is another than before.
+    pub promoted: bool,
+    pub trials: u32,
+    /// The uploads that the model was trained on or judged with.
+    pub used: Vec<Id>,
+    /// How the project stands if this round is kept.
+    pub standing: Standing,
+}
+
+impl Trained {
+    /// A round that stopped where its values left their range.
+    pub(crate) fn failed(round: u64, cause: String, standing: Standing) -> Self {
+        let mut end = cause.len().min(MAX_FAILURE);
+        while !cause.is_char_boundary(end) {
+            end -= 1;
+        }
+        let metrics = RoundMetrics { failure: Some(cause[..end].to_owned()), ..RoundMetrics::of(round) };
+        Trained { metrics, rows: 0, steps: 0, promoted: false, trials: 1, used: vec![], standing }
+    }
+}
+
+struct Course<'a, 'c, C: Cloud> {
+    accelerator: Encrypted<'c, C, Uploads>,
+    trainer: &'a mut Trainer,
+    uploads: &'c Uploads,
+    groups: Groups,
+    standing: Standing,
+    rules: &'a Rules,
+    recipe: Recipe,
+    /// Draws old rows.
+    draw: Key,
+    owner: Id,
+    round: u64,
+    epochs: u32,
+    /// Uploads that count as old, of which the contributors' terms allow it.
+    old: BTreeSet<u32>,
+    aside: BTreeSet<u32>,
+    /// Of the training under way or the last one.
+    run: Run,
+    /// Of those that were kept.
+    kept: Run,
+    steps: u64,
+    /// Whether a training diverged that was taken back since.
+    diverged: bool,
+}
+
+/// What a training found.
+#[derive(Default)]
+struct Run {
+    uploads: BTreeSet<u32>,
+    rows: u64,
+    training_loss: Vec<f64>,
+    gradient_noise: Vec<Vec<f32>>,
+}
+
+/// Runs a round. On failure the caller restores the trainer.
+pub(crate) fn run<C: Cloud>(
+    project: &mut Project,
+    cloud: &C,
+    Task { round, attempt, epochs }: Task,
+    Prepared { uploads, groups }: Prepared,
+) -> Result<Trained, RoundError> {
+    let recipe = project.release.recipe.clone();
+    let fixed = project.release.rules.fixed_schedule;
+    let Project { spec, id, encryption, trainer, standing, release, .. } = project;
+    let context = Context { project: id.0, round, attempt, step: 0, layer: 0, part: 0 };
+    let accelerator =
+        Encrypted::new(cloud, spec, encryption, &uploads, context, recipe.input_rms, Freshness::Fresh)
+            .tolerant(fixed);
+    trainer.tolerate(fixed);
+    let ids: Vec<Id> = uploads.headers.iter().map(|h| h.id()).collect();
+    let numbers = |keep: &dyn Fn(&Id) -> bool| -> Vec<u32> {
+        (0..).zip(&ids).filter(|(_, id)| keep(id)).map(|(i, _)| i).collect()
+    };
+    let aside = numbers(&|id| standing.quarantined(id).is_some());
+    let trains = |i: &u32| !groups.training[*i as usize].is_empty();
+    let known = |id: &Id| standing.accepted(id) || standing.quarantined(id).is_some();
+    // On a fixed schedule it must not show what was set aside: it is asked for, and does not count.
+    let trained = |id: &Id| standing.accepted(id) || (fixed && known(id));
+    let old: Vec<u32> = numbers(&trained).into_iter().filter(trains).collect();
+    let new: Vec<u32> = numbers(&|id| !known(id)).into_iter().filter(trains).collect();
+    let judging_only = numbers(&|id| !known(id)).into_iter().filter(|i| !trains(i)).collect::<Vec<_>>();
+    let mut course = Course {
+        accelerator,
+        trainer,
+        uploads: &uploads,
+        groups,
+        standing: standing.clone(),
+        rules: &release.rules,
+        recipe,
+        draw: encryption.derive("replay", &[&round.to_be_bytes()]),
+        owner: spec.owner,
+        round,
+        epochs,
+        old: old.iter().copied().collect(),
+        aside: aside.iter().copied().collect(),
+        run: Run::default(),
+        kept: Run::default(),
+        steps: 0,
+        diverged: false,
+    };
+    let rules = course.rules;
+    let decided = match fixed {
+        true => decide_once(&mut course, &new, &old, rules)?,
+        false => decide(&mut course, &new, &old, rules)?,
+    };
+    course.finish(&ids, decided, &judging_only)
+}
+
+impl<C: Cloud> Course<'_, '_, C> {
+    /// The groups that judge the model: of the owner's uploads for validation, and of what was accepted before,
+    /// capped per contributor; to begin with, of the owner's own rows. On a fixed schedule what was accepted must not
+    /// show: the owner's rows judge.
+    fn judging(&self) -> Vec<Group> {
+        let fixed = self.rules.fixed_schedule;
+        let header = |i: usize| &self.uploads.headers[i];
+        let own = |i: &usize| header(*i).contributor == self.owner;
+        let accepted =
+            |i: &usize| self.standing.accepted(&header(*i).id()) && !self.aside.contains(&(*i as u32));
+        let all = 0..self.uploads.headers.len();
+        let trusted = |i: &usize| own(i) && header(*i).role == Role::Validation;
+        let judges = all.clone().filter(|i| trusted(i) || (!fixed && accepted(i)));
+        let found = self.capped(judges);
+        if !found.is_empty() { found } else { self.capped(all.filter(own)) }
+    }
+
+    /// The held-out groups of uploads, of each contributor as many rows as the rules allow.
+    fn capped(&self, uploads: impl Iterator<Item = usize>) -> Vec<Group> {
+        let mut rows = BTreeMap::<Id, u64>::new();
+        let mut found = Vec::new();
+        for i in uploads {
+            let sum = rows.entry(self.uploads.headers[i].contributor).or_default();
+            for group in &self.groups.held_out[i] {
+                if *sum < self.rules.judging_rows {
+                    *sum += self.uploads.rows_of(group);
+                    found.push(*group);
+                }
+            }
+        }
+        found
+    }
+
+    /// Figures over groups, and the loss of outputs that are all zero.
+    fn evaluate(&mut self, groups: Vec<Group>) -> Result<(Metrics, f64), RoundError> {
+        let sampler = self.sampler(groups, JUDGED_ROWS.min(self.recipe.batch_rows))?;
+        let mut uninformed = Scoreboard::new(self.trainer.objective().clone());
+        let (uploads, outputs) = (self.uploads, self.recipe.outputs());
+        let metrics = self.trainer.evaluate(&mut self.accelerator, &sampler, |accelerator, groups| {
+            let labels = uploads.labels(accelerator.cloud(), groups, |_| false)?;
+            uninformed.add(&mut Matrix::zeros(labels.rows(), outputs), &labels);
+            Ok(labels)
+        })?;
+        Ok((metrics, uninformed.metrics().loss))
+    }
+
+    fn sampler(&self, groups: Vec<Group>, batch_rows: usize) -> Result<Sampler, RoundError> {
+        Sampler::new(groups, self.uploads.spec.block_rows(), batch_rows, self.recipe.order_seed)
+            .map_err(|e| RoundError::Training(e.to_string()))
+    }
+
+    /// Old uploads that a training over these new ones goes over: all, or drawn up to the share that the rules name.
+    fn replayed(&self, new: &[u32]) -> Vec<Group> {
+        let groups = |i: &u32| self.groups.training[*i as usize].iter().copied();
+        let mut old: Vec<Group> = self.old.iter().flat_map(groups).collect();
+        let Some(share) = self.rules.replay.filter(|_| !new.is_empty() && !self.rules.fixed_schedule) else {
+            return old;
+        };
+        let rows =
+            |groups: &mut dyn Iterator<Item = Group>| groups.map(|g| self.uploads.rows_of(&g)).sum::<u64>();
+        let wanted = rows(&mut new.iter().flat_map(groups)).saturating_mul(u64::from(share)) / 100;
+        // In the order of a keyed hash, the same for each training of the round.
+        old.sort_by_cached_key(|g| {
+            let upload = self.uploads.headers[g.upload as usize].id();
+            *self.draw.derive("group", &[&upload.0, &g.first_block.to_be_bytes()]).expose()
+        });
+        let mut sum = 0;
+        old.retain(|g| {
+            let take = sum < wanted;
+            sum += self.uploads.rows_of(g);
+            take
+        });
+        old
+    }
+
+    /// The groups of a training over these uploads and old ones, without those that their contributors' terms keep
+    /// out, and the new ones among these.
+    fn allowed(&self, new: &[u32]) -> Result<(Vec<Group>, Vec<u32>), RoundError> {
+        let mut out = BTreeSet::new();
+        loop {
+            let stays = |i: &u32| !out.contains(i) && !self.kept_aside(*i);
+            let members: Vec<u32> = new.iter().copied().filter(stays).collect();
+            let fresh = members.iter().flat_map(|i| self.groups.training[*i as usize].iter().copied());
+            let replayed = self.replayed(&members).into_iter().filter(|g| stays(&g.upload));
+            let groups: Vec<Group> = replayed.chain(fresh).collect();
+            let violated = self.violated(&groups)?;
+            if violated.is_empty() {
+                return Ok((groups, new.iter().copied().filter(|i| out.contains(i)).collect()));
+            }
+            out.extend(violated);
+        }
+    }
+
+    /// Whether an upload is out of the round; on a fixed schedule it is asked for, and what comes is not looked at.
+    fn kept_aside(&self, upload: u32) -> bool {
+        self.aside.contains(&upload) && !self.rules.fixed_schedule
+    }
+
+    /// Uploads whose contributors' terms a training over these groups would not keep.
+    fn violated(&self, groups: &[Group]) -> Result<Vec<u32>, RoundError> {
+        let uploads: BTreeSet<u32> = groups.iter().map(|g| g.upload).collect();
+        let terms = |i: u32| self.uploads.terms[i as usize].as_ref();
+        let bound: Vec<(u32, &Terms)> = uploads.iter().filter_map(|i| Some((*i, terms(*i)?))).collect();
+        if bound.is_empty() {
+            return Ok(vec![]);
+        }
+        let (rows, contributors) = self.crowd(groups);
+        let mut violated: BTreeSet<u32> = bound
+            .iter()
+            .filter(|(i, t)| {
+                let contributor = self.uploads.headers[*i as usize].contributor;
+                let versions = self.standing.versions.get(&contributor).copied().unwrap_or(0);
+                rows < t.version_rows || contributors < t.version_contributors || versions >= t.versions
+            })
+            .map(|(i, _)| *i)
+            .collect();
+        if bound.iter().any(|(_, t)| t.step_rows > 0 || t.step_contributors > 0) {
+            let sampler = self.sampler(groups.to_vec(), self.recipe.batch_rows)?;
+            let first = self.trainer.epochs();
+            for batch in (first..first + u64::from(self.epochs)).flat_map(|epoch| sampler.epoch(epoch)) {
+                let (rows, contributors) = self.crowd(&batch);
+                let here: BTreeSet<u32> = batch.iter().map(|g| g.upload).collect();
+                let violates = |t: &Terms| rows < t.step_rows || contributors < t.step_contributors;
+                violated.extend(here.into_iter().filter(|i| terms(*i).is_some_and(violates)));
+            }
+        }
+        Ok(violated.into_iter().collect())
+    }
+
+    /// Rows and contributors of groups.
+    fn crowd(&self, groups: &[Group]) -> (u64, u32) {
+        let rows = groups.iter().map(|g| self.uploads.rows_of(g)).sum();
+        let contributor = |g: &Group| self.uploads.headers[g.upload as usize].contributor;
+        (rows, groups.iter().map(contributor).collect::<BTreeSet<_>>().len() as u32)
+    }
+
+    /// Trains for the round's epochs, or until the rows that judge show no progress any more.
+    fn epochs(&mut self, sampler: &Sampler) -> Result<(), RoundError> {
+        self.trainer.begin_round(sampler, self.epochs);
+        let steps = sampler.batches_per_epoch() as u64 * u64::from(self.epochs);
+        let patience = if self.rules.fixed_schedule { 0 } else { self.rules.patience };
+        let mut best: Option<(f64, TrainerState)> = None;
+        let (mut without, mut step) = (0, 0);
+        for _ in 0..self.epochs {
+            let (uploads, aside, round) = (self.uploads, &self.aside, self.round);
+            let load = |accelerator: &mut Encrypted<'_, C, Uploads>, groups: &[Group]| {
+                let progress = Progress { round, step, steps };
+                step += 1;
+                let failed = |e| TrainError::Accelerator(ProductError::from(e));
+                accelerator.cloud().progress(progress).map_err(failed)?;
+                uploads.labels(accelerator.cloud(), groups, |upload| aside.contains(&upload))
+            };
+            let report = self.trainer.train_epoch(&mut self.accelerator, sampler, load)?;
+            self.steps += report.steps;
+            self.run.training_loss.push(report.loss);
+            if matches!(self.recipe.rule, Rule::Adam(_) | Rule::AdamW(_)) {
+                self.run.gradient_noise.extend(report.gradient_noise);
+            }
+            if patience == 0 {
+                continue;
+            }
+            let Some(loss) = self.judge()? else { continue };
+            if best.as_ref().is_none_or(|(least, _)| loss < *least) {
+                (best, without) = (Some((loss, self.trainer.state())), 0);
+            } else {
+                without += 1;
+                if without >= patience {
+                    break;
+                }
+            }
+        }
+        match best {
+            Some((_, state)) => self.restore(state),
+            None => Ok(()),
+        }
+    }
+
+    /// What is said of the round, and how the project stands after it.
+    fn finish(
+        mut self,
+        ids: &[Id],
+        mut decided: Decided,
+        judging_only: &[u32],
+    ) -> Result<Trained, RoundError> {
+        let spoiled = self.accelerator.spoiled();
+        // Known only where nothing stops: under a fixed schedule.
+        let failure = match (self.diverged || self.trainer.diverged(), spoiled) {
+            (true, _) => Some("training diverged".to_owned()),
+            (_, Some(Spoiled::Overflow)) => Some("values became too large for the modulus".to_owned()),
+            (_, Some(Spoiled::OutOfRange)) => Some("a product was out of range".to_owned()),
+            (false, None) => None,
+        };
+        let promoted = decided.promoted && failure.is_none();
+        let judges = self.judging();
+        let validation = match judges.is_empty() {
+            true => None,
+            false => Some(self.evaluate(judges.clone())?.0),
+        };
+        let contributors = self.by_contributor(&judges)?;
+        let mut standing = std::mem::take(&mut self.standing);
+        // Every upload is listed from now on, whatever became of it.
+        ids.iter().for_each(|id| _ = standing.uploads.entry(*id).or_insert(Place::Waiting));
+        let members = self.uploads.headers.iter().map(|h| h.contributor);
+        members.for_each(|id| _ = standing.versions.entry(id).or_default());
+        let mut used: BTreeSet<u32> = judges.iter().map(|g| g.upload).collect();
+        let judging_only = self.screened(judging_only, &mut decided)?;
+        if promoted {
+            for i in decided.accepted.iter().chain(&judging_only) {
+                standing.uploads.insert(ids[*i as usize], Place::Accepted);
+            }
+            used.extend(&self.kept.uploads);
+            standing.current = self.round;
+            let headers = &self.uploads.headers;
+            let of = |i: &u32| headers[*i as usize].contributor;
+            for contributor in self.kept.uploads.iter().map(of).collect::<BTreeSet<_>>() {
+                *standing.versions.entry(contributor).or_default() += 1;
+            }
+        }
+        let quarantined = decided.quarantined.iter();
+        let quarantined: Vec<Quarantined> = quarantined
+            .map(|(i, reason)| Quarantined { upload: ids[*i as usize], reason: *reason })
+            .collect();
+        for q in &quarantined {
+            standing.uploads.insert(q.upload, Place::Quarantined(q.reason));
+        }
+        let run = if promoted { self.kept } else { self.run };
+        let metrics = RoundMetrics {
+            training_loss: run.training_loss,
+            validation,
+            before: decided.before,
+            contributors,
+            quarantined,
+            failure,
+            gradient_noise: run.gradient_noise,
+            ..RoundMetrics::of(self.round)
+        };
+        let used = match self.rules.fixed_schedule {
+            // What was used must not tell what was not.
+            true => ids.to_vec(),
+            false => used.into_iter().map(|i| ids[i as usize]).collect(),
+        };
+        let (rows, steps, trials) = (run.rows, self.steps, decided.trials);
+        Ok(Trained { metrics, rows, steps, promoted, trials, used, standing })
+    }
+
+    /// Of new uploads that only judge, those that do not stand out; members' wait until there is something to compare
+    /// them with.
+    fn screened(&mut self, uploads: &[u32], decided: &mut Decided) -> Result<Vec<u32>, RoundError> {
+        let own = |i: &u32| self.uploads.headers[*i as usize].contributor == self.owner;
+        let (mut good, others): (Vec<u32>, Vec<u32>) = uploads.iter().partition(|i| own(i));
+        let Some(after) = decided.after else { return Ok(good) };
+        let found = find(self, &others, self.rules, after)?;
+        good.extend(others.into_iter().filter(|i| !found.contains(i)));
+        decided.quarantined.extend(found.into_iter().map(|i| (i, Reason::ScreenedAfter)));
+        Ok(good)
+    }
+
+    /// Figures of each contributor over its rows that judge, where its terms show them.
+    fn by_contributor(&mut self, judges: &[Group]) -> Result<Vec<ContributorMetrics>, RoundError> {
+        let mut all = BTreeMap::<Id, (u64, u64, Vec<Group>)>::new();
+        for (header, terms) in self.uploads.headers.iter().zip(&self.uploads.terms) {
+            let entry = all.entry(header.contributor).or_default();
+            entry.0 += u64::from(header.rows);
+            entry.1 = entry.1.max(terms.as_ref().map_or(0, |t| t.metrics_rows));
+        }
+        for group in judges {
+            let contributor = self.uploads.headers[group.upload as usize].contributor;
+            all.entry(contributor).or_default().2.push(*group);
+        }
+        let alone = all.len() == 1;
+        let mut found = Vec::new();
+        for (contributor, (rows, least, groups)) in all {
+            let judged = groups.iter().map(|g| self.uploads.rows_of(g)).sum::<u64>();
+            // Of a single contributor the figures over all rows are its own.
+            let shown = !alone && !groups.is_empty() && judged >= least && !self.rules.fixed_schedule;
+            let validation = if shown { Some(self.evaluate(groups)?.0) } else { None };
+            found.push(ContributorMetrics { contributor, rows, validation });
+        }
+        Ok(found)
+    }
+}
+
+impl<C: Cloud> Bench for Course<'_, '_, C> {
+    type State = TrainerState;
+    type Error = RoundError;
+
+    fn judge(&mut self) -> Result<Option<f64>, RoundError> {
+        let groups = self.judging();
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.evaluate(groups)?.0.loss))
+    }
+
+    fn screen(&mut self, upload: u32) -> Result<Screening, RoundError> {
+        let (held_out, training) =
+            (&self.groups.held_out[upload as usize], &self.groups.training[upload as usize]);
+        let mut rows = 0;
+        // Rows that it was not trained on tell more, where there are any.
+        let sample = held_out.iter().chain(training).copied().take_while(|g| {
+            let take = rows < SCREENED_ROWS;
+            rows += self.uploads.rows_of(g);
+            take
+        });
+        let sample = sample.collect();
+        let (metrics, uninformed) = self.evaluate(sample)?;
+        Ok(Screening { loss: metrics.loss, uninformed })
+    }
+
+    fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, RoundError> {
+        let (groups, waiting) = self.allowed(new)?;
+        let nothing_new = !new.is_empty() && waiting.len() == new.len();
+        if groups.is_empty() || nothing_new && !self.rules.fixed_schedule {
+            return if new.is_empty() { Err(RoundError::Empty) } else { Ok(new.to_vec()) };
+        }
+        let counts = |g: &&Group| !self.aside.contains(&g.upload);
+        self.run = Run {
+            uploads: groups.iter().filter(counts).map(|g| g.upload).collect(),
+            rows: groups.iter().map(|g| self.uploads.rows_of(g)).sum(),
+            ..Run::default()
+        };
+        let sampler = self.sampler(groups, self.recipe.batch_rows)?;
+        self.epochs(&sampler)?;
+        Ok(waiting)
+    }
+
+    fn accept(&mut self, uploads: &[u32]) {
+        self.old.extend(uploads);
+        let run = std::mem::take(&mut self.run);
+        self.kept.uploads.extend(run.uploads);
+        self.kept.rows += run.rows;
+        self.kept.training_loss.extend(run.training_loss);
+        self.kept.gradient_noise.extend(run.gradient_noise);
+    }
+
+    fn set_aside(&mut self, uploads: &[u32]) {
+        self.aside.extend(uploads);
+        if !self.rules.fixed_schedule {
+            uploads.iter().for_each(|u| _ = self.old.remove(u));
+        }
+    }
+
+    fn save(&self) -> TrainerState {
+        self.trainer.state()
+    }
+
+    fn restore(&mut self, state: TrainerState) -> Result<(), RoundError> {
+        let failed = |e| RoundError::Training(format!("the model could not be restored: {e}"));
+        self.diverged |= self.trainer.diverged();
+        let epochs = self.trainer.epochs();
+        *self.trainer = Trainer::restore(self.recipe.clone(), state).map_err(failed)?;
+        self.trainer.tolerate(self.rules.fixed_schedule);
+        if self.rules.fixed_schedule {
+            // The order of the next round's batches must not tell that this one was taken back.
+            self.trainer.resume_at(epochs);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! Which uploads a round keeps, and whether its model becomes the current version.
+//!
+//! Labels that were shuffled give a loss of at least that of a model that knows nothing, in expectation, whatever the
+//! model (the mean over classes of -log p is smallest where all p are equal); labels that fit give less. So an upload
+//! is screened by its own loss: under the current model before it is trained on, and under the model that was trained
+//! on it before that becomes current. What is worse without standing out is found by trying uploads apart: halves,
+//! then quarters.
+
+use blindsmith_protocol::Reason;
+use blindsmith_receipts::Rules;
+
+/// Losses over some rows of an upload.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Screening {
+    /// Of the model.
+    pub loss: f64,
+    /// Of a model whose outputs are all zero.
+    pub uninformed: f64,
+}
+
+/// A model that can be trained, judged, and taken back.
+pub(crate) trait Bench {
+    /// All that training changes.
+    type State;
+    /// Why a round must be abandoned.
+    type Error;
+    /// The model's loss over the rows that judge, if there are any.
+    fn judge(&mut self) -> Result<Option<f64>, Self::Error>;
+    /// Losses over some rows of an upload.
+    fn screen(&mut self, upload: u32) -> Result<Screening, Self::Error>;
+    /// Trains on these new uploads, on old ones beside them. Those that the terms of their contributors keep out, with
+    /// no others beside them, are given back; they were not trained on.
+    fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, Self::Error>;
+    /// From now on these count as old.
+    fn accept(&mut self, uploads: &[u32]);
+    /// From now on these are not trained on.
+    fn set_aside(&mut self, uploads: &[u32]);
+    /// A copy of what training changes.
+    fn save(&self) -> Self::State;
+    /// Goes back to it.
+    fn restore(&mut self, state: Self::State) -> Result<(), Self::Error>;
+}
+
+/// What a round decided.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Decided {
+    /// Whether the model is another than before.
+    pub promoted: bool,
+    /// New uploads that it was trained on.
+    pub accepted: Vec<u32>,
+    /// Uploads set aside.
+    pub quarantined: Vec<(u32, Reason)>,
+    /// Trainings.
+    pub trials: u32,
+    /// Losses over the rows that judge, before and after.
+    pub before: Option<f64>,
+    /// After; of the current model, whether it changed or not.
+    pub after: Option<f64>,
+}
+
+/// Whether an upload stands out.
+fn suspicious(rules: &Rules, judged: f64, screening: Screening) -> bool {
+    let limit = judged * f64::from(rules.screening) / 1000.0;
+    // A loss that is no number is suspicious too.
+    let within = screening.loss <= limit || screening.loss <= screening.uninformed;
+    rules.screening != 0 && !within
+}
+
+/// Runs a round over new uploads; `old` are screened again.
+pub(crate) fn decide<B: Bench>(
+    bench: &mut B,
+    new: &[u32],
+    old: &[u32],
+    rules: &Rules,
+) -> Result<Decided, B::Error> {
+    let mut decided = Decided { before: bench.judge()?, ..Decided::default() };
+    decided.after = decided.before;
+    let screened = match decided.before {
+        Some(judged) => find(bench, &[old, new].concat(), rules, judged)?,
+        None => Vec::new(),
+    };
+    bench.set_aside(&screened);
+    let clean: Vec<u32> = new.iter().copied().filter(|u| !screened.contains(u)).collect();
+    decided.quarantined.extend(screened.into_iter().map(|u| (u, Reason::Screened)));
+    if clean.is_empty() && !new.is_empty() {
+        return Ok(decided);
+    }
+    let mut sets = vec![clean];
+    while let Some(set) = sets.pop() {
+        if decided.trials >= rules.trials {
+            // They wait for another round.
+            break;
+        }
+        attempt(bench, set, rules, &mut decided, &mut sets)?;
+    }
+    Ok(decided)
+}
+
+/// One training, kept or taken back.
+fn attempt<B: Bench>(
+    bench: &mut B,
+    set: Vec<u32>,
+    rules: &Rules,
+    decided: &mut Decided,
+    sets: &mut Vec<Vec<u32>>,
+) -> Result<(), B::Error> {
+    let before = bench.save();
+    let waiting = bench.train(&set)?;
+    let trained: Vec<u32> = set.iter().copied().filter(|u| !waiting.contains(u)).collect();
+    if trained.is_empty() && !set.is_empty() {
+        return bench.restore(before);
+    }
+    decided.trials += 1;
+    let judged = bench.judge()?;
+    let found = match judged {
+        Some(judged) => find(bench, &trained, rules, judged)?,
+        None => Vec::new(),
+    };
+    if !found.is_empty() {
+        bench.restore(before)?;
+        bench.set_aside(&found);
+        let rest: Vec<u32> = trained.into_iter().filter(|u| !found.contains(u)).collect();
+        decided.quarantined.extend(found.into_iter().map(|u| (u, Reason::ScreenedAfter)));
+        if !rest.is_empty() {
+            sets.push(rest);
+        }
+        return Ok(());
+    }
+    let good = match (decided.after, judged) {
+        (Some(before), Some(after)) => after <= before * f64::from(rules.tolerance) / 1000.0,
+        _ => true,
+    };
+    if good {
+        bench.accept(&trained);
+        decided.promoted = true;
+        decided.accepted.extend(trained);
+        decided.after = judged;
+        return Ok(());
+    }
+    bench.restore(before)?;
+    match trained.as_slice() {
+        [] => {}
+        [one] => {
+            bench.set_aside(&[*one]);
+            decided.quarantined.push((*one, Reason::Worse));
+        }
+        several => {
+            let (first, second) = several.split_at(several.len() / 2);
+            sets.push(second.to_vec());
+            sets.push(first.to_vec());
+        }
+    }
+    Ok(())
+}
+
+/// Runs a round that takes the same steps whatever it achieves: one training on everything that was not set aside
+/// before it, promoted or taken back as a whole.
+pub(crate) fn decide_once<B: Bench>(
+    bench: &mut B,
+    new: &[u32],
+    old: &[u32],
+    rules: &Rules,
+) -> Result<Decided, B::Error> {
+    let before = bench.judge()?;
+    let all = [old, new].concat();
+    let screened = find(bench, &all, rules, before.unwrap_or(f64::INFINITY))?;
+    bench.set_aside(&screened);
+    let saved = bench.save();
+    let waiting = bench.train(new)?;
+    let after = bench.judge()?;
+    let found = find(bench, &all, rules, after.unwrap_or(f64::INFINITY))?;
+    let found: Vec<u32> = found.into_iter().filter(|u| !screened.contains(u)).collect();
+    let kept = |u: &&u32| ![&waiting, &screened, &found].iter().any(|list| list.contains(*u));
+    let good = found.is_empty()
+        && match (before, after) {
+            (Some(before), Some(after)) => after <= before * f64::from(rules.tolerance) / 1000.0,
+            _ => true,
+        };
+    let mut decided = Decided { promoted: good, trials: 1, before, after, ..Decided::default() };
+    if good {
+        decided.accepted = new.iter().filter(kept).copied().collect();
+        bench.accept(&decided.accepted);
+    } else {
+        bench.restore(saved)?;
+        decided.after = before;
+    }
+    decided.quarantined.extend(screened.into_iter().map(|u| (u, Reason::Screened)));
+    decided.quarantined.extend(found.into_iter().map(|u| (u, Reason::ScreenedAfter)));
+    Ok(decided)
+}
+
+/// Those that stand out.
+pub(crate) fn find<B: Bench>(
+    bench: &mut B,
+    uploads: &[u32],
+    rules: &Rules,
+    judged: f64,
+) -> Result<Vec<u32>, B::Error> {
+    let mut found = Vec::new();
+    if rules.screening == 0 {
+        return Ok(found);
+    }
+    for upload in uploads {
+        if suspicious(rules, judged, bench.screen(*upload)?) {
+            found.push(*upload);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A model that is as good as its uploads are: each moves the loss, and may stand out before or after.
+    #[derive(Default)]
+    struct Fake {
+        loss: f64,
+        judges: bool,
+        /// By how much training on an upload multiplies the loss.
+        effect: Vec<f64>,
+        /// Their own losses; those of a model that knows nothing are 1.
+        own: Vec<f64>,
+        /// Uploads that stand out only once they were trained on.
+        late: BTreeSet<u32>,
+        waiting: BTreeSet<u32>,
+        trained: BTreeSet<u32>,
+        aside: Vec<u32>,
+        trainings: Vec<Vec<u32>>,
+    }
+
+    impl Bench for Fake {
+        type State = (f64, BTreeSet<u32>);
+        type Error = ();
+
+        fn judge(&mut self) -> Result<Option<f64>, ()> {
+            Ok(self.judges.then_some(self.loss))
+        }
+
+        fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
+            let late = self.late.contains(&upload) && self.trained.contains(&upload);
+            let loss = if late { 9.0 } else { self.own[upload as usize] };
+            Ok(Screening { loss, uninformed: 1.0 })
+        }
+
+        fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, ()> {
+            let (wait, go): (Vec<u32>, Vec<u32>) = new.iter().partition(|u| self.waiting.contains(u));
+            self.loss *= 0.9;
+            for upload in &go {
+                self.loss *= self.effect[*upload as usize];
+                self.trained.insert(*upload);
+            }
+            self.trainings.push(go);
+            Ok(wait)
+        }
+
+        fn accept(&mut self, _uploads: &[u32]) {}
+
+        fn set_aside(&mut self, uploads: &[u32]) {
+            self.aside.extend(uploads);
+        }
+
+        fn save(&self) -> Self::State {
+            (self.loss, self.trained.clone())
+        }
+
+        fn restore(&mut self, (loss, trained): Self::State) -> Result<(), ()> {
+            (self.loss, self.trained) = (loss, trained);
+            Ok(())
+        }
+    }
+
+    fn fake(count: usize) -> Fake {
+        Fake { loss: 0.5, judges: true, effect: vec![1.0; count], own: vec![0.5; count], ..Fake::default() }
+    }
+
+    fn run(bench: &mut Fake) -> Decided {
+        let new: Vec<u32> = (0..bench.effect.len() as u32).collect();
+        decide(bench, &new, &[], &Rules::default()).unwrap()
+    }
+
+    #[test]
+    fn good_uploads_are_taken_together() {
+        let mut bench = fake(5);
+        let decided = run(&mut bench);
+        assert!(decided.promoted && decided.quarantined.is_empty());
+        assert_eq!((decided.accepted, decided.trials), (vec![0, 1, 2, 3, 4], 1));
+        assert_eq!((decided.before, decided.after), (Some(0.5), Some(0.45)));
+    }
+
+    #[test]
+    fn what_stands_out_is_set_aside_before_it_is_trained_on() {
+        let mut bench = fake(4);
+        bench.own[2] = 4.0;
+        let decided = run(&mut bench);
+        assert_eq!(decided.quarantined, [(2, Reason::Screened)]);
+        assert_eq!(bench.trainings, [[0, 1, 3]]);
+        assert_eq!(bench.aside, [2]);
+    }
+
+    #[test]
+    fn more_wrong_than_the_judging_rows_but_better_than_chance_does_not_stand_out() {
+        let mut bench = fake(2);
+        (bench.loss, bench.own[1]) = (0.01, 0.9);
+        assert_eq!(run(&mut bench).quarantined, []);
+        let nan = Screening { loss: f64::NAN, uninformed: 1.0 };
+        assert!(suspicious(&Rules::default(), 0.5, nan));
+        assert!(!suspicious(&Rules { screening: 0, ..Rules::default() }, 0.5, nan));
+    }
+
+    #[test]
+    fn what_stands_out_afterwards_is_set_aside_and_the_rest_trained_without_it() {
+        let mut bench = fake(3);
+        bench.late = [1].into();
+        let decided = run(&mut bench);
+        assert_eq!(decided.quarantined, [(1, Reason::ScreenedAfter)]);
+        assert_eq!(bench.trainings, [vec![0, 1, 2], vec![0, 2]]);
+        assert!(decided.promoted && bench.trained == [0, 2].into());
+    }
+
+    #[test]
+    fn an_upload_that_makes_the_model_worse_is_found_by_halves() {
+        for culprit in 0..9 {
+            let mut bench = fake(9);
+            bench.effect[culprit] = 2.0;
+            let decided = run(&mut bench);
+            assert_eq!(decided.quarantined, [(culprit as u32, Reason::Worse)]);
+            assert_eq!(decided.accepted.len(), 8);
+            assert!(decided.trials <= 9, "{}", decided.trials);
+            assert!(bench.loss < 0.5 && !bench.trained.contains(&(culprit as u32)));
+        }
+    }
+
+    #[test]
+    fn two_culprits_are_found() {
+        let mut bench = fake(8);
+        (bench.effect[1], bench.effect[6]) = (3.0, 2.0);
+        let mut quarantined = run(&mut bench).quarantined;
+        quarantined.sort_unstable();
+        assert_eq!(quarantined, [(1, Reason::Worse), (6, Reason::Worse)]);
+    }
+
+    #[test]
+    fn trainings_are_limited_and_what_is_undecided_waits() {
+        let mut bench = fake(8);
+        bench.effect.fill(2.0);
+        let rules = Rules { trials: 3, ..Rules::default() };
+        let decided = decide(&mut bench, &[0, 1, 2, 3, 4, 5, 6, 7], &[], &rules).unwrap();
+        assert_eq!((decided.trials, decided.promoted, decided.accepted.len()), (3, false, 0));
+        assert!(decided.quarantined.len() < 8);
+        assert_eq!((bench.loss, decided.after), (0.5, Some(0.5)), "the model is what it was");
+    }
+
+    #[test]
+    fn a_worse_round_over_old_rows_is_rolled_back_and_blames_nobody() {
+        let mut bench = fake(0);
+        bench.loss = 0.5;
+        let worse = Rules { tolerance: 1000, ..Rules::default() };
+        // Training alone makes it better: not so with a bench that gets worse.
+        struct Worse(Fake);
+        impl Bench for Worse {
+            type State = (f64, BTreeSet<u32>);
+            type Error = ();
+            fn judge(&mut self) -> Result<Option<f64>, ()> {
+                self.0.judge()
+            }
+            fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
+                self.0.screen(upload)
+            }
+            fn train(&mut self, _: &[u32]) -> Result<Vec<u32>, ()> {
+                self.0.loss *= 1.5;
+                Ok(vec![])
+            }
+            fn accept(&mut self, _: &[u32]) {}
+            fn set_aside(&mut self, _: &[u32]) {}
+            fn save(&self) -> Self::State {
+                self.0.save()
+            }
+            fn restore(&mut self, state: Self::State) -> Result<(), ()> {
+                self.0.restore(state)
+            }
+        }
+        let decided = decide(&mut Worse(bench), &[], &[], &worse).unwrap();
+        assert_eq!((decided.promoted, decided.after, decided.trials), (false, Some(0.5), 1));
+        assert_eq!(decided.quarantined, []);
+    }
+
+    #[test]
+    fn uploads_kept_out_by_terms_wait_and_are_not_blamed() {
+        let mut bench = fake(3);
+        bench.waiting = [0].into();
+        let decided = run(&mut bench);
+        assert_eq!((decided.accepted, decided.quarantined.len()), (vec![1, 2], 0));
+        let mut bench = fake(1);
+        bench.waiting = [0].into();
+        let decided = run(&mut bench);
+        assert!(!decided.promoted && decided.trials == 0);
+        assert_eq!(bench.loss, 0.5);
+    }
+
+    #[test]
+    fn old_uploads_that_stand_out_now_are_set_aside() {
+        let mut bench = fake(3);
+        bench.own[0] = 7.0;
+        let decided = decide(&mut bench, &[1, 2], &[0], &Rules::default()).unwrap();
+        assert_eq!(decided.quarantined, [(0, Reason::Screened)]);
+        assert_eq!(decided.accepted, [1, 2]);
+    }
+
+    #[test]
+    fn without_rows_that_judge_everything_is_taken() {
+        let mut bench = fake(3);
+        (bench.judges, bench.own[1], bench.effect[2]) = (false, 9.0, 5.0);
+        let decided = run(&mut bench);
+        assert_eq!((decided.accepted, decided.after), (vec![0, 1, 2], None));
+    }
+
+    #[test]
+    fn on_a_fixed_schedule_one_training_is_promoted_or_taken_back() {
+        let rules = Rules::default();
+        for (late, effect, promoted) in [(None, 1.0, true), (Some(1), 1.0, false), (None, 2.0, false)] {
+            let mut bench = fake(3);
+            bench.late = late.into_iter().collect();
+            bench.effect[0] = effect;
+            let decided = decide_once(&mut bench, &[0, 1, 2], &[], &rules).unwrap();
+            assert_eq!((decided.promoted, decided.trials), (promoted, 1));
+            assert_eq!(bench.trainings.len(), 1, "as many steps whatever happens");
+            assert_eq!(decided.quarantined.len(), late.into_iter().count());
+            assert_eq!(bench.loss < 0.5, promoted);
+        }
+        let mut bench = fake(3);
+        bench.own[1] = 4.0;
+        let decided = decide_once(&mut bench, &[0, 1, 2], &[], &rules).unwrap();
+        assert_eq!((decided.promoted, decided.quarantined), (true, vec![(1, Reason::Screened)]));
+        assert_eq!(decided.accepted, [0, 2]);
+        assert_eq!(bench.trainings, [[0, 1, 2]], "it is asked for and thrown away");
+    }
+}

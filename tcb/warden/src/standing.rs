@@ -1,0 +1,125 @@
+//! How a project stands: what became of its uploads, and which version is current.
+
+use std::collections::BTreeMap;
+
+use blindsmith_protocol::{Id, MAX_UPLOADS, Reason};
+
+/// What became of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It was given to a round that did not use it.
+    Waiting,
+    /// A version was trained on it, or judged with it.
+    Accepted,
+    /// It was set aside.
+    Quarantined(Reason),
+}
+
+impl Place {
+    const ALL: [Place; 5] = [
+        Place::Waiting,
+        Place::Accepted,
+        Place::Quarantined(Reason::Screened),
+        Place::Quarantined(Reason::ScreenedAfter),
+        Place::Quarantined(Reason::Worse),
+    ];
+}
+
+/// How a project stands after a round.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// Uploads that were given to a round; those of which a round was never told are new.
+    pub uploads: BTreeMap<Id, Place>,
+    /// Versions that used a contributor's rows.
+    pub versions: BTreeMap<Id, u64>,
+    /// The version that is current.
+    pub current: u64,
+    /// The number of the last order that the round knew.
+    pub orders: u64,
+}
+
+impl Standing {
+    pub(crate) fn accepted(&self, upload: &Id) -> bool {
+        self.uploads.get(upload) == Some(&Place::Accepted)
+    }
+
+    pub(crate) fn quarantined(&self, upload: &Id) -> Option<Reason> {
+        match self.uploads.get(upload) {
+            Some(Place::Quarantined(reason)) => Some(*reason),
+            _ => None,
+        }
+    }
+
+    /// Its bytes: their number follows from those of uploads and contributors alone.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24 + 33 * self.uploads.len() + 40 * self.versions.len());
+        out.extend(self.current.to_le_bytes());
+        out.extend(self.orders.to_le_bytes());
+        out.extend((self.uploads.len() as u32).to_le_bytes());
+        for (id, place) in &self.uploads {
+            out.extend(id.0);
+            // All places are listed.
+            out.extend(Place::ALL.iter().position(|p| p == place).map(|at| at as u8));
+        }
+        out.extend((self.versions.len() as u32).to_le_bytes());
+        for (id, count) in &self.versions {
+            out.extend(id.0);
+            out.extend(count.to_le_bytes());
+        }
+        out
+    }
+
+    /// What [`Standing::encode`] wrote at the beginning of these bytes, and what comes after it.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (current, rest) = bytes.split_first_chunk::<8>()?;
+        let (orders, rest) = rest.split_first_chunk::<8>()?;
+        let (uploads, mut rest) = count(rest)?;
+        let mut standing = Standing {
+            current: u64::from_le_bytes(*current),
+            orders: u64::from_le_bytes(*orders),
+            ..Standing::default()
+        };
+        for _ in 0..uploads {
+            let (id, tail) = rest.split_first_chunk::<32>()?;
+            let (place, tail) = tail.split_first()?;
+            standing.uploads.insert(Id(*id), *Place::ALL.get(*place as usize)?);
+            rest = tail;
+        }
+        let (versions, mut rest) = count(rest)?;
+        for _ in 0..versions {
+            let (id, tail) = rest.split_first_chunk::<32>()?;
+            let (number, tail) = tail.split_first_chunk::<8>()?;
+            standing.versions.insert(Id(*id), u64::from_le_bytes(*number));
+            rest = tail;
+        }
+        Some((standing, rest))
+    }
+}
+
+fn count(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<4>()?;
+    let count = u32::from_le_bytes(*count) as usize;
+    (count <= MAX_UPLOADS).then_some((count, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_survives_and_its_length_does_not_tell_places() {
+        let uploads = Place::ALL.iter().enumerate().map(|(i, p)| (Id([i as u8; 32]), *p)).collect();
+        let standing = Standing { uploads, versions: [(Id([9; 32]), 7)].into(), current: 3, orders: 5 };
+        let mut bytes = standing.encode();
+        let same = Standing {
+            uploads: standing.uploads.keys().map(|id| (*id, Place::Accepted)).collect(),
+            ..standing.clone()
+        };
+        assert_eq!(same.encode().len(), bytes.len());
+        bytes.extend(b"rest");
+        assert_eq!(Standing::decode(&bytes), Some((standing, b"rest".as_slice())));
+        for len in 0..bytes.len() - 4 {
+            assert_eq!(Standing::decode(&bytes[..len]), None, "{len}");
+        }
+    }
+}
