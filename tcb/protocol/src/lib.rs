@@ -6,6 +6,7 @@
 mod decision;
 mod frame;
 mod limits;
+mod link;
 mod message;
 mod project;
 mod upload;
@@ -13,9 +14,10 @@ mod upload;
 pub use decision::{Decision, Quarantined, Reason};
 pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
 pub use limits::*;
+pub use link::{FromWarden, Instruction, Lane, Left, Outcome, Place, Projection, ToWarden};
 pub use message::{
-    Blob, Evidence, FromWarden, Instruction, Lane, Ledger, Left, Outcome, Place, Progress, ProjectStatus,
-    Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadState, UploadSummary,
+    Blob, Evidence, Ledger, Progress, ProjectStatus, Reply, Request, RoundRecord, RoundSummary, UploadState,
+    UploadSummary,
 };
 pub use project::{Id, Layer, ProjectSpec, SpecError, Trigger};
 pub use upload::{

@@ -11,14 +11,16 @@ use super::tree::Tree;
 /// Our own.
 const OURS: &str = "MIT OR Apache-2.0";
 
-/// Each of these alone is enough for a crate that is built into what we ship, or builds it.
-const PERMISSIVE: [&str; 12] = [
+/// Each of these alone is enough for a crate that is built into what we ship, or builds it. CDLA-Permissive is one of
+/// data: lists of root certificates.
+const PERMISSIVE: [&str; 13] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",

@@ -112,7 +112,7 @@ fn a_poisoned_upload_alone_never_becomes_the_current_version() {
     assert_eq!((&history["rounds"][2]["decision"], &history["current"]), (&"rolled-back".into(), &1.into()));
     assert_eq!(site.state_of(&poisoned), "quarantined");
     assert_eq!((before, site.pull("after.safetensors", &[])), (1, 2));
-    let tensors = |file: &str| blindsmith_data::ModelFile::load(&site.path(file)).unwrap().model;
+    let tensors = |file: &str| blindsmith_data::ModelFile::load(site.path(file)).unwrap().model;
     assert!(tensors("before.safetensors") == tensors("after.safetensors"), "the model changed");
     // Until the owner wants it tried again.
     site.on_project("readmit", &["--upload", &poisoned]).ok();
@@ -130,7 +130,7 @@ fn an_earlier_version_comes_back_when_the_owner_orders_it() {
     site.on_project("refine", &[]).ok();
     let model = |version: &str| {
         site.pull("m.safetensors", &["--version", version]);
-        blindsmith_data::ModelFile::load(&site.path("m.safetensors")).unwrap().model
+        blindsmith_data::ModelFile::load(site.path("m.safetensors")).unwrap().model
     };
     assert!(model("1") != model("2"));
     site.on_project("rollback", &["--to", "9"]).refused(5, &["no version 9", "the newest is 2"]);

@@ -1,0 +1,333 @@
+//! Messages between refinery and warden. Bulk data is the frame's body, or lies in shared memory.
+
+use blindsmith_matrix::{Form, MaskSeed, ProductKind};
+use serde::{Deserialize, Serialize};
+
+use crate::{AdmittedUpload, Blob, BlockRef, Evidence, GroupRef, Id, Progress, ProjectSpec, UploadHeader};
+
+/// Refinery to warden.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToWarden {
+    /// Asks for evidence.
+    Attest {
+        /// 256 fresh bits.
+        nonce: Blob,
+    },
+    /// Secrets for a project. Body: its initial model, sealed under a key that the release holds.
+    Release {
+        /// The public specification.
+        spec: ProjectSpec,
+        /// Sealed to the warden.
+        release: Blob,
+    },
+    /// A project to go on with. Body: the state that this or an earlier warden sealed.
+    Restore {
+        /// The public specification.
+        spec: ProjectSpec,
+    },
+    /// Read an upload whose rows are upload 0, make sure that it is what its contributor authenticated and well
+    /// formed, and take its projections.
+    Admit {
+        /// The project.
+        project: Id,
+        /// The upload's header.
+        header: UploadHeader,
+    },
+    /// The record of this round is stored for good: the warden may hold whoever serves it to that.
+    Stored {
+        /// The project.
+        project: Id,
+        /// The round.
+        round: u64,
+    },
+    /// A signed order of the owner, see `blindsmith-identity`: the next one.
+    Order {
+        /// The project.
+        project: Id,
+        /// The order.
+        order: Blob,
+    },
+    /// A contributor hands over its seed under its terms; see `blindsmith-identity`.
+    Enrol {
+        /// The project.
+        project: Id,
+        /// Its public key.
+        contributor: Id,
+        /// What it signed.
+        enrolment: Blob,
+    },
+    /// A contributor that this or an earlier warden enrolled.
+    Enrolled {
+        /// The project.
+        project: Id,
+        /// Its public key.
+        contributor: Id,
+        /// What the warden sealed for itself.
+        token: Blob,
+    },
+    /// Make an earlier version the current one, as the owner ordered. Body: its sealed model.
+    Rollback {
+        /// The project.
+        project: Id,
+        /// The round's number.
+        round: u64,
+        /// Which version.
+        version: u64,
+    },
+    /// Train.
+    Round {
+        /// The project.
+        project: Id,
+        /// The round's number.
+        round: u64,
+        /// Which attempt at it.
+        attempt: u32,
+        /// Epochs, if others than the recipe's.
+        epochs: Option<u32>,
+        /// Everything that was admitted, in order of arrival.
+        uploads: Vec<AdmittedUpload>,
+    },
+    /// Answer a query whose rows are upload 0.
+    Query {
+        /// The project.
+        project: Id,
+        /// The query's header.
+        header: UploadHeader,
+        /// The querier's seed, sealed to the warden.
+        envelope: Blob,
+    },
+    /// Answer to [`Instruction::Labels`]. Body: the sealed labels of the blocks, in order.
+    Labels,
+    /// Answer to [`Instruction::Multiply`]: the extra polynomials, in the body or in shared memory.
+    Extras {
+        /// Rows of the grid that follow.
+        rows: u32,
+        /// Where in shared memory, if not in the body.
+        place: Option<Place>,
+    },
+    /// Answer to [`Instruction::Multiply`]: rows of the grid, in the body or in shared memory; repeated until
+    /// all were sent.
+    Rows {
+        /// Index of the first row.
+        first: u32,
+        /// How many.
+        count: u32,
+        /// Where in shared memory, if not in the body.
+        place: Option<Place>,
+    },
+    /// Answer to [`Instruction::Read`] and [`Instruction::Projections`]: bytes, in the body or in shared memory.
+    Bytes {
+        /// Where in shared memory, if not in the body: the last residue may be filled up with zeros.
+        place: Option<Place>,
+        /// How many.
+        len: u64,
+    },
+    /// The instruction failed.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What a link between warden and refinery is for: queries are answered while a round goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lane {
+    /// Everything; queries only where no link is for them.
+    Rounds,
+    /// Queries alone.
+    Queries,
+}
+
+/// Warden to refinery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromWarden {
+    /// The first message: who is there.
+    Hello {
+        /// Kind of trusted execution environment.
+        tee: String,
+        /// The warden's version.
+        version: String,
+        /// What this link is for.
+        lane: Lane,
+        /// Whether two sealed memory regions came along with this frame's first bytes (SCM_RIGHTS): the
+        /// first for operands, written by the warden; the second for products, written by the refinery.
+        shared: bool,
+    },
+    /// Answer to [`ToWarden::Attest`].
+    Evidence(Evidence),
+    /// An instruction of a round or query.
+    Do(Instruction),
+    /// How far the round is.
+    Progress(Progress),
+    /// The end of what was asked.
+    Finished(Outcome),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The project's secrets are held. Body, after a release: the [`RoundRecord`] of round 0.
+    Ready,
+    /// The order is carried out as far as it concerns the warden.
+    Ordered,
+    /// The contributor is enrolled.
+    Enrolled {
+        /// What tells the warden so, sealed by it for itself; empty if it was told by such a token.
+        token: Blob,
+    },
+    /// The round is complete. Body: its [`RoundRecord`].
+    Round,
+    /// Body: the answer, sealed to the querier.
+    Answer,
+    /// The upload stands in rounds from now on.
+    Admitted {
+        /// What tells the warden so, sealed by it for itself.
+        admission: Blob,
+    },
+    /// The upload is none: it is not what its contributor authenticated, or some of its row blocks are not well
+    /// formed. Rounds do without all of it.
+    Malformed {
+        /// Why.
+        reason: String,
+    },
+    /// No round and no answer: what the refinery returned is wrong. Nothing changed.
+    Fault {
+        /// Which instruction was answered wrongly.
+        instruction: String,
+        /// The warden's signed report of it (see `blindsmith-receipts`).
+        report: Blob,
+    },
+    /// No round: these uploads are not authentic. Nothing changed; ask again without them.
+    Forged {
+        /// The uploads.
+        uploads: Vec<Id>,
+    },
+    /// Refused; nothing changed.
+    Refused {
+        /// Why. Never a value derived from secrets.
+        message: String,
+    },
+}
+
+/// What the refinery's accelerator is told to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Instruction {
+    /// Makes room for an operand. No answer.
+    Begin {
+        /// The warden's name for it.
+        operand: u32,
+        /// The layer whose tile it has.
+        layer: u32,
+        /// How its tiles lie.
+        form: Form,
+        /// Rows of the plain matrix.
+        rows: u32,
+        /// Columns of the plain matrix.
+        cols: u32,
+        /// The seed of its masks.
+        masks: MaskSeed,
+        /// Where its strips will lie in shared memory, one after the other, in groups of eight residues; if
+        /// nowhere, they come as [`Instruction::Strip`].
+        at: Option<u64>,
+    },
+    /// A piece of a strip of an operand. Body: its residues, eight bytes each, little-endian. No answer.
+    Strip {
+        /// The operand.
+        operand: u32,
+        /// Which strip.
+        strip: u32,
+        /// Where in the strip, in groups of eight residues.
+        at: u32,
+    },
+    /// A product. Answered by [`ToWarden::Extras`] and [`ToWarden::Rows`].
+    Multiply {
+        /// Which.
+        kind: ProductKind,
+        /// The layer.
+        layer: u32,
+        /// The left operand.
+        left: Left,
+        /// The right operand.
+        right: u32,
+        /// Products received so far: their shared memory may be used again.
+        received: u64,
+        /// Whether what was added up for this layer by [`Instruction::Accumulate`] is added, which ends the sum.
+        sum: bool,
+    },
+    /// Adds the weight gradient of these operands to what was added up for the layer. No answer: what goes wrong
+    /// is told when the sum is asked for.
+    Accumulate {
+        /// The layer.
+        layer: u32,
+        /// The left operand.
+        left: Left,
+        /// The right operand.
+        right: u32,
+    },
+    /// Operands that are not needed any more. No answer.
+    Free {
+        /// The operands.
+        operands: Vec<u32>,
+    },
+    /// The sealed labels of row blocks. Answered by [`ToWarden::Labels`].
+    Labels {
+        /// The blocks.
+        blocks: Vec<BlockRef>,
+    },
+    /// Consecutive row blocks as they were uploaded. Answered by [`ToWarden::Bytes`].
+    Read {
+        /// Index into the command's list of uploads.
+        upload: u32,
+        /// The first.
+        first: u32,
+        /// How many.
+        count: u32,
+        /// Answers received so far: their shared memory may be used again.
+        received: u64,
+    },
+    /// Projections of a sampling group, to be kept with the upload. Body: those of the group, then those of its row
+    /// blocks, each sealed. No answer.
+    Keep {
+        /// The group.
+        group: GroupRef,
+    },
+    /// Kept projections, one after the other. Answered by [`ToWarden::Bytes`].
+    Projections {
+        /// Of these groups.
+        groups: Vec<GroupRef>,
+        /// Which.
+        which: Projection,
+        /// Answers received so far: their shared memory may be used again.
+        received: u64,
+    },
+}
+
+/// Which projections of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Projection {
+    /// One polynomial for each place of a row block, over all row blocks of the group.
+    Group,
+    /// One polynomial for each row block of the group, over all its places.
+    Rows,
+}
+
+/// Residues in shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Index of the first.
+    pub start: u64,
+    /// How many.
+    pub len: u64,
+}
+
+/// A left operand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Left {
+    /// Stored row blocks, under the project's masks.
+    Blocks(Vec<BlockRef>),
+    /// An operand that the warden sent.
+    Operand(u32),
+    /// Several of them, one below the other, for a weight gradient.
+    Operands(Vec<u32>),
+}
