@@ -315,6 +315,10 @@ impl Store {
         let path = dir.join("spec.cbor");
         let spec: ProjectSpec = decode(&path)?;
         spec.validate().map_err(|e| damaged(&path, e.to_string()))?;
+        // What stands for the same value in another way is damage too: nobody wrote it so.
+        if to_cbor(&spec) != read_limited(&path)? {
+            return Err(damaged(&path, "it is not as it was written"));
+        }
         if dir.file_name().is_none_or(|name| *name != *spec.id().to_string()) {
             return Err(damaged(&path, "it is not the specification that names its project"));
         }
