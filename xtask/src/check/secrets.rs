@@ -11,7 +11,7 @@ use super::tree::Tree;
 
 /// Where secrets live.
 const PLACES: [&str; 5] =
-    ["tcb/identity/src/", "tcb/keys/src/", "tcb/receipts/src/", "tcb/ring/src/", "tcb/warden/src/"];
+    ["tcb/keys/src/", "tcb/identity/src/", "tcb/receipts/src/", "tcb/ring/src/", "tcb/warden/src/"];
 
 /// Traits that secrets do not have.
 const FORBIDDEN: [&str; 6] = ["Clone", "Copy", "Debug", "Deserialize", "Display", "Serialize"];

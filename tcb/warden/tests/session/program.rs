@@ -65,8 +65,11 @@ fn a_refinery_that_spoke_nonsense_is_tried_again() {
     let listener = UnixListener::bind(dir.path().join("link.sock")).unwrap();
     let warden = program(&dir, &["--tee", "simulated", "--no-shared-memory"]).spawn().unwrap();
     let mut warden = Running(warden);
-    let (mut first, _) = listener.accept().unwrap();
-    first.write_all(b"220 mail.example.org ESMTP\r\n").unwrap();
+    // One link for rounds, one for queries.
+    let links = [listener.accept().unwrap().0, listener.accept().unwrap().0];
+    for mut link in links {
+        link.write_all(b"220 mail.example.org ESMTP\r\n").unwrap();
+    }
 
     let (mut second, _) = listener.accept().unwrap();
     let (hello, _) = read_head::<FromWarden>(&mut second).unwrap();
