@@ -167,7 +167,7 @@ pub enum FromWarden {
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The project's secrets are held. Body, after a release: the [`RoundRecord`] of round 0.
+    /// The project's secrets are held. Body, after a release: the [`crate::RoundRecord`] of round 0.
     Ready,
     /// The order is carried out as far as it concerns the warden.
     Ordered,
@@ -176,7 +176,7 @@ pub enum Outcome {
         /// What tells the warden so, sealed by it for itself; empty if it was told by such a token.
         token: Blob,
     },
-    /// The round is complete. Body: its [`RoundRecord`].
+    /// The round is complete. Body: its [`crate::RoundRecord`].
     Round,
     /// Body: the answer, sealed to the querier.
     Answer,
