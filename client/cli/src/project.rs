@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use blindsmith_attest::chain::OwnerPolicy;
 use blindsmith_attest::{Appraised, Policy};
 use blindsmith_data::{Classes, Standardiser};
-use blindsmith_identity::SigningKey;
+use blindsmith_identity::{PublicKey, SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
-use blindsmith_protocol::{Evidence, Id, ProjectSpec, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, Evidence, Id, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::Rules;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -64,22 +64,25 @@ pub struct ClientProject {
     pub rules: Rules,
 }
 
-/// The owner's keys, derived from one root.
+/// The keys of an owner or of a member, derived from one root.
 pub struct Keys {
     root: Key,
+    member: Option<Terms>,
 }
 
 /// The version of `project.json` that this program writes and reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 const KEY_FILE: &str = "owner.key";
+const MEMBER_FILE: &str = "member.key";
 const POLICY_FILE: &str = "policy.toml";
 const EVIDENCE_FILE: &str = "evidence.cbor";
 const PROJECT_FILE: &str = "project.json";
+const TERMS_FILE: &str = "terms.toml";
 
 impl Keys {
     /// New keys.
     pub fn generate() -> Self {
-        Keys { root: Key::random() }
+        Keys { root: Key::random(), member: None }
     }
 
     fn of(&self, purpose: &str, project: &Id) -> Key {
@@ -101,9 +104,22 @@ impl Keys {
         self.of("initial model", project)
     }
 
-    /// The seed of the owner's own uploads.
+    /// The seed of the uploads of whoever holds these keys: a member's is one for each project and terms.
     pub fn contributor(&self, project: &Id) -> Key {
-        self.of("contributor", project)
+        match &self.member {
+            None => self.of("contributor", project),
+            Some(terms) => self.root.derive("contributor", &[&project.0, &terms.digest()]),
+        }
+    }
+
+    /// What a member accepts; none for the owner.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.member.as_ref()
+    }
+
+    /// What uploads pin: the digest of a member's terms, zero for the owner.
+    pub fn pinned(&self) -> [u8; 32] {
+        self.member.as_ref().map_or([0; 32], Terms::digest)
     }
 
     /// What the owner signs orders and requests with.
@@ -116,27 +132,39 @@ impl Keys {
         self.identity().verifying().into()
     }
 
-    /// Reads the keys of a project's directory.
+    /// Reads the keys of a project's directory: the owner's, or a member's with its terms.
     pub fn load(dir: &Path) -> Result<Self, Failure> {
-        let path = dir.join(KEY_FILE);
-        let bytes = Zeroizing::new(fs::read(&path).map_err(|e| Failure::project(&path, e))?);
-        let text =
-            std::str::from_utf8(&bytes).map_err(|_| Failure::project(&path, "it is not a key file"))?;
-        let id: Id = text.trim().parse().map_err(|_| Failure::project(&path, "it is not a key file"))?;
-        Ok(Keys { root: Key::from_bytes(id.0) })
+        if !dir.join(KEY_FILE).exists() && dir.join(MEMBER_FILE).exists() {
+            let Keys { root, .. } = Keys::read(&dir.join(MEMBER_FILE))?;
+            return Ok(Keys { root, member: Some(load_terms(dir)?) });
+        }
+        Keys::read(&dir.join(KEY_FILE))
     }
 
-    /// The same, or none if there is no key file: contributors and queriers have none.
+    /// The owner's keys, which open models and metrics.
+    pub fn load_owner(dir: &Path) -> Result<Self, Failure> {
+        Keys::read(&dir.join(KEY_FILE))
+    }
+
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = Zeroizing::new(fs::read(path).map_err(|e| Failure::project(path, e))?);
+        let text = std::str::from_utf8(&bytes).map_err(|_| Failure::project(path, "it is not a key file"))?;
+        let id: Id = text.trim().parse().map_err(|_| Failure::project(path, "it is not a key file"))?;
+        Ok(Keys { root: Key::from_bytes(id.0), member: None })
+    }
+
+    /// The owner's keys, or none if they are not there: members have none.
     pub fn load_if_there(dir: &Path) -> Result<Option<Self>, Failure> {
-        if dir.join(KEY_FILE).exists() { Keys::load(dir).map(Some) } else { Ok(None) }
+        if dir.join(KEY_FILE).exists() { Keys::load_owner(dir).map(Some) } else { Ok(None) }
     }
 
     fn save(&self, dir: &Path) -> Result<(), Failure> {
+        let name = if self.member.is_some() { MEMBER_FILE } else { KEY_FILE };
         use std::fmt::Write as _;
         let mut text = Zeroizing::new(String::with_capacity(65));
         self.root.expose().iter().for_each(|b| _ = write!(text, "{b:02x}"));
         text.push('\n');
-        write_file(&dir.join(KEY_FILE), text.as_bytes())
+        write_file(&dir.join(name), text.as_bytes())
     }
 }
 
@@ -186,6 +214,28 @@ impl ClientProject {
         write_file(&path, &json)
     }
 
+    /// Writes a member's directory, with a new key and the terms that it accepts; one that has a key keeps it.
+    pub fn join(&self, terms: Terms, dir: &Path) -> Result<Keys, Failure> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| Failure::project(dir, e))?;
+        for name in [PROJECT_FILE, KEY_FILE, MEMBER_FILE] {
+            let path = dir.join(name);
+            if path.exists() {
+                return Err(Failure::project(&path, "there is a project already: choose another directory"));
+            }
+        }
+        let keys = Keys { root: Key::random(), member: Some(terms) };
+        keys.save(dir)?;
+        write_file(&dir.join(TERMS_FILE), terms_toml(keys.terms()).as_bytes())?;
+        let path = dir.join(PROJECT_FILE);
+        let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
+        write_file(&path, &json)?;
+        Ok(keys)
+    }
+
     /// Writes what the warden's receipts are verified with: its evidence, and the policy.
     pub fn save_trust(&self, warden: &Appraised, dir: &Path) -> Result<(), Failure> {
         let policy = OwnerPolicy {
@@ -210,21 +260,105 @@ impl ClientProject {
 
     /// Reads a project's directory.
     pub fn load(dir: &Path) -> Result<Self, Failure> {
-        let path = dir.join(PROJECT_FILE);
-        let bytes = fs::read(&path).map_err(|e| {
-            Failure::project(&path, format!("{e}. Create a project first: blindsmith init --help"))
+        ClientProject::load_file(&dir.join(PROJECT_FILE))
+    }
+
+    /// Reads a project file, such as an invitation.
+    pub fn load_file(path: &Path) -> Result<Self, Failure> {
+        let bytes = fs::read(path).map_err(|e| {
+            Failure::project(path, format!("{e}. Create a project first: blindsmith init --help"))
         })?;
-        let project: ClientProject =
-            serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e))?;
+        let project: ClientProject = serde_json::from_slice(&bytes).map_err(|e| Failure::project(path, e))?;
         if project.format != FORMAT {
             let message = format!("its format is {}, this program reads {FORMAT}", project.format);
-            return Err(Failure::project(&path, message));
+            return Err(Failure::project(path, message));
         }
-        project.spec.validate().map_err(|e| Failure::project(&path, e))?;
-        project.recipe.validate().map_err(|e| Failure::project(&path, e))?;
-        project.rules.validate().map_err(|e| Failure::project(&path, e))?;
+        project.spec.validate().map_err(|e| Failure::project(path, e))?;
+        project.recipe.validate().map_err(|e| Failure::project(path, e))?;
+        project.rules.validate().map_err(|e| Failure::project(path, e))?;
         Ok(project)
     }
+}
+
+/// A member's terms as a file: what is bytes elsewhere is hexadecimal here.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TermsFile {
+    tees: Vec<String>,
+    measurements: Vec<String>,
+    recipients: Vec<PublicKey>,
+    step_rows: u64,
+    step_contributors: u32,
+    version_rows: u64,
+    version_contributors: u32,
+    versions: u64,
+    metrics_rows: u64,
+}
+
+fn load_terms(dir: &Path) -> Result<Terms, Failure> {
+    let path = dir.join(TERMS_FILE);
+    let text = fs::read_to_string(&path).map_err(|e| Failure::project(&path, e))?;
+    let file: TermsFile = toml::from_str(&text).map_err(|e| Failure::project(&path, e))?;
+    let bytes = |hex: &String| {
+        let digits = hex.as_bytes().as_chunks::<2>();
+        let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        let all: Option<Vec<u8>> = digits.0.iter().map(byte).collect();
+        all.filter(|_| digits.1.is_empty()).map(Blob)
+    };
+    let measurements: Option<Vec<Blob>> = file.measurements.iter().map(bytes).collect();
+    let terms = Terms {
+        tees: file.tees,
+        measurements: measurements
+            .ok_or_else(|| Failure::project(&path, "a measurement is not hexadecimal"))?,
+        recipients: file.recipients,
+        step_rows: file.step_rows,
+        step_contributors: file.step_contributors,
+        version_rows: file.version_rows,
+        version_contributors: file.version_contributors,
+        versions: file.versions,
+        metrics_rows: file.metrics_rows,
+    };
+    terms.validate().map_err(|e| Failure::project(&path, e))?;
+    Ok(terms)
+}
+
+fn terms_toml(terms: Option<&Terms>) -> String {
+    let Some(terms) = terms else { return String::new() };
+    let hex = |m: &Blob| m.0.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let (tees, recipients) = (&terms.tees, terms.recipients.iter().map(PublicKey::to_string));
+    let (measurements, recipients): (Vec<String>, Vec<String>) =
+        (terms.measurements.iter().map(hex).collect(), recipients.collect());
+    let Terms {
+        step_rows,
+        step_contributors,
+        version_rows,
+        version_contributors,
+        versions,
+        metrics_rows,
+        ..
+    } = terms;
+    format!(
+        r#"# What this member accepts for its rows. Every upload names the digest of these terms, and the warden keeps to
+# them, whatever the owner asks for. Other terms count for uploads made after `blindsmith join` was run again.
+
+# Kinds of trusted execution environment that may hold the rows' keys. "simulated" protects nothing.
+tees = {tees:?}
+# Their measurements, in hexadecimal digits; simulated wardens have none.
+measurements = {measurements:?}
+# Public keys of those who may receive models that were trained on the rows.
+recipients = {recipients:?}
+# Least rows and contributors of a step of training that uses the rows.
+step_rows = {step_rows}
+step_contributors = {step_contributors}
+# Least rows and contributors of a version that uses them.
+version_rows = {version_rows}
+version_contributors = {version_contributors}
+# Most versions that use them, in the project's life.
+versions = {versions}
+# The owner sees this member's validation figures from so many judged rows on.
+metrics_rows = {metrics_rows}
+"#
+    )
 }
 
 /// Reads the policy of a project's directory.

@@ -2,7 +2,9 @@
 
 pub mod bench;
 pub mod demo;
+pub mod history;
 pub mod init;
+pub mod members;
 pub mod plan;
 pub mod predict;
 pub mod pull;
@@ -56,6 +58,24 @@ enum Command {
     Predict(predict::Predict),
     /// Verifies the warden's receipts, offline.
     Verify(verify::Verify),
+    /// Lists rounds, their decisions, and versions.
+    History(history::History),
+    /// Makes an earlier version the current one.
+    Rollback(history::Rollback),
+    /// Has a quarantined upload tried again.
+    Readmit(history::Readmit),
+    /// Forgives wrong answers of the refinery and attempts at a round.
+    Forgive(history::Forgive),
+    /// Becomes a member of somebody's project.
+    Join(members::Join),
+    /// Invites a member.
+    Invite(members::Invite),
+    /// Revokes a member.
+    Revoke(members::Revoke),
+    /// Lists members.
+    Members(members::Members),
+    /// Takes an upload of one's own back.
+    Withdraw(members::Withdraw),
 }
 
 /// What every command that works on a project takes.
@@ -96,6 +116,15 @@ impl Cli {
             Command::Receipts(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Verify(command) => command.run(),
+            Command::History(command) => command.run(),
+            Command::Rollback(command) => command.run(),
+            Command::Readmit(command) => command.run(),
+            Command::Forgive(command) => command.run(),
+            Command::Join(command) => command.run(),
+            Command::Invite(command) => command.run(),
+            Command::Revoke(command) => command.run(),
+            Command::Members(command) => command.run(),
+            Command::Withdraw(command) => command.run(),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Predict {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
-        let keys = Keys::load(&self.common.project)?;
+        let keys = Keys::load_owner(&self.common.project)?;
         let (features, labelled) = self.data.query(&project)?;
         let rows = matrix_of(project.standardiser.apply(features)?.matrix);
         let warden = appraise_warden(&mut connection, &project.policy)?;

@@ -45,7 +45,7 @@ impl Pull {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
-        let keys = Keys::load(&self.common.project)?;
+        let keys = Keys::load_owner(&self.common.project)?;
         let (version, layers) =
             fetch(&mut connection, &project, &keys, self.version, Some(&self.common.project))?;
         let widths =

@@ -56,7 +56,7 @@ impl Push {
         let sent = send(
             &mut connection,
             &project.spec,
-            Sender { contributor: keys.public(), terms: [0; 32], seed: &seed },
+            Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed },
             role,
             (&rows.features, &rows.targets),
             &mut |done| bar.set_position(done),

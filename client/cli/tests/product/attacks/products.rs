@@ -89,7 +89,17 @@ fn altering(
     extras: bool,
     alter: impl Fn(&mut [u64]) + Send + 'static,
 ) -> impl FnMut(Frame) -> Vec<Frame> + Send {
-    let (mut seen, mut training) = (0, false);
+    altering_once(false, nth, extras, alter)
+}
+
+/// The same where there is no training, if `training`.
+fn altering_once(
+    mut training: bool,
+    nth: usize,
+    extras: bool,
+    alter: impl Fn(&mut [u64]) + Send + 'static,
+) -> impl FnMut(Frame) -> Vec<Frame> + Send {
+    let mut seen = 0;
     move |frame| match frame {
         Frame::FromWarden(FromWarden::Progress(_), _) => {
             training = true;
@@ -308,8 +318,8 @@ fn attack_wrong_products_of_a_query_give_one_refusal() {
     scene.site.write("query.csv", tables::largest(300..310));
     let good = scene.site.on_project("predict", &["--data", "query.csv"]).ok().json();
     let attacks: [Box<dyn FnMut(Frame) -> Vec<Frame> + Send>; 3] = [
-        Box::new(altering(1, false, |rows| rows[7] ^= 1)),
-        Box::new(altering(2, true, |extras| extras[0] ^= 1)),
+        Box::new(altering_once(true, 1, false, |rows| rows[7] ^= 1)),
+        Box::new(altering_once(true, 2, true, |extras| extras[0] ^= 1)),
         Box::new(|frame| match frame {
             Frame::ToWarden(message @ ToWarden::Bytes { .. }, mut body) => {
                 body[40] ^= 1;

@@ -1,0 +1,167 @@
+//! Versions: `blindsmith history`, `rollback`, `readmit`, `forgive`.
+
+use blindsmith_identity::Action;
+use blindsmith_learn::Metrics;
+use blindsmith_protocol::{Id, Reply, Request, UploadState};
+use clap::Args;
+use serde::Serialize;
+
+use super::members::give;
+use super::status::{Report, SetAside, words};
+use super::{ProjectArguments, report};
+use crate::Failure;
+use crate::connection::unexpected;
+use crate::project::Keys;
+
+/// Lists the rounds with their decisions, and which version was current after each.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith history --project ./sales\n  blindsmith pull --project ./sales --version 3 --out v3.safetensors"
+)]
+pub struct History {
+    #[command(flatten)]
+    common: ProjectArguments,
+}
+
+#[derive(Serialize)]
+struct Versions {
+    project: String,
+    /// The version that is current.
+    current: u64,
+    rounds: Vec<Version>,
+    uploads: Vec<UploadPlace>,
+}
+
+#[derive(Serialize)]
+struct Version {
+    round: u64,
+    decision: &'static str,
+    reason: Option<String>,
+    current: u64,
+    uploads: u32,
+    rows: u64,
+    trials: u32,
+    at: u64,
+    asked: bool,
+    quarantined: Vec<SetAside>,
+    loss_before: Option<f64>,
+    validation: Option<Metrics>,
+}
+
+#[derive(Serialize)]
+struct UploadPlace {
+    upload: String,
+    contributor: String,
+    rows: u32,
+    state: UploadState,
+    reason: Option<String>,
+}
+
+impl History {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let (project, mut connection) = self.common.open()?;
+        let request = Request::Status { project: project.id() };
+        let (Reply::Status(status), _) = connection.request(&request, &[])? else {
+            return Err(unexpected());
+        };
+        let keys = Keys::load_if_there(&self.common.project)?;
+        let Report { project, rounds, uploads, .. } = Report::new(status, &project, keys.as_ref())?;
+        let rounds: Vec<Version> = rounds
+            .into_iter()
+            .map(|r| Version {
+                round: r.round,
+                decision: r.decision,
+                reason: r.failure,
+                current: r.current,
+                uploads: r.uploads,
+                rows: r.rows,
+                trials: r.trials,
+                at: r.at,
+                asked: r.asked,
+                quarantined: r.quarantined,
+                loss_before: r.loss_before,
+                validation: r.validation,
+            })
+            .collect();
+        let uploads = uploads.into_iter().map(|u| UploadPlace {
+            upload: u.upload,
+            contributor: u.contributor,
+            rows: u.rows,
+            state: u.state,
+            reason: u.reason,
+        });
+        let current = rounds.last().map_or(0, |r| r.current);
+        let versions = Versions { project, current, rounds, uploads: uploads.collect() };
+        report(self.common.json, &versions, |v| {
+            println!("current version {}", v.current);
+            println!("round  decision     version  uploads      rows  trainings  validation");
+            for r in &v.rounds {
+                let validation = r.validation.as_ref().map_or(String::from("-"), words);
+                println!(
+                    "{:>5}  {:<11}  {:>7}  {:>7}  {:>8}  {:>9}  {validation}",
+                    r.round, r.decision, r.current, r.uploads, r.rows, r.trials
+                );
+                if let Some(reason) = &r.reason {
+                    println!("       {reason}");
+                }
+                for q in &r.quarantined {
+                    println!("       set aside {}: {}", &q.upload[..16], q.reason);
+                }
+            }
+        })
+    }
+}
+
+/// Makes the model of an earlier version the current one, from which later rounds go on. Needs the owner's key.
+#[derive(Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// Which version.
+    #[arg(long, value_name = "VERSION")]
+    to: u64,
+}
+
+impl Rollback {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        give(
+            &self.common,
+            Action::Rollback { version: self.to },
+            "the next round makes that version current again",
+        )
+    }
+}
+
+/// Has a quarantined upload tried again. Needs the owner's key.
+#[derive(Args)]
+pub struct Readmit {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// The upload's identifier.
+    #[arg(long, value_name = "ID")]
+    upload: Id,
+}
+
+impl Readmit {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        give(&self.common, Action::Readmit { upload: self.upload }, "the next round tries that upload again")
+    }
+}
+
+/// Forgives wrong answers and attempts that the rules allow no more of: the warden works with the refinery again. Needs
+/// the owner's key.
+#[derive(Args)]
+pub struct Forgive {
+    #[command(flatten)]
+    common: ProjectArguments,
+}
+
+impl Forgive {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        give(&self.common, Action::Forgive, "wrong answers and attempts are forgiven")
+    }
+}

@@ -1,0 +1,322 @@
+//! Members: `blindsmith join`, `invite`, `revoke`, `members`, `withdraw`.
+
+use std::path::PathBuf;
+
+use blindsmith_attest::Appraised;
+use blindsmith_identity::{
+    Action, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, Terms, Withdrawal, open_order,
+    sign_enrolment, sign_order, sign_withdrawal,
+};
+use blindsmith_keys::Recipient;
+use blindsmith_protocol::{Blob, Id, Reply, Request};
+use blindsmith_warden::enrolment_info;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::init::appraise_warden;
+use super::{ProjectArguments, report};
+use crate::connection::unexpected;
+use crate::project::Keys;
+use crate::{ClientProject, Connection, Failure};
+
+/// Makes a member of somebody else's project of you: a key of your own, terms of your own. Give the key that it prints
+/// to the owner, who runs `blindsmith invite`; then run it again, and it hands your seed to the warden, if that may be
+/// trusted.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith join --project ./shared --invitation project.json --accept-simulated --least-contributors 3"
+)]
+pub struct Join {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// The owner's project.json, the first time: it holds no secret.
+    #[arg(long, value_name = "FILE")]
+    invitation: Option<PathBuf>,
+    /// Accept simulated wardens: nothing protects your rows from whoever runs them.
+    #[arg(long, requires = "invitation")]
+    accept_simulated: bool,
+    /// Least rows of a version that uses yours.
+    #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "invitation")]
+    least_rows: u64,
+    /// Least contributors of a version that uses your rows.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "invitation")]
+    least_contributors: u32,
+    /// Least rows of a training step that uses yours.
+    #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "invitation")]
+    least_step_rows: u64,
+    /// Least contributors of a training step that uses your rows.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "invitation")]
+    least_step_contributors: u32,
+    /// Most versions that use your rows.
+    #[arg(long, value_name = "N", default_value_t = i64::MAX as u64, requires = "invitation",
+        hide_default_value = true)]
+    most_versions: u64,
+    /// The owner sees validation figures of your rows from so many judged rows on.
+    #[arg(long, value_name = "ROWS", default_value_t = 100, requires = "invitation")]
+    metrics_rows: u64,
+}
+
+#[derive(Serialize)]
+struct Joined {
+    member: String,
+    terms: String,
+    enrolled: bool,
+}
+
+impl Join {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let dir = &self.common.project;
+        if let Some(file) = &self.invitation {
+            let mut project = ClientProject::load_file(file)?;
+            project.policy.accept_simulated = self.accept_simulated;
+            if let Some(refinery) = &self.common.refinery {
+                project.refinery = refinery.clone();
+            }
+            project.join(self.terms(&project), dir)?;
+        }
+        let keys = Keys::load(dir)?;
+        let Some(terms) = keys.terms() else {
+            return Err(Failure::Settings(
+                "this directory is the owner's, who is no member of its project".into(),
+            ));
+        };
+        let (project, mut connection) = self.common.open()?;
+        let enrolled = roster(&mut connection, &project)?.contributor(&keys.public().into()).is_some();
+        if enrolled {
+            let warden = appraise_warden(&mut connection, &project.policy)?;
+            enrol(&mut connection, &project, &keys, terms, &warden)?;
+            project.save_trust(&warden, dir)?;
+        }
+        let digest = Id(terms.digest()).to_string();
+        let joined = Joined { member: keys.public().to_string(), terms: digest, enrolled };
+        report(self.common.json, &joined, |j| {
+            println!("your public key: {}", j.member);
+            println!("your terms:      {} (terms.toml)", j.terms);
+            if j.enrolled {
+                println!("the warden holds your seed: push rows");
+            } else {
+                println!("not invited yet: the owner runs blindsmith invite --member {}", j.member);
+                println!("then run blindsmith join --project {} again", dir.display());
+            }
+        })
+    }
+
+    fn terms(&self, project: &ClientProject) -> Terms {
+        let owner = project.spec.owner.into();
+        // Kinds that prove something are accepted by the measurements in the file, which whoever joins adds.
+        let tee = if self.accept_simulated { "simulated" } else { "none" };
+        Terms {
+            step_rows: self.least_step_rows,
+            step_contributors: self.least_step_contributors,
+            version_rows: self.least_rows,
+            version_contributors: self.least_contributors,
+            versions: self.most_versions,
+            metrics_rows: self.metrics_rows,
+            measurements: vec![],
+            ..Terms::without_minima(owner, tee, &[0])
+        }
+    }
+}
+
+/// Hands the seed of a member's uploads to a warden.
+pub(crate) fn enrol(
+    connection: &mut Connection,
+    project: &ClientProject,
+    keys: &Keys,
+    terms: &Terms,
+    warden: &Appraised,
+) -> Result<(), Failure> {
+    // The warden refuses it too; what it must not have is not sent.
+    if !terms.allow_warden(warden.tee(), &[]) {
+        let message =
+            format!("your terms do not allow a warden of the kind {}: see terms.toml", warden.tee());
+        return Err(Failure::Settings(message));
+    }
+    let (id, contributor, recipient) = (project.id(), keys.public(), warden.recipient());
+    let info = enrolment_info(&id, &contributor, &terms.digest(), &recipient);
+    let seed = keys.contributor(&id);
+    let envelope =
+        Recipient(recipient).seal(&info, None, seed.expose()).map_err(|e| Failure::Other(e.to_string()))?;
+    let enrolment = Enrolment { project: id, terms: terms.clone(), recipient, envelope: Blob(envelope) };
+    let enrolment = Blob(sign_enrolment(&enrolment, &keys.identity()));
+    connection.command(&Request::Enrol { project: id, contributor, enrolment }, &[])
+}
+
+/// The orders that a refinery holds, verified.
+fn orders(connection: &mut Connection, project: &ClientProject) -> Result<Vec<Order>, Failure> {
+    let (Reply::Orders(orders), _) = connection.request(&Request::Orders { project: project.id() }, &[])?
+    else {
+        return Err(unexpected());
+    };
+    let owner = project.spec.owner.into();
+    let open = |signed: &Blob| open_order(&signed.0, &owner);
+    let wrong = |e: String| Failure::NotProven(format!("the orders that the refinery holds: {e}"));
+    orders.iter().map(open).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))
+}
+
+fn roster(connection: &mut Connection, project: &ClientProject) -> Result<Roster, Failure> {
+    let mut roster = Roster::default();
+    for order in orders(connection, project)? {
+        roster.apply(&order).map_err(|e| Failure::NotProven(e.to_string()))?;
+    }
+    Ok(roster)
+}
+
+/// Signs and sends the owner's next order; its number.
+pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Failure> {
+    let (project, mut connection) = common.open()?;
+    let keys = Keys::load_owner(&common.project)?;
+    let sequence = orders(&mut connection, &project)?.len() as u64 + 1;
+    let order = Order { project: project.id(), sequence, action };
+    let order = Blob(sign_order(&order, &keys.identity()));
+    connection.command(&Request::Order { project: project.id(), order }, &[])?;
+    Ok(sequence)
+}
+
+#[derive(Serialize)]
+struct Ordered {
+    order: u64,
+}
+
+/// Sends an order, and says what it was.
+pub(crate) fn give(common: &ProjectArguments, action: Action, words: &str) -> Result<(), Failure> {
+    let order = order(common, action)?;
+    report(common.json, &Ordered { order }, |o| println!("order {}: {words}", o.order))
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleName {
+    Contributor,
+    Querier,
+}
+
+/// Invites a member, or gives it another name, role or quota. Needs the owner's key.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith invite --project ./sales --member KEY --name 'Clinic B' --most-rows 1000000"
+)]
+pub struct Invite {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// The public key that blindsmith join printed.
+    #[arg(long, value_name = "KEY")]
+    member: PublicKey,
+    /// A name for people; the refinery sees it.
+    #[arg(long, default_value = "member")]
+    name: String,
+    /// What it may do.
+    #[arg(long, value_enum, default_value = "contributor")]
+    role: RoleName,
+    /// Most bytes stored at a time.
+    #[arg(long, value_name = "BYTES", default_value_t = Quota::default().bytes)]
+    most_bytes: u64,
+    /// Most rows stored at a time.
+    #[arg(long, value_name = "ROWS", default_value_t = Quota::default().rows)]
+    most_rows: u64,
+    /// Most uploads stored at a time.
+    #[arg(long, value_name = "N", default_value_t = Quota::default().uploads)]
+    most_uploads: u32,
+}
+
+impl Invite {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let role = match self.role {
+            RoleName::Contributor => MemberRole::Contributor,
+            RoleName::Querier => MemberRole::Querier,
+        };
+        let quota = Quota { bytes: self.most_bytes, rows: self.most_rows, uploads: self.most_uploads };
+        let action = Action::Invite { member: self.member, name: self.name.clone(), role, quota };
+        give(&self.common, action, "the member is invited; send it project.json")
+    }
+}
+
+/// Revokes a member: its rows enter no further round. Needs the owner's key.
+#[derive(Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// Its public key.
+    #[arg(long, value_name = "KEY")]
+    member: PublicKey,
+}
+
+impl Revoke {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        give(&self.common, Action::Revoke { member: self.member }, "its rows enter no further round")
+    }
+}
+
+/// Lists the members of a project, as its owner's signed orders made them.
+#[derive(Args)]
+pub struct Members {
+    #[command(flatten)]
+    common: ProjectArguments,
+}
+
+#[derive(Serialize)]
+struct MemberReport {
+    member: String,
+    name: String,
+    role: MemberRole,
+    revoked: bool,
+    quota: Quota,
+}
+
+impl Members {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let (project, mut connection) = self.common.open()?;
+        let roster = roster(&mut connection, &project)?;
+        let members = roster.members().map(|(key, m)| MemberReport {
+            member: key.to_string(),
+            name: m.name.clone(),
+            role: m.role,
+            revoked: m.revoked,
+            quota: m.quota,
+        });
+        let members: Vec<MemberReport> = members.collect();
+        report(self.common.json, &members, |members| {
+            for m in members {
+                let revoked = if m.revoked { "  REVOKED" } else { "" };
+                println!("{}  {:?}  {}{revoked}", m.member, m.role, m.name);
+            }
+        })
+    }
+}
+
+/// Takes an upload of your own back: its rows and its key are deleted at the refinery, its digest stays in the
+/// receipts. Models that were trained on it stay as they are: this does not unlearn.
+#[derive(Args)]
+pub struct Withdraw {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// The upload's identifier.
+    #[arg(long, value_name = "ID")]
+    upload: Id,
+}
+
+#[derive(Serialize)]
+struct Withdrawn {
+    withdrawn: String,
+}
+
+impl Withdraw {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let (project, mut connection) = self.common.open()?;
+        let keys = Keys::load(&self.common.project)?;
+        let withdrawal = Withdrawal { project: project.id(), upload: self.upload };
+        let withdrawal = Blob(sign_withdrawal(&withdrawal, &keys.identity()));
+        let request = Request::Withdraw { project: project.id(), contributor: keys.public(), withdrawal };
+        connection.command(&request, &[])?;
+        report(self.common.json, &Withdrawn { withdrawn: self.upload.to_string() }, |w| {
+            println!(
+                "the rows of upload {} are deleted; versions trained on them stay as they are",
+                w.withdrawn
+            )
+        })
+    }
+}
