@@ -5,9 +5,9 @@ mod engine;
 mod link;
 mod server;
 mod shared;
-mod store;
+pub mod store;
 
 pub use engine::{Blocks, Engine, EngineError, UploadFiles};
 pub use server::{Addresses, serve};
 pub use shared::Shared;
-pub use store::{Store, StoreError, Verdict};
+pub use store::{Places, Store, StoreError, Verdict};

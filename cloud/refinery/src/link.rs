@@ -280,7 +280,7 @@ impl Link {
                 let done = match self.finish()? {
                     (Outcome::Enrolled { token }, _) => shared
                         .store
-                        .save_enrolment(&project, &contributor, &token.0)
+                        .enrol(&project, &contributor, &token.0)
                         .map_err(|e| e.to_string()),
                     (Outcome::Refused { message }, _) => Err(message),
                     _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),

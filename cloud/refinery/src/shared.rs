@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    AdmittedUpload, Evidence, Id, Progress, ProjectSpec, ProjectStatus, Reason, Role, RoundRecord,
+    AdmittedUpload, Blob, Evidence, Id, Progress, ProjectSpec, ProjectStatus, Reason, Role, RoundRecord,
     RoundSummary, UploadHeader, UploadState, UploadSummary,
 };
 use tracing::warn;
@@ -293,7 +293,7 @@ impl Shared {
             let id = found.spec.id();
             let mut project = Project::new(found.spec, uploads);
             found.rounds.iter().for_each(|record| project.record(record));
-            for signed in found.orders {
+            for Blob(signed) in found.orders {
                 match project.check_order(&signed) {
                     Ok(order) => project.ordered(signed, &order),
                     Err(e) => warn!(project = %id, "an order that was stored is refused: {e}"),
