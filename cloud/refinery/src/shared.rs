@@ -1,15 +1,17 @@
 //! What the threads of a refinery share: the store, the projects, and the queue of work for the warden.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard};
 
+use blindsmith_identity::Roster;
 use blindsmith_protocol::{
     AdmittedUpload, Evidence, Id, Progress, ProjectSpec, ProjectStatus, Role, RoundSummary, UploadHeader,
     UploadSummary,
 };
 
+use crate::operations::roster;
 use crate::store::{Store, StoreError, Verdict};
 
 /// Work for the warden, and where its result goes.
@@ -89,6 +91,12 @@ pub struct Project {
     pub failure: Option<String>,
     /// Uploads there were when a round failed: it is not tried again by itself before there are more.
     pub failed_at: Option<usize>,
+    /// The members, as the orders made them.
+    pub roster: Roster,
+    /// The owner's signed orders, from number 1 on.
+    pub orders: Vec<Vec<u8>>,
+    /// Uploads that were taken back.
+    pub withdrawn: BTreeSet<Id>,
 }
 
 impl Project {
@@ -141,6 +149,34 @@ pub struct State {
     pub warden: Option<String>,
 }
 
+/// Tells that something changed: threads that hold the lock and wait, and tasks that must not.
+pub(crate) struct Changed {
+    threads: Condvar,
+    tasks: tokio::sync::watch::Sender<()>,
+}
+
+impl Default for Changed {
+    fn default() -> Self {
+        Changed { threads: Condvar::new(), tasks: tokio::sync::watch::Sender::new(()) }
+    }
+}
+
+impl Changed {
+    pub fn notify_all(&self) {
+        self.threads.notify_all();
+        self.tasks.send_replace(());
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        self.threads.wait(guard)
+    }
+
+    /// For a task: marked as changed with each later change.
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<()> {
+        self.tasks.subscribe()
+    }
+}
+
 /// Shared by all threads of a refinery.
 pub struct Shared {
     /// What is on disk.
@@ -150,7 +186,7 @@ pub struct Shared {
     pub(crate) commits: Mutex<()>,
     /// Held by the warden that is served.
     pub(crate) link: Mutex<()>,
-    pub(crate) changed: Condvar,
+    pub(crate) changed: Changed,
 }
 
 impl Shared {
@@ -165,6 +201,11 @@ impl Shared {
             let id = found.spec.id();
             let mut project = Project::new(found.spec, uploads, rounds);
             project.mark_used(&used);
+            let orders = store.orders(&id)?;
+            project.roster =
+                roster(&project.spec, &orders).map_err(|e| StoreError::Orders { project: id, why: e })?;
+            project.orders = orders.into_iter().map(|signed| signed.0).collect();
+            project.withdrawn = store.withdrawn(&id)?.into_iter().collect();
             projects.insert(id, project);
         }
         let state = State { projects, jobs: VecDeque::new(), warden: None };
@@ -173,7 +214,7 @@ impl Shared {
             state: Mutex::new(state),
             commits: Mutex::default(),
             link: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Changed::default(),
         })
     }
 
@@ -283,6 +324,9 @@ impl Project {
             progress: None,
             failure: None,
             failed_at: None,
+            roster: Roster::default(),
+            orders: Vec::new(),
+            withdrawn: BTreeSet::new(),
         }
     }
 }

@@ -11,10 +11,17 @@
 //! | `projects/ID/uploads/ID.verdict` | whether the warden admitted it |
 //! | `projects/ID/rounds/N.cbor` | what round N left |
 //! | `projects/ID/faults/N.cose` | the warden's reports of wrong answers |
+//! | `projects/ID/orders/N.cose` | the owner's signed order N |
+//! | `projects/ID/enrolments/KEY.cose` | a contributor's newest enrolment |
+//! | `projects/ID/withdrawn/ID.cose` | a contributor's withdrawal of an upload, in its place |
 //! | `incoming/` | uploads under way; what a crash left of them is removed at start |
+//! | `incoming/ID.partial`, `ID.sender` | an upload that comes in chunks, and whose it is: outlives a crash |
 //! | `lock` | held by the refinery that serves the store |
 //!
 //! A file is written beside its place, synchronised, renamed, and its directory synchronised.
+
+mod members;
+mod partial;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -29,6 +36,8 @@ use blindsmith_ring::{backend, zeroed_lanes};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use thiserror::Error;
+
+pub use partial::{Appended, Partial, PartialId};
 
 /// A store that cannot do what is asked.
 #[derive(Debug, Error)]
@@ -55,6 +64,14 @@ pub enum StoreError {
     /// Somebody else serves it.
     #[error("the store at {0} is in use by another refinery: stop that one, or choose another directory")]
     InUse(PathBuf),
+    /// Kept orders that do not make a roster.
+    #[error("the orders of project {project} are damaged: {why}")]
+    Orders {
+        /// The project.
+        project: Id,
+        /// What is wrong.
+        why: String,
+    },
     /// The project exists with another content.
     #[error("the project {0} exists already")]
     Exists(Id),
@@ -367,7 +384,13 @@ impl Incoming<'_> {
         if got > most {
             return Err(UploadError::Length { got, expected: most, rows: MAX_ROWS }.into());
         }
-        for block in bytes.chunks_exact(size) {
+        self.inspect(bytes)?;
+        self.file.write_all(bytes).map_err(io_error(self.file.path()))
+    }
+
+    /// Takes note of whole row blocks, in order; each residue must be below q.
+    fn inspect(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        for block in bytes.chunks_exact(self.spec.block_bytes()) {
             let index = self.digests.len() as u32;
             let packed = &block[self.spec.sealed_label_bytes()..];
             if !backend::active().unpack(bytemuck::cast_slice_mut(&mut self.check), packed) {
@@ -375,7 +398,7 @@ impl Incoming<'_> {
             }
             self.digests.push(block_digest(index, block));
         }
-        self.file.write_all(bytes).map_err(io_error(self.file.path()))
+        Ok(())
     }
 
     /// Checks content against header.
