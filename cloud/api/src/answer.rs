@@ -1,5 +1,6 @@
 //! Answers, as JSON.
 
+use blindsmith_protocol::UploadState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
@@ -98,8 +99,10 @@ pub struct UploadEntry {
     pub rows: u32,
     /// Its bytes.
     pub bytes: u64,
-    /// Why the warden refused it, if it did.
-    pub refused: Option<String>,
+    /// What became of it.
+    pub state: UploadState,
+    /// Why it was refused or set aside.
+    pub reason: Option<String>,
 }
 
 /// What a contributor has stored.

@@ -110,9 +110,7 @@ routes! {
         None => (200, crate::CBOR, "An array of signed orders");
     Post "/v1/projects/{project}/orders" Owner: "Carries out the next signed order.",
         Some(("application/cose", "The signed order")) => (204, "", "Done");
-    Get "/v1/projects/{project}/enrolments" Owner: "The newest enrolment of each contributor.",
-        None => (200, crate::CBOR, "An array of signed enrolments");
-    Post "/v1/projects/{project}/enrolments" Contributor: "Keeps a contributor's enrolment; a later one replaces it.",
+    Post "/v1/projects/{project}/enrolments" Contributor: "Hands a contributor's seed to the warden.",
         Some(("application/cose", "The signed enrolment")) => (204, "", "Done");
     Get "/v1/projects/{project}/uploads" Contributor: "The uploads: a contributor's own, or all for the owner.",
         None => (200, JSON, "Uploads");

@@ -9,6 +9,8 @@ use blindsmith_protocol::MAX_BODY;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::store::{CACHE_BYTES, Places};
+
 /// A configuration that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
@@ -38,6 +40,12 @@ pub struct Config {
 pub struct StoreConfig {
     /// The directory of everything that is kept.
     pub directory: PathBuf,
+    /// A PostgreSQL database by URL for the records; `refinery.db` in the directory if none.
+    pub metadata: Option<String>,
+    /// An object store by URL for the blobs; the directory if none.
+    pub blobs: Option<String>,
+    /// Bytes that local copies of blobs in an object store may take.
+    pub cache_bytes: u64,
 }
 
 /// `[local]`.
@@ -146,7 +154,12 @@ pub struct LogConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { directory: PathBuf::from("refinery") }
+        StoreConfig {
+            directory: PathBuf::from("refinery"),
+            metadata: None,
+            blobs: None,
+            cache_bytes: CACHE_BYTES,
+        }
     }
 }
 
@@ -251,7 +264,11 @@ impl Config {
                 );
             }
         }
-        if http.authorities.iter().any(|name| name.is_empty() || name.contains('/') || *name != name.to_lowercase()) {
+        if http
+            .authorities
+            .iter()
+            .any(|name| name.is_empty() || name.contains('/') || *name != name.to_lowercase())
+        {
             return fail("http.authorities are names in small letters, with :PORT if not the scheme's own");
         }
         let positive = [
@@ -276,8 +293,11 @@ impl Config {
             return Err(ConfigError(format!("{name} must be at least 1")));
         }
         let seconds = [http.max_clock_skew, http.header_timeout, http.body_timeout, http.write_timeout];
-        if seconds.iter().chain([&http.shutdown_timeout]).any(|s| *s > 86_400) || limits.session_hours > 8760 {
-            return fail("times in [http] are at most a day (86400 seconds), limits.session_hours at most a year");
+        if seconds.iter().chain([&http.shutdown_timeout]).any(|s| *s > 86_400) || limits.session_hours > 8760
+        {
+            return fail(
+                "times in [http] are at most a day (86400 seconds), limits.session_hours at most a year",
+            );
         }
         if limits.chunk_bytes == 0 || limits.chunk_bytes > MAX_CHUNK as u64 {
             return Err(ConfigError(format!("limits.chunk_bytes must be 1 to {MAX_CHUNK}")));
@@ -293,11 +313,16 @@ impl Config {
         Ok(())
     }
 
+    /// Where the store is.
+    pub fn places(&self) -> Places {
+        let StoreConfig { directory, metadata, blobs, cache_bytes } = self.store.clone();
+        Places { root: directory, metadata, blobs, cache_bytes }
+    }
+
     /// The operator's socket and the warden's.
     pub fn sockets(&self) -> (PathBuf, PathBuf) {
-        let or = |given: &Option<PathBuf>, name| {
-            given.clone().unwrap_or_else(|| self.store.directory.join(name))
-        };
+        let or =
+            |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| self.store.directory.join(name));
         (or(&self.local.clients, "refinery.sock"), or(&self.local.warden, "warden.sock"))
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use blindsmith_refinery::config::StoreConfig;
 use blindsmith_refinery::store::CACHE_BYTES;
 use blindsmith_refinery::{Places, Store, StoreError};
 use clap::{Args, Subcommand};
@@ -21,16 +22,27 @@ pub struct Elsewhere {
     /// Object store of the blobs: s3://BUCKET/PREFIX, gs://..., az://..., file:///... [default: STORE/blobs].
     #[arg(long, value_name = "URL", env = "BLINDSMITH_BLOBS")]
     blobs: Option<String>,
-    /// Space for local copies of blobs in an object store, in GiB.
-    #[arg(long, value_name = "GIB", default_value_t = CACHE_BYTES >> 30)]
-    cache: u64,
+    /// Space for local copies of blobs in an object store, in GiB [default: 16].
+    #[arg(long, value_name = "GIB")]
+    cache: Option<u64>,
 }
 
 impl Elsewhere {
     /// All places of a store.
     pub fn places(&self, root: PathBuf) -> Places {
-        let cache_bytes = self.cache.saturating_mul(1 << 30);
+        let cache_bytes = self.cache_bytes().unwrap_or(CACHE_BYTES);
         Places { root, metadata: self.metadata.clone(), blobs: self.blobs.clone(), cache_bytes }
+    }
+
+    fn cache_bytes(&self) -> Option<u64> {
+        self.cache.map(|gib| gib.saturating_mul(1 << 30))
+    }
+
+    /// What is given goes before what a configuration says.
+    pub fn put_into(self, config: &mut StoreConfig) {
+        config.cache_bytes = self.cache_bytes().unwrap_or(config.cache_bytes);
+        config.metadata = self.metadata.or(config.metadata.take());
+        config.blobs = self.blobs.or(config.blobs.take());
     }
 }
 
