@@ -29,6 +29,8 @@ pub const MAX_HEADER: usize = 128 << 10;
 pub const MAX_SMALL: usize = 4 << 10;
 /// The media type of structures that are CBOR.
 pub const CBOR: &str = "application/cbor";
+/// The media type of what somebody signed.
+pub const COSE: &str = "application/cose";
 /// The media type of sealed bytes.
 pub const BYTES: &str = "application/octet-stream";
 /// The header of an answer that names a model's version.

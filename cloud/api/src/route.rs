@@ -109,9 +109,9 @@ routes! {
     Get "/v1/projects/{project}/orders" Member: "The owner's signed orders, in sequence.",
         None => (200, crate::CBOR, "An array of signed orders");
     Post "/v1/projects/{project}/orders" Owner: "Carries out the next signed order.",
-        Some(("application/cose", "The signed order")) => (204, "", "Done");
+        Some((crate::COSE, "The signed order")) => (204, "", "Done");
     Post "/v1/projects/{project}/enrolments" Contributor: "Hands a contributor's seed to the warden.",
-        Some(("application/cose", "The signed enrolment")) => (204, "", "Done");
+        Some((crate::COSE, "The signed enrolment")) => (204, "", "Done");
     Get "/v1/projects/{project}/uploads" Contributor: "The uploads: a contributor's own, or all for the owner.",
         None => (200, JSON, "Uploads");
     Post "/v1/projects/{project}/uploads" Contributor: "Begins an upload.", None => (201, JSON, "Session");
@@ -123,7 +123,7 @@ routes! {
         Some((crate::CBOR, "The upload's header")) => (200, JSON, "Accepted");
     Delete "/v1/projects/{project}/uploads/{session}" Contributor:
         "Takes an upload back, named by its identifier, with the contributor's signed withdrawal.",
-        Some(("application/cose", "The signed withdrawal")) => (204, "", "Done");
+        Some((crate::COSE, "The signed withdrawal")) => (204, "", "Done");
     Post "/v1/projects/{project}/queries" Querier: "Begins a query.", None => (201, JSON, "Session");
     Get "/v1/projects/{project}/queries/{session}" Querier: "How far a query is.", None => (200, JSON, "Offset");
     Patch "/v1/projects/{project}/queries/{session}" Querier: "Appends a chunk, as to an upload.",
