@@ -223,8 +223,7 @@ impl Shared {
     pub(crate) fn enrol(&self, project: Id, contributor: Id, enrolment: Vec<u8>) -> Result<(), Refusal> {
         let invited = self.project(&project, |p| p.roster.contributor(&contributor.into()).is_some())?;
         if !invited {
-            let message =
-                format!("{contributor} is not invited: its owner does that with blindsmith invite");
+            let message = format!("{contributor} is not invited: its owner does that with blindsmith invite");
             return Err(Refusal::new(Kind::Conflict, message));
         }
         open_enrolment(&enrolment, &contributor.into())

@@ -146,7 +146,9 @@ async fn sweep(service: Arc<Service>) {
     let idle = Duration::from_secs(service.limits.session_hours * 3600);
     loop {
         let shared = service.shared.clone();
-        match tokio::task::spawn_blocking(move || shared.store.expire_partials(SystemTime::now() - idle)).await {
+        match tokio::task::spawn_blocking(move || shared.store.expire_partials(SystemTime::now() - idle))
+            .await
+        {
             Ok(Ok(0)) => {}
             Ok(Ok(count)) => info!(count, "uploads that nobody went on with were forgotten"),
             Ok(Err(e)) => warn!("{e}"),

@@ -182,8 +182,7 @@ pub(super) async fn commit(
     let (shared, locks) = (service.shared.clone(), service.clone());
     let (upload, new) = blocking(move || {
         let upload = header.id();
-        let there =
-            shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn))?;
+        let there = shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn))?;
         let found = own(&shared, &caller, &session);
         if there {
             // Whoever did not hear that it was stored asks again.

@@ -77,15 +77,18 @@ impl Store {
 
     /// A contributor's newest token, if it is enrolled.
     pub fn enrolment(&self, project: &Id, contributor: &Id) -> Result<Option<Vec<u8>>, StoreError> {
-        let query = sqlx::query("SELECT token FROM enrolments WHERE project = $1 AND contributor = $2 ORDER BY created DESC LIMIT 1");
+        let query = sqlx::query(
+            "SELECT token FROM enrolments WHERE project = $1 AND contributor = $2 ORDER BY created DESC LIMIT 1",
+        );
         let row = self.metadata.row(query.bind(project.0.to_vec()).bind(contributor.0.to_vec()))?;
         row.map(|row| self.decoded(bytes(&row, 0))).transpose()
     }
 
     /// All contributors of a project that are enrolled, with their tokens, in order of their keys.
     pub fn enrolments(&self, project: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
-        let query =
-            sqlx::query("SELECT contributor, token FROM enrolments WHERE project = $1 ORDER BY contributor, created");
+        let query = sqlx::query(
+            "SELECT contributor, token FROM enrolments WHERE project = $1 ORDER BY contributor, created",
+        );
         let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
         rows.iter().map(|r| Ok((Id(self.decoded(digest(r, 0))?), self.decoded(bytes(r, 1))?))).collect()
     }

@@ -43,7 +43,8 @@ impl Store {
         if summary.round != number {
             return Err(damaged(&self.metadata.path(), format!("round {number} is another round's")));
         }
-        let (given, used): (Vec<Id>, Vec<Id>) = self.parsed(row, 2, &format!("the uploads of round {number}"))?;
+        let (given, used): (Vec<Id>, Vec<Id>) =
+            self.parsed(row, 2, &format!("the uploads of round {number}"))?;
         let receipt = Blob(self.decoded(bytes(row, 3))?);
         Ok(RoundRecord { summary, given, used, state: Blob::default(), model: Blob::default(), receipt })
     }
