@@ -291,7 +291,8 @@ impl HttpClient {
                 self.call(&post(&at(project, "/enrolments"), COSE, &enrolment.0), "*/*").map(|_| done)
             }
             Request::Withdraw { project, contributor, withdrawal } => {
-                let signed = open_withdrawal(&withdrawal.0, &(*contributor).into()).map_err(|_| unexpected())?;
+                let signed =
+                    open_withdrawal(&withdrawal.0, &(*contributor).into()).map_err(|_| unexpected())?;
                 let path = at(project, &format!("/uploads/{}", signed.upload));
                 let call = Call { method: "DELETE", ..post(&path, COSE, &withdrawal.0) };
                 self.call(&call, "*/*").map(|_| done)

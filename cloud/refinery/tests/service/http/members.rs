@@ -11,7 +11,13 @@ fn key(byte: u8) -> SigningKey {
     SigningKey::from_seed(&[byte; 32])
 }
 
-fn order(service: &Service, spec: &ProjectSpec, sequence: u64, action: Action, sender: &SigningKey) -> Answer {
+fn order(
+    service: &Service,
+    spec: &ProjectSpec,
+    sequence: u64,
+    action: Action,
+    sender: &SigningKey,
+) -> Answer {
     let order = Order { project: spec.id(), sequence, action };
     let path = format!("/v1/projects/{}/orders", spec.id());
     service.call("POST", &path, &sign_order(&order, sender), sender)
@@ -67,7 +73,9 @@ fn contributors_see_and_touch_nothing_of_each_other() {
     service.call("DELETE", &path, &sign_withdrawal(&withdrawal, &one), &two).refused(422, "not this key's");
     assert_eq!(service.uploads(&id, &one)[0]["state"], "stored");
     // What is the owner's alone.
-    for (method, rest) in [("GET", "/models/newest"), ("POST", "/rounds"), ("POST", "/release"), ("POST", "/orders")] {
+    for (method, rest) in
+        [("GET", "/models/newest"), ("POST", "/rounds"), ("POST", "/release"), ("POST", "/orders")]
+    {
         service.call(method, &format!("/v1/projects/{id}{rest}"), b"{}", &one).refused(403, "owner alone");
     }
     service.call("POST", &format!("/v1/projects/{id}/uploads"), &[], &querier).refused(403, "contributors");
@@ -87,7 +95,10 @@ fn quotas_hold_and_revoked_members_are_strangers() {
     let id = spec.id();
     let one = 2 * spec.block_bytes() as u64;
     let quota = Quota { uploads: 1, bytes: one + one / 2, rows: 1000 };
-    assert_eq!(order(&service, &spec, 1, invite(&member, MemberRole::Contributor, quota), &owner).status, 204);
+    assert_eq!(
+        order(&service, &spec, 1, invite(&member, MemberRole::Contributor, quota), &owner).status,
+        204
+    );
     order(&service, &spec, 1, Action::Forgive, &owner).refused(409, "is the next");
     let (_, _, first) = stored(&service, &spec, &member, 1);
     assert_eq!(first.status, 200, "{}", first.json());
@@ -98,7 +109,10 @@ fn quotas_hold_and_revoked_members_are_strangers() {
     too_many.refused(413, "are left to you");
     assert_eq!(service.offset(&path, &member), 0);
     let quota = Quota { uploads: 1, ..Quota::default() };
-    assert_eq!(order(&service, &spec, 2, invite(&member, MemberRole::Contributor, quota), &owner).status, 204);
+    assert_eq!(
+        order(&service, &spec, 2, invite(&member, MemberRole::Contributor, quota), &owner).status,
+        204
+    );
     service.append(&path, &bytes, 0, &member);
     service.commit(&path, &header, &member).refused(413, "2 uploads, and the owner allows 1");
     assert_eq!(service.uploads(&id, &owner).len(), 1);

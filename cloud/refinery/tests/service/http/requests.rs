@@ -129,7 +129,15 @@ fn paths_lead_nowhere_else() {
         assert_eq!(status, 404, "{path}");
     }
     let path = service.begin(&id, &owner);
-    for query in ["", "?", "?offset=", "?offset=-1", "?offset=1e3", "?offset=0&offset=1", "?offset=99999999999999999999"] {
+    for query in [
+        "",
+        "?",
+        "?offset=",
+        "?offset=-1",
+        "?offset=1e3",
+        "?offset=0&offset=1",
+        "?offset=99999999999999999999",
+    ] {
         service.call("PATCH", &format!("{path}{query}"), &[1], &owner).refused(400, "?offset=BYTES");
     }
 }

@@ -89,7 +89,8 @@ impl<'a> Ask<'a> {
             None => (self.signed_target.unwrap_or(self.target), EMPTY_QUERY.to_owned()),
         };
         let digest = content_digest(self.signed_body.unwrap_or(self.body));
-        let covered = Request { method: self.method, authority: &authority, path, query: &query, digest: &digest };
+        let covered =
+            Request { method: self.method, authority: &authority, path, query: &query, digest: &digest };
         let signed = sign(&covered, self.created, self.nonce, self.key);
         format!(
             "{} {} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {}\r\ncontent-digest: {}\r\n\
@@ -151,7 +152,8 @@ impl Service {
     /// What is asked for without a signature.
     pub fn plain(&self, method: &str, target: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        let head = format!("{method} {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
         stream.write_all(head.as_bytes()).unwrap();
         read_answer(&mut stream)
     }
@@ -177,8 +179,7 @@ impl Service {
     pub fn append(&self, path: &str, bytes: &[u8], mut offset: usize, key: &SigningKey) {
         while offset < bytes.len() {
             let end = bytes.len().min(offset + 50_000);
-            let appended =
-                self.call("PATCH", &format!("{path}?offset={offset}"), &bytes[offset..end], key);
+            let appended = self.call("PATCH", &format!("{path}?offset={offset}"), &bytes[offset..end], key);
             assert_eq!(appended.status, 200, "{}", appended.json());
             assert_eq!(appended.json()["offset"], end);
             offset = end;
@@ -203,7 +204,12 @@ impl Service {
 }
 
 /// Row blocks, and their header by this contributor; `nonce` tells uploads apart.
-pub fn upload(spec: &ProjectSpec, count: u32, contributor: &SigningKey, nonce: u8) -> (Vec<u8>, UploadHeader) {
+pub fn upload(
+    spec: &ProjectSpec,
+    count: u32,
+    contributor: &SigningKey,
+    nonce: u8,
+) -> (Vec<u8>, UploadHeader) {
     let bytes = blocks(spec, count);
     let contributor = contributor.verifying().into();
     let header = UploadHeader { contributor, nonce: [nonce; 32], ..header(spec, &bytes) };
