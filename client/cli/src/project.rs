@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use blindsmith_attest::chain::OwnerPolicy;
 use blindsmith_attest::{Appraised, Policy};
@@ -48,8 +48,8 @@ pub struct Labelling {
 pub struct ClientProject {
     /// Version of this file.
     pub format: u32,
-    /// The refinery's socket.
-    pub refinery: PathBuf,
+    /// The refinery: the path of its socket, or `http(s)://HOST[:PORT]`.
+    pub refinery: String,
     /// What the refinery knows.
     pub spec: ProjectSpec,
     /// The training.
