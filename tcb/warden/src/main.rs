@@ -1,5 +1,7 @@
 //! `blindsmith-warden`: the trusted process.
 
+mod config;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,9 +20,14 @@ use zeroize::Zeroizing;
 #[derive(Parser)]
 #[command(
     version,
+    args_override_self = true,
     after_help = "Example:\n  blindsmith-warden --refinery ./refinery/warden.sock --tee simulated --state ./warden"
 )]
 struct Arguments {
+    /// Options as here, one `option = value` a line; those of the command line go before them.
+    // It is read before everything else: see `config::with_file`.
+    #[arg(long = "config", value_name = "FILE")]
+    _config: Option<PathBuf>,
     /// The refinery's socket for wardens.
     #[arg(long, value_name = "PATH")]
     refinery: PathBuf,
@@ -47,7 +54,13 @@ enum TeeArgument {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match config::with_file(std::env::args_os().collect()) {
+        Ok(arguments) => Arguments::parse_from(arguments),
+        Err(e) => {
+            eprintln!("blindsmith-warden: {e}");
+            return ExitCode::from(2);
+        }
+    };
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
