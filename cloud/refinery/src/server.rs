@@ -26,11 +26,6 @@ pub struct Addresses {
 
 /// Listens until the process ends.
 pub fn serve(shared: Arc<Shared>, addresses: &Addresses) -> std::io::Result<()> {
-    for dir in [&addresses.warden, &addresses.clients].into_iter().filter_map(|path| path.parent()) {
-        use std::os::unix::fs::DirBuilderExt;
-        // One that is there keeps the permissions that its user gave it.
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
     let wardens = listen(&addresses.warden)?;
     let clients = listen(&addresses.clients)?;
     let for_wardens = shared.clone();
