@@ -26,7 +26,6 @@ use zeroize::Zeroizing;
 struct Arguments {
     /// Options from a file, one `option = value` a line with the names of these; what else is given here goes before.
     #[arg(long, value_name = "FILE")]
-    #[expect(dead_code, reason = "read before the others are")]
     config: Option<PathBuf>,
     /// The refinery's socket for wardens.
     #[arg(long, value_name = "PATH")]
