@@ -39,7 +39,7 @@ impl Connection {
         }
         let key = key.ok_or_else(|| {
             Failure::Settings(
-                "requests over HTTP are signed: this directory has no owner.key to sign them with".into(),
+                "requests over HTTP are signed: this directory has no owner.key, nor the key of a member, to sign them with".into(),
             )
         })?;
         let client = HttpClient::new(refinery, key, ca)?;

@@ -158,6 +158,12 @@ impl Keys {
         if dir.join(KEY_FILE).exists() { Keys::load_owner(dir).map(Some) } else { Ok(None) }
     }
 
+    /// What requests over HTTP are signed with: the owner's key or a member's, or none if there is neither.
+    pub fn load_signing(dir: &Path) -> Result<Option<SigningKey>, Failure> {
+        let there = [KEY_FILE, MEMBER_FILE].iter().any(|name| dir.join(name).exists());
+        if there { Keys::load(dir).map(|keys| Some(keys.identity())) } else { Ok(None) }
+    }
+
     fn save(&self, dir: &Path) -> Result<(), Failure> {
         let name = if self.member.is_some() { MEMBER_FILE } else { KEY_FILE };
         use std::fmt::Write as _;

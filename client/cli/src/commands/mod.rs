@@ -102,7 +102,7 @@ impl ProjectArguments {
     fn open(&self) -> Result<(crate::ClientProject, crate::Connection), Failure> {
         let project = crate::ClientProject::load(&self.project)?;
         let refinery = self.refinery.as_ref().unwrap_or(&project.refinery);
-        let key = crate::Keys::load_if_there(&self.project)?.map(|keys| keys.identity());
+        let key = crate::Keys::load_signing(&self.project)?;
         let connection = crate::Connection::reach(refinery, key, self.ca.as_deref())?;
         Ok((project, connection))
     }
