@@ -1,19 +1,24 @@
-//! A client's connection to a refinery.
+//! A client's connection to a refinery: its socket on this machine, or HTTP.
 
 use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use blindsmith_identity::SigningKey;
 use blindsmith_protocol::{
-    FrameError, MAX_BODY, Progress, ProjectStatus, Reply, Request, read_body, read_head, write_frame,
+    FrameError, Id, MAX_BODY, Progress, ProjectStatus, Reply, Request, Role, read_body, read_head,
+    write_frame,
 };
 
 use crate::Failure;
+use crate::http::HttpClient;
 
 /// Requests go out and replies come back in turn.
-pub struct Connection {
-    reader: BufReader<UnixStream>,
-    writer: UnixStream,
+pub struct Connection(Transport);
+
+enum Transport {
+    Socket { reader: BufReader<UnixStream>, writer: UnixStream },
+    Http(Box<HttpClient>),
 }
 
 impl Connection {
@@ -22,12 +27,34 @@ impl Connection {
         let unreachable = |source| Failure::Unreachable { socket: socket.display().to_string(), source };
         let writer = UnixStream::connect(socket).map_err(unreachable)?;
         let reader = writer.try_clone().map_err(unreachable)?;
-        Ok(Connection { reader: BufReader::with_capacity(1 << 16, reader), writer })
+        let reader = BufReader::with_capacity(1 << 16, reader);
+        Ok(Connection(Transport::Socket { reader, writer }))
+    }
+
+    /// Connects to a refinery by its address, `http://` or `https://`, whose requests this key signs, or by its socket's
+    /// path. `ca` has the certificates that lead to the refinery's, if not the system's do.
+    pub fn reach(refinery: &str, key: Option<SigningKey>, ca: Option<&Path>) -> Result<Self, Failure> {
+        if !refinery.contains("://") {
+            return Connection::open(Path::new(refinery));
+        }
+        let key = key.ok_or_else(|| {
+            Failure::Settings(
+                "requests over HTTP are signed: this directory has no owner.key, nor the key of a member, to sign them with".into(),
+            )
+        })?;
+        let client = HttpClient::new(refinery, key, ca)?;
+        Ok(Connection(Transport::Http(Box::new(client))))
     }
 
     /// Sends without waiting for a reply.
     pub fn send(&mut self, request: &Request, body: &[&[u8]]) -> Result<(), Failure> {
-        match write_frame(&mut self.writer, request, body) {
+        let writer = match &mut self.0 {
+            Transport::Socket { writer, .. } => writer,
+            Transport::Http(client) => {
+                return body.iter().try_for_each(|part| client.request(request, part).map(drop));
+            }
+        };
+        match write_frame(writer, request, body) {
             // A refinery that refuses an upload says why and closes: its words are waiting.
             Err(FrameError::Io(e)) => match self.receive() {
                 Err(refused @ Failure::Refused(_)) => Err(refused),
@@ -37,10 +64,11 @@ impl Connection {
         }
     }
 
-    /// Waits for a reply; a refusal is an error.
+    /// Waits for a reply; a refusal is an error. Over HTTP replies come with [`Connection::request`] alone.
     pub fn receive(&mut self) -> Result<(Reply, Vec<u8>), Failure> {
-        let (reply, body) = read_head(&mut self.reader)?;
-        let body = read_body(&mut self.reader, body, MAX_BODY)?;
+        let Transport::Socket { reader, .. } = &mut self.0 else { return Err(unexpected()) };
+        let (reply, body) = read_head(reader)?;
+        let body = read_body(reader, body, MAX_BODY)?;
         match reply {
             Reply::Failed { message } => Err(Failure::Refused(message)),
             reply => Ok((reply, body)),
@@ -49,6 +77,9 @@ impl Connection {
 
     /// Sends and waits.
     pub fn request(&mut self, request: &Request, body: &[u8]) -> Result<(Reply, Vec<u8>), Failure> {
+        if let Transport::Http(client) = &mut self.0 {
+            return client.request(request, body);
+        }
         self.send(request, &[body])?;
         self.receive()
     }
@@ -61,12 +92,23 @@ impl Connection {
         }
     }
 
+    /// Begins an upload or a query: row blocks follow, then what they are.
+    pub fn begin(&mut self, project: Id, role: Role) -> Result<(), Failure> {
+        match &mut self.0 {
+            Transport::Http(client) => client.begin(&project, role),
+            Transport::Socket { .. } => self.command(&Request::Push { project }, &[]),
+        }
+    }
+
     /// Waits until no round is running or due, telling of progress.
     pub fn watch(
         &mut self,
-        project: blindsmith_protocol::Id,
+        project: Id,
         mut observe: impl FnMut(&Progress),
     ) -> Result<ProjectStatus, Failure> {
+        if let Transport::Http(client) = &self.0 {
+            return client.watch(&project, &mut observe);
+        }
         self.send(&Request::Watch { project }, &[])?;
         loop {
             match self.receive()?.0 {

@@ -3,6 +3,7 @@
 pub mod commands;
 mod connection;
 mod failure;
+mod http;
 mod project;
 mod rows;
 mod services;

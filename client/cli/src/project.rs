@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use blindsmith_attest::chain::OwnerPolicy;
 use blindsmith_attest::{Appraised, Policy};
@@ -48,8 +48,8 @@ pub struct Labelling {
 pub struct ClientProject {
     /// Version of this file.
     pub format: u32,
-    /// The refinery's socket.
-    pub refinery: PathBuf,
+    /// The refinery: the path of its socket, or `http(s)://HOST[:PORT]`.
+    pub refinery: String,
     /// What the refinery knows.
     pub spec: ProjectSpec,
     /// The training.
@@ -156,6 +156,12 @@ impl Keys {
     /// The owner's keys, or none if they are not there: members have none.
     pub fn load_if_there(dir: &Path) -> Result<Option<Self>, Failure> {
         if dir.join(KEY_FILE).exists() { Keys::load_owner(dir).map(Some) } else { Ok(None) }
+    }
+
+    /// What requests over HTTP are signed with: the owner's key or a member's, or none if there is neither.
+    pub fn load_signing(dir: &Path) -> Result<Option<SigningKey>, Failure> {
+        let there = [KEY_FILE, MEMBER_FILE].iter().any(|name| dir.join(name).exists());
+        if there { Keys::load(dir).map(|keys| Some(keys.identity())) } else { Ok(None) }
     }
 
     fn save(&self, dir: &Path) -> Result<(), Failure> {

@@ -64,9 +64,16 @@ impl Services {
 
     /// Starts the refinery and waits until it answers.
     pub fn start_refinery(&mut self) -> Result<(), Failure> {
+        self.start_refinery_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_refinery_with(&mut self, more: &[&str]) -> Result<(), Failure> {
         let store = self.store();
+        let mut arguments = vec!["--store".as_ref(), store.as_os_str()];
+        arguments.extend(more.iter().map(|argument| argument.as_ref() as &std::ffi::OsStr));
         end(&mut self.refinery);
-        self.refinery = Some(self.spawn("blindsmith-refinery", &["--store".as_ref(), store.as_os_str()])?);
+        self.refinery = Some(self.spawn("blindsmith-refinery", &arguments)?);
         let socket = self.socket();
         self.wait("the refinery", || {
             Connection::open(&socket)

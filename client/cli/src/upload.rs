@@ -112,7 +112,7 @@ impl<'a> Upload<'a> {
         observe: &mut dyn FnMut(u64),
     ) -> Result<UploadHeader, Failure> {
         let project = self.spec.id();
-        connection.command(&Request::Push { project }, &[])?;
+        connection.begin(project, role)?;
         let per_frame = (FRAME / self.spec.block_bytes()).max(1);
         let mut digests = Vec::with_capacity(self.blocks());
         std::thread::scope(|scope| -> Result<(), Failure> {

@@ -295,10 +295,9 @@ impl Link {
             Job::Enrol { project, contributor, enrolment, reply } => {
                 self.send(&ToWarden::Enrol { project, contributor, enrolment: Blob(enrolment) }, &[])?;
                 let done = match self.finish()? {
-                    (Outcome::Enrolled { token }, _) => shared
-                        .store
-                        .save_enrolment(&project, &contributor, &token.0)
-                        .map_err(|e| e.to_string()),
+                    (Outcome::Enrolled { token }, _) => {
+                        shared.store.enrol(&project, &contributor, &token.0).map_err(|e| e.to_string())
+                    }
                     (Outcome::Refused { message }, _) => Err(message),
                     _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),
                 };

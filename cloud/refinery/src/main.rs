@@ -1,22 +1,37 @@
 //! `blindsmith-refinery`: the untrusted service.
 
+mod maintenance;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use blindsmith_refinery::{Addresses, Shared, Store, serve};
+use blindsmith_refinery::config::{Config, LogFormat};
+use blindsmith_refinery::{Addresses, HttpServer, Shared, Store, serve};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
 
 /// Stores encrypted rows and models, and multiplies them for a warden. Holds no secret.
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Example:\n  blindsmith-refinery --store ./refinery\n\nClients connect to STORE/refinery.sock, the warden to STORE/warden.sock."
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  blindsmith-refinery --store ./refinery\n  blindsmith-refinery --config refinery.toml\n\nThe operator's clients connect to STORE/refinery.sock, the warden to STORE/warden.sock; others by HTTP, if the\nconfiguration has http.listen. docs/refinery.toml explains every option."
 )]
 struct Arguments {
+    #[command(subcommand)]
+    maintenance: Option<maintenance::Maintenance>,
+    /// Configuration; what else is given here goes before it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Directory of everything that is kept.
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    elsewhere: maintenance::Elsewhere,
     /// Socket for clients [default: STORE/refinery.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -28,6 +43,23 @@ struct Arguments {
     threads: Option<usize>,
 }
 
+impl Arguments {
+    fn config(self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::default(),
+        };
+        if let Some(store) = self.store {
+            config.store.directory = store;
+        }
+        self.elsewhere.put_into(&mut config.store);
+        config.local.clients = self.socket.or(config.local.clients);
+        config.local.warden = self.warden_socket.or(config.local.warden);
+        config.threads = self.threads.or(config.threads);
+        Ok(config)
+    }
+}
+
 /// Raises the limit on open files as far as it may be: a round has two of each upload.
 fn allow_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -35,24 +67,64 @@ fn allow_files() {
     _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("BLINDSMITH_LOG").unwrap_or_else(|_| "info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BLINDSMITH_LOG");
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| config.log.filter.as_str().into()))
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut arguments = Arguments::parse();
+    if let Some(command) = arguments.maintenance.take() {
+        start_log(&Config::default());
+        return Ok(maintenance::run(command)?);
+    }
+    let config = arguments.config()?;
+    start_log(&config);
     blindsmith_ring::backend::chosen().map_err(anyhow::Error::msg)?;
-    if let Some(threads) = arguments.threads {
+    if let Some(threads) = config.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     allow_files();
-    let store = Store::open(&arguments.store)?;
-    let addresses = Addresses {
-        clients: arguments.socket.unwrap_or_else(|| arguments.store.join("refinery.sock")),
-        warden: arguments.warden_socket.unwrap_or_else(|| arguments.store.join("warden.sock")),
-    };
+    let store = Store::open_at(&config.places())?;
+    let (clients, warden) = config.sockets();
     let shared = Arc::new(Shared::new(store)?);
-    serve(shared, &addresses).context("the refinery cannot listen")
+    // Threads that wait for the disk or the warden are as many as may wait, and some for small things.
+    let waiting = config.limits.uploads + config.limits.queries + 32;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(waiting).build()?;
+    let done = runtime.block_on(run(&config, shared, Addresses { clients, warden }));
+    // Threads that wait for the warden are not waited for: like a crash, which the store survives.
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn run(config: &Config, shared: Arc<Shared>, addresses: Addresses) -> anyhow::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (ended, mut local) = tokio::sync::oneshot::channel();
+    let http = match config.http.listen {
+        Some(address) => Some(HttpServer::bind(shared.clone(), config, address).await?),
+        None => None,
+    };
+    std::thread::spawn(move || _ = ended.send(serve(shared, &addresses)));
+    let mut failed = Ok(());
+    let stop = async {
+        tokio::select! {
+            _ = term.recv() => info!("SIGTERM"),
+            _ = int.recv() => info!("SIGINT"),
+            ended = &mut local => {
+                failed = ended.unwrap_or(Ok(())).context("the refinery cannot listen");
+            }
+        }
+    };
+    match http {
+        Some(http) => http.run(stop).await,
+        None => stop.await,
+    }
+    failed
 }

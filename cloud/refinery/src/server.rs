@@ -5,18 +5,15 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 
-use blindsmith_identity::{open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
-    Blob, FrameError, Id, Ledger, MAX_BODY, MAX_EPOCHS, MAX_SEALED, MAX_UPLOADS, ProjectSpec, Reply, Request,
-    Role, UploadHeader, read_body, read_head, to_cbor, write_frame,
+    FrameError, Id, MAX_BODY, MAX_SEALED, Reply, Request, read_body, read_head, to_cbor, write_frame,
 };
 use tracing::{info, warn};
 
 use crate::link::serve_warden;
-use crate::shared::{Job, Project, Round, Shared, Stored};
-use crate::store::Incoming;
+use crate::operations::{Kind, Refusal, unknown};
+use crate::shared::Shared;
 
 /// Where a refinery listens.
 #[derive(Debug, Clone)]
@@ -70,7 +67,11 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
         }
         std::fs::remove_file(path)?;
     }
-    UnixListener::bind(path)
+    // Whoever can open the socket may ask for everything: its user alone, from its first moment on.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
 }
 
 fn serve_client(shared: &Shared, stream: UnixStream) {
@@ -98,7 +99,7 @@ struct Client<'a> {
     shared: &'a Shared,
 }
 
-type Answer = Result<(Reply, Vec<u8>), String>;
+type Answer = Result<(Reply, Vec<u8>), Refusal>;
 
 impl Client<'_> {
     fn reply(&mut self, reply: &Reply) -> Result<(), FrameError> {
@@ -124,191 +125,44 @@ impl Client<'_> {
     fn send(&mut self, answer: Answer) -> Result<(), FrameError> {
         match answer {
             Ok((reply, body)) => write_frame(&mut self.writer, &reply, &[&body]),
-            Err(message) => self.reply(&Reply::Failed { message }),
+            Err(refusal) => self.reply(&Reply::Failed { message: refusal.message }),
         }
     }
 
     fn answer(&self, request: Request, body: Vec<u8>) -> Answer {
         let done = |()| (Reply::Done, Vec::new());
+        let shared = self.shared;
         match request {
             Request::Ping => Ok(done(())),
-            Request::Create { spec } => self.create(spec, &body).map(done),
-            Request::Attest { nonce } => {
-                let evidence = self.ask_warden(|reply| Job::Attest { nonce: nonce.0, reply })?;
-                Ok((Reply::Evidence(evidence), Vec::new()))
-            }
-            Request::Release { project } => {
-                self.spec(&project)?;
-                self.ask_warden(|reply| Job::Release { project, release: body, reply }).map(done)
-            }
-            Request::Spec { project } => Ok((Reply::Spec((*self.spec(&project)?).clone()), Vec::new())),
-            Request::Refine { project, epochs } => self.refine(project, epochs).map(done),
+            Request::Create { spec } => shared.create(spec, &body).map(done),
+            Request::Attest { nonce } => Ok((Reply::Evidence(shared.attest(nonce.0)?), Vec::new())),
+            Request::Release { project } => shared.release(project, body).map(done),
+            Request::Spec { project } => Ok((Reply::Spec((*shared.spec(&project)?).clone()), Vec::new())),
+            Request::Refine { project, epochs } => shared.refine(project, epochs).map(done),
             Request::Status { project } => {
-                let status = self.shared.lock().status(&project).ok_or_else(|| unknown(&project))?;
+                let status = shared.lock().status(&project).ok_or_else(|| unknown(&project))?;
                 Ok((Reply::Status(status), Vec::new()))
             }
-            Request::Pull { project, version } => self.pull(&project, version),
-            Request::Receipts { project } => self.receipts(&project),
-            Request::Orders { project } => {
-                let state = self.shared.lock();
-                let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
-                let orders = found.orders.iter().map(|order| Blob(order.clone())).collect();
-                Ok((Reply::Orders(orders), Vec::new()))
+            Request::Pull { project, version } => {
+                let (version, model) = shared.pull(&project, version)?;
+                Ok((Reply::Model { version }, model))
             }
-            Request::Order { project, order } => self.order(project, order.0).map(done),
+            Request::Orders { project } => Ok((Reply::Orders(shared.orders(&project)?), Vec::new())),
+            Request::Order { project, order } => shared.order(project, order.0).map(done),
             Request::Enrol { project, contributor, enrolment } => {
-                self.enrol(project, contributor, enrolment.0).map(done)
+                shared.enrol(project, contributor, enrolment.0).map(done)
             }
             Request::Withdraw { project, contributor, withdrawal } => {
-                self.withdraw(&project, &contributor, &withdrawal.0).map(done)
+                shared.withdraw(&project, &contributor, &withdrawal.0).map(done)
             }
-            Request::Watch { .. } | Request::Push { .. } => Err("this request takes no body".into()),
+            Request::Receipts { project } => Ok((Reply::Receipts, to_cbor(&shared.receipts(&project)?))),
+            Request::Watch { .. } | Request::Push { .. } => {
+                Err(Refusal::new(Kind::Invalid, "this request takes no body"))
+            }
             Request::Blocks { .. } | Request::Commit { .. } | Request::Ask { .. } => {
-                Err("an upload begins with push".into())
+                Err(Refusal::new(Kind::Invalid, "an upload begins with push"))
             }
         }
-    }
-
-    fn spec(&self, project: &Id) -> Result<Arc<ProjectSpec>, String> {
-        self.shared.lock().projects.get(project).map(|p| p.spec.clone()).ok_or_else(|| unknown(project))
-    }
-
-    fn ask_warden<T>(
-        &self,
-        job: impl FnOnce(std::sync::mpsc::Sender<Result<T, String>>) -> Job,
-    ) -> Result<T, String> {
-        let (reply, answer): (_, Receiver<Result<T, String>>) = channel();
-        self.shared.submit(job(reply))?;
-        answer.recv().unwrap_or_else(|_| Err("the warden left before it answered: try again".into()))
-    }
-
-    fn create(&self, spec: ProjectSpec, model: &[u8]) -> Result<(), String> {
-        spec.validate().map_err(|e| e.to_string())?;
-        self.shared.store.create(&spec, model).map_err(|e| e.to_string())?;
-        let id = spec.id();
-        let mut state = self.shared.lock();
-        state.projects.entry(id).or_insert_with(|| Project::new(spec, vec![]));
-        Ok(())
-    }
-
-    /// Stores an order of the owner; the warden is told of it.
-    fn order(&self, project: Id, signed: Vec<u8>) -> Result<(), String> {
-        let _one_by_one = self.shared.commits.lock().unwrap_or_else(|e| e.into_inner());
-        let order = {
-            let state = self.shared.lock();
-            let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
-            if found.orders.contains(&signed) {
-                return Ok(());
-            }
-            found.check_order(&signed)?
-        };
-        self.shared.store.save_order(&project, order.sequence, &signed).map_err(|e| e.to_string())?;
-        info!(%project, sequence = order.sequence, "an order of the owner is stored");
-        let mut state = self.shared.lock();
-        if let Some(found) = state.projects.get_mut(&project) {
-            found.ordered(signed.clone(), &order);
-        }
-        // Before what the order is about.
-        state.jobs.push_front(Job::Order { project, order: signed });
-        drop(state);
-        self.shared.changed.notify_all();
-        Ok(())
-    }
-
-    /// Has the warden enrol a contributor that the owner invited.
-    fn enrol(&self, project: Id, contributor: Id, enrolment: Vec<u8>) -> Result<(), String> {
-        {
-            let state = self.shared.lock();
-            let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
-            if found.roster.contributor(&contributor.into()).is_none() {
-                return Err(format!(
-                    "{contributor} is not invited: its owner does that with blindsmith invite"
-                ));
-            }
-        }
-        open_enrolment(&enrolment, &contributor.into()).map_err(|e| format!("the enrolment: {e}"))?;
-        self.ask_warden(|reply| Job::Enrol { project, contributor, enrolment, reply })
-    }
-
-    /// Deletes an upload's rows at its contributor's word.
-    fn withdraw(&self, project: &Id, contributor: &Id, signed: &[u8]) -> Result<(), String> {
-        let withdrawal =
-            open_withdrawal(signed, &(*contributor).into()).map_err(|e| format!("the withdrawal: {e}"))?;
-        if withdrawal.project != *project {
-            return Err("the withdrawal is for another project".into());
-        }
-        let upload = withdrawal.upload;
-        let found = {
-            let state = self.shared.lock();
-            let found = state.projects.get(project).ok_or_else(|| unknown(project))?;
-            found.uploads.iter().any(|u| u.id == upload && u.header.contributor == *contributor)
-        };
-        if !found {
-            return Err(format!("{contributor} has no upload {upload} in this project"));
-        }
-        self.shared.store.withdraw(project, &upload).map_err(|e| e.to_string())?;
-        info!(%project, %upload, "an upload was withdrawn");
-        self.shared.update(project, |p| {
-            p.uploads.iter_mut().filter(|u| u.id == upload).for_each(|u| u.withdrawn = true);
-        });
-        Ok(())
-    }
-
-    fn refine(&self, project: Id, epochs: Option<u32>) -> Result<(), String> {
-        if epochs.is_some_and(|e| !(1..=MAX_EPOCHS).contains(&e)) {
-            return Err(format!("a round has 1 to {MAX_EPOCHS} epochs"));
-        }
-        let mut state = self.shared.lock();
-        let warden = state.warden.is_some();
-        let found = state.projects.get_mut(&project).ok_or_else(|| unknown(&project))?;
-        if found.rounds.is_empty() {
-            return Err("no warden holds this project's secrets: run init again".into());
-        }
-        if let (true, false, Some(failure)) = (warden, found.ready, &found.failure) {
-            return Err(failure.clone());
-        }
-        if !found.uploads.iter().any(Stored::trains) {
-            return Err(match found.uploads.iter().any(Stored::refused) {
-                true => "nothing to train on: the rows were refused, see blindsmith status",
-                false => "nothing to train on: push rows first",
-            }
-            .into());
-        }
-        found.pending += 1;
-        found.failure = None;
-        state.jobs.push_back(Job::Round(Round { project, epochs, attempt: 0, asked: true }));
-        drop(state);
-        self.shared.changed.notify_all();
-        Ok(())
-    }
-
-    fn pull(&self, project: &Id, version: Option<u64>) -> Answer {
-        let newest = {
-            let state = self.shared.lock();
-            let found = state.projects.get(project).ok_or_else(|| unknown(project))?;
-            found.rounds.last().map(|r| r.round)
-        };
-        let newest = newest.ok_or("the project has no model yet: no warden holds its secrets")?;
-        let version = version.unwrap_or(newest);
-        if version > newest {
-            return Err(format!("there is no version {version}: the newest is {newest}"));
-        }
-        let record = self.shared.store.round(project, version).map_err(|e| e.to_string())?;
-        Ok((Reply::Model { version }, record.model.0))
-    }
-
-    fn receipts(&self, project: &Id) -> Answer {
-        let rounds: Vec<u64> = {
-            let state = self.shared.lock();
-            let found = state.projects.get(project).ok_or_else(|| unknown(project))?;
-            found.rounds.iter().map(|r| r.round).collect()
-        };
-        let store = &self.shared.store;
-        let receipt = |round| store.round(project, round).map(|record| record.receipt);
-        let receipts =
-            rounds.into_iter().map(receipt).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-        let faults = store.faults(project).map_err(|e| e.to_string())?;
-        Ok((Reply::Receipts, to_cbor(&Ledger { receipts, faults })))
     }
 
     fn watch(&mut self, project: &Id) -> Result<Answer, FrameError> {
@@ -339,9 +193,9 @@ impl Client<'_> {
 
     /// Receives an upload or a query: blocks, then what they are.
     fn push(&mut self, project: &Id) -> Result<(), FrameError> {
-        let spec = match self.spec(project) {
+        let spec = match self.shared.spec(project) {
             Ok(spec) => spec,
-            Err(message) => return self.reply(&Reply::Failed { message }),
+            Err(refusal) => return self.reply(&Reply::Failed { message: refusal.message }),
         };
         let shared = self.shared;
         let mut incoming = match shared.store.receive(&spec) {
@@ -360,57 +214,20 @@ impl Client<'_> {
                     incoming.blocks_arrived(&bytes).map_err(|e| FrameError::Malformed(e.to_string()))?;
                 }
                 Request::Commit { header } if len == 0 => {
-                    let answer = self.commit(incoming, header);
-                    return self.send(answer);
+                    let accepted = shared.commit(incoming, header);
+                    let reply = |(upload, new)| (Reply::Accepted { upload, new }, Vec::new());
+                    return self.send(accepted.map(reply));
                 }
                 Request::Ask { header } => {
                     let envelope = read_body(&mut self.reader, len, 1 << 16)?;
-                    let answer = self.ask(incoming, header, envelope);
-                    return self.send(answer);
+                    let query = shared.query(incoming, &header);
+                    let answer = query.and_then(|rows| shared.ask(rows, header, envelope));
+                    return self.send(answer.map(|answer| (Reply::Answer, answer)));
                 }
                 _ => return Err(FrameError::Unexpected("an upload has blocks, then a header")),
             }
         }
     }
-
-    fn commit(&self, incoming: Incoming<'_>, header: UploadHeader) -> Answer {
-        if header.role == Role::Query {
-            return Err("a query is asked, not stored".into());
-        }
-        let (project, upload) = (header.project, header.id());
-        let _one_by_one = self.shared.commits.lock().unwrap_or_else(|e| e.into_inner());
-        let sequence = {
-            let state = self.shared.lock();
-            let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
-            if found.uploads.iter().any(|u| u.id == upload) {
-                return Ok((Reply::Accepted { upload, new: false }, Vec::new()));
-            }
-            if found.uploads.len() >= MAX_UPLOADS {
-                return Err(format!(
-                    "a project has at most {MAX_UPLOADS} uploads: gather rows into larger ones"
-                ));
-            }
-            found.uploads.len() as u64
-        };
-        incoming.commit(&header, sequence).map_err(|e| e.to_string())?;
-        info!(%project, %upload, rows = header.rows, "an upload is stored");
-        self.shared.update(&project, |p| p.uploads.push(Stored::new(header, None)));
-        Ok((Reply::Accepted { upload, new: true }, Vec::new()))
-    }
-
-    fn ask(&self, incoming: Incoming<'_>, header: UploadHeader, envelope: Vec<u8>) -> Answer {
-        if header.role != Role::Query {
-            return Err("only a query can be asked".into());
-        }
-        let rows = incoming.into_file(&header).map_err(|e| e.to_string())?;
-        let header = Box::new(header);
-        let answer = self.ask_warden(|reply| Job::Query { header, rows, envelope, reply })?;
-        Ok((Reply::Answer, answer))
-    }
-}
-
-fn unknown(project: &Id) -> String {
-    format!("there is no project {project} here: was it created at another refinery?")
 }
 
 impl Drop for Client<'_> {

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, WaitTimeoutResult};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    AdmittedUpload, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, Reason, Role, RoundRecord,
-    RoundSummary, UploadHeader, UploadState, UploadSummary,
+    AdmittedUpload, Blob, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, Reason, Role,
+    RoundRecord, RoundSummary, UploadHeader, UploadState, UploadSummary,
 };
 use tracing::warn;
 
+use crate::operations::{Kind, Refusal};
 use crate::store::{Store, StoreError, Verdict};
 
 /// Seconds of a day.
@@ -210,22 +211,24 @@ impl Project {
     }
 
     /// Checks that an order is the owner's and the next one.
-    pub fn check_order(&self, signed: &[u8]) -> Result<Order, String> {
-        let order = open_order(signed, &self.spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
+    pub(crate) fn check_order(&self, signed: &[u8]) -> Result<Order, Refusal> {
+        let invalid = |e: String| Refusal::new(Kind::Invalid, format!("the order was refused: {e}"));
+        let order = open_order(signed, &self.spec.owner.into()).map_err(|e| invalid(e.to_string()))?;
         if order.project != self.spec.id() {
-            return Err("the order is of another project".into());
+            return Err(invalid("it is of another project".into()));
         }
         let newest = self.rounds.last().map_or(0, |r| r.round);
         match &order.action {
             Action::Rollback { version } if *version > newest => {
-                return Err(format!("there is no version {version}: the newest is {newest}"));
+                return Err(invalid(format!("there is no version {version}: the newest is {newest}")));
             }
             Action::Readmit { upload } if !self.uploads.iter().any(|u| u.id == *upload) => {
-                return Err(format!("there is no upload {upload} in this project"));
+                return Err(invalid(format!("there is no upload {upload} in this project")));
             }
             _ => {}
         }
-        self.roster.clone().apply(&order).map_err(|e| e.to_string())?;
+        let conflict = |e| Refusal::new(Kind::Conflict, format!("the order was refused: {e}"));
+        self.roster.clone().apply(&order).map_err(conflict)?;
         Ok(order)
     }
 
@@ -273,6 +276,42 @@ pub struct State {
     pub queries: bool,
 }
 
+/// Tells that something changed: threads that hold the lock and wait, and tasks that must not.
+pub(crate) struct Changed {
+    threads: Condvar,
+    tasks: tokio::sync::watch::Sender<()>,
+}
+
+impl Default for Changed {
+    fn default() -> Self {
+        Changed { threads: Condvar::new(), tasks: tokio::sync::watch::Sender::new(()) }
+    }
+}
+
+impl Changed {
+    pub fn notify_all(&self) {
+        self.threads.notify_all();
+        self.tasks.send_replace(());
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        self.threads.wait(guard)
+    }
+
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        longest: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        self.threads.wait_timeout(guard, longest)
+    }
+
+    /// For a task: marked as changed with each later change.
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<()> {
+        self.tasks.subscribe()
+    }
+}
+
 /// Shared by all threads of a refinery.
 pub struct Shared {
     /// What is on disk.
@@ -284,7 +323,7 @@ pub struct Shared {
     pub(crate) link: Mutex<()>,
     /// Held by its link for queries.
     pub(crate) query_link: Mutex<()>,
-    pub(crate) changed: Condvar,
+    pub(crate) changed: Changed,
 }
 
 impl Shared {
@@ -297,10 +336,10 @@ impl Shared {
             let id = found.spec.id();
             let mut project = Project::new(found.spec, uploads);
             found.rounds.iter().for_each(|record| project.record(record));
-            for signed in found.orders {
+            for Blob(signed) in found.orders {
                 match project.check_order(&signed) {
                     Ok(order) => project.ordered(signed, &order),
-                    Err(e) => warn!(project = %id, "an order that was stored is refused: {e}"),
+                    Err(e) => warn!(project = %id, "an order that was stored is refused: {}", e.message),
                 }
             }
             let withdrawn: HashSet<Id> = found.withdrawn.into_iter().collect();
@@ -314,7 +353,7 @@ impl Shared {
             commits: Mutex::default(),
             link: Mutex::default(),
             query_link: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Changed::default(),
         })
     }
 
@@ -435,18 +474,28 @@ impl Stored {
             rows: self.header.rows,
             bytes: self.header.body_bytes(spec),
             contributor: self.header.contributor,
-            state: match &self.verdict {
-                _ if self.withdrawn => UploadState::Withdrawn,
-                Some(Verdict::Refused(_)) => UploadState::Refused,
-                _ if self.quarantined.is_some() => UploadState::Quarantined,
-                _ if self.used => UploadState::Used,
-                Some(Verdict::Admitted(_)) => UploadState::Admitted,
-                None => UploadState::Stored,
-            },
-            reason: match &self.verdict {
-                Some(Verdict::Refused(reason)) => Some(reason.clone()),
-                _ => self.quarantined.map(|reason| reason.to_string()),
-            },
+            state: self.state(),
+            reason: self.reason(),
+        }
+    }
+
+    /// What became of it.
+    pub fn state(&self) -> UploadState {
+        match &self.verdict {
+            _ if self.withdrawn => UploadState::Withdrawn,
+            Some(Verdict::Refused(_)) => UploadState::Refused,
+            _ if self.quarantined.is_some() => UploadState::Quarantined,
+            _ if self.used => UploadState::Used,
+            Some(Verdict::Admitted(_)) => UploadState::Admitted,
+            None => UploadState::Stored,
+        }
+    }
+
+    /// Why it was refused or set aside.
+    pub fn reason(&self) -> Option<String> {
+        match &self.verdict {
+            Some(Verdict::Refused(reason)) => Some(reason.clone()),
+            _ => self.quarantined.map(|reason| reason.to_string()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `blindsmith-warden`: the trusted process.
 
+mod config;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,9 +20,13 @@ use zeroize::Zeroizing;
 #[derive(Parser)]
 #[command(
     version,
+    args_override_self = true,
     after_help = "Example:\n  blindsmith-warden --refinery ./refinery/warden.sock --tee simulated --state ./warden"
 )]
 struct Arguments {
+    /// Options from a file, one `option = value` a line with the names of these; what else is given here goes before.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The refinery's socket for wardens.
     #[arg(long, value_name = "PATH")]
     refinery: PathBuf,
@@ -47,8 +53,8 @@ enum TeeArgument {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
+    let arguments = config::expand(std::env::args_os()).map(Arguments::parse_from);
+    match arguments.and_then(|arguments| run(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("blindsmith-warden: {e}");

@@ -40,9 +40,12 @@ pub struct Init {
     /// The project's directory, which must not hold a project.
     #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
     project: PathBuf,
-    /// The refinery's socket.
-    #[arg(long, value_name = "PATH")]
-    refinery: PathBuf,
+    /// The refinery: http(s)://HOST[:PORT], or the path of its socket.
+    #[arg(long, value_name = "URL")]
+    refinery: String,
+    /// Certificates (PEM) that lead to the refinery's, if not the system's do.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// A name for people; the refinery sees it.
     #[arg(long, default_value = "project")]
     name: String,
@@ -234,7 +237,7 @@ impl Init {
         };
         let network = self.warm(&project, network, data)?;
 
-        let mut connection = Connection::open(&self.refinery)?;
+        let mut connection = Connection::reach(&self.refinery, Some(keys.identity()), self.ca.as_deref())?;
         // Nothing is created anywhere unless the warden may be trusted.
         let warden = appraise_warden(&mut connection, &project.policy)?;
         project.create(&keys, &self.project)?;

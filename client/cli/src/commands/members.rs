@@ -82,7 +82,12 @@ impl Join {
             ));
         };
         let (project, mut connection) = self.common.open()?;
-        let enrolled = roster(&mut connection, &project)?.contributor(&keys.public().into()).is_some();
+        let enrolled = match roster(&mut connection, &project) {
+            Ok(roster) => roster.contributor(&keys.public().into()).is_some(),
+            // Over HTTP, who is no member is told nothing.
+            Err(Failure::Refused(_)) => false,
+            Err(e) => return Err(e),
+        };
         if enrolled {
             let warden = appraise_warden(&mut connection, &project.policy)?;
             enrol(&mut connection, &project, &keys, terms, &warden)?;

@@ -87,9 +87,12 @@ pub struct ProjectArguments {
     /// The project's directory.
     #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
     pub project: PathBuf,
-    /// The refinery's socket, if not the one recorded.
-    #[arg(long, value_name = "PATH")]
-    pub refinery: Option<PathBuf>,
+    /// The refinery, if not the one recorded: http(s)://HOST[:PORT], or the path of its socket.
+    #[arg(long, value_name = "URL")]
+    pub refinery: Option<String>,
+    /// Certificates (PEM) that lead to the refinery's, if not the system's do.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
@@ -98,8 +101,9 @@ pub struct ProjectArguments {
 impl ProjectArguments {
     fn open(&self) -> Result<(crate::ClientProject, crate::Connection), Failure> {
         let project = crate::ClientProject::load(&self.project)?;
-        let socket = self.refinery.as_ref().unwrap_or(&project.refinery);
-        let connection = crate::Connection::open(socket)?;
+        let refinery = self.refinery.as_ref().unwrap_or(&project.refinery);
+        let key = crate::Keys::load_signing(&self.project)?;
+        let connection = crate::Connection::reach(refinery, key, self.ca.as_deref())?;
         Ok((project, connection))
     }
 }

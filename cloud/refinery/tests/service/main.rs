@@ -1,6 +1,8 @@
 //! The refinery by itself: its store, its engine, its program.
 
+mod config;
 mod engine;
+mod http;
 mod program;
 mod project;
 mod store;

@@ -1,7 +1,7 @@
 //! The store: what is acknowledged is there after a restart, whole; what is not leaves nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use blindsmith_protocol::{Id, ProjectSpec, UploadError, UploadHeader};
 use blindsmith_refinery::{Store, StoreError};
@@ -131,51 +131,87 @@ fn a_restart_removes_what_was_under_way_and_nothing_else() {
     // As a killed process leaves it.
     std::mem::forget(file);
     fs::write(incoming.join("notes.txt"), "somebody else's").unwrap();
-    let kept = stored.commit(0, 1, |_| {}).unwrap();
-    let uploads = stored.dir.path().join("projects").join(stored.spec.id().to_string()).join("uploads");
-    fs::write(uploads.join(format!("{}.rows", Id([9; 32]))), "rows without a header").unwrap();
+    stored.commit(0, 1, |_| {}).unwrap();
+    fs::write(incoming.join(format!("{}.part", "0".repeat(32))), "a piece that nothing tells of").unwrap();
 
     let stored = stored.reopened();
     assert_eq!(stored.store.projects().unwrap()[0].uploads.len(), 1);
     assert_eq!(files(&incoming), ["notes.txt"]);
-    assert_eq!(files(&uploads), [format!("{kept}.head"), format!("{kept}.rows")]);
 }
 
 #[test]
-fn a_project_that_was_never_acknowledged_is_none() {
+fn damaged_blobs_are_named() {
     let stored = created();
-    let dir = stored.dir.path().join("projects").join(Id([9; 32]).to_string());
-    fs::create_dir_all(dir.join("uploads")).unwrap();
-    fs::write(dir.join("initial.sealed"), "a crash came before the specification").unwrap();
-    assert_eq!(stored.reopened().store.projects().unwrap().len(), 1);
-}
-
-#[test]
-fn damaged_files_are_named() {
-    let stored = created();
-    stored.commit(0, 1, |_| {}).unwrap();
-    stored.store.save_round(&stored.spec.id(), &record(0)).unwrap();
-    let dir = stored.dir.path().join("projects").join(stored.spec.id().to_string());
-    let upload = |extension: &str| {
-        let name = files(&dir.join("uploads")).into_iter().find(|n| n.ends_with(extension)).unwrap();
-        dir.join("uploads").join(name)
-    };
-    for path in [dir.join("spec.cbor"), dir.join("rounds/0.cbor"), upload("head"), upload("rows")] {
-        let good = fs::read(&path).unwrap();
-        for damaged in [&good[..good.len() - 1], &[good.as_slice(), b"x"].concat(), b""] {
-            fs::write(&path, damaged).unwrap();
-            match stored.store.projects() {
-                Err(StoreError::Damaged { path: named, .. }) => assert_eq!(named, path),
-                Err(e) => panic!("{}: {e}", path.display()),
-                Ok(_) => panic!("{} was not missed", path.display()),
-            }
+    let id = stored.commit(0, 2, |_| {}).unwrap();
+    let project = stored.spec.id();
+    stored.store.save_round(&project, &record(0)).unwrap();
+    let rows = stored.store.upload(&project, &id).unwrap().rows;
+    let path = blob(stored.dir.path(), &rows);
+    let good = fs::read(&path).unwrap();
+    // At once, as far as that is quick to see.
+    for damaged in [&good[..good.len() - 1], &[good.as_slice(), b"x"].concat(), b""] {
+        fs::write(&path, damaged).unwrap();
+        match stored.store.projects() {
+            Err(StoreError::Damaged { path: named, .. }) => assert_eq!(named, path),
+            Err(e) => panic!("{e}"),
+            Ok(_) => panic!("a file of another length was not missed"),
         }
-        fs::write(&path, good).unwrap();
     }
-    // Whole files in another's place.
-    let round = fs::read(dir.join("rounds/0.cbor")).unwrap();
-    fs::write(dir.join("rounds/1.cbor"), round).unwrap();
-    assert!(matches!(stored.store.projects(), Err(StoreError::Damaged { .. })));
-    fs::remove_file(dir.join("rounds/1.cbor")).unwrap();
+    // Altered in place: at the first opening after a start.
+    fs::write(&path, flipped(&good)).unwrap();
+    let stored = stored.reopened();
     assert_eq!(stored.store.projects().unwrap().len(), 1);
+    for _ in 0..2 {
+        let opened = stored.store.rows(&project, &id);
+        assert!(matches!(opened, Err(StoreError::Damaged { path: named, .. }) if named == path));
+    }
+    fs::write(&path, good).unwrap();
+    stored.store.rows(&project, &id).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(stored.store.projects(), Err(StoreError::Damaged { .. })));
+
+    // What is read whole is compared each time.
+    for content in [vec![6; 100], vec![7; 100]] {
+        let path = blob(stored.dir.path(), &Id(*blake3::hash(&content).as_bytes()));
+        stored.store.round(&project, 0).unwrap();
+        fs::write(&path, flipped(&content)).unwrap();
+        assert!(matches!(stored.store.round(&project, 0), Err(StoreError::Damaged { .. })));
+        fs::write(&path, content).unwrap();
+    }
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[0] ^= 1;
+    bytes
+}
+
+/// Where a store keeps a blob.
+fn blob(root: &Path, name: &Id) -> PathBuf {
+    let name = name.to_string();
+    root.join("blobs").join(&name[..2]).join(name)
+}
+
+#[test]
+fn a_damaged_database_is_named() {
+    let stored = created();
+    let Stored { dir, store, .. } = stored;
+    drop(store);
+    let path = dir.path().join("refinery.db");
+    let good = fs::read(&path).unwrap();
+    for damaged in [vec![0xff; 100], good[..good.len() / 2].to_vec(), flipped(&good)] {
+        fs::write(&path, damaged).unwrap();
+        let error = Store::open(dir.path()).err().expect("it is damaged").to_string();
+        assert!(error.contains("refinery.db"), "{error}");
+    }
+    fs::write(&path, good).unwrap();
+    assert_eq!(Store::open(dir.path()).unwrap().projects().unwrap().len(), 1);
+}
+
+#[test]
+fn a_store_of_version_0_1_is_refused_in_words() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir_all(dir.path().join("projects").join(Id([9; 32]).to_string())).unwrap();
+    let error = Store::open(dir.path()).err().expect("it is of another format").to_string();
+    assert!(error.contains("format of version 0.1"), "{error}");
 }

@@ -161,7 +161,7 @@ impl Stage {
         let trainer = Trainer::new(recipe.clone()).map_err(|e| Failure::Settings(e.to_string()))?;
         let project = ClientProject {
             format: FORMAT,
-            refinery: services.socket(),
+            refinery: services.socket().display().to_string(),
             spec,
             recipe,
             standardiser: Standardiser::from_ranges(

@@ -1,0 +1,198 @@
+//! Connections: accepted up to a number, with TLS or without, HTTP/1.1, ended in time.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, info, warn};
+
+use super::{Service, router};
+use crate::config::Config;
+use crate::shared::Shared;
+
+/// Largest head of a request that is read, in bytes.
+const MAX_HEAD: usize = 32 << 10;
+/// How often sessions that were left are looked for.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// Why the service cannot start.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// The address.
+    #[error("http.listen = \"{0}\": {1}. Choose another address, or end what uses it")]
+    Address(SocketAddr, std::io::Error),
+    /// Certificate or key.
+    #[error("{}: {what}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// They do not go together.
+    #[error("http.certificate and http.key: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A service that listens.
+pub struct HttpServer {
+    service: Arc<Service>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
+    let pem = |path: &Path, what: String| ListenError::Pem { path: path.to_owned(), what };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| pem(certificate, format!("no certificates in PEM: {e}")))?;
+    let key =
+        PrivateKeyDer::from_pem_file(key).map_err(|e| pem(key, format!("no private key in PEM: {e}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl HttpServer {
+    /// Listens where the configuration says.
+    ///
+    /// # Errors
+    /// [`ListenError`] if the address is taken, or certificate and key are none.
+    pub async fn bind(
+        shared: Arc<Shared>,
+        config: &Config,
+        address: SocketAddr,
+    ) -> Result<Self, ListenError> {
+        let http = &config.http;
+        let tls = match (&http.certificate, &http.key) {
+            (Some(certificate), Some(key)) => Some(tls(certificate, key)?),
+            _ => None,
+        };
+        let failed = |e| ListenError::Address(address, e);
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        info!(http = %bound, tls = tls.is_some(), "listening");
+        Ok(HttpServer { service: Arc::new(Service::new(shared, config)), listener, tls })
+    }
+
+    /// Serves until `stop` is done, and what was begun by then to its end, as far as there is time.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let HttpServer { service, listener, tls } = self;
+        let router = router(service.clone());
+        let places = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let graceful = GracefulShutdown::new();
+        let sweeping = tokio::spawn(sweep(service.clone()));
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = async {
+                // Whoever finds no place waits in the kernel's queue.
+                let place = places.clone().acquire_owned().await;
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                accepted = accepted => accepted,
+                () = &mut stop => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(e) => {
+                    warn!("a connection could not be accepted: {e}");
+                    // Without descriptors the next one fails as fast.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (service, router, tls) = (service.clone(), router.clone(), tls.clone());
+            let watcher = graceful.watcher();
+            tokio::spawn(async move {
+                let _place = place;
+                service.connections.fetch_add(1, Ordering::Relaxed);
+                connection(&service, stream, tls, router, watcher).await;
+                service.connections.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        drop(listener);
+        sweeping.abort();
+        service.ending.send_replace(true);
+        info!("ending: requests that run are finished");
+        let limit = Duration::from_secs(service.http.shutdown_timeout);
+        if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+            warn!("some requests were not finished in time");
+        }
+    }
+}
+
+/// Forgets uploads that nobody went on with.
+async fn sweep(service: Arc<Service>) {
+    let idle = Duration::from_secs(service.limits.session_hours * 3600);
+    loop {
+        let shared = service.shared.clone();
+        match tokio::task::spawn_blocking(move || shared.store.expire_partials(SystemTime::now() - idle))
+            .await
+        {
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => info!(count, "uploads that nobody went on with were forgotten"),
+            Ok(Err(e)) => warn!("{e}"),
+            Err(e) => warn!("{e}"),
+        }
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+async fn connection(
+    service: &Service,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watcher: Watcher,
+) {
+    _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    // Reading has limits of its own: of a head, of a body.
+    stream.set_write_timeout(Some(Duration::from_secs(service.http.write_timeout)));
+    let stream = Box::pin(stream);
+    let limit = Duration::from_secs(service.http.header_timeout);
+    match tls {
+        None => requests(service, stream, router, watcher).await,
+        Some(tls) => match tokio::time::timeout(limit, tls.accept(stream)).await {
+            Ok(Ok(stream)) => requests(service, stream, router, watcher).await,
+            Ok(Err(e)) => debug!("a TLS handshake failed: {e}"),
+            Err(_) => debug!("a TLS handshake took too long"),
+        },
+    }
+}
+
+async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    service: &Service,
+    stream: S,
+    router: Router,
+    watcher: Watcher,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(service.http.header_timeout))
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(e) = watcher.watch(connection).await {
+        debug!("a connection ended: {e}");
+    }
+}

@@ -1,0 +1,99 @@
+//! What a client is told when nothing was done: problems (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use blindsmith_api::Problem;
+
+use crate::operations::{Kind, Refusal};
+
+/// A refusal on its way out; the request's identifier is added on the way.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    detail: String,
+    retry_after: Option<u64>,
+    offset: Option<u64>,
+    server_time: Option<u64>,
+}
+
+impl Refused {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Refused { status, detail: detail.into(), retry_after: None, offset: None, server_time: None }
+    }
+
+    /// Too much is going on: worth another try after so many seconds.
+    pub fn busy(detail: impl Into<String>, seconds: u64) -> Self {
+        Refused { retry_after: Some(seconds), ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// The key asked for more than it may.
+    pub fn too_fast(seconds: u64) -> Self {
+        let detail =
+            format!("this key asks for more than the refinery allows it: wait {seconds} s, then go on");
+        Refused { retry_after: Some(seconds), ..Refused::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    pub fn with_offset(self, offset: u64) -> Self {
+        Refused { offset: Some(offset), ..self }
+    }
+
+    pub fn with_time(self, now: u64) -> Self {
+        Refused { server_time: Some(now), ..self }
+    }
+
+    /// As the client gets it.
+    pub fn render(self, request: &str) -> Response {
+        let problem = Problem {
+            kind: "about:blank".into(),
+            title: self.status.canonical_reason().unwrap_or("Refused").into(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            request: request.to_owned(),
+            offset: self.offset,
+            server_time: self.server_time,
+        };
+        // Unwrap safety: a structure of strings and numbers.
+        let body = serde_json::to_vec(&problem).expect("plain data");
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(Refusal { kind, message }: Refusal) -> Self {
+        let status = match kind {
+            Kind::Unknown => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Gone => StatusCode::GONE,
+            Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Quota => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::Unavailable => return Refused::busy(message, 5),
+            Kind::Failed => {
+                // Paths and the operating system's words are for the operator.
+                tracing::error!("{message}");
+                let detail = "the refinery could not do it: its log says why";
+                return Refused::new(StatusCode::INTERNAL_SERVER_ERROR, detail);
+            }
+        };
+        Refused::new(status, message)
+    }
+}
+
+impl From<crate::StoreError> for Refused {
+    fn from(e: crate::StoreError) -> Self {
+        Refusal::from(e).into()
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,208 @@
+//! Projects, orders, rounds, models, receipts.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use blindsmith_api::{BYTES, CBOR, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
+use blindsmith_identity::{MemberRole, PublicKey};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, ProjectStatus, from_cbor, to_cbor};
+
+use super::gate::{Caller, Standing};
+use super::problem::Refused;
+use super::{Answer, Service, blocking, bytes, invalid, json};
+use crate::operations::unknown;
+
+/// Bytes that a project's lists may take in an answer, reserved while it is made.
+const LISTS: u64 = 4 << 20;
+
+pub(super) async fn attest(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    if caller.body.len() != 32 {
+        return Err(invalid("a nonce has 32 bytes"));
+    }
+    let _turn = service.turn_at_warden()?;
+    let shared = service.shared.clone();
+    let evidence = blocking(move || Ok(shared.attest(caller.body.to_vec())?)).await?;
+    Ok(bytes(CBOR, to_cbor(&evidence)))
+}
+
+pub(super) async fn create(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let parsed = from_cbor::<(ProjectSpec, Blob)>(&caller.body);
+    let (spec, model) =
+        parsed.map_err(|e| invalid(format!("not an array of specification and model: {e}")))?;
+    if spec.owner != Id::from(caller.key) {
+        let detail = "the specification names another owner than the key that signed the request";
+        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+    }
+    let created = Created { project: spec.id().to_string() };
+    let shared = service.shared.clone();
+    blocking(move || Ok(shared.create(spec, &model.0)?)).await?;
+    Ok((StatusCode::CREATED, json(&created)?).into_response())
+}
+
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let entry = |id: &Id, p: &crate::shared::Project| {
+        let role = match p.standing(&caller.key) {
+            Standing::Owner => "owner",
+            Standing::Member(MemberRole::Contributor) => "contributor",
+            Standing::Member(MemberRole::Querier) => "querier",
+            Standing::None => return None,
+        };
+        Some(ProjectEntry { project: id.to_string(), name: p.spec.name.clone(), role: role.into() })
+    };
+    let projects = service.shared.lock().projects.iter().filter_map(|(id, p)| entry(id, p)).collect();
+    json(&Projects { projects })
+}
+
+/// The status as this caller may see it.
+fn status_of(service: &Service, caller: &Caller) -> Result<ProjectStatus, Refused> {
+    let (project, _) = caller.project()?;
+    let state = service.shared.lock();
+    let mut status = state.status(&project).ok_or_else(|| unknown(&project))?;
+    if caller.standing != Standing::Owner {
+        status.uploads.retain(|upload| is(&caller.key, &upload.contributor));
+    }
+    Ok(status)
+}
+
+pub(super) async fn status(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Answer {
+    let _memory = service.reserve(LISTS)?;
+    let status = status_of(&service, &caller)?;
+    let cbor = headers.get(header::ACCEPT).is_some_and(|accept| accept == CBOR);
+    if cbor { Ok(bytes(CBOR, to_cbor(&status))) } else { json(&json_of(&status)) }
+}
+
+pub(super) async fn rounds(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let _memory = service.reserve(LISTS)?;
+    json(&json_of(&status_of(&service, &caller)?.rounds))
+}
+
+pub(super) async fn spec(Extension(caller): Extension<Caller>) -> Answer {
+    let (_, spec) = caller.project()?;
+    Ok(bytes(CBOR, to_cbor(&**spec)))
+}
+
+pub(super) async fn release(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let _turn = service.turn_at_warden()?;
+    let shared = service.shared.clone();
+    blocking(move || Ok(shared.release(project, caller.body.to_vec())?)).await?;
+    Ok(done())
+}
+
+pub(super) async fn orders(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let _memory = service.reserve(LISTS)?;
+    Ok(bytes(CBOR, to_cbor(&service.shared.orders(&project)?)))
+}
+
+pub(super) async fn order(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let shared = service.shared.clone();
+    blocking(move || Ok(shared.order(project, caller.body.to_vec())?)).await?;
+    Ok(done())
+}
+
+pub(super) async fn enrol(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let turn = service.turn_at_warden()?;
+    let shared = service.shared.clone();
+    blocking(move || {
+        let _turn = turn;
+        Ok(shared.enrol(project, Id::from(caller.key), caller.body.to_vec())?)
+    })
+    .await?;
+    Ok(done())
+}
+
+pub(super) async fn refine(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let asked = serde_json::from_slice::<Refine>(&caller.body);
+    let asked = asked.map_err(|e| invalid(format!("give a JSON object, such as {{\"epochs\": 3}}: {e}")))?;
+    let shared = service.shared.clone();
+    blocking(move || Ok(shared.refine(project, asked.epochs)?)).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// Bytes of a round's record, about: model, weights and moments, each twice while it is decoded.
+fn record_bytes(spec: &ProjectSpec) -> u64 {
+    let parameters =
+        spec.layers.iter().map(|l| u64::from(l.outputs) * (u64::from(l.inputs) + 1)).sum::<u64>();
+    (parameters * 32).clamp(64 << 10, 512 << 20)
+}
+
+pub(super) async fn model(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    Path((_, version)): Path<(String, String)>,
+) -> Answer {
+    let (project, spec) = caller.project()?;
+    let version = match version.as_str() {
+        "newest" => None,
+        number => {
+            let parsed = number.parse::<u64>();
+            let detail = "a version is a number, or newest";
+            Some(parsed.map_err(|_| Refused::new(StatusCode::NOT_FOUND, detail))?)
+        }
+    };
+    let memory = service.reserve(record_bytes(spec))?;
+    let shared = service.shared.clone();
+    let (version, model) = blocking(move || Ok(shared.pull(&project, version)?)).await?;
+    let mut response = service.stream(BYTES, model, memory);
+    response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(version));
+    Ok(response)
+}
+
+pub(super) async fn receipts(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let (project, spec) = caller.project()?;
+    let memory = service.reserve(record_bytes(spec) + LISTS)?;
+    let shared = service.shared.clone();
+    let ledger = blocking(move || Ok(to_cbor(&shared.receipts(&project)?))).await?;
+    Ok(service.stream(CBOR, ledger, memory))
+}
+
+/// Whether a contributor's key is the caller's own.
+pub(super) fn is(key: &PublicKey, contributor: &Id) -> bool {
+    Id::from(*key) == *contributor
+}
+
+/// A response that has no body.
+pub(super) fn done() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}

@@ -1,0 +1,284 @@
+//! Uploads and queries: begun, sent in chunks, ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use blindsmith_api::{Accepted, BYTES, ContributorUploads, Offset, Session, UploadEntry, Uploads};
+use blindsmith_identity::open_withdrawal;
+use blindsmith_protocol::{Blob, Id, MAX_ROWS, Role, UploadError, UploadHeader, from_cbor};
+
+use super::gate::{Caller, Standing};
+use super::problem::Refused;
+use super::projects::{done, is};
+use super::{Answer, Service, blocking, invalid, json};
+use crate::operations::{Kind, Refusal};
+use crate::store::{Partial, PartialId, StoreError};
+
+type Caught = Extension<Caller>;
+type Named = Path<(String, String)>;
+
+/// The uploads that the caller may see.
+pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller): Caught) -> Answer {
+    let (project, spec) = caller.project()?;
+    let _memory = service.reserve(4 << 20)?;
+    let listed = service.shared.project(&project, |p| {
+        let mut sums: BTreeMap<Id, ContributorUploads> = BTreeMap::new();
+        let mut uploads = Vec::new();
+        for upload in &p.uploads {
+            let contributor = upload.header.contributor;
+            if caller.standing != Standing::Owner && !is(&caller.key, &contributor) {
+                continue;
+            }
+            let bytes = upload.header.body_bytes(spec);
+            if !upload.withdrawn {
+                let sum = sums.entry(contributor).or_default();
+                sum.uploads += 1;
+                sum.rows += u64::from(upload.header.rows);
+                sum.bytes += bytes;
+            }
+            uploads.push(UploadEntry {
+                upload: upload.id.to_string(),
+                contributor: contributor.to_string(),
+                role: if upload.header.role == Role::Validation { "validation" } else { "training" }.into(),
+                rows: upload.header.rows,
+                bytes,
+                state: upload.state(),
+                reason: upload.reason(),
+            });
+        }
+        let named = |(id, sum): (Id, _)| ContributorUploads { contributor: id.to_string(), ..sum };
+        Uploads { uploads, contributors: sums.into_iter().map(named).collect() }
+    })?;
+    json(&listed)
+}
+
+/// Begins an upload or a query.
+pub(super) async fn begin(State(service): State<Arc<Service>>, Extension(caller): Caught) -> Answer {
+    let (project, _) = caller.project()?;
+    let sender = Id::from(caller.key);
+    let most = service.limits.sessions;
+    let shared = service.shared.clone();
+    let session = blocking(move || {
+        let _one_by_one = shared.commits.lock().unwrap_or_else(|e| e.into_inner());
+        if shared.store.partial_totals(&project, &sender)?.0 >= most as u64 {
+            let detail = format!(
+                "{most} uploads or queries of yours are under way, which is all that may be: end them, or wait until \
+                 they are forgotten"
+            );
+            return Err(Refused::new(StatusCode::CONFLICT, detail));
+        }
+        Ok(shared.store.begin_partial(&project, &sender)?)
+    })
+    .await?;
+    let session = Session { session: session.to_string(), chunk_bytes: service.limits.chunk_bytes };
+    Ok((StatusCode::CREATED, json(&session)?).into_response())
+}
+
+fn no_session() -> Refused {
+    let detail = "you have no such upload or query under way here: begin one; what was not ended may have been forgotten";
+    Refused::new(StatusCode::NOT_FOUND, detail)
+}
+
+/// What is under way by this name, if it is the caller's.
+fn own(service: &crate::Shared, caller: &Caller, session: &str) -> Result<(PartialId, Partial), Refused> {
+    let (project, _) = caller.project()?;
+    let id: PartialId = session.parse().map_err(|_| no_session())?;
+    let partial = match service.store.partial(&id) {
+        Err(StoreError::Missing(_)) => return Err(no_session()),
+        found => found?,
+    };
+    if partial.project != project || !is(&caller.key, &partial.sender) {
+        return Err(no_session());
+    }
+    Ok((id, partial))
+}
+
+pub(super) async fn offset(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Caught,
+    Path((_, session)): Named,
+) -> Answer {
+    let shared = service.shared.clone();
+    let (_, partial) = blocking(move || own(&shared, &caller, &session)).await?;
+    json(&Offset { offset: partial.bytes })
+}
+
+/// The value of `offset=BYTES`, which is all that the query may be.
+fn wanted_offset(query: Option<&str>) -> Result<u64, Refused> {
+    let value = query.and_then(|query| query.strip_prefix("offset="));
+    let parsed = value.filter(|v| v.bytes().all(|b| b.is_ascii_digit())).and_then(|v| v.parse().ok());
+    parsed.ok_or_else(|| Refused::new(StatusCode::BAD_REQUEST, "say where the chunk begins: ?offset=BYTES"))
+}
+
+/// Appends a chunk.
+pub(super) async fn append(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Caught,
+    Path((_, session)): Named,
+    uri: axum::http::Uri,
+) -> Answer {
+    let offset = wanted_offset(uri.query())?;
+    let _slot = service.upload_slot().await?;
+    let (shared, locks) = (service.shared.clone(), service.clone());
+    let appended = blocking(move || {
+        let (id, _) = own(&shared, &caller, &session)?;
+        let _alone = locks.alone(&id)?;
+        let most = most_bytes(&shared, &caller)?;
+        let whole = offset.saturating_add(caller.body.len() as u64);
+        if whole > most {
+            let detail = format!(
+                "with this chunk {whole} bytes would be here, and {most} are left to you: withdraw uploads, ask the \
+                 owner for more, or send fewer rows at once"
+            );
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        match shared.store.append_partial(&id, offset, &caller.body) {
+            Err(StoreError::Offset { durable }) => Err(at_another_offset(durable)),
+            appended => Ok(appended?),
+        }
+    })
+    .await?;
+    json(&Offset { offset: appended })
+}
+
+fn at_another_offset(durable: u64) -> Refused {
+    let detail = format!("{durable} bytes are here for good: go on with the byte at that offset");
+    Refused::new(StatusCode::CONFLICT, detail).with_offset(durable)
+}
+
+/// Bytes that an upload or query of the caller may have.
+fn most_bytes(shared: &crate::Shared, caller: &Caller) -> Result<u64, Refused> {
+    let (project, spec) = caller.project()?;
+    let rows = u64::from(MAX_ROWS.div_ceil(spec.block_rows() as u32)) * spec.block_bytes() as u64;
+    let left = shared.project(&project, |p| {
+        let quota = p.roster.contributor(&caller.key).map(|member| member.quota.bytes);
+        quota.map(|bytes| bytes.saturating_sub(p.stored(&Id::from(caller.key)).1))
+    })?;
+    Ok(left.map_or(rows, |left| left.min(rows)))
+}
+
+/// Ends an upload.
+pub(super) async fn commit(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Caught,
+    Path((_, session)): Named,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let header: UploadHeader =
+        from_cbor(&caller.body).map_err(|e| invalid(format!("not the header of an upload: {e}")))?;
+    if header.project != project {
+        return Err(invalid("the header names another project"));
+    }
+    if !is(&caller.key, &header.contributor) {
+        let detail = "the header names another contributor than the key that signed the request";
+        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+    }
+    let _slot = service.upload_slot().await?;
+    let (shared, locks) = (service.shared.clone(), service.clone());
+    let (upload, new) = blocking(move || {
+        let upload = header.id();
+        let there = shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn))?;
+        let found = own(&shared, &caller, &session);
+        if there {
+            // Whoever did not hear that it was stored asks again.
+            if let Ok((id, _)) = found {
+                shared.store.abandon_partial(&id)?;
+            }
+            return Ok((upload, false));
+        }
+        let (id, partial) = found?;
+        let _alone = locks.alone(&id)?;
+        let incoming = whole(&shared, &caller, (id, partial), &header)?;
+        Ok(shared.commit(incoming, header)?)
+    })
+    .await?;
+    if new {
+        service.metrics.uploads.fetch_add(1, Ordering::Relaxed);
+    }
+    json(&Accepted { upload: upload.to_string(), new })
+}
+
+/// What came, once it is all: what is missing can still be sent.
+fn whole<'a>(
+    shared: &'a crate::Shared,
+    caller: &Caller,
+    (id, partial): (PartialId, Partial),
+    header: &UploadHeader,
+) -> Result<crate::store::Incoming<'a>, Refused> {
+    let (project, spec) = caller.project()?;
+    header.validate(&project).map_err(|e| Refused::from(StoreError::from(e)))?;
+    let (got, expected) = (partial.bytes, header.body_bytes(spec));
+    if got < expected {
+        let e = UploadError::Length { got, expected, rows: header.rows };
+        return Err(Refused::new(StatusCode::CONFLICT, e.to_string()).with_offset(got));
+    }
+    Ok(shared.store.open_partial(&id, spec)?)
+}
+
+/// Ends a query, and waits for the answer.
+pub(super) async fn ask(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Caught,
+    Path((_, session)): Named,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let parsed = from_cbor::<(UploadHeader, Blob)>(&caller.body);
+    let (header, seed) =
+        parsed.map_err(|e| invalid(format!("not an array of header and sealed seed: {e}")))?;
+    if header.project != project || seed.0.len() > 1 << 16 {
+        return Err(invalid("the header names another project, or the seed has more than 64 KiB"));
+    }
+    let turn = service.turn_at_warden()?;
+    let (shared, locks) = (service.shared.clone(), service.clone());
+    let memory = service.reserve(answer_bytes(&caller, &header)?)?;
+    let answer = blocking(move || {
+        // Held as long as the warden's answer is waited for, even if whoever asked is gone.
+        let _turn = turn;
+        if shared.lock().warden.is_none() {
+            let none = "no warden is connected: try again later";
+            return Err(Refusal::new(Kind::Unavailable, none).into());
+        }
+        let (id, partial) = own(&shared, &caller, &session)?;
+        let _alone = locks.alone(&id)?;
+        let incoming = whole(&shared, &caller, (id, partial), &header)?;
+        let query = shared.query(incoming, &header)?;
+        // Its rows are a file of their own from here on.
+        shared.store.abandon_partial(&id)?;
+        Ok(shared.ask(query, header, seed.0)?)
+    })
+    .await?;
+    service.metrics.queries.fetch_add(1, Ordering::Relaxed);
+    Ok(service.stream(BYTES, answer, memory))
+}
+
+fn answer_bytes(caller: &Caller, header: &UploadHeader) -> Result<u64, Refused> {
+    let (_, spec) = caller.project()?;
+    let outputs = spec.layers.last().map_or(0, |l| u64::from(l.outputs));
+    Ok((u64::from(header.rows) * outputs * 4 + 4096).min(512 << 20))
+}
+
+/// Takes an upload back.
+pub(super) async fn withdraw(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Caught,
+    Path((_, upload)): Named,
+) -> Answer {
+    let (project, _) = caller.project()?;
+    let named = upload.parse::<Id>().map_err(|e| Refused::new(StatusCode::NOT_FOUND, e.to_string()))?;
+    let shared = service.shared.clone();
+    let contributor = Id::from(caller.key);
+    blocking(move || {
+        let named_too = open_withdrawal(&caller.body, &caller.key).is_ok_and(|w| w.upload == named);
+        if !named_too {
+            return Err(invalid("the body is not this key's signed withdrawal of the upload in the path"));
+        }
+        Ok(shared.withdraw(&project, &contributor, &caller.body)?)
+    })
+    .await?;
+    Ok(done())
+}

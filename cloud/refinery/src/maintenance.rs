@@ -1,0 +1,162 @@
+//! Commands on a store: look for damage, clean up, copy, bring back.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use blindsmith_refinery::config::StoreConfig;
+use blindsmith_refinery::store::CACHE_BYTES;
+use blindsmith_refinery::{Places, Store, StoreError};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+/// The exit code of `fsck` where something is damaged or missing.
+const DAMAGE: u8 = 3;
+
+/// Where records and blobs are, if not in the store's directory.
+#[derive(Args, Clone)]
+pub struct Elsewhere {
+    /// Database of the records: postgres://USER:PASSWORD@HOST/NAME [default: STORE/refinery.db].
+    #[arg(long, value_name = "URL", env = "BLINDSMITH_METADATA", hide_env_values = true)]
+    metadata: Option<String>,
+    /// Object store of the blobs: s3://BUCKET/PREFIX, gs://..., az://..., file:///... [default: STORE/blobs].
+    #[arg(long, value_name = "URL", env = "BLINDSMITH_BLOBS")]
+    blobs: Option<String>,
+    /// Space for local copies of blobs in an object store, in GiB [default: 16].
+    #[arg(long, value_name = "GIB")]
+    cache: Option<u64>,
+}
+
+impl Elsewhere {
+    /// All places of a store.
+    pub fn places(&self, root: PathBuf) -> Places {
+        let cache_bytes = self.cache_bytes().unwrap_or(CACHE_BYTES);
+        Places { root, metadata: self.metadata.clone(), blobs: self.blobs.clone(), cache_bytes }
+    }
+
+    fn cache_bytes(&self) -> Option<u64> {
+        self.cache.map(|gib| gib.saturating_mul(1 << 30))
+    }
+
+    /// What is given goes before what a configuration says.
+    pub fn put_into(self, config: &mut StoreConfig) {
+        config.cache_bytes = self.cache_bytes().unwrap_or(config.cache_bytes);
+        config.metadata = self.metadata.or(config.metadata.take());
+        config.blobs = self.blobs.or(config.blobs.take());
+    }
+}
+
+/// Which store, and how to speak of it.
+#[derive(Args)]
+pub struct Which {
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Which {
+    fn places(&self) -> Places {
+        self.elsewhere.places(self.store.clone())
+    }
+
+    fn say(&self, result: &impl Serialize, words: impl FnOnce() -> String) {
+        match self.json {
+            // Plain data has no parts that JSON lacks.
+            true => println!("{}", serde_json::to_string(result).unwrap_or_default()),
+            false => println!("{}", words()),
+        }
+    }
+}
+
+/// What else the program does with a store.
+#[derive(Subcommand)]
+pub enum Maintenance {
+    /// Reads everything and names what is damaged or missing (exit code 3). The refinery may be running.
+    Fsck {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Removes blobs that nothing refers to. The refinery may be running.
+    Gc {
+        #[command(flatten)]
+        which: Which,
+        /// Leave those that are younger, in hours.
+        #[arg(long, value_name = "HOURS", default_value_t = 24)]
+        grace: u64,
+        /// Drop sealed states of rounds but the newest N of each project first; models and receipts stay.
+        #[arg(long, value_name = "N")]
+        keep_states: Option<u32>,
+    },
+    /// Copies the store into an empty directory. The refinery may be running.
+    Backup {
+        #[command(flatten)]
+        which: Which,
+        /// Where the copy is made.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Makes a store of a copy, in an empty directory.
+    Restore {
+        #[command(flatten)]
+        which: Which,
+        /// The copy.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
+}
+
+/// Does it.
+pub fn run(command: Maintenance) -> Result<ExitCode, StoreError> {
+    match command {
+        Maintenance::Fsck { which } => fsck(&which),
+        Maintenance::Gc { which, grace, keep_states } => {
+            let store = Store::beside(&which.places())?;
+            if let Some(keep) = keep_states {
+                store.prune_states(keep)?;
+            }
+            let removed = store.gc(Duration::from_secs(grace.saturating_mul(3600)))?;
+            which.say(&removed, || {
+                let (blobs, bytes, kept) = (removed.blobs, removed.bytes, removed.kept);
+                format!("{blobs} blobs removed, {bytes} bytes; {kept} are too new")
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Maintenance::Backup { which, to } => {
+            let copied = Store::beside(&which.places())?.backup(&to)?;
+            which.say(&copied, || match copied.metadata {
+                true => format!("records and {} blobs copied", copied.blobs),
+                false => format!("{} blobs copied; the records are in PostgreSQL's dump", copied.blobs),
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Maintenance::Restore { which, from } => {
+            let made = Store::restore(&from, &which.places())?;
+            which.say(&made, || format!("{} blobs restored, all as they were stored", made.blobs));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn fsck(which: &Which) -> Result<ExitCode, StoreError> {
+    let found = Store::beside(&which.places())?.fsck()?;
+    which.say(&found, || {
+        let mut lines = Vec::new();
+        let lists = [
+            ("damaged", &found.damaged),
+            ("missing", &found.missing),
+            ("orphaned", &found.orphaned),
+            ("foreign", &found.foreign),
+        ];
+        for (word, list) in lists {
+            lines.extend(list.iter().map(|what| format!("{word}: {what}")));
+        }
+        lines.push(format!("{} blobs are as they were stored, {} bytes", found.blobs, found.bytes));
+        lines.join("\n")
+    });
+    Ok(if found.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGE) })
+}

@@ -1,0 +1,109 @@
+//! What owners ordered, who is enrolled, and what each member stores here.
+
+use blindsmith_protocol::{Blob, Id};
+use sqlx::Row;
+
+use super::Store;
+use super::error::{StoreError, damaged};
+use super::metadata::{bytes, digest, now, number};
+
+/// What a contributor has stored in a project, without what it withdrew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Uploads.
+    pub uploads: u64,
+    /// Rows, without padding.
+    pub rows: u64,
+    /// Bytes of encrypted rows.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Keeps an owner's signed order. Orders are numbered from 1 without gaps; the same bytes under a number
+    /// that is there change nothing. Signatures are the caller's business.
+    pub fn save_order(&self, project: &Id, sequence: u64, signed: &[u8]) -> Result<(), StoreError> {
+        self.metadata.write(async |c| {
+            Self::require(c, project).await?;
+            let found = sqlx::query("SELECT signed FROM orders WHERE project = $1 AND sequence = $2");
+            let found = found.bind(project.0.to_vec()).bind(sequence as i64);
+            if let Some(row) = found.fetch_optional(&mut *c).await?
+                && bytes(&row, 0)? == signed
+            {
+                return Ok(());
+            }
+            let last = sqlx::query("SELECT COALESCE(MAX(sequence), 0) FROM orders WHERE project = $1");
+            let last: i64 = last.bind(project.0.to_vec()).fetch_one(&mut *c).await?.try_get(0)?;
+            let expected = last as u64 + 1;
+            if sequence != expected {
+                return Err(StoreError::Order { expected, got: sequence }.into());
+            }
+            let insert = sqlx::query(
+                "INSERT INTO orders (project, sequence, signed, created) VALUES ($1, $2, $3, $4)",
+            );
+            let insert = insert.bind(project.0.to_vec()).bind(sequence as i64).bind(signed.to_vec());
+            insert.bind(now()).execute(&mut *c).await?;
+            Ok(())
+        })
+    }
+
+    /// An owner's signed orders, from number 1 on.
+    pub fn orders(&self, project: &Id) -> Result<Vec<Blob>, StoreError> {
+        let query = sqlx::query("SELECT signed, sequence FROM orders WHERE project = $1 ORDER BY sequence");
+        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
+        let order = |(i, row)| match self.decoded(number(row, 1))? == i as u64 + 1 {
+            true => Ok(Blob(self.decoded(bytes(row, 0))?)),
+            false => {
+                Err(damaged(&self.metadata.path(), format!("order {} of project {project} is gone", i + 1)))
+            }
+        };
+        rows.iter().enumerate().map(order).collect()
+    }
+
+    /// Keeps what tells a warden that a contributor is enrolled. Tokens of earlier terms stay: uploads under those
+    /// still need them.
+    pub fn enrol(&self, project: &Id, contributor: &Id, token: &[u8]) -> Result<(), StoreError> {
+        let insert = sqlx::query(
+            "INSERT INTO enrolments (project, contributor, token, created) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT DO NOTHING",
+        );
+        let insert = insert.bind(project.0.to_vec()).bind(contributor.0.to_vec()).bind(token.to_vec());
+        let insert = insert.bind(now());
+        self.metadata.write(async |c| {
+            Self::require(c, project).await?;
+            insert.execute(c).await?;
+            Ok(())
+        })
+    }
+
+    /// A contributor's newest token, if it is enrolled.
+    pub fn enrolment(&self, project: &Id, contributor: &Id) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query(
+            "SELECT token FROM enrolments WHERE project = $1 AND contributor = $2 ORDER BY created DESC LIMIT 1",
+        );
+        let row = self.metadata.row(query.bind(project.0.to_vec()).bind(contributor.0.to_vec()))?;
+        row.map(|row| self.decoded(bytes(&row, 0))).transpose()
+    }
+
+    /// All contributors of a project that are enrolled, with their tokens, in order of their keys.
+    pub fn enrolments(&self, project: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT contributor, token FROM enrolments WHERE project = $1 ORDER BY contributor, created",
+        );
+        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
+        rows.iter().map(|r| Ok((Id(self.decoded(digest(r, 0))?), self.decoded(bytes(r, 1))?))).collect()
+    }
+
+    /// What each contributor of a project has stored, in order of their keys.
+    pub fn totals(&self, project: &Id) -> Result<Vec<(Id, Totals)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT contributor, COUNT(*), CAST(SUM(row_count) AS BIGINT), CAST(SUM(byte_count) AS BIGINT) \
+             FROM uploads WHERE project = $1 AND state <> 'withdrawn' GROUP BY contributor ORDER BY contributor",
+        );
+        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
+        let totals = |row| {
+            let totals = Totals { uploads: number(row, 1)?, rows: number(row, 2)?, bytes: number(row, 3)? };
+            Ok((Id(digest(row, 0)?), totals))
+        };
+        rows.iter().map(|row| self.decoded(totals(row))).collect()
+    }
+}

@@ -1,0 +1,185 @@
+//! What is kept: records in a database, contents as blobs beside it, so that a crash at any moment leaves
+//! either the old state or the new one. `docs/store.md` has it in words for those who run one.
+//!
+//! | path | what |
+//! |---|---|
+//! | `refinery.db` | the records, unless they are in PostgreSQL |
+//! | `blobs/ab/abcd...` | contents under their BLAKE3, unless they are in an object store |
+//! | `cache/` | local copies of blobs in an object store |
+//! | `incoming/` | uploads under way, and what resumable ones have sent |
+//! | `lock` | held by the refinery that serves the store |
+//! | `blobs.lock` | held by who adds blobs, shared, and alone by who removes some |
+//!
+//! A change writes its blobs first and durably, then commits the records that refer to them: an upload, a
+//! round, a project is there when its record is. Blobs that nothing refers to are what a crash leaves;
+//! [`Store::gc`] removes them.
+
+mod backup;
+mod blobs;
+mod error;
+mod failpoint;
+mod files;
+mod fsck;
+mod incoming;
+mod jobs;
+mod members;
+mod metadata;
+mod partials;
+mod projects;
+mod remote;
+mod rounds;
+mod runtime;
+mod schema;
+mod uploads;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+pub use backup::Backup;
+pub use error::StoreError;
+pub use fsck::{Collected, Findings};
+pub use incoming::Incoming;
+pub use jobs::{Lease, Queued};
+pub use members::Totals;
+pub use partials::{Partial, PartialId};
+pub use projects::StoredProject;
+pub use uploads::{StoredUpload, UploadState, Verdict};
+
+use blobs::Blobs;
+use error::io_error;
+use metadata::{Access, Location, Metadata};
+use runtime::Runtime;
+
+/// Where a store is.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Its directory: always needed, for its locks and for what is under way.
+    pub root: PathBuf,
+    /// A PostgreSQL database by URL for the records, instead of a file in the directory.
+    pub metadata: Option<String>,
+    /// An object store by URL (`s3`, `gs`, `az`, `file`, `memory`) for blobs, instead of the directory.
+    pub blobs: Option<String>,
+    /// Bytes that local copies of blobs in an object store may take, beside those that are in use.
+    pub cache_bytes: u64,
+}
+
+/// The local copies' share unless somebody says otherwise: 16 GiB.
+pub const CACHE_BYTES: u64 = 16 << 30;
+
+impl Places {
+    /// All of it in one directory.
+    pub fn directory(root: &Path) -> Self {
+        Places { root: root.to_owned(), metadata: None, blobs: None, cache_bytes: CACHE_BYTES }
+    }
+}
+
+/// Everything that is kept. Its methods wait: they must not be called from asynchronous tasks, but may be from
+/// their blocking threads.
+pub struct Store {
+    metadata: Metadata,
+    blobs: Blobs,
+    incoming: Arc<files::Incoming>,
+    /// One for some of the resumable uploads each: held by who appends to one of them.
+    appending: [Mutex<()>; 16],
+    places: Places,
+    runtime: Arc<Runtime>,
+    /// Locked until the process ends, however it ends.
+    lock: Option<File>,
+}
+
+impl Store {
+    /// Opens or creates a store in a directory, to serve it; removes what unfinished uploads left.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_at(&Places::directory(root))
+    }
+
+    /// The same, with records or blobs elsewhere.
+    pub fn open_at(places: &Places) -> Result<Self, StoreError> {
+        Self::with(places, Access::Serve)
+    }
+
+    /// Opens a store that is there beside the refinery that may serve it, to look at it or to copy it.
+    pub fn beside(places: &Places) -> Result<Self, StoreError> {
+        Self::with(places, Access::Beside)
+    }
+
+    fn with(places: &Places, access: Access) -> Result<Self, StoreError> {
+        let root = &places.root;
+        let database = root.join("refinery.db");
+        if root.join("projects").is_dir() {
+            return Err(StoreError::OldFormat(root.clone()));
+        }
+        if access == Access::Beside && !root.join("incoming").is_dir() {
+            return Err(StoreError::Place(format!("{} is no store", root.display())));
+        }
+        if access == Access::Beside && places.metadata.is_none() && !database.exists() {
+            let place = database.display();
+            return Err(StoreError::Place(format!("there is no {place}: name the database by --metadata")));
+        }
+        let incoming = Arc::new(files::Incoming(root.join("incoming")));
+        files::make_dir(root)?;
+        files::make_dir(&incoming.0)?;
+        let lock = match access {
+            Access::Serve => Some(lock(root)?),
+            Access::Beside => None,
+        };
+        let runtime = Arc::new(Runtime::new(root)?);
+        let location = match &places.metadata {
+            Some(url) => Location::parse(url)?,
+            None => Location::file(&database)?,
+        };
+        let metadata = Metadata::open(location, access, &runtime, root)?;
+        let gate = root.join("blobs.lock");
+        let blobs = match &places.blobs {
+            Some(url) => {
+                let cache = root.join("cache");
+                Blobs::remote(url, &cache, places.cache_bytes, &runtime, incoming.clone(), gate)?
+            }
+            None => Blobs::directory(root.join("blobs"), incoming.clone(), gate)?,
+        };
+        let places = places.clone();
+        let appending = Default::default();
+        let store = Store { metadata, blobs, incoming, appending, places, runtime, lock };
+        if access == Access::Serve {
+            store.incoming.clear()?;
+            store.clear_partials()?;
+        }
+        Ok(store)
+    }
+
+    /// A file for projections: without a name until [`Store::judge`] gives it one.
+    pub fn projections(&self) -> Result<tempfile::NamedTempFile, StoreError> {
+        self.incoming.file()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Elsewhere than on a thread that may wait, connections end with the process.
+        if tokio::runtime::Handle::try_current().is_err() {
+            self.metadata.close();
+        }
+        // A process that is being started may hold a copy of the handle for a moment: to close it is not enough.
+        if let Some(lock) = &self.lock {
+            _ = lock.unlock();
+        }
+    }
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let lock = File::create(&path).map_err(io_error(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(root.to_owned())),
+        Err(fs::TryLockError::Error(e)) => Err(io_error(&path)(e)),
+    }
+}
+
+/// Reads `buffer.len()` bytes at `offset`.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(buffer, offset)
+}

@@ -1,0 +1,124 @@
+//! What rounds leave: records for good, their models too; states until later rounds make them needless.
+
+use blindsmith_protocol::{Blob, Id, RoundRecord, RoundSummary, to_cbor};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Store;
+use super::error::{StoreError, damaged};
+use super::metadata::{bytes, digest, now, number, some_digest};
+
+impl Store {
+    /// Stores what a round left. One that has its number already is replaced: a warden ended it again because
+    /// it was not told that the first was stored.
+    pub fn save_round(&self, project: &Id, record: &RoundRecord) -> Result<(), StoreError> {
+        let adding = self.blobs.adding()?;
+        let state = self.blobs.keep_bytes(&adding, &record.state.0)?;
+        let model = self.blobs.keep_bytes(&adding, &record.model.0)?;
+        let insert = sqlx::query(
+            "INSERT INTO rounds (project, round, summary, used, state_blob, model_blob, receipt, created) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project, round) DO UPDATE SET \
+             summary = excluded.summary, used = excluded.used, state_blob = excluded.state_blob, \
+             model_blob = excluded.model_blob, receipt = excluded.receipt, created = excluded.created",
+        );
+        let insert = insert
+            .bind(project.0.to_vec())
+            .bind(record.summary.round as i64)
+            .bind(to_cbor(&record.summary))
+            .bind(to_cbor(&(&record.given, &record.used)))
+            .bind(state.0.to_vec())
+            .bind(model.0.to_vec())
+            .bind(record.receipt.0.clone())
+            .bind(now());
+        self.metadata.write(async |c| {
+            Self::require(c, project).await?;
+            insert.execute(c).await?;
+            Ok(())
+        })
+    }
+
+    fn read_round(&self, row: &AnyRow) -> Result<RoundRecord, StoreError> {
+        let number = self.decoded(number(row, 0))?;
+        let summary: RoundSummary = self.parsed(row, 1, &format!("round {number}"))?;
+        if summary.round != number {
+            return Err(damaged(&self.metadata.path(), format!("round {number} is another round's")));
+        }
+        let (given, used): (Vec<Id>, Vec<Id>) =
+            self.parsed(row, 2, &format!("the uploads of round {number}"))?;
+        let receipt = Blob(self.decoded(bytes(row, 3))?);
+        Ok(RoundRecord { summary, given, used, state: Blob::default(), model: Blob::default(), receipt })
+    }
+
+    /// The rounds of a project, in order, without states and models.
+    pub(super) fn rounds(&self, project: &Id) -> Result<Vec<RoundRecord>, StoreError> {
+        let query =
+            sqlx::query("SELECT round, summary, used, receipt FROM rounds WHERE project = $1 ORDER BY round");
+        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
+        rows.iter().map(|row| self.read_round(row)).collect()
+    }
+
+    /// Reads a round. Its state is empty once it was dropped ([`Store::prune_states`]).
+    pub fn round(&self, project: &Id, round: u64) -> Result<RoundRecord, StoreError> {
+        let query = sqlx::query(
+            "SELECT round, summary, used, receipt, state_blob, model_blob FROM rounds \
+             WHERE project = $1 AND round = $2",
+        );
+        let row = self.metadata.row(query.bind(project.0.to_vec()).bind(round as i64))?;
+        let row = row.ok_or_else(|| StoreError::Missing(format!("round {round} of project {project}")))?;
+        let mut record = self.read_round(&row)?;
+        if let Some(state) = self.decoded(some_digest(&row, 4))? {
+            record.state = Blob(self.blobs.read(&Id(state))?);
+        }
+        record.model = Blob(self.blobs.read(&Id(self.decoded(digest(&row, 5))?))?);
+        Ok(record)
+    }
+
+    /// Drops the sealed states of all but the newest `keep` rounds of each project, at least one. Models and
+    /// receipts stay. The number of states that went.
+    pub fn prune_states(&self, keep: u32) -> Result<u64, StoreError> {
+        let mut pruned = Vec::new();
+        for spec in self.specs()? {
+            let id = spec.id();
+            let old = "project = $1 AND state_blob IS NOT NULL AND round NOT IN \
+                       (SELECT round FROM rounds WHERE project = $1 ORDER BY round DESC LIMIT $2)";
+            let found = self.metadata.write(async |c| {
+                let keep = i64::from(keep.max(1));
+                let select = sqlx::AssertSqlSafe(format!("SELECT state_blob FROM rounds WHERE {old}"));
+                let select = sqlx::query(select).bind(id.0.to_vec()).bind(keep);
+                let found = select.fetch_all(&mut *c).await?;
+                let update = sqlx::AssertSqlSafe(format!("UPDATE rounds SET state_blob = NULL WHERE {old}"));
+                sqlx::query(update).bind(id.0.to_vec()).bind(keep).execute(&mut *c).await?;
+                let names = found.iter().map(|row| digest(row, 0).map(Id));
+                Ok(names.collect::<Result<Vec<_>, sqlx::Error>>()?)
+            })?;
+            pruned.extend(found);
+        }
+        let count = pruned.len() as u64;
+        if count > 0 {
+            self.release_blobs(pruned)?;
+        }
+        Ok(count)
+    }
+
+    /// Keeps a report of a wrong answer.
+    pub fn save_fault(&self, project: &Id, report: &[u8]) -> Result<(), StoreError> {
+        self.metadata.write(async |c| {
+            Self::require(c, project).await?;
+            let last = sqlx::query("SELECT COALESCE(MAX(sequence), -1) FROM faults WHERE project = $1");
+            let last: i64 = last.bind(project.0.to_vec()).fetch_one(&mut *c).await?.try_get(0)?;
+            let insert = sqlx::query(
+                "INSERT INTO faults (project, sequence, report, created) VALUES ($1, $2, $3, $4)",
+            );
+            let insert = insert.bind(project.0.to_vec()).bind(last + 1).bind(report.to_vec()).bind(now());
+            insert.execute(&mut *c).await?;
+            Ok(())
+        })
+    }
+
+    /// The reports of wrong answers, in order.
+    pub fn faults(&self, project: &Id) -> Result<Vec<Blob>, StoreError> {
+        let query = sqlx::query("SELECT report FROM faults WHERE project = $1 ORDER BY sequence");
+        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
+        rows.iter().map(|row| Ok(Blob(self.decoded(bytes(row, 0))?))).collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! The configuration: the example says what the defaults are, and mistakes are named.
+
+use blindsmith_refinery::config::Config;
+
+#[test]
+fn the_example_is_the_defaults() {
+    let example = include_str!("../../../../docs/refinery.toml");
+    assert_eq!(Config::parse(example).unwrap(), Config::default());
+    assert_eq!(Config::parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn the_example_has_every_option() {
+    let example = include_str!("../../../../docs/refinery.toml");
+    // With the comment signs taken off, options that have no default are there too.
+    let uncommented: String = example
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(option) if option.split_once(" = ").is_some_and(|(name, _)| !name.contains(' ')) => option,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let set = Config::parse(&uncommented).unwrap();
+    assert!(set.threads.is_some() && set.store.metadata.is_some() && set.store.blobs.is_some());
+    assert!(set.local.clients.is_some() && set.local.warden.is_some());
+    assert!(set.http.listen.is_some() && set.http.certificate.is_some() && set.http.owners.is_some());
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (text, words) in [
+        ("[http]\nlissten = 1", "lissten"),
+        ("[http]\nlisten = \"8080\"", "listen"),
+        ("[http]\ncertificate = \"a.pem\"", "go together"),
+        ("[http]\nowners = \"everyone\"", "anyone"),
+        ("[http]\nowners = [\"ab\"]", "owners"),
+        ("[http]\nlisten = \"0.0.0.0:80\"", "http.owners must say"),
+        ("[http]\nlisten = \"0.0.0.0:80\"\nowners = \"anyone\"", "http.authorities must name"),
+        ("[http]\nheader_timeout = 0", "header_timeout must be at least 1"),
+        ("[limits]\nchunk_bytes = 9000000", "chunk_bytes must be 1 to 8388608"),
+        ("[limits]\nbytes_in_flight = 1", "bytes_in_flight"),
+        ("[log]\nformat = \"xml\"", "format"),
+        ("threads = 0", "threads"),
+    ] {
+        let message = Config::parse(text).unwrap_err().to_string();
+        assert!(message.contains(words), "{text}: {message}");
+    }
+}

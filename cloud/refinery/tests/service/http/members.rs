@@ -1,0 +1,126 @@
+//! Members: what the owner's orders let them do, and what they see of each other.
+
+use blindsmith_identity::{
+    Action, MemberRole, Order, Quota, SigningKey, Withdrawal, sign_order, sign_withdrawal,
+};
+use blindsmith_protocol::{Id, ProjectSpec};
+
+use super::service::{Answer, Service, upload};
+
+fn key(byte: u8) -> SigningKey {
+    SigningKey::from_seed(&[byte; 32])
+}
+
+fn order(
+    service: &Service,
+    spec: &ProjectSpec,
+    sequence: u64,
+    action: Action,
+    sender: &SigningKey,
+) -> Answer {
+    let order = Order { project: spec.id(), sequence, action };
+    let path = format!("/v1/projects/{}/orders", spec.id());
+    service.call("POST", &path, &sign_order(&order, sender), sender)
+}
+
+fn invite(member: &SigningKey, role: MemberRole, quota: Quota) -> Action {
+    Action::Invite { member: member.verifying(), name: "member".into(), role, quota }
+}
+
+fn stored(service: &Service, spec: &ProjectSpec, key: &SigningKey, nonce: u8) -> (String, Id, Answer) {
+    let (bytes, header) = upload(spec, 2, key, nonce);
+    let path = service.begin(&spec.id(), key);
+    service.append(&path, &bytes, 0, key);
+    let answer = service.commit(&path, &header, key);
+    (path, header.id(), answer)
+}
+
+#[test]
+fn contributors_see_and_touch_nothing_of_each_other() {
+    let owner = key(1);
+    let service = Service::start(&format!("owners = [\"{}\"]", owner.verifying()), "");
+    let (one, two, querier) = (key(2), key(3), key(4));
+    let spec = service.create(&owner);
+    let id = spec.id();
+    for (i, (member, role)) in
+        [(&one, MemberRole::Contributor), (&two, MemberRole::Contributor), (&querier, MemberRole::Querier)]
+            .into_iter()
+            .enumerate()
+    {
+        let done = order(&service, &spec, i as u64 + 1, invite(member, role, Quota::default()), &owner);
+        assert_eq!(done.status, 204, "{}", done.json());
+    }
+    let (_, upload_of_one, answer) = stored(&service, &spec, &one, 1);
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    let of_one = service.begin(&id, &one);
+    service.append(&of_one, &[1; 100], 0, &one);
+    // Uploads.
+    assert_eq!(service.uploads(&id, &one).len(), 1);
+    assert_eq!(service.uploads(&id, &two).len(), 0);
+    let status = service.call("GET", &format!("/v1/projects/{id}"), &[], &two);
+    assert_eq!(status.json()["uploads"].as_array().unwrap().len(), 0);
+    let seen = service.call("GET", &format!("/v1/projects/{id}/uploads"), &[], &owner).json();
+    assert_eq!(seen["contributors"][0]["contributor"], one.verifying().to_string());
+    assert_eq!(seen["contributors"][0]["uploads"], 1);
+    // Uploads under way.
+    service.call("GET", &of_one, &[], &two).refused(404, "no such upload");
+    service.call("PATCH", &format!("{of_one}?offset=100"), &[2; 10], &two).refused(404, "no such upload");
+    assert_eq!(service.offset(&of_one, &one), 100);
+    // Withdrawal.
+    let path = format!("/v1/projects/{id}/uploads/{upload_of_one}");
+    let withdrawal = Withdrawal { project: id, upload: upload_of_one };
+    service.call("DELETE", &path, &sign_withdrawal(&withdrawal, &two), &two).refused(404, "has no upload");
+    service.call("DELETE", &path, &sign_withdrawal(&withdrawal, &one), &two).refused(422, "not this key's");
+    assert_eq!(service.uploads(&id, &one)[0]["state"], "stored");
+    // What is the owner's alone.
+    for (method, rest) in
+        [("GET", "/models/newest"), ("POST", "/rounds"), ("POST", "/release"), ("POST", "/orders")]
+    {
+        service.call(method, &format!("/v1/projects/{id}{rest}"), b"{}", &one).refused(403, "owner alone");
+    }
+    service.call("POST", &format!("/v1/projects/{id}/uploads"), &[], &querier).refused(403, "contributors");
+    service.call("POST", &format!("/v1/projects/{id}/queries"), &[], &one).refused(403, "queriers");
+    // Its own it may take back, once and for all.
+    assert_eq!(service.call("DELETE", &path, &sign_withdrawal(&withdrawal, &one), &one).status, 204);
+    assert_eq!(service.uploads(&id, &one)[0]["state"], "withdrawn");
+    let (_, _, again) = stored(&service, &spec, &one, 1);
+    again.refused(410, "withdrawn");
+}
+
+#[test]
+fn quotas_hold_and_revoked_members_are_strangers() {
+    let owner = key(1);
+    let mut service = Service::start(&format!("owners = [\"{}\"]", owner.verifying()), "");
+    let (member, spec) = (key(2), service.create(&owner));
+    let id = spec.id();
+    let one = 2 * spec.block_bytes() as u64;
+    let quota = Quota { uploads: 1, bytes: one + one / 2, rows: 1000 };
+    assert_eq!(
+        order(&service, &spec, 1, invite(&member, MemberRole::Contributor, quota), &owner).status,
+        204
+    );
+    order(&service, &spec, 1, Action::Forgive, &owner).refused(409, "is the next");
+    let (_, _, first) = stored(&service, &spec, &member, 1);
+    assert_eq!(first.status, 200, "{}", first.json());
+    // Bytes are counted as they come, uploads when they end.
+    let path = service.begin(&id, &member);
+    let (bytes, header) = upload(&spec, 2, &member, 2);
+    let too_many = service.call("PATCH", &format!("{path}?offset=0"), &bytes, &member);
+    too_many.refused(413, "are left to you");
+    assert_eq!(service.offset(&path, &member), 0);
+    let quota = Quota { uploads: 1, ..Quota::default() };
+    assert_eq!(
+        order(&service, &spec, 2, invite(&member, MemberRole::Contributor, quota), &owner).status,
+        204
+    );
+    service.append(&path, &bytes, 0, &member);
+    service.commit(&path, &header, &member).refused(413, "2 uploads, and the owner allows 1");
+    assert_eq!(service.uploads(&id, &owner).len(), 1);
+    let revoke = Action::Revoke { member: member.verifying() };
+    assert_eq!(order(&service, &spec, 3, revoke, &owner).status, 204);
+    service.call("GET", &path, &[], &member).refused(403, "not a member");
+    // Orders outlive the process.
+    service.crash();
+    service.commit(&path, &header, &member).refused(403, "not a member");
+    assert_eq!(service.uploads(&id, &owner).len(), 1);
+}
