@@ -12,13 +12,15 @@ use super::tree::Tree;
 const OURS: &str = "MIT OR Apache-2.0";
 
 /// Each of these alone is enough for a crate that is built into what we ship, or builds it.
-const PERMISSIVE: [&str; 12] = [
+const PERMISSIVE: [&str; 13] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",
+    // Root certificates: data.
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",
