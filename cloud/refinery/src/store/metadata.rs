@@ -46,17 +46,17 @@ impl Location {
 
     /// A PostgreSQL database by URL.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
-        let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        if !["postgres", "postgresql"].contains(&scheme) {
+        let parsed = url.parse::<url::Url>().ok();
+        let Some(parsed) = parsed.filter(|url| ["postgres", "postgresql"].contains(&url.scheme())) else {
             return Err(StoreError::Place(
                 "metadata are at postgres://USER:PASSWORD@HOST/DATABASE, or, without a URL, in the store's \
                  directory"
                     .into(),
             ));
-        }
+        };
         // Neither user nor password nor parameters, which may hold one.
-        let place = rest.split('?').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
-        Ok(Location { kind: Kind::Postgres, url: url.into(), place: format!("postgres://{place}") })
+        let place = format!("postgres://{}{}", parsed.host_str().unwrap_or(""), parsed.path());
+        Ok(Location { kind: Kind::Postgres, url: url.into(), place })
     }
 }
 

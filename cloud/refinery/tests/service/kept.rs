@@ -171,7 +171,7 @@ fn jobs_are_taken_in_turn_and_come_back() {
         let mut other = spec();
         other.name = "another".into();
         store.create(&other, b"model").unwrap();
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds);
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds);
         let lease = Duration::from_secs(10);
         for key in [b"a", b"b"] {
             assert!(store.enqueue(&first, "admit", key, b"payload", at(0)).unwrap());
