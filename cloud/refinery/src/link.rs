@@ -173,6 +173,10 @@ impl Link {
                 Ok(record) => record.state,
                 Err(e) => {
                     warn!(project = %id, "{e}");
+                    shared.update(&id, |p| {
+                        p.ready = false;
+                        p.failure = Some(e.to_string());
+                    });
                     continue;
                 }
             };

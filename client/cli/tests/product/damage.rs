@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use blindsmith_protocol::Id;
+use blindsmith_refinery::Store;
 use serde_json::Value;
 
 use crate::site::Site;
@@ -10,8 +12,7 @@ use crate::tables;
 
 struct Stopped {
     site: Site,
-    /// The project's directory at the refinery.
-    dir: PathBuf,
+    project: Id,
 }
 
 /// A project with one round done and one upload not yet trained on; refinery and warden are down.
@@ -27,16 +28,20 @@ fn stopped() -> Stopped {
     site.services.kill_warden();
     site.push("rows.csv", &[]).ok();
     site.services.kill_refinery();
-    let dir = site.services.store().join("projects").join(site.project().id().to_string());
-    Stopped { site, dir }
+    let project = site.project().id();
+    Stopped { site, project }
 }
 
 impl Stopped {
-    /// A file of an upload that the warden has read.
-    fn upload(&self, extension: &str) -> PathBuf {
-        let uploads = fs::read_dir(self.dir.join("uploads")).unwrap().map(|e| e.unwrap().path());
-        let of = |p: &PathBuf| p.extension().is_some_and(|e| e == extension);
-        uploads.filter(|p| of(p) && p.with_extension("verdict").exists()).min().unwrap()
+    /// The store, while nobody serves it.
+    fn store(&self) -> Store {
+        Store::open(&self.site.services.store()).unwrap()
+    }
+
+    /// The rows of an upload that the warden has read.
+    fn rows(&self) -> PathBuf {
+        let uploads = self.store().uploads(&self.project).unwrap();
+        self.site.blob(&uploads.iter().find(|u| u.verdict.is_some()).unwrap().rows)
     }
 
     /// The refinery does not start, and says which file is why; with the file restored it does.
@@ -75,19 +80,17 @@ fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
 #[test]
 fn truncated_or_altered_records_stop_the_refinery_until_they_are_restored() {
     let mut stopped = stopped();
-    let (head, rows) = (stopped.upload("head"), stopped.upload("rows"));
-    for path in [head, stopped.dir.join("spec.cbor"), stopped.dir.join("rounds").join("1.cbor")] {
-        let good = fs::read(&path).unwrap();
-        for len in [0, 1, good.len() / 2, good.len() - 1] {
-            stopped.assert_stops_the_refinery(&path, &good[..len]);
-        }
-        stopped.assert_stops_the_refinery(&path, &[good.as_slice(), b"x"].concat());
-        stopped.assert_stops_the_refinery(&path, &[0xff; 100]);
+    let (rows, database) = (stopped.rows(), stopped.site.services.store().join("refinery.db"));
+    let good = fs::read(&database).unwrap();
+    for len in [0, 1, good.len() / 2, good.len() - 1] {
+        stopped.assert_stops_the_refinery(&database, &good[..len]);
     }
-    // The last byte of a head is of its tag, that of a specification its last field: both still decode.
-    for path in [stopped.upload("head"), stopped.dir.join("spec.cbor")] {
-        let good = fs::read(&path).unwrap();
-        stopped.assert_stops_the_refinery(&path, &flipped(&good, good.len() - 1));
+    stopped.assert_stops_the_refinery(&database, &[0xff; 100]);
+    // Records that still decode, and are not those that their keys name.
+    let tag = stopped.store().uploads(&stopped.project).unwrap()[0].header.tag;
+    for part in [tag, stopped.site.project().spec.salt] {
+        let at = good.windows(32).position(|bytes| bytes == part).unwrap();
+        stopped.assert_stops_the_refinery(&database, &flipped(&good, at));
     }
     let good = fs::read(&rows).unwrap();
     for len in [0, good.len() / 2, good.len() - 1] {
@@ -97,16 +100,30 @@ fn truncated_or_altered_records_stop_the_refinery_until_they_are_restored() {
 }
 
 #[test]
-fn altered_labels_fail_the_round_and_the_model_stays() {
+fn rows_altered_while_the_refinery_was_down_fail_the_round_by_name() {
     let mut stopped = stopped();
-    let rows = stopped.upload("rows");
+    let rows = stopped.rows();
     let good = fs::read(&rows).unwrap();
     fs::write(&rows, flipped(&good, 5)).unwrap();
     let status = stopped.start();
-    assert!(status["failure"].as_str().unwrap().contains("labels that do not open"), "{status}");
-    assert_eq!(status["rounds"].as_array().unwrap().len(), 2);
+    let failure = status["failure"].as_str().unwrap();
+    let name = rows.file_name().unwrap().to_str().unwrap();
+    assert!(failure.contains(name) && failure.contains("is damaged"), "{status}");
+    fs::write(&rows, good).unwrap();
+    stopped.site.on_project("refine", &[]).ok();
+    stopped.site.assert_no_panic();
+}
+
+#[test]
+fn altered_labels_fail_the_round_and_the_model_stays() {
+    let mut stopped = stopped();
+    let rows = stopped.rows();
+    // Altered after the refinery compared them with their digest.
+    assert_eq!(stopped.start()["rounds"].as_array().unwrap().len(), 3);
+    let good = fs::read(&rows).unwrap();
+    fs::write(&rows, flipped(&good, 5)).unwrap();
     stopped.site.on_project("refine", &[]).refused(5, &["labels that do not open"]);
-    assert_eq!(stopped.site.pull("model.safetensors", &[]), 1);
+    assert_eq!(stopped.site.pull("model.safetensors", &[]), 2);
 
     fs::write(&rows, good).unwrap();
     stopped.site.on_project("refine", &[]).ok();
@@ -118,16 +135,13 @@ fn altered_labels_fail_the_round_and_the_model_stays() {
 #[test]
 fn altered_ciphertext_is_never_opened_and_fails_the_round() {
     let mut stopped = stopped();
-    let rows = stopped.upload("rows");
+    let rows = stopped.rows();
+    stopped.start();
     let good = fs::read(&rows).unwrap();
     let at = stopped.site.project().spec.sealed_label_bytes() + 5;
     fs::write(&rows, flipped(&good, at)).unwrap();
-    let status = stopped.start();
-    assert!(
-        status["failure"].as_str().unwrap().contains("a wrong product: forward product of layer 0"),
-        "{status}"
-    );
-    assert_eq!(status["rounds"].as_array().unwrap().len(), 2);
+    let words = "a wrong product: forward product of layer 0";
+    stopped.site.on_project("refine", &[]).refused(5, &[words]);
 
     // So do residues that are none.
     let mut none = good.clone();
@@ -142,9 +156,9 @@ fn altered_ciphertext_is_never_opened_and_fails_the_round() {
 #[test]
 fn an_altered_state_is_not_restored() {
     let mut stopped = stopped();
-    let path = stopped.dir.join("rounds").join("1.cbor");
-    let good = fs::read(&path).unwrap();
-    let record: blindsmith_protocol::RoundRecord = blindsmith_protocol::from_cbor(&good).unwrap();
+    let project = stopped.project;
+    let record = stopped.store().round(&project, 1).unwrap();
+    // By a refinery that means it: it knows the new content's digest.
     for change in [
         |state: &mut Vec<u8>| state[0] ^= 1,
         |state: &mut Vec<u8>| *state.last_mut().unwrap() ^= 1,
@@ -153,7 +167,7 @@ fn an_altered_state_is_not_restored() {
     ] {
         let mut altered = record.clone();
         change(&mut altered.state.0);
-        fs::write(&path, blindsmith_protocol::to_cbor(&altered)).unwrap();
+        stopped.store().save_round(&project, &altered).unwrap();
         let status = stopped.start();
         assert_eq!(status["ready"], false);
         let failure = status["failure"].as_str().unwrap();
@@ -164,20 +178,36 @@ fn an_altered_state_is_not_restored() {
     // An altered model is not written.
     let mut altered = record.clone();
     *altered.model.0.last_mut().unwrap() ^= 1;
-    fs::write(&path, blindsmith_protocol::to_cbor(&altered)).unwrap();
+    stopped.store().save_round(&project, &altered).unwrap();
     stopped.site.services.start_refinery().unwrap();
     stopped.site.on_project("pull", &["--out", "model.safetensors"]).refused(7, &["the model"]);
     stopped.site.services.kill_refinery();
-    fs::write(&path, good).unwrap();
+    stopped.store().save_round(&project, &record).unwrap();
     stopped.assert_recovers();
 }
 
 #[test]
-fn rows_without_a_head_are_cleared_away() {
+fn a_damaged_state_is_named_and_the_project_waits_for_it() {
     let mut stopped = stopped();
-    let orphan = stopped.dir.join("uploads").join("0".repeat(64) + ".rows");
-    fs::write(&orphan, "what a crash between two files leaves").unwrap();
-    let foreign = stopped.site.services.store().join("incoming").join("notes.txt");
+    let record = stopped.store().round(&stopped.project, 1).unwrap();
+    let state = stopped.site.blob(&Id(*blake3::hash(&record.state.0).as_bytes()));
+    fs::write(&state, flipped(&record.state.0, 0)).unwrap();
+    let status = stopped.start();
+    assert_eq!(status["ready"], false);
+    assert!(status["failure"].as_str().unwrap().contains("is damaged"), "{status}");
+    stopped.site.services.kill_warden();
+    stopped.site.services.kill_refinery();
+    fs::write(&state, &record.state.0).unwrap();
+    stopped.assert_recovers();
+}
+
+#[test]
+fn what_was_under_way_is_cleared_away_and_nothing_else() {
+    let mut stopped = stopped();
+    let incoming = stopped.site.services.store().join("incoming");
+    let orphan = incoming.join("0".repeat(32) + ".part");
+    fs::write(&orphan, "pieces that no record tells of").unwrap();
+    let foreign = incoming.join("notes.txt");
     fs::write(&foreign, "not the refinery's").unwrap();
     stopped.start();
     assert!(!orphan.exists() && foreign.exists());
@@ -198,13 +228,13 @@ fn a_round_that_cannot_be_stored_is_not_half_done() {
     let mut site = Site::new();
     site.write("first.csv", tables::largest(0..60));
     site.write("rows.csv", tables::largest(60..80));
-    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--epochs", "1"]).ok();
-    let dir = site.services.store().join("projects").join(site.project().id().to_string());
-    let in_the_way = dir.join("rounds").join("1.cbor");
-    fs::create_dir(&in_the_way).unwrap();
+    let plan = ["--label", "largest", "--hidden", "4", "--epochs", "1", "--manual"];
+    site.init("first.csv", &plan).ok();
     site.push("rows.csv", &[]).ok();
-    site.on_project("refine", &["--wait-only"]).refused(5, &["1.cbor"]);
-    fs::remove_dir(&in_the_way).unwrap();
+    site.wait();
+    let full = site.in_the_way();
+    site.on_project("refine", &[]).refused(5, &["incoming"]);
+    drop(full);
     let status = site.on_project("refine", &[]).ok().json();
     assert_eq!(status["rounds"].as_array().unwrap().len(), 2);
     assert_eq!(site.pull("model.safetensors", &[]), 1);

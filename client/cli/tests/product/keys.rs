@@ -155,7 +155,7 @@ fn simulation_is_accepted_by_name_only() {
         ["init", "--project", "p", "--refinery", &socket, "--data", "first.csv", "--label", "largest"];
     site.run(&arguments).refused(6, &["secrets were not released", "simulated", "--accept-simulated"]);
     assert!(!site.path("p").exists());
-    assert_eq!(fs::read_dir(site.services.store().join("projects")).unwrap().count(), 0);
+    assert!(site.stored().projects().unwrap().is_empty());
 
     // Nor for a query, once the recorded policy no longer accepts it.
     site.init("first.csv", &PLAN).ok();

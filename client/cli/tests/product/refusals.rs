@@ -92,7 +92,7 @@ fn a_project_is_not_created_from_a_bad_file() {
         .refused(3, &["factor 0 must be positive"]);
     site.init("good.csv", &["--label", "outcome", "--batch-rows", "0"]).refused(2, &["batch_rows"]);
     assert!(!site.path("p").exists());
-    assert_eq!(std::fs::read_dir(site.services.store().join("projects")).unwrap().count(), 0);
+    assert!(site.stored().projects().unwrap().is_empty());
 }
 
 #[test]
@@ -126,10 +126,8 @@ fn a_refused_creation_leaves_the_directory_as_it_was() {
     std::fs::create_dir(site.path("p")).unwrap();
     site.write("p/first.csv", tables::largest(0..60));
     // No project can be stored any more.
-    let projects = site.services.store().join("projects");
-    std::fs::remove_dir(&projects).unwrap();
-    std::fs::write(&projects, "").unwrap();
-    site.init("p/first.csv", &["--label", "largest", "--hidden", "4"]).refused(5, &["projects"]);
+    let _full = site.in_the_way();
+    site.init("p/first.csv", &["--label", "largest", "--hidden", "4"]).refused(5, &["incoming"]);
     let left: Vec<_> = std::fs::read_dir(site.path("p")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["first.csv"]);
 }

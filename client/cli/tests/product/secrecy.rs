@@ -79,10 +79,8 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
     // A round that fails says why without saying what it saw.
     let one = tables::largest(500..501);
     site.write("one.csv", &one);
-    let uploads =
-        site.services.store().join("projects").join(site.project().id().to_string()).join("uploads");
     let pushed = site.on_project("push", &["--data", "one.csv", "--validation"]).ok().json();
-    let rows = uploads.join(format!("{}.rows", pushed["upload"].as_str().unwrap()));
+    let rows = site.stored_rows(&pushed["upload"].as_str().unwrap().parse().unwrap());
     // Altered after the warden read it; before, it would not be admitted.
     site.wait();
     let mut altered = std::fs::read(&rows).unwrap();

@@ -6,7 +6,8 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use blindsmith::{ClientProject, Connection, Services};
-use blindsmith_protocol::{Progress, ProjectStatus, Reply, Request};
+use blindsmith_protocol::{Id, Progress, ProjectStatus, Reply, Request};
+use blindsmith_refinery::{Places, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -145,6 +146,30 @@ impl Site {
         ClientProject::load(&self.path("p")).unwrap()
     }
 
+    /// The refinery's store, beside the refinery if it runs.
+    pub fn stored(&self) -> Store {
+        Store::beside(&Places::directory(&self.services.store())).unwrap()
+    }
+
+    /// Where the refinery keeps a content.
+    pub fn blob(&self, name: &Id) -> PathBuf {
+        let name = name.to_string();
+        self.services.store().join("blobs").join(&name[..2]).join(name)
+    }
+
+    /// The rows of an upload at the refinery.
+    pub fn stored_rows(&self, upload: &Id) -> PathBuf {
+        self.blob(&self.stored().upload(&self.project().id(), upload).unwrap().rows)
+    }
+
+    /// Nothing can be written any more at the refinery, until what this returns is dropped.
+    pub fn in_the_way(&self) -> InTheWay {
+        let incoming = self.services.store().join("incoming");
+        std::fs::remove_dir(&incoming).unwrap();
+        std::fs::write(&incoming, "").unwrap();
+        InTheWay(incoming)
+    }
+
     pub fn connect(&self) -> Connection {
         Connection::open(&self.services.socket()).unwrap()
     }
@@ -179,6 +204,16 @@ impl Site {
     /// No process panicked: not one that was killed, nor one that refused.
     pub fn assert_no_panic(&self) {
         assert!(!self.logs().contains("panicked"), "{}", self.logs());
+    }
+}
+
+/// A file where a directory is needed.
+pub struct InTheWay(PathBuf);
+
+impl Drop for InTheWay {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+        std::fs::create_dir(&self.0).unwrap();
     }
 }
 

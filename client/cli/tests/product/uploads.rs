@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use blindsmith_protocol::{Reply, Request, UploadHeader, from_cbor};
+use blindsmith_protocol::{Reply, Request, UploadHeader};
 use serde_json::Value;
 
 use crate::site::{Outcome, Site, argument};
@@ -10,15 +10,9 @@ use crate::tables;
 
 /// The header of the only upload, as the refinery stored it.
 fn stored_header(site: &Site) -> UploadHeader {
-    let uploads =
-        site.services.store().join("projects").join(site.project().id().to_string()).join("uploads");
-    let heads: Vec<_> = std::fs::read_dir(uploads)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "head"))
-        .collect();
-    assert_eq!(heads.len(), 1);
-    from_cbor::<(u64, UploadHeader)>(&std::fs::read(&heads[0]).unwrap()).unwrap().1
+    let uploads = site.stored().uploads(&site.project().id()).unwrap();
+    assert_eq!(uploads.len(), 1);
+    uploads[0].header.clone()
 }
 
 fn created(site: &Site) {

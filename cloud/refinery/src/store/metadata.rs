@@ -46,17 +46,17 @@ impl Location {
 
     /// A PostgreSQL database by URL.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
-        let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        if !["postgres", "postgresql"].contains(&scheme) {
+        let parsed = url.parse::<url::Url>().ok();
+        let Some(parsed) = parsed.filter(|url| ["postgres", "postgresql"].contains(&url.scheme())) else {
             return Err(StoreError::Place(
                 "metadata are at postgres://USER:PASSWORD@HOST/DATABASE, or, without a URL, in the store's \
                  directory"
                     .into(),
             ));
-        }
+        };
         // Neither user nor password nor parameters, which may hold one.
-        let place = rest.split('?').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
-        Ok(Location { kind: Kind::Postgres, url: url.into(), place: format!("postgres://{place}") })
+        let place = format!("postgres://{}{}", parsed.host_str().unwrap_or(""), parsed.path());
+        Ok(Location { kind: Kind::Postgres, url: url.into(), place })
     }
 }
 
@@ -89,7 +89,7 @@ impl Metadata {
     ) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let Location { kind, place, .. } = &location;
-        let err = |source| StoreError::Metadata { place: place.clone(), source };
+        let err = |source| database_error(*kind, place, source);
         let options = AnyConnectOptions::from_str(&location.url).map_err(err)?;
         let options = options.log_slow_statements(log::LevelFilter::Off, Duration::ZERO);
         let opened = runtime.block_on(async {
@@ -137,7 +137,7 @@ impl Metadata {
     }
 
     fn error(&self, source: sqlx::Error) -> StoreError {
-        StoreError::Metadata { place: self.location.place.clone(), source }
+        database_error(self.location.kind, &self.location.place, source)
     }
 
     /// The database as what is named when it is damaged.
@@ -252,6 +252,19 @@ impl Metadata {
                 _ = lock.close().await;
             }
         });
+    }
+}
+
+/// SQLite's codes for a file that is malformed, and for one that is no database.
+const DAMAGED: [u32; 2] = [11, 26];
+
+fn database_error(kind: Kind, place: &str, source: sqlx::Error) -> StoreError {
+    let code = source.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
+    match code {
+        Some(code) if kind == Kind::Sqlite && DAMAGED.contains(&(code & 0xff)) => {
+            damaged(Path::new(place), source.to_string())
+        }
+        _ => StoreError::Metadata { place: place.into(), source },
     }
 }
 

@@ -126,6 +126,9 @@ impl Store {
             Access::Serve => Some(lock(root)?),
             Access::Beside => None,
         };
+        if places.metadata.is_none() {
+            require_records(&database, &root.join("blobs"))?;
+        }
         let runtime = Arc::new(Runtime::new(root)?);
         let location = match &places.metadata {
             Some(url) => Location::parse(url)?,
@@ -166,6 +169,18 @@ impl Drop for Store {
         if let Some(lock) = &self.lock {
             _ = lock.unlock();
         }
+    }
+}
+
+/// SQLite takes a file of no bytes for a new database: where there are blobs there were records.
+fn require_records(database: &Path, blobs: &Path) -> Result<(), StoreError> {
+    let records = fs::metadata(database).is_ok_and(|found| found.len() > 0);
+    let contents = fs::read_dir(blobs).is_ok_and(|mut found| found.next().is_some());
+    match contents && !records {
+        true => {
+            Err(error::damaged(database, "it is empty or gone, but blobs are there: restore it from a copy"))
+        }
+        false => Ok(()),
     }
 }
 

@@ -1,8 +1,11 @@
 //! The refinery by itself: its store, its engine, its program.
 
 mod config;
+mod crash;
 mod engine;
 mod http;
+mod kept;
+mod places;
 mod program;
 mod project;
 mod store;

@@ -1,10 +1,10 @@
 //! Old states, forked histories, forged receipts: refused by the warden where it can, and found by the owner.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use blindsmith_attest::chain::{Bundle, OwnerPolicy};
-use blindsmith_protocol::{Blob, RoundRecord, ToWarden, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, RoundRecord, ToWarden};
 use blindsmith_receipts::open_receipt;
 
 use super::products::Scene;
@@ -21,12 +21,23 @@ fn two_rounds() -> Site {
     site.write("rows.csv", tables::largest(60..120));
     site.push("rows.csv", &[]).ok();
     site.on_project("refine", &[]).ok();
+    snapshot(&site, "after-round-1");
     site.on_project("refine", &[]).ok();
     site
 }
 
-fn rounds(site: &Site) -> PathBuf {
-    site.services.store().join("projects").join(site.project().id().to_string()).join("rounds")
+/// A copy of all that the refinery keeps.
+fn snapshot(site: &Site, name: &str) {
+    site.stored().backup(&site.path(name)).unwrap();
+}
+
+/// A refinery that is stopped goes back to the records of a copy.
+fn go_back(site: &Site, name: &str) {
+    let store = site.services.store();
+    for file in ["refinery.db-wal", "refinery.db-shm"] {
+        _ = fs::remove_file(store.join(file));
+    }
+    fs::copy(site.path(name).join("refinery.db"), store.join("refinery.db")).unwrap();
 }
 
 fn restart(site: &mut Site, between: impl FnOnce(&Site)) {
@@ -49,7 +60,7 @@ fn verify(site: &Site, more: &[&str]) -> crate::site::Outcome {
 fn attack_old_checkpoint() {
     let mut site = two_rounds();
     site.pull("model.safetensors", &[]);
-    restart(&mut site, |site| fs::remove_file(rounds(site).join("2.cbor")).unwrap());
+    restart(&mut site, |site| go_back(site, "after-round-1"));
     let words = "the refinery went back to an older one";
     site.on_project("refine", &[]).refused(5, &[words]);
     // The owner sees it by itself, from the newest receipt that it was given before.
@@ -64,7 +75,7 @@ fn attack_old_checkpoint_with_counters_rolled_back() {
     let mut site = two_rounds();
     site.pull("model.safetensors", &[]);
     restart(&mut site, |site| {
-        fs::remove_file(rounds(site).join("2.cbor")).unwrap();
+        go_back(site, "after-round-1");
         fs::remove_dir_all(site.path("warden/counters")).unwrap();
     });
     // A second round 2: another receipt of the same predecessor.
@@ -79,21 +90,21 @@ fn attack_old_checkpoint_with_counters_rolled_back() {
 #[test]
 fn attack_old_model() {
     let site = two_rounds();
-    let record = |n: u64| rounds(&site).join(format!("{n}.cbor"));
-    let read = |path: &Path| from_cbor::<RoundRecord>(&fs::read(path).unwrap()).unwrap();
-    let (old, newest) = (read(&record(1)), read(&record(2)));
+    let (store, project) = (site.stored(), site.project().id());
+    let (old, newest) = (store.round(&project, 1).unwrap(), store.round(&project, 2).unwrap());
     // Its own version's context does not open it, and another version number is not what was signed.
-    fs::write(record(2), to_cbor(&RoundRecord { model: old.model.clone(), ..newest.clone() })).unwrap();
+    let served = RoundRecord { model: old.model.clone(), ..newest.clone() };
+    store.save_round(&project, &served).unwrap();
     site.on_project("pull", &["--out", "m.safetensors"]).refused(7, &["does not open"]);
-    fs::write(record(2), to_cbor(&newest)).unwrap();
+    store.save_round(&project, &newest).unwrap();
     site.pull("m.safetensors", &[]);
 }
 
 #[test]
 fn attack_forged_receipts() {
     let site = two_rounds();
-    let path = rounds(&site).join("1.cbor");
-    let good = from_cbor::<RoundRecord>(&fs::read(&path).unwrap()).unwrap();
+    let (store, project) = (site.stored(), site.project().id());
+    let good = store.round(&project, 1).unwrap();
     let policy = OwnerPolicy::parse(&fs::read_to_string(site.path("p/policy.toml")).unwrap()).unwrap();
     let receipt = open_receipt(&good.receipt.0, &policy.receipts).unwrap();
     // A receipt that says something else, under a key of the forger's.
@@ -104,13 +115,13 @@ fn attack_forged_receipts() {
     let last = altered.len() - 1;
     altered[last] ^= 1;
     for bytes in [forged, altered, vec![]] {
-        fs::write(&path, to_cbor(&RoundRecord { receipt: Blob(bytes), ..good.clone() })).unwrap();
+        store.save_round(&project, &RoundRecord { receipt: Blob(bytes), ..good.clone() }).unwrap();
         let refused = verify(&site, &[]);
         assert_eq!(refused.code, Some(9));
         assert_eq!(refused.json()["valid"], false);
         site.on_project("pull", &["--out", "m.safetensors"]).refused(9, &["not verify"]);
     }
-    fs::write(&path, to_cbor(&good)).unwrap();
+    store.save_round(&project, &good).unwrap();
     assert_eq!(verify(&site, &[]).ok().json()["rounds"], 2);
 }
 
@@ -193,15 +204,15 @@ fn attack_rounds_tried_again_are_counted_and_capped() {
     };
     scene.proxy.attack(without_stored);
     let link = scene.site.path("proxy.sock");
-    let mut first = vec![];
-    for _ in 0..2 {
+    snapshot(&scene.site, "before");
+    for attempt in 0..2 {
         scene.site.on_project("refine", &[]).ok();
         scene.site.services.kill_warden();
         scene.site.services.kill_refinery();
-        if first.is_empty() {
-            first = fs::read(rounds(&scene.site).join("2.cbor")).unwrap();
+        if attempt == 0 {
+            snapshot(&scene.site, "first");
         }
-        fs::remove_file(rounds(&scene.site).join("2.cbor")).unwrap();
+        go_back(&scene.site, "before");
         scene.site.services.start_refinery().unwrap();
         scene.site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
     }
@@ -213,7 +224,7 @@ fn attack_rounds_tried_again_are_counted_and_capped() {
 
     scene.site.services.kill_warden();
     scene.site.services.kill_refinery();
-    fs::remove_file(rounds(&scene.site).join("2.cbor")).unwrap();
+    go_back(&scene.site, "before");
     scene.site.services.start_refinery().unwrap();
     scene.site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
     scene
@@ -224,7 +235,7 @@ fn attack_rounds_tried_again_are_counted_and_capped() {
     // Nor is the result of an earlier attempt, whose receipt counts one, taken back.
     scene.site.services.kill_warden();
     scene.site.services.kill_refinery();
-    fs::write(rounds(&scene.site).join("2.cbor"), first).unwrap();
+    go_back(&scene.site, "first");
     scene.site.services.start_refinery().unwrap();
     scene.site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
     scene.site.on_project("refine", &[]).refused(5, &["another history"]);

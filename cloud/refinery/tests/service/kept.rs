@@ -1,0 +1,354 @@
+//! What a store keeps beside uploads and rounds, the same at every place where a store can be.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use blindsmith_protocol::{Blob, Id, RoundRecord, UploadHeader};
+use blindsmith_refinery::store::{PartialId, UploadState};
+use blindsmith_refinery::{Places, Store, StoreError, Verdict};
+
+use super::places::{self, Site};
+use super::project::{blocks, header, record, spec};
+
+type Place = fn() -> Option<Site>;
+const PLACES: [Place; 3] = [places::directory, places::postgres, places::objects];
+
+/// A store with a project, at each place.
+fn everywhere(test: impl Fn(&Site, Store, Id)) {
+    for site in PLACES.into_iter().filter_map(|place| place()) {
+        let store = Store::open_at(&site.places).unwrap();
+        store.create(&spec(), b"sealed model").unwrap();
+        test(&site, store, spec().id());
+    }
+}
+
+fn reopened(site: &Site, store: Store) -> Store {
+    drop(store);
+    Store::open_at(&site.places).unwrap()
+}
+
+/// Stores blocks under a header with this nonce.
+fn commit(store: &Store, count: u32, nonce: u8, sequence: u64) -> UploadHeader {
+    let bytes = blocks(&spec(), count);
+    let header = UploadHeader { nonce: [nonce; 32], ..header(&spec(), &bytes) };
+    let mut incoming = store.receive(&spec()).unwrap();
+    incoming.blocks_arrived(&bytes).unwrap();
+    incoming.commit(&header, sequence).unwrap();
+    header
+}
+
+fn admit(store: &Store, upload: &Id, projections: &[u8]) {
+    use std::io::Write;
+    let mut file = store.projections().unwrap();
+    file.write_all(projections).unwrap();
+    let verdict = Verdict::Admitted(Blob(vec![1]));
+    store.judge(&spec().id(), upload, file, &verdict).unwrap();
+}
+
+fn content(mut file: fs::File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+    bytes
+}
+
+fn sound(store: &Store) {
+    let found = store.fsck().unwrap();
+    assert!(found.is_sound() && found.orphaned.is_empty() && found.foreign.is_empty(), "{found:?}");
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    everywhere(|site, store, project| {
+        let upload = commit(&store, 2, 1, 0);
+        admit(&store, &upload.id(), b"projections");
+        for round in [0, 1] {
+            store.save_round(&project, &record(round)).unwrap();
+        }
+        store.save_fault(&project, b"first").unwrap();
+        store.save_fault(&project, b"second").unwrap();
+        let store = reopened(site, store);
+        let found = &store.projects().unwrap()[0];
+        assert_eq!(found.uploads, [(upload.clone(), Some(Verdict::Admitted(Blob(vec![1]))))]);
+        assert_eq!(found.rounds.len(), 2);
+        assert_eq!(store.initial_model(&project).unwrap(), b"sealed model");
+        assert_eq!(content(store.rows(&project, &upload.id()).unwrap()), blocks(&spec(), 2));
+        assert_eq!(content(store.kept(&project, &upload.id()).unwrap()), b"projections");
+        assert_eq!(store.round(&project, 1).unwrap(), record(1));
+        assert_eq!(store.faults(&project).unwrap(), [Blob(b"first".into()), Blob(b"second".into())]);
+        assert!(matches!(Store::open_at(&site.places), Err(StoreError::InUse(_))));
+        sound(&store);
+    });
+}
+
+#[test]
+fn withdrawn_rows_are_gone_unless_another_upload_has_them() {
+    everywhere(|_, store, project| {
+        let (first, second) = (commit(&store, 1, 1, 0), commit(&store, 1, 2, 1));
+        admit(&store, &first.id(), b"projections");
+        let totals = store.totals(&project).unwrap();
+        let bytes = spec().block_bytes() as u64;
+        let each = |(who, t): &(Id, blindsmith_refinery::store::Totals)| (*who, t.uploads, t.rows, t.bytes);
+        assert_eq!(totals.iter().map(each).collect::<Vec<_>>(), [(first.contributor, 2, 16, 2 * bytes)]);
+
+        store.withdraw(&project, &first.id()).unwrap();
+        store.withdraw(&project, &first.id()).unwrap();
+        for gone in [store.rows(&project, &first.id()), store.kept(&project, &first.id())] {
+            assert!(gone.is_err());
+        }
+        assert_eq!(content(store.rows(&project, &second.id()).unwrap()), blocks(&spec(), 1));
+        assert_eq!(store.upload(&project, &first.id()).unwrap().state, UploadState::Withdrawn);
+        let found = &store.projects().unwrap()[0].uploads;
+        assert_eq!(found[0], (first.clone(), Some(Verdict::Refused("withdrawn".into()))));
+        sound(&store);
+        store.withdraw(&project, &second.id()).unwrap();
+        assert_eq!(store.fsck().unwrap().blobs, 1, "the initial model alone");
+        assert!(store.totals(&project).unwrap().is_empty());
+        // The same header does not bring the rows back.
+        let bytes = blocks(&spec(), 1);
+        let mut incoming = store.receive(&spec()).unwrap();
+        incoming.blocks_arrived(&bytes).unwrap();
+        assert!(matches!(incoming.commit(&first, 2), Err(StoreError::Withdrawn(_))));
+    });
+}
+
+#[test]
+fn a_quarantine_hides_the_verdict_until_it_is_cleared() {
+    everywhere(|site, store, project| {
+        let upload = commit(&store, 1, 1, 0).id();
+        admit(&store, &upload, b"projections");
+        store.quarantine(&project, &upload, "it moved the loss").unwrap();
+        let store = reopened(site, store);
+        let standing = |store: &Store| store.projects().unwrap()[0].uploads[0].1.clone();
+        assert_eq!(standing(&store), Some(Verdict::Refused("in quarantine: it moved the loss".into())));
+        store.clear_quarantine(&project, &upload).unwrap();
+        assert_eq!(standing(&store), Some(Verdict::Admitted(Blob(vec![1]))));
+        assert!(matches!(store.quarantine(&project, &Id([9; 32]), ""), Err(StoreError::Missing(_))));
+    });
+}
+
+#[test]
+fn orders_have_no_gaps_and_enrolments_are_replaced() {
+    everywhere(|_, store, project| {
+        store.save_order(&project, 1, b"one").unwrap();
+        store.save_order(&project, 1, b"one").unwrap();
+        for (sequence, bytes) in [(0, b"zero"), (3, b"four"), (1, b"fork")] {
+            let refused = store.save_order(&project, sequence, bytes);
+            assert!(matches!(refused, Err(StoreError::Order { expected: 2, .. })), "{sequence}");
+        }
+        store.save_order(&project, 2, b"two").unwrap();
+        assert_eq!(store.orders(&project).unwrap(), [Blob(b"one".into()), Blob(b"two".into())]);
+        assert!(matches!(store.save_order(&Id([9; 32]), 1, b"one"), Err(StoreError::Missing(_))));
+
+        let who = Id([7; 32]);
+        assert_eq!(store.enrolment(&project, &who).unwrap(), None);
+        store.enrol(&project, &who, b"old").unwrap();
+        store.enrol(&project, &who, b"new").unwrap();
+        assert_eq!(store.enrolments(&project).unwrap(), [(who, b"new".to_vec())]);
+    });
+}
+
+#[test]
+fn states_of_old_rounds_may_go_and_their_models_stay() {
+    everywhere(|_, store, project| {
+        for round in 0..3 {
+            let state = Blob(vec![10 + round as u8; 50]);
+            store.save_round(&project, &RoundRecord { state, ..record(round) }).unwrap();
+        }
+        assert_eq!(store.prune_states(2).unwrap(), 1);
+        // The last one is what rounds go on from.
+        assert_eq!(store.prune_states(0).unwrap(), 1);
+        for round in 0..3 {
+            let found = store.round(&project, round).unwrap();
+            assert_eq!((found.model, found.state.0.is_empty()), (record(0).model, round < 2));
+        }
+        sound(&store);
+    });
+}
+
+#[test]
+fn jobs_are_taken_in_turn_and_come_back() {
+    everywhere(|site, store, first| {
+        let mut other = spec();
+        other.name = "another".into();
+        store.create(&other, b"model").unwrap();
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds);
+        let lease = Duration::from_secs(10);
+        for key in [b"a", b"b"] {
+            assert!(store.enqueue(&first, "admit", key, b"payload", at(0)).unwrap());
+        }
+        assert!(!store.enqueue(&first, "admit", b"a", b"other", at(0)).unwrap(), "it is there");
+        store.enqueue(&other.id(), "admit", b"c", b"", at(0)).unwrap();
+        let store = reopened(site, store);
+        let take = |seconds| store.take_job(at(seconds), lease).unwrap();
+        // One of each project in turn, each project's in order.
+        let keys: Vec<_> = (0..3).map(|_| take(1).unwrap()).collect();
+        let of_first: Vec<_> = keys.iter().filter(|j| j.project == first).map(|j| j.key.clone()).collect();
+        assert_eq!(of_first, [b"a", b"b"]);
+        assert_ne!(keys[0].project, keys[1].project);
+        assert_eq!(take(1), None);
+
+        let lost = keys.iter().find(|j| j.key == b"a").unwrap();
+        store.extend_job(lost, at(100)).unwrap();
+        keys.iter().filter(|j| j.key != b"a").for_each(|job| store.finish_job(job).unwrap());
+        assert_eq!(take(99), None);
+        let again = take(100).unwrap();
+        assert_eq!(
+            (again.key.as_slice(), again.payload.as_slice(), again.attempts),
+            (&b"a"[..], &b"payload"[..], 2)
+        );
+        for stale in [store.finish_job(lost), store.extend_job(lost, at(200))] {
+            assert!(matches!(stale, Err(StoreError::Lease)));
+        }
+        // The second failure waits twice as long.
+        store.fail_job(&again, at(101), Duration::from_secs(30), "no warden").unwrap();
+        assert_eq!(store.jobs(Some(&first)).unwrap()[0].failure.as_deref(), Some("no warden"));
+        assert_eq!(take(160), None);
+        store.finish_job(&take(161).unwrap()).unwrap();
+        assert!(store.jobs(None).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_resumable_upload_goes_on_after_a_restart() {
+    everywhere(|site, store, project| {
+        let bytes = blocks(&spec(), 3);
+        let header = header(&spec(), &bytes);
+        let sender = Id([8; 32]);
+        let id = store.begin_partial(&project, &sender).unwrap();
+        let (a, b) = bytes.split_at(100);
+        assert_eq!(store.append_partial(&id, 0, a).unwrap(), 100);
+        assert_eq!(store.append_partial(&id, 0, a).unwrap(), 100, "the same again");
+        for (offset, piece) in [(99, b), (101, b), (0, &b[..100]), (u64::MAX, b)] {
+            let refused = store.append_partial(&id, offset, piece);
+            assert!(matches!(refused, Err(StoreError::Offset { durable: 100 })), "{offset}");
+        }
+        assert_eq!(store.partial_totals(&project, &sender).unwrap(), (1, 100));
+        let store = reopened(site, store);
+        assert_eq!(store.partial(&id).unwrap().bytes, 100);
+        assert!(store.open_partial(&id, &spec()).is_err(), "it ends within a block");
+        store.append_partial(&id, 100, b).unwrap();
+        // Refused, it stays.
+        let other = UploadHeader { root: Id([9; 32]), ..header.clone() };
+        assert!(store.open_partial(&id, &spec()).unwrap().commit(&other, 0).is_err());
+        store.open_partial(&id, &spec()).unwrap().commit(&header, 0).unwrap();
+        assert_eq!(content(store.rows(&project, &header.id()).unwrap()), bytes);
+        assert!(store.partials().unwrap().is_empty());
+        sound(&store);
+
+        let quiet = store.begin_partial(&project, &sender).unwrap();
+        assert_eq!(store.expire_partials(UNIX_EPOCH).unwrap(), 0);
+        assert_eq!(store.expire_partials(SystemTime::now() + Duration::from_secs(60)).unwrap(), 1);
+        assert!(store.partial(&quiet).is_err());
+        assert_eq!(fs::read_dir(site.places.root.join("incoming")).unwrap().count(), 0);
+        assert!("0".repeat(31).parse::<PartialId>().is_err() && "+".repeat(32).parse::<PartialId>().is_err());
+    });
+}
+
+#[test]
+fn damage_is_named_and_only_what_nothing_needs_is_collected() {
+    for place in [places::directory, places::objects] {
+        let site = place().unwrap();
+        let store = Store::open_at(&site.places).unwrap();
+        store.create(&spec(), b"sealed model").unwrap();
+        let upload = commit(&store, 1, 1, 0);
+        let blobs = match &site.places.blobs {
+            Some(_) => site.dir.path().join("objects"),
+            None => site.places.root.join("blobs"),
+        };
+        let path = |name: String| blobs.join(&name[..2]).join(name);
+        let (model, stray) = (blake3::hash(b"sealed model"), blake3::hash(b"stray"));
+        let (model, stray) = (path(model.to_hex().to_string()), path(stray.to_hex().to_string()));
+        fs::create_dir_all(stray.parent().unwrap()).unwrap();
+        fs::write(&stray, "stray").unwrap();
+        let found = store.fsck().unwrap();
+        assert!(found.is_sound() && found.orphaned.len() == 1, "{found:?}");
+        assert_eq!(store.gc(Duration::from_secs(3600)).unwrap().kept, 1);
+        assert_eq!(store.gc(Duration::ZERO).unwrap().blobs, 1);
+        assert!(!stray.exists() && model.exists());
+        fs::write(&model, "sealed  odel").unwrap();
+        let found = store.fsck().unwrap();
+        assert!(found.damaged.len() == 1 && found.damaged[0].contains("initial model"), "{found:?}");
+        let rows = path(store.upload(&spec().id(), &upload.id()).unwrap().rows.to_string());
+        fs::remove_file(rows).unwrap();
+        let found = store.fsck().unwrap();
+        assert!(found.missing.len() == 1 && found.missing[0].contains("rows of upload"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_copy_made_while_serving_is_a_store() {
+    for place in [places::directory, places::objects] {
+        let site = place().unwrap();
+        let store = Store::open_at(&site.places).unwrap();
+        store.create(&spec(), b"sealed model").unwrap();
+        let upload = commit(&store, 1, 1, 0);
+        store.begin_partial(&spec().id(), &Id([8; 32])).unwrap();
+        let beside = Store::beside(&site.places).unwrap();
+        let copy = site.dir.path().join("copy");
+        assert_eq!(beside.backup(&copy).unwrap().blobs, 2);
+        assert!(beside.backup(&copy).is_err(), "it is not empty");
+        // What happens afterwards is not in it.
+        store.withdraw(&spec().id(), &upload.id()).unwrap();
+        let again = Places { root: site.dir.path().join("again"), ..Places::directory(&copy) };
+        Store::restore(&copy, &again).unwrap();
+        let restored = Store::open_at(&again).unwrap();
+        assert_eq!(content(restored.rows(&spec().id(), &upload.id()).unwrap()), blocks(&spec(), 1));
+        assert!(restored.partials().unwrap().is_empty());
+        sound(&restored);
+    }
+}
+
+#[test]
+fn copies_of_objects_keep_within_their_limit_but_for_those_in_use() {
+    let site = places::objects().unwrap();
+    let store = Store::open_at(&site.places).unwrap();
+    store.create(&spec(), &[1; 600]).unwrap();
+    let project = spec().id();
+    let upload = commit(&store, 2, 1, 0).id();
+    let size = 2 * spec().block_bytes() as u64;
+    assert!(size > site.places.cache_bytes);
+    let cached = || -> u64 {
+        let groups = fs::read_dir(site.places.root.join("cache")).unwrap();
+        let files = groups.flat_map(|g| fs::read_dir(g.unwrap().path()).unwrap());
+        files.map(|f| f.unwrap().metadata().unwrap().len()).sum()
+    };
+    let open = store.rows(&project, &upload).unwrap();
+    store.initial_model(&project).unwrap();
+    assert!(cached() >= size, "it is open");
+    assert_eq!(content(open), blocks(&spec(), 2));
+    store.initial_model(&project).unwrap();
+    store.save_round(&project, &record(0)).unwrap();
+    assert!(cached() <= site.places.cache_bytes);
+    // Altered copies are fetched anew.
+    let store = reopened(&site, store);
+    for group in fs::read_dir(site.places.root.join("cache")).unwrap() {
+        for file in fs::read_dir(group.unwrap().path()).unwrap() {
+            fs::write(file.unwrap().path(), "altered").unwrap();
+        }
+    }
+    assert_eq!(store.initial_model(&project).unwrap(), [1; 600]);
+    assert_eq!(store.round(&project, 0).unwrap(), record(0));
+}
+
+#[test]
+fn a_later_versions_database_is_refused() {
+    for place in [places::directory as Place, places::postgres] {
+        let Some(site) = place() else { continue };
+        drop(Store::open_at(&site.places).unwrap());
+        let file = format!("sqlite://{}", site.places.root.join("refinery.db").display());
+        let url = site.places.metadata.clone().unwrap_or(file);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            use sqlx::{AnyConnection, Connection, Executor};
+            let mut connection = AnyConnection::connect(&url).await.unwrap();
+            let statement = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                             SELECT 99, 'later', success, checksum, 0 FROM _sqlx_migrations";
+            connection.execute(statement).await.unwrap();
+            connection.close().await.unwrap();
+        });
+        for opened in [Store::open_at(&site.places), Store::beside(&site.places)] {
+            let error = opened.err().expect("it is newer").to_string();
+            assert!(error.contains("is of version 99"), "{error}");
+        }
+    }
+}
