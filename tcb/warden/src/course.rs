@@ -465,6 +465,10 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         Ok(waiting)
     }
 
+    fn has_old(&self) -> bool {
+        self.allowed(&[]).is_ok_and(|(groups, _)| !groups.is_empty())
+    }
+
     fn accept(&mut self, uploads: &[u32]) {
         self.old.extend(uploads);
         let run = std::mem::take(&mut self.run);

@@ -4,7 +4,7 @@
 //! model (the mean over classes of -log p is smallest where all p are equal); labels that fit give less. So an upload
 //! is screened by its own loss: under the current model before it is trained on, and under the model that was trained
 //! on it before that becomes current. What is worse without standing out is found by trying uploads apart: halves,
-//! then quarters.
+//! then quarters. Nobody is blamed before a training over old rows alone showed that those do not make it worse too.
 
 use blindsmith_protocol::Reason;
 use blindsmith_receipts::Rules;
@@ -31,6 +31,8 @@ pub(crate) trait Bench {
     /// Trains on these new uploads, on old ones beside them. Those that the terms of their contributors keep out, with
     /// no others beside them, are given back; they were not trained on.
     fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, Self::Error>;
+    /// Whether there are old rows to train on.
+    fn has_old(&self) -> bool;
     /// From now on these count as old.
     fn accept(&mut self, uploads: &[u32]);
     /// From now on these are not trained on.
@@ -85,15 +87,43 @@ pub(crate) fn decide<B: Bench>(
     if clean.is_empty() && !new.is_empty() {
         return Ok(decided);
     }
-    let mut sets = vec![clean];
-    while let Some(set) = sets.pop() {
+    let mut search = Search { sets: vec![clean], controlled: false };
+    while let Some(set) = search.sets.pop() {
         if decided.trials >= rules.trials {
             // They wait for another round.
             break;
         }
-        attempt(bench, set, rules, &mut decided, &mut sets)?;
+        attempt(bench, set, rules, &mut decided, &mut search)?;
     }
     Ok(decided)
+}
+
+/// What is still to be tried.
+struct Search {
+    sets: Vec<Vec<u32>>,
+    /// Whether a training over old rows alone was tried.
+    controlled: bool,
+}
+
+/// Whether the model is good enough after a training.
+fn good(rules: &Rules, before: Option<f64>, after: Option<f64>) -> bool {
+    match (before, after) {
+        (Some(before), Some(after)) => after <= before * f64::from(rules.tolerance) / 1000.0,
+        _ => true,
+    }
+}
+
+/// Whether training makes the model worse without any new upload. Where there are no old rows, nobody can tell.
+fn worse_anyway<B: Bench>(bench: &mut B, rules: &Rules, decided: &mut Decided) -> Result<bool, B::Error> {
+    if !bench.has_old() {
+        return Ok(false);
+    }
+    let before = bench.save();
+    bench.train(&[])?;
+    decided.trials += 1;
+    let judged = bench.judge()?;
+    bench.restore(before)?;
+    Ok(!good(rules, decided.after, judged))
 }
 
 /// One training, kept or taken back.
@@ -102,7 +132,7 @@ fn attempt<B: Bench>(
     set: Vec<u32>,
     rules: &Rules,
     decided: &mut Decided,
-    sets: &mut Vec<Vec<u32>>,
+    search: &mut Search,
 ) -> Result<(), B::Error> {
     let before = bench.save();
     let waiting = bench.train(&set)?;
@@ -122,15 +152,11 @@ fn attempt<B: Bench>(
         let rest: Vec<u32> = trained.into_iter().filter(|u| !found.contains(u)).collect();
         decided.quarantined.extend(found.into_iter().map(|u| (u, Reason::ScreenedAfter)));
         if !rest.is_empty() {
-            sets.push(rest);
+            search.sets.push(rest);
         }
         return Ok(());
     }
-    let good = match (decided.after, judged) {
-        (Some(before), Some(after)) => after <= before * f64::from(rules.tolerance) / 1000.0,
-        _ => true,
-    };
-    if good {
+    if good(rules, decided.after, judged) {
         bench.accept(&trained);
         decided.promoted = true;
         decided.accepted.extend(trained);
@@ -138,6 +164,14 @@ fn attempt<B: Bench>(
         return Ok(());
     }
     bench.restore(before)?;
+    if !trained.is_empty()
+        && !std::mem::replace(&mut search.controlled, true)
+        && worse_anyway(bench, rules, decided)?
+    {
+        // It is not their doing: they wait.
+        search.sets.clear();
+        return Ok(());
+    }
     match trained.as_slice() {
         [] => {}
         [one] => {
@@ -146,8 +180,8 @@ fn attempt<B: Bench>(
         }
         several => {
             let (first, second) = several.split_at(several.len() / 2);
-            sets.push(second.to_vec());
-            sets.push(first.to_vec());
+            search.sets.push(second.to_vec());
+            search.sets.push(first.to_vec());
         }
     }
     Ok(())
@@ -171,11 +205,7 @@ pub(crate) fn decide_once<B: Bench>(
     let found = find(bench, &all, rules, after.unwrap_or(f64::INFINITY))?;
     let found: Vec<u32> = found.into_iter().filter(|u| !screened.contains(u)).collect();
     let kept = |u: &&u32| ![&waiting, &screened, &found].iter().any(|list| list.contains(*u));
-    let good = found.is_empty()
-        && match (before, after) {
-            (Some(before), Some(after)) => after <= before * f64::from(rules.tolerance) / 1000.0,
-            _ => true,
-        };
+    let good = found.is_empty() && good(rules, before, after);
     let mut decided = Decided { promoted: good, trials: 1, before, after, ..Decided::default() };
     if good {
         decided.accepted = new.iter().filter(kept).copied().collect();
@@ -229,6 +259,9 @@ mod tests {
         trained: BTreeSet<u32>,
         aside: Vec<u32>,
         trainings: Vec<Vec<u32>>,
+        /// Whether there are old rows, and what training multiplies the loss with by itself.
+        old: bool,
+        training: f64,
     }
 
     impl Bench for Fake {
@@ -247,13 +280,17 @@ mod tests {
 
         fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, ()> {
             let (wait, go): (Vec<u32>, Vec<u32>) = new.iter().partition(|u| self.waiting.contains(u));
-            self.loss *= 0.9;
+            self.loss *= self.training;
             for upload in &go {
                 self.loss *= self.effect[*upload as usize];
                 self.trained.insert(*upload);
             }
             self.trainings.push(go);
             Ok(wait)
+        }
+
+        fn has_old(&self) -> bool {
+            self.old
         }
 
         fn accept(&mut self, _uploads: &[u32]) {}
@@ -273,7 +310,14 @@ mod tests {
     }
 
     fn fake(count: usize) -> Fake {
-        Fake { loss: 0.5, judges: true, effect: vec![1.0; count], own: vec![0.5; count], ..Fake::default() }
+        Fake {
+            loss: 0.5,
+            judges: true,
+            training: 0.9,
+            effect: vec![1.0; count],
+            own: vec![0.5; count],
+            ..Fake::default()
+        }
     }
 
     fn run(bench: &mut Fake) -> Decided {
@@ -356,35 +400,23 @@ mod tests {
     #[test]
     fn a_worse_round_over_old_rows_is_rolled_back_and_blames_nobody() {
         let mut bench = fake(0);
-        bench.loss = 0.5;
-        let worse = Rules { tolerance: 1000, ..Rules::default() };
-        // Training alone makes it better: not so with a bench that gets worse.
-        struct Worse(Fake);
-        impl Bench for Worse {
-            type State = (f64, BTreeSet<u32>);
-            type Error = ();
-            fn judge(&mut self) -> Result<Option<f64>, ()> {
-                self.0.judge()
-            }
-            fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
-                self.0.screen(upload)
-            }
-            fn train(&mut self, _: &[u32]) -> Result<Vec<u32>, ()> {
-                self.0.loss *= 1.5;
-                Ok(vec![])
-            }
-            fn accept(&mut self, _: &[u32]) {}
-            fn set_aside(&mut self, _: &[u32]) {}
-            fn save(&self) -> Self::State {
-                self.0.save()
-            }
-            fn restore(&mut self, state: Self::State) -> Result<(), ()> {
-                self.0.restore(state)
-            }
-        }
-        let decided = decide(&mut Worse(bench), &[], &[], &worse).unwrap();
+        (bench.old, bench.training) = (true, 1.5);
+        let decided = decide(&mut bench, &[], &[], &Rules::default()).unwrap();
         assert_eq!((decided.promoted, decided.after, decided.trials), (false, Some(0.5), 1));
         assert_eq!(decided.quarantined, []);
+    }
+
+    #[test]
+    fn new_uploads_are_not_blamed_where_old_rows_alone_make_it_worse() {
+        let mut bench = fake(4);
+        (bench.old, bench.training) = (true, 1.2);
+        let decided = run(&mut bench);
+        assert_eq!((decided.promoted, decided.quarantined, decided.trials), (false, vec![], 2));
+        // Where they do not, the one that does is found.
+        let mut bench = fake(4);
+        (bench.old, bench.effect[3]) = (true, 2.0);
+        let decided = run(&mut bench);
+        assert_eq!((decided.promoted, decided.quarantined), (true, vec![(3, Reason::Worse)]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod damage;
 mod flow;
 mod garbage;
 mod keys;
+mod members;
 mod memory;
 mod plain;
 mod receipts;

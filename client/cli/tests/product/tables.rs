@@ -78,3 +78,13 @@ pub fn largest(rows: Range<usize>) -> String {
     }
     text
 }
+
+/// The same features with the classes of other rows.
+pub fn shuffled(rows: Range<usize>) -> String {
+    let (features, classes) = (largest(rows.clone()), largest(rows.start + 10_000..rows.end + 10_000));
+    let line = |(a, b): (&str, &str)| match (a.rsplit_once(','), b.rsplit_once(',')) {
+        (Some((features, _)), Some((_, class))) => format!("{features},{class}\n"),
+        _ => format!("{a}\n"),
+    };
+    features.lines().zip(classes.lines()).map(line).collect()
+}
