@@ -2,6 +2,11 @@
 //! starts. It holds no secret, and cannot reach the crate that does.
 
 mod engine;
+pub mod http {
+    //! What the refinery serves over HTTP.
+
+    pub mod page;
+}
 mod link;
 mod server;
 mod shared;

@@ -17,3 +17,4 @@ mod site;
 mod tables;
 mod terminal;
 mod uploads;
+mod watch;

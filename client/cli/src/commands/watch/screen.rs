@@ -75,7 +75,7 @@ fn draw_progress(frame: &mut Frame, area: Rect, view: &View) {
             frame.render_widget(gauge, area);
         }
         None if view.report.busy => {
-            frame.render_widget("a round is due: it starts as soon as the warden is free", area);
+            frame.render_widget(Line::raw("a round is due: it starts as soon as the warden is free"), area);
         }
         None => frame.render_widget(Line::styled("no round is running or due", FAINT), area),
     }
@@ -112,9 +112,7 @@ fn table(view: &View, height: u16) -> Table<'_> {
     let rows = rounds.iter().skip(rounds.len().saturating_sub(room)).map(row);
     let widths = [5, 11, 7, 7, 9, 8, 8, 8].map(Constraint::Length).into_iter().chain([Constraint::Min(10)]);
     let title = if rounds.len() > room { " rounds, the newest " } else { " rounds " };
-    Table::new(rows, widths)
-        .header(Row::new(names).style(FAINT))
-        .block(Block::bordered().title(title))
+    Table::new(rows, widths).header(Row::new(names).style(FAINT)).block(Block::bordered().title(title))
 }
 
 fn row(round: &RoundReport) -> Row<'_> {
@@ -162,7 +160,7 @@ fn draw_curve(frame: &mut Frame, area: Rect, view: &View) {
     };
     let (loss, accuracy) = (points(|m| Some(m.loss)), points(|m| m.accuracy));
     if loss.is_empty() {
-        frame.render_widget("no validation figures yet", left);
+        frame.render_widget(Line::raw("no validation figures yet"), left);
     } else {
         let [loss_area, accuracy_area] = match accuracy.is_empty() {
             true => [left, Rect::ZERO],
@@ -178,13 +176,14 @@ fn draw_curve(frame: &mut Frame, area: Rect, view: &View) {
 
 /// The training loss of each epoch, the newest that fit.
 fn draw_training(frame: &mut Frame, area: Rect, view: &View) {
-    let losses: Vec<f64> = view.report.rounds.iter().flat_map(|r| r.training_loss.iter().flatten()).copied().collect();
+    let losses: Vec<f64> =
+        view.report.rounds.iter().flat_map(|r| r.training_loss.iter().flatten()).copied().collect();
     let losses = &losses[losses.len().saturating_sub(usize::from(area.width))..];
     let [title, bars] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(area);
     let Some(last) = losses.last() else {
-        return frame.render_widget("no training yet", title);
+        return frame.render_widget(Line::raw("no training yet"), title);
     };
-    frame.render_widget(format!("training loss an epoch, now {last:.4}"), title);
+    frame.render_widget(Line::raw(format!("training loss an epoch, now {last:.4}")), title);
     let highest = losses.iter().copied().filter(|l| l.is_finite()).fold(f64::MIN_POSITIVE, f64::max);
     // A bar's height is at least one, so that a loss of nothing is seen; what is no number stands as highest.
     let bar = |loss: &f64| if loss.is_finite() { (loss / highest * BAR).max(1.0) as u64 } else { BAR as u64 };
@@ -201,11 +200,8 @@ fn chart<'a>(title: &'a str, points: &'a [(f64, f64)], colour: Color) -> Chart<'
     let margin = ((high - low) * 0.1).max(high.abs() * 0.01).max(1e-6);
     let (from, to) = if first == last { (first - 1.0, last + 1.0) } else { (first, last) };
     let newest = points.last().map_or(0.0, |p| p.1);
-    let data = Dataset::default()
-        .marker(Marker::Braille)
-        .graph_type(GraphType::Line)
-        .style(colour)
-        .data(points);
+    let data =
+        Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line).style(colour).data(points);
     let figure = |v: f64| Line::raw(format!("{v:.3}"));
     Chart::new(vec![data])
         .block(Block::new().title(format!("{title} {newest:.4}")))
