@@ -57,7 +57,7 @@ for (const [name, viewport, colorScheme] of [["phone", PHONE, "light"], ["phone-
     const { page, pick, elsewhere, complaints } = await open(t, { viewport, colorScheme });
     await picture(page, `${name}-start`);
     await pick(`${vectors.root}\n`);
-    await page.getByText("Handwritten digits").waitFor();
+    await page.getByRole("heading", { name: "Handwritten digits" }).waitFor();
     const text = await page.locator("main").innerText();
     const newest = vectors.metrics[2].validation;
     for (const part of [

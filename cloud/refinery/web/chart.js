@@ -32,7 +32,7 @@ export function curve({ kind, title, unit, points, width }) {
   const kept = shown.filter((point) => !point.discarded);
   const last = kept.at(-1) ?? shown.at(-1);
   strong.textContent = last ? digits(last.y) : "";
-  caption.append(title, " ", strong);
+  caption.append(title, " ", strong, last ? ` at ${unit} ${last.x}` : "");
   figure.append(caption);
   if (!last) {
     caption.append("no figures yet");
