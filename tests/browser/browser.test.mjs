@@ -1,4 +1,5 @@
-// The page in a real browser: what an owner, a member and a stranger see, on a phone and on a desk.
+// The page in a real browser: what an owner, a member and a stranger see, on a phone and on a desk. With BLINDSMITH_URL
+// and BLINDSMITH_KEY (a file) also a project of that running refinery, which must have validation figures.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -25,10 +26,12 @@ before(async () => {
 });
 after(() => browser?.close());
 
+const running = process.env.BLINDSMITH_URL;
+
 /** Opens the page in a fresh browser, watching what it asks for and what it complains of. */
-async function open(t, { viewport = DESK, colorScheme = "light", status = vectors.status, keys } = {}) {
+async function open(t, { url, viewport = DESK, colorScheme = "light", status = vectors.status, keys } = {}) {
   const site = { status: structuredClone(status), requests: [], keys: keys ?? { [vectors.identity]: "owner" } };
-  const server = await serve(site);
+  const server = url ? { origin: new URL(url).origin, close() {} } : await serve(site);
   const context = await browser.newContext({ viewport, colorScheme });
   t.after(async () => {
     await context.close();
@@ -152,4 +155,14 @@ test("it is used from the keyboard alone, and the key is forgotten", async (t) =
   await page.getByRole("heading", { name: "Open your projects" }).waitFor();
   assert.equal(await page.locator("#project").innerText(), "");
   assert.equal(await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length), 0);
+});
+
+test("a project of a running refinery is opened", { skip: running ? false : "BLINDSMITH_URL names none" }, async (t) => {
+  const { page, pick, elsewhere, complaints } = await open(t, { url: running });
+  await pick(readFileSync(process.env.BLINDSMITH_KEY, "utf8"));
+  await page.getByRole("img", { name: /^Validation accuracy: from / }).waitFor();
+  const [shown] = await page.locator("dl div").filter({ hasText: "Accuracy" }).locator("dd").allInnerTexts();
+  assert.match(shown, /^[01]\.\d{4}$/);
+  await picture(page, "running");
+  assert.deepEqual([elsewhere, complaints], [[], []]);
 });
