@@ -82,6 +82,11 @@ impl Services {
 
     /// The same at another socket, behind which the refinery may be, with more arguments.
     pub fn start_warden_at(&mut self, link: &Path, more: &[&str]) -> Result<(), Failure> {
+        self.spawn_warden(link, more)?;
+        self.await_warden()
+    }
+
+    fn spawn_warden(&mut self, link: &Path, more: &[&str]) -> Result<(), Failure> {
         let state = self.dir.join("warden");
         let mut arguments = vec![
             "--refinery".as_ref(),
@@ -94,7 +99,7 @@ impl Services {
         arguments.extend(more.iter().map(|argument| argument.as_ref() as &std::ffi::OsStr));
         end(&mut self.warden);
         self.warden = Some(self.spawn("blindsmith-warden", &arguments)?);
-        self.await_warden()
+        Ok(())
     }
 
     /// Waits until the refinery can reach the warden, which connects again by itself when the refinery was
@@ -124,6 +129,21 @@ impl Services {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// Starts the refinery if it is not running.
+    pub fn start_refinery_if_away(&mut self) -> Result<(), Failure> {
+        if self.refinery.is_some() { Ok(()) } else { self.start_refinery() }
+    }
+
+    /// Starts the warden if it is not running; else waits until the refinery can reach it.
+    pub fn start_warden_if_away(&mut self) -> Result<(), Failure> {
+        if self.warden.is_some() { Ok(()) } else { self.spawn_warden(&self.store().join("warden.sock"), &[]) }
+    }
+
+    /// The processes' identifiers: refinery and warden.
+    pub fn processes(&self) -> [Option<u32>; 2] {
+        [&self.refinery, &self.warden].map(|child| child.as_ref().map(Child::id))
     }
 
     /// Kills the refinery (SIGKILL).

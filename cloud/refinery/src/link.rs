@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use blindsmith_matrix::{ProductKind, ProductShape};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Decision, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Left, MAX_BODY,
-    MAX_NAME, Outcome, Place, ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head,
+    AdmittedUpload, Blob, Decision, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Lane, Left,
+    MAX_BODY, MAX_NAME, Outcome, Place, ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head,
     write_frame,
 };
 use blindsmith_ring::{LANES, Lanes};
@@ -57,14 +57,22 @@ const HELLO: Duration = Duration::from_secs(10);
 /// Serves one warden until it leaves or the refinery stops. Another one waits for its turn.
 pub fn serve_warden(shared: &Shared, stream: &UnixStream) -> Result<(), FrameError> {
     stream.set_read_timeout(Some(HELLO))?;
-    let (tee, mut link) = Link::accept(stream)?;
+    let (tee, lane, mut link) = Link::accept(stream)?;
     stream.set_read_timeout(None)?;
-    let _turn = shared.link.lock().unwrap_or_else(|e| e.into_inner());
-    info!(%tee, "a warden connected");
-    shared.lock().warden = Some(tee);
+    let turns = if lane == Lane::Rounds { &shared.link } else { &shared.query_link };
+    let _turn = turns.lock().unwrap_or_else(|e| e.into_inner());
+    let mut state = shared.lock();
+    match lane {
+        Lane::Rounds => {
+            info!(%tee, "a warden connected");
+            state.warden = Some(tee);
+        }
+        Lane::Queries => state.queries = true,
+    }
+    drop(state);
     let gone = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let _leaving = Leaving(shared, stream);
+        let _leaving = Leaving(shared, stream, lane);
         scope.spawn(|| {
             hang_up(stream);
             // Under the lock, or the link could miss it on its way to wait.
@@ -73,7 +81,7 @@ pub fn serve_warden(shared: &Shared, stream: &UnixStream) -> Result<(), FrameErr
             drop(state);
             shared.changed.notify_all();
         });
-        link.run(shared, &gone)
+        link.run(shared, lane, &gone)
     })
 }
 
@@ -84,12 +92,19 @@ fn hang_up(stream: &UnixStream) {
 }
 
 /// Forgets the warden, however its link ends.
-struct Leaving<'a>(&'a Shared, &'a UnixStream);
+struct Leaving<'a>(&'a Shared, &'a UnixStream, Lane);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         _ = self.1.shutdown(Shutdown::Both);
         let mut state = self.0.lock();
+        if self.2 == Lane::Queries {
+            // The link for rounds answers those that wait, if it is there.
+            state.queries = false;
+            drop(state);
+            self.0.changed.notify_all();
+            return;
+        }
         state.warden = None;
         state.projects.values_mut().for_each(|p| {
             p.ready = false;
@@ -108,12 +123,12 @@ impl Drop for Leaving<'_> {
 
 impl Link {
     /// Reads the hello, and the shared memory that may come along with its first bytes.
-    fn accept(stream: &UnixStream) -> Result<(String, Self), FrameError> {
+    fn accept(stream: &UnixStream) -> Result<(String, Lane, Self), FrameError> {
         let mut first = [0; HEADER_BYTES];
         let (count, descriptors) = blindsmith_shared::receive(stream, &mut first)?;
         let mut hello = first[..count].chain(stream);
         let (message, body) = read_head(&mut hello)?;
-        let FromWarden::Hello { tee, shared, .. } = message else {
+        let FromWarden::Hello { tee, shared, lane, .. } = message else {
             return Err(FrameError::Unexpected("a warden begins with hello"));
         };
         if body != 0 || tee.len() > MAX_NAME {
@@ -121,7 +136,7 @@ impl Link {
         }
         let shared = if shared { Some(Memory::map(descriptors)?) } else { None };
         let reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
-        Ok((tee, Link { reader, writer: stream.try_clone()?, shared, products: 0, traffic: 0 }))
+        Ok((tee, lane, Link { reader, writer: stream.try_clone()?, shared, products: 0, traffic: 0 }))
     }
 
     fn send(&mut self, message: &ToWarden, body: &[&[u8]]) -> Result<(), FrameError> {
@@ -135,9 +150,11 @@ impl Link {
         Ok((message, body))
     }
 
-    fn run(&mut self, shared: &Shared, gone: &AtomicBool) -> Result<(), FrameError> {
-        self.restore(shared)?;
-        while let Some(job) = shared.next(gone) {
+    fn run(&mut self, shared: &Shared, lane: Lane, gone: &AtomicBool) -> Result<(), FrameError> {
+        if lane == Lane::Rounds {
+            self.restore(shared)?;
+        }
+        while let Some(job) = shared.next(lane, gone) {
             self.perform(shared, job)?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    AdmittedUpload, Evidence, Id, Progress, ProjectSpec, ProjectStatus, Reason, Role, RoundRecord,
+    AdmittedUpload, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, Reason, Role, RoundRecord,
     RoundSummary, UploadHeader, UploadState, UploadSummary,
 };
 use tracing::warn;
@@ -269,6 +269,8 @@ pub struct State {
     pub jobs: VecDeque<Job>,
     /// The connected warden's kind.
     pub warden: Option<String>,
+    /// Whether a link of its is for queries.
+    pub queries: bool,
 }
 
 /// Shared by all threads of a refinery.
@@ -280,6 +282,8 @@ pub struct Shared {
     pub(crate) commits: Mutex<()>,
     /// Held by the warden that is served.
     pub(crate) link: Mutex<()>,
+    /// Held by its link for queries.
+    pub(crate) query_link: Mutex<()>,
     pub(crate) changed: Condvar,
 }
 
@@ -303,12 +307,13 @@ impl Shared {
             project.uploads.iter_mut().for_each(|u| u.withdrawn = withdrawn.contains(&u.id));
             projects.insert(id, project);
         }
-        let state = State { projects, jobs: VecDeque::new(), warden: None };
+        let state = State { projects, jobs: VecDeque::new(), warden: None, queries: false };
         Ok(Shared {
             store,
             state: Mutex::new(state),
             commits: Mutex::default(),
             link: Mutex::default(),
+            query_link: Mutex::default(),
             changed: Condvar::new(),
         })
     }
@@ -331,13 +336,14 @@ impl Shared {
     }
 
     /// The next job, waiting for one; None when the warden is gone. Rounds that are due come after what was asked for.
-    pub(crate) fn next(&self, gone: &AtomicBool) -> Option<Job> {
+    pub(crate) fn next(&self, lane: Lane, gone: &AtomicBool) -> Option<Job> {
         let mut state = self.lock();
         loop {
             if gone.load(Ordering::Relaxed) {
                 return None;
             }
-            if let Some(job) = state.take_job() {
+            let job = if lane == Lane::Queries { state.take_query() } else { state.take_job() };
+            if let Some(job) = job {
                 return Some(job);
             }
             // Some rounds wait for a time of the day.
@@ -355,9 +361,20 @@ impl Shared {
 }
 
 impl State {
+    /// A query of a project whose secrets the warden holds.
+    fn take_query(&mut self) -> Option<Job> {
+        let held = |header: &UploadHeader| self.projects.get(&header.project).is_some_and(|p| p.ready);
+        let at = self.jobs.iter().position(|job| matches!(job, Job::Query { header, .. } if held(header)))?;
+        self.jobs.remove(at)
+    }
+
     fn take_job(&mut self) -> Option<Job> {
         // A round waits until its project's secrets are there.
         let at = self.jobs.iter().position(|job| match job {
+            // There is a link for them, once the secrets are there.
+            Job::Query { header, .. } if self.queries => {
+                self.projects.get(&header.project).is_none_or(|p| !p.ready)
+            }
             Job::Round(Round { project, .. }) => self.projects.get(project).is_none_or(|p| p.ready),
             _ => true,
         });

@@ -14,7 +14,7 @@ pub use decision::{Decision, Quarantined, Reason};
 pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
 pub use limits::*;
 pub use message::{
-    Blob, Evidence, FromWarden, Instruction, Ledger, Left, Outcome, Place, Progress, ProjectStatus,
+    Blob, Evidence, FromWarden, Instruction, Lane, Ledger, Left, Outcome, Place, Progress, ProjectStatus,
     Projection, Reply, Request, RoundRecord, RoundSummary, ToWarden, UploadState, UploadSummary,
 };
 pub use project::{Id, Layer, ProjectSpec, SpecError, Trigger};

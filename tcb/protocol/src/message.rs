@@ -442,6 +442,16 @@ pub enum ToWarden {
     },
 }
 
+/// What a link between warden and refinery is for: queries are answered while a round goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lane {
+    /// Everything; queries only where no link is for them.
+    Rounds,
+    /// Queries alone.
+    Queries,
+}
+
 /// Warden to refinery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum FromWarden {
@@ -451,6 +461,8 @@ pub enum FromWarden {
         tee: String,
         /// The warden's version.
         version: String,
+        /// What this link is for.
+        lane: Lane,
         /// Whether two sealed memory regions came along with this frame's first bytes (SCM_RIGHTS): the
         /// first for operands, written by the warden; the second for products, written by the refinery.
         shared: bool,

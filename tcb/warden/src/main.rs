@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use blindsmith_keys::Key;
-use blindsmith_protocol::FrameError;
-use blindsmith_warden::{FileCounters, Identity, Tee, serve};
+use blindsmith_protocol::{FrameError, Lane};
+use blindsmith_warden::{FileCounters, Identity, Projects, Tee, serve};
 use clap::{Parser, ValueEnum};
 use zeroize::Zeroizing;
 
@@ -74,9 +74,21 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let counters = FileCounters::open(&arguments.state.join("counters"), &sealing)
         .map_err(|e| format!("the counters in {}: {e}", arguments.state.display()))?;
     let identity = Identity::new(Tee::Simulated, sealing, Box::new(counters));
+    let projects = Projects::default();
+    std::thread::scope(|scope| {
+        // Queries are answered beside the rounds.
+        let queries = scope.spawn(|| link(&identity, &projects, Lane::Queries, arguments));
+        let rounds = link(&identity, &projects, Lane::Rounds, arguments);
+        let queries = queries.join().map_err(|_| "the link for queries panicked".to_owned());
+        rounds.and(queries?)
+    })
+}
+
+/// Keeps one link to the refinery.
+fn link(identity: &Identity, projects: &Projects, lane: Lane, arguments: &Arguments) -> Result<(), String> {
     let mut said = String::new();
     loop {
-        match connect(&identity, &arguments.refinery, !arguments.no_shared_memory) {
+        match connect(identity, projects, lane, arguments) {
             Ok(()) => _ = say("", "the refinery closed the connection".into()),
             Err(e) => {
                 let message = format!("{}: {e}", arguments.refinery.display());
@@ -116,8 +128,14 @@ fn say(said: &str, message: String) -> String {
     message
 }
 
-fn connect(identity: &Identity, path: &Path, share: bool) -> Result<(), FrameError> {
-    serve(identity, UnixStream::connect(path)?, share)
+fn connect(
+    identity: &Identity,
+    projects: &Projects,
+    lane: Lane,
+    arguments: &Arguments,
+) -> Result<(), FrameError> {
+    let stream = UnixStream::connect(&arguments.refinery)?;
+    serve(identity, projects, lane, stream, !arguments.no_shared_memory)
 }
 
 /// The key of a simulated warden's sealing: a file that only its user reads, where hardware would derive it.

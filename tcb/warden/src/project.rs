@@ -4,13 +4,10 @@ use blindsmith_identity::Action;
 use blindsmith_keys::{Key, Recipient, Sealed, random_bytes};
 use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, UploadHeader,
-    from_cbor, to_cbor,
+    AdmittedUpload, Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, from_cbor,
+    to_cbor,
 };
-use blindsmith_receipts::{
-    Decision, FaultReport, MAX_REASON, RECEIPT_VERSION, Receipt, commit, receipt_digest, sign_fault,
-    sign_receipt,
-};
+use blindsmith_receipts::{Decision, RECEIPT_VERSION, Receipt, commit, receipt_digest, sign_receipt};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -315,11 +312,9 @@ impl Project {
         // To go on from a round is to take it as stored.
         let counter = if counter.round < self.round { counter.advanced() } else { counter };
         self.allowed(&counter)?;
-        // What an earlier attempt produced is not taken back any more.
-        let begun = Counter { attempts: counter.attempts + 1, produced: [0; 32], reported: 0, ..counter };
-        let task = Task { round, attempt: begun.attempts, epochs };
         let prepared = round::prepare(self, uploads)?;
-        identity.counters.store(&self.id, &begun)?;
+        let begun = self.begin(identity)?;
+        let task = Task { round, attempt: begun.attempts, epochs };
         let fixed = self.release.rules.fixed_schedule;
         let trained = match course::run(self, cloud, task, prepared) {
             // What happened is sealed to the owner; for everybody else the round failed.
@@ -352,14 +347,38 @@ impl Project {
             (None, true) => Decision::Promoted,
             (None, false) => Decision::RolledBack { reason: WORSE.into() },
         };
-        // Counters may have moved meanwhile, by nobody but this round.
-        let faults = begun.faults;
         let done = Done { summary, given, used, metrics: &metrics, decision };
-        let record = self.record(identity, done, &begun);
-        let produced = Counter { produced: self.receipts.newest, reported: faults, ..begun };
-        // Before it leaves: of all attempts, the last one alone can be gone on from.
-        identity.counters.store(&self.id, &produced)?;
+        Ok(self.produce(identity, done, &begun)?)
+    }
+
+    /// The record of a round, which the counters know before it leaves: of all attempts, the last one alone can be gone
+    /// on from. Queries may have counted meanwhile.
+    fn produce(
+        &mut self,
+        identity: &Identity,
+        done: Done<'_>,
+        begun: &Counter,
+    ) -> std::io::Result<RoundRecord> {
+        let record = self.record(identity, done, begun);
+        let (produced, reported) = (self.receipts.newest, begun.faults);
+        let place = Counter::at(self.round, produced);
+        identity
+            .count(&self.id, place, |now| Ok::<_, std::io::Error>(Counter { produced, reported, ..now }))?;
         Ok(record)
+    }
+
+    /// Counts an attempt. What an earlier one produced is not taken back any more.
+    fn begin(&self, identity: &Identity) -> std::io::Result<Counter> {
+        let place = Counter::at(self.round, self.receipts.newest);
+        identity.count(&self.id, place, |now| {
+            let now = if now.round < self.round { now.advanced() } else { now };
+            Ok(Counter { attempts: now.attempts + 1, produced: [0; 32], reported: 0, ..now })
+        })
+    }
+
+    /// The digest of the newest receipt.
+    pub(crate) fn newest(&self) -> [u8; 32] {
+        self.receipts.newest
     }
 
     /// Makes an earlier version the current one, as the owner ordered; `model` is as that version's record has it.
@@ -384,8 +403,7 @@ impl Project {
         let counter = self.counter(identity)?;
         let counter = if counter.round < self.round { counter.advanced() } else { counter };
         self.allowed(&counter)?;
-        let begun = Counter { attempts: counter.attempts + 1, produced: [0; 32], reported: 0, ..counter };
-        identity.counters.store(&self.id, &begun)?;
+        let begun = self.begin(identity)?;
         let epochs = self.trainer.epochs();
         self.trainer = Trainer::continue_from(recipe, network).map_err(|e| refused(&e.to_string()))?;
         // The order of the rows goes on where it was.
@@ -400,14 +418,12 @@ impl Project {
             metrics: &metrics,
             decision,
         };
-        let record = self.record(identity, done, &begun);
-        let produced = Counter { produced: self.receipts.newest, reported: begun.faults, ..begun };
-        identity.counters.store(&self.id, &produced)?;
-        Ok(record)
+        Ok(self.produce(identity, done, &begun)?)
     }
 
     /// Carries out the owner's next order.
     pub(crate) fn order(&mut self, identity: &Identity, order: &[u8]) -> Result<(), String> {
+        let _counting = identity.counting();
         let action = self.members.order(&self.spec, order)?;
         let sequence = self.members.roster.sequence();
         let failed = |e: RoundError| e.to_string();
@@ -466,31 +482,9 @@ impl Project {
         Ok(())
     }
 
-    /// Counts a wrong answer; the signed report of it.
-    pub(crate) fn fault(&self, identity: &Identity, instruction: &str) -> Result<Blob, RoundError> {
-        let counter = self.counter(identity)?;
-        let counter = Counter { faults: counter.faults.saturating_add(1), ..counter };
-        identity.counters.store(&self.id, &counter)?;
-        let instruction: String = instruction.chars().filter(|c| !c.is_control()).collect();
-        let mut end = instruction.len().min(MAX_REASON);
-        while !instruction.is_char_boundary(end) {
-            end -= 1;
-        }
-        let report = FaultReport {
-            version: RECEIPT_VERSION,
-            project: self.id,
-            tee: identity.tee.name().into(),
-            round: self.round + 1,
-            attempt: counter.attempts,
-            fault: counter.faults,
-            instruction: instruction[..end].into(),
-            previous: Some(self.receipts.newest),
-        };
-        Ok(Blob(sign_fault(&report, &identity.signing)))
-    }
-
     /// The record of a round is stored for good: from now on no state before it is taken.
     pub(crate) fn stored(&self, identity: &Identity, round: u64) -> std::io::Result<()> {
+        let _counting = identity.counting();
         let newest = self.receipts.newest;
         let counter = match identity.counters.load(&self.id)? {
             _ if round != self.round => return Ok(()),
@@ -506,28 +500,6 @@ impl Project {
     pub(crate) fn trusted(&self, identity: &Identity) -> Result<(), RoundError> {
         let counter = self.counter(identity)?;
         self.allowed(&Counter { attempts: 0, ..counter })
-    }
-
-    /// Answers a query whose envelope holds the querier's seed.
-    pub(crate) fn answer<C: Cloud>(
-        &self,
-        identity: &Identity,
-        cloud: &C,
-        header: UploadHeader,
-        envelope: &[u8],
-    ) -> Result<Vec<u8>, RoundError> {
-        let query = header.id();
-        let info = crate::query_info(&crate::MemberContext { project: &self.id, query: &query });
-        let opened = identity.key.open(&info, Some(&self.release.member), envelope);
-        let seed = Zeroizing::new(opened.map_err(|_| RoundError::Query)?);
-        let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;
-        let counter = self.counter(identity)?;
-        let answered = counter.answered.saturating_add(u64::from(header.rows));
-        if counter.faults > self.release.rules.faults || answered > self.release.rules.queries {
-            return Err(RoundError::Query);
-        }
-        identity.counters.store(&self.id, &Counter { answered, ..counter })?;
-        crate::query::answer(self, cloud, header, &Key::from_bytes(*seed))
     }
 }
 

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use crate::accelerator::Encrypted;
 use crate::cloud::Cloud;
 use crate::labels::Label;
-use crate::project::Project;
 use crate::round::{RoundError, Uploads};
+use crate::serving::Serving;
 
 /// How an answer begins that holds no predictions, as u32; others begin with zero.
 pub const REFUSED: u32 = 1;
@@ -17,7 +17,7 @@ pub const REFUSED: u32 = 1;
 /// Answers a query: predictions rounded to the precision of the rules, sealed to the querier at a size that
 /// follows from the number of rows.
 pub(crate) fn answer<C: Cloud>(
-    project: &Project,
+    serving: &Serving,
     cloud: &C,
     header: UploadHeader,
     seed: &Key,
@@ -27,21 +27,21 @@ pub(crate) fn answer<C: Cloud>(
     }
     let query = header.id();
     let rows = header.rows as usize;
-    let blocks = header.blocks(&project.spec);
-    let uploads = Uploads::query(project, cloud, header, seed)?;
-    let recipe = &project.release.recipe;
-    let block_rows = project.spec.block_rows();
+    let blocks = header.blocks(&serving.spec);
+    let uploads = Uploads::query(serving, cloud, header, seed)?;
+    let recipe = &serving.recipe;
+    let block_rows = serving.spec.block_rows();
     let fresh = Key::random();
     let context =
-        Context { project: project.id.0, round: project.round, attempt: 0, step: 0, layer: 0, part: 0 };
+        Context { project: serving.id.0, round: serving.round, attempt: 0, step: 0, layer: 0, part: 0 };
     let mut accelerator =
-        Encrypted::new(cloud, &project.spec, &fresh, &uploads, context, recipe.input_rms, Freshness::Fresh)
+        Encrypted::new(cloud, &serving.spec, &fresh, &uploads, context, recipe.input_rms, Freshness::Fresh)
             // Whether it fits is the querier's to know.
             .tolerant(true);
-    let group_blocks = project.spec.group_blocks;
+    let group_blocks = serving.spec.group_blocks;
     let per_batch = (recipe.batch_rows.clamp(1, 1024) / (block_rows * group_blocks as usize)).max(1);
     let groups: Vec<Group> = Group::of_upload(0, blocks, group_blocks).collect();
-    let units = (1u32 << project.release.rules.precision) as f32;
+    let units = (1u32 << serving.rules.precision) as f32;
     let mut out = Zeroizing::new(Vec::with_capacity(4 + 4 * rows * recipe.outputs()));
     out.extend([0; 4]);
     for groups in groups.chunks(per_batch) {
@@ -53,8 +53,7 @@ pub(crate) fn answer<C: Cloud>(
         };
         let batch = Batch::new(groups.to_vec(), block_rows, Labels::new(targets))
             .map_err(|e| RoundError::Training(e.to_string()))?;
-        let outputs =
-            predict(project.trainer.network(), project.trainer.objective(), &mut accelerator, &batch)?;
+        let outputs = predict(&serving.network, &serving.objective, &mut accelerator, &batch)?;
         let valid = rows - first_block as usize * block_rows;
         let rounded =
             outputs.iter_rows().take(valid).flatten().map(|v| (v * units).round_ties_even() / units);

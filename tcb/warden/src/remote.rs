@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use blindsmith_matrix::Shape;
 use blindsmith_protocol::{
-    BlockRef, FrameError, FromWarden, GroupRef, Instruction, Left, MAX_BODY, Place, Progress, Projection,
-    ToWarden, read_body, read_head, write_frame,
+    BlockRef, FrameError, FromWarden, GroupRef, Instruction, Lane, Left, MAX_BODY, Place, Progress,
+    Projection, ToWarden, read_body, read_head, write_frame,
 };
 use blindsmith_ring::{LANES, Lanes};
 
@@ -51,10 +51,10 @@ struct State {
 
 impl Remote {
     /// Speaks first: says hello, with shared memory if wanted and to be had.
-    pub fn connect(stream: UnixStream, tee: &str, share: bool) -> Result<Self, FrameError> {
+    pub fn connect(stream: UnixStream, tee: &str, lane: Lane, share: bool) -> Result<Self, FrameError> {
         let shared = if share { Transport::new().ok() } else { None };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = FromWarden::Hello { tee: tee.to_owned(), version, shared: shared.is_some() };
+        let hello = FromWarden::Hello { tee: tee.to_owned(), version, lane, shared: shared.is_some() };
         let mut bytes = Vec::new();
         write_frame(&mut bytes, &hello, &[])?;
         let descriptors = shared.as_ref().map(Transport::descriptors);
@@ -406,7 +406,7 @@ mod tests {
     fn memory_of_an_operand_is_used_again_only_once_nobody_can_be_reading_it() {
         let (warden, refinery) = UnixStream::pair().unwrap();
         let mut answers = refinery.try_clone().unwrap();
-        let remote = Remote::connect(warden, "simulated", true).unwrap();
+        let remote = Remote::connect(warden, "simulated", Lane::Rounds, true).unwrap();
         let mut refinery = BufReader::new(refinery);
         let multiply = |right| {
             let (kind, left) = (ProductKind::WeightGradient, Left::Operand(9));

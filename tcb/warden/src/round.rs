@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use blindsmith_identity::Terms;
 use blindsmith_keys::{Key, Scalars, Secret, UploadContext, UploadKey, metered};
-use blindsmith_learn::{Block, Group, Labels, TrainError};
+use blindsmith_learn::{Block, Group, Labels, Recipe, TrainError};
 use blindsmith_protocol::{AdmittedUpload, Blob, BlockRef, Id, ProjectSpec, Projection, Role, UploadHeader};
 use blindsmith_ring::{Eval, Poly};
 use thiserror::Error;
@@ -14,6 +14,7 @@ use crate::admission::{self, AdmissionError, AdmissionKeys, input_scalars};
 use crate::cloud::Cloud;
 use crate::labels::{Label, read_labels};
 use crate::project::Project;
+use crate::serving::Serving;
 
 /// Share of the sampling groups that are held out of training where no validation rows were uploaded.
 const HOLD_OUT: f64 = 0.1;
@@ -179,14 +180,14 @@ pub(crate) fn upload_context(spec: &ProjectSpec, id: &Id) -> UploadContext {
 
 impl Uploads {
     fn new(
-        project: &Project,
+        (spec, encryption, recipe): (&ProjectSpec, &Key, &Recipe),
         headers: Vec<UploadHeader>,
         terms: Vec<Option<Terms>>,
         keys: Vec<UploadKey>,
         admissions: Vec<AdmissionKeys>,
     ) -> Self {
-        let (spec, label) = (project.spec.clone(), Label::of(&project.release.recipe));
-        let inputs = input_scalars(&project.encryption, &spec);
+        let (spec, label) = (spec.clone(), Label::of(recipe));
+        let inputs = input_scalars(encryption, &spec);
         Uploads { spec, headers, terms, keys, admissions, inputs, label }
     }
 
@@ -201,7 +202,7 @@ impl Uploads {
                 return Err(RoundError::Twice(id));
             }
             let seed = project.members.seed(&project.spec, &project.release.rows, &header);
-            let key = seed.and_then(|(seed, terms)| Some((verify(project, &header, seed)?, terms)));
+            let key = seed.and_then(|(seed, terms)| Some((verify(&project.spec, &header, seed)?, terms)));
             let nonce = admission::read_token(&project.encryption, &id, &admission);
             match (key, nonce) {
                 (Some((key, terms)), Some(nonce)) => {
@@ -216,25 +217,29 @@ impl Uploads {
         if !forged.is_empty() {
             return Err(RoundError::Forged(forged));
         }
-        Ok(Uploads::new(project, headers, all_terms, keys, admissions))
+        let of = (&project.spec, &project.encryption, &project.release.recipe);
+        Ok(Uploads::new(of, headers, all_terms, keys, admissions))
     }
 
     /// Reads the rows of a query: they must be as well formed as those that are trained on.
     pub(crate) fn query<C: Cloud>(
-        project: &Project,
+        serving: &Serving,
         cloud: &C,
         header: UploadHeader,
         seed: &Key,
     ) -> Result<Self, RoundError> {
-        let key = verify(project, &header, seed).ok_or(RoundError::Query)?;
-        let of = (&project.spec, &project.encryption);
-        let nonce = admission::admit(cloud, of, (0, &header, &key), |_, _| true).map_err(|e| match e {
-            AdmissionError::Cloud(crate::CloudError::Frame(e)) => RoundError::Frame(e),
-            AdmissionError::Altered => RoundError::Fault(e.to_string()),
-            _ => RoundError::Query,
-        })?;
-        let admission = AdmissionKeys::new(&project.encryption, &header.id(), &nonce);
-        Ok(Uploads::new(project, vec![header], vec![None], vec![key], vec![admission]))
+        let Serving { spec, encryption, recipe, .. } = serving;
+        let key = verify(spec, &header, seed).ok_or(RoundError::Query)?;
+        let nonce = admission::admit(cloud, (spec, encryption), (0, &header, &key), |_, _| true).map_err(
+            |e| match e {
+                AdmissionError::Cloud(crate::CloudError::Frame(e)) => RoundError::Frame(e),
+                AdmissionError::Altered => RoundError::Fault(e.to_string()),
+                _ => RoundError::Query,
+            },
+        )?;
+        let admission = AdmissionKeys::new(encryption, &header.id(), &nonce);
+        let of = (spec, encryption, recipe);
+        Ok(Uploads::new(of, vec![header], vec![None], vec![key], vec![admission]))
     }
 
     /// Rows of a group, without padding.
@@ -288,7 +293,7 @@ impl Project {
     /// Reads an upload; what tells the warden that it did.
     pub(crate) fn admit<C: Cloud>(&self, cloud: &C, header: &UploadHeader) -> Result<Blob, AdmissionError> {
         let seed = self.members.seed(&self.spec, &self.release.rows, header);
-        let key = seed.and_then(|(seed, _)| verify(self, header, seed));
+        let key = seed.and_then(|(seed, _)| verify(&self.spec, header, seed));
         let key = key.filter(|_| header.role != Role::Query).ok_or(AdmissionError::Forged)?;
         let (recipe, block_rows) = (&self.release.recipe, self.spec.block_rows());
         let objective = self.trainer.objective();
@@ -303,9 +308,10 @@ impl Project {
     }
 }
 
-fn verify(project: &Project, header: &UploadHeader, seed: &Key) -> Option<UploadKey> {
-    header.validate(&project.id).ok()?;
-    let context = upload_context(&project.spec, &project.id);
+fn verify(spec: &ProjectSpec, header: &UploadHeader, seed: &Key) -> Option<UploadKey> {
+    let id = spec.id();
+    header.validate(&id).ok()?;
+    let context = upload_context(spec, &id);
     let key = UploadKey::from_nonce(seed, context, header.nonce);
     key.verify(&header.authenticated(), &header.tag).then_some(key)
 }

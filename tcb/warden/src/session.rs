@@ -1,12 +1,12 @@
 //! The warden's side of its link to the refinery: commands in, instructions and outcomes out.
 
-use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use blindsmith_keys::{Key, RecipientKey, check_nanos};
 use blindsmith_protocol::{
-    Blob, Decision, Evidence, FrameError, FromWarden, Id, Outcome, RoundRecord, RoundSummary, ToWarden,
+    Blob, Decision, Evidence, FrameError, FromWarden, Id, Lane, Outcome, RoundRecord, RoundSummary, ToWarden,
     to_cbor,
 };
 use blindsmith_receipts::{SigningKey, receipt_signing_key};
@@ -19,6 +19,8 @@ use crate::metrics::RoundMetrics;
 use crate::project::{Done, Project, ProjectError};
 use crate::remote::Remote;
 use crate::round::RoundError;
+use crate::serving::{Projects, Serving};
+use crate::transport::lock;
 
 /// The kind of trusted execution environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +50,34 @@ pub struct Identity {
     pub signing: SigningKey,
     /// What it remembers beside the states that the refinery keeps.
     pub counters: Box<dyn Counters>,
+    /// Held while a counter is read and written.
+    counting: Mutex<()>,
 }
 
 impl Identity {
     /// A warden with a fresh key for secrets; its other keys follow from the sealing key.
     pub fn new(tee: Tee, sealing: Key, counters: Box<dyn Counters>) -> Self {
         let signing = receipt_signing_key(&sealing);
-        Identity { tee, key: RecipientKey::generate(), sealing, signing, counters }
+        let (key, counting) = (RecipientKey::generate(), Mutex::default());
+        Identity { tee, key, sealing, signing, counters, counting }
+    }
+
+    /// Nobody else changes a counter while this is held.
+    pub(crate) fn counting(&self) -> MutexGuard<'_, ()> {
+        lock(&self.counting)
+    }
+
+    /// Changes a project's counter, or one that begins at `place`; durable when this returns.
+    pub(crate) fn count<E: From<std::io::Error>>(
+        &self,
+        project: &Id,
+        place: Counter,
+        change: impl FnOnce(Counter) -> Result<Counter, E>,
+    ) -> Result<Counter, E> {
+        let _counting = self.counting();
+        let changed = change(self.counters.load(project)?.unwrap_or(place))?;
+        self.counters.store(project, &changed)?;
+        Ok(changed)
     }
 }
 
@@ -62,14 +85,25 @@ type Finished = Result<(Outcome, Vec<u8>), String>;
 
 struct Session<'a> {
     identity: &'a Identity,
+    projects: &'a Projects,
+    lane: Lane,
     remote: Remote,
-    projects: BTreeMap<Id, Project>,
 }
 
-/// Serves one refinery until it closes the connection; bulk data goes through shared memory if `share`.
-pub fn serve(identity: &Identity, stream: UnixStream, share: bool) -> Result<(), FrameError> {
-    let remote = Remote::connect(stream, identity.tee.name(), share)?;
-    let mut session = Session { identity, remote, projects: BTreeMap::new() };
+/// Serves one refinery until it closes the connection; bulk data goes through shared memory if `share`. Links of both
+/// lanes share `projects`; that of rounds begins without any.
+pub fn serve(
+    identity: &Identity,
+    projects: &Projects,
+    lane: Lane,
+    stream: UnixStream,
+    share: bool,
+) -> Result<(), FrameError> {
+    let remote = Remote::connect(stream, identity.tee.name(), lane, share)?;
+    if lane == Lane::Rounds {
+        projects.clear();
+    }
+    let mut session = Session { identity, projects, lane, remote };
     loop {
         match session.remote.receive() {
             Ok((command, body)) => session.perform(command, body)?,
@@ -81,44 +115,46 @@ pub fn serve(identity: &Identity, stream: UnixStream, share: bool) -> Result<(),
 
 impl Session<'_> {
     fn perform(&mut self, command: ToWarden, body: Vec<u8>) -> Result<(), FrameError> {
+        let queries = self.lane == Lane::Queries;
         let finished = match command {
+            command if queries && !matches!(command, ToWarden::Query { .. } | ToWarden::Attest { .. }) => {
+                return Err(FrameError::Unexpected("a command of another lane"));
+            }
             ToWarden::Attest { nonce } => return self.attest(&nonce.0),
             ToWarden::Release { spec, release } => {
                 self.adopt(Project::released(spec, self.identity, &release.0, &body), true)
             }
             ToWarden::Restore { spec } => self.adopt(Project::restored(spec, self.identity, &body), false),
-            ToWarden::Order { project, order } => match self.projects.get_mut(&project) {
-                None => Err(unknown(&project)),
-                Some(found) => found.order(self.identity, &order.0).map(|()| (Outcome::Ordered, Vec::new())),
-            },
-            ToWarden::Enrol { project, contributor, enrolment } => match self.projects.get_mut(&project) {
-                None => Err(unknown(&project)),
-                Some(found) => found
-                    .members
-                    .enrol(&found.spec, self.identity, &contributor, &enrolment.0)
-                    .map(|token| (Outcome::Enrolled { token }, Vec::new())),
-            },
-            ToWarden::Enrolled { project, contributor, token } => match self.projects.get_mut(&project) {
-                None => Err(unknown(&project)),
-                Some(found) => found
-                    .members
-                    .enrolled(&found.spec, self.identity, &contributor, &token.0)
-                    .map(|()| (Outcome::Enrolled { token: Blob::default() }, Vec::new())),
-            },
-            ToWarden::Rollback { project, round, version } => match self.projects.get_mut(&project) {
-                None => Err(unknown(&project)),
-                Some(found) => match found.roll_back(self.identity, round, version, &body) {
-                    Ok(record) => Ok((Outcome::Round, to_cbor(&record))),
-                    Err(e) => Err(e.to_string()),
-                },
-            },
+            ToWarden::Order { project, order } => self.on(&project, |found, identity| {
+                found.order(identity, &order.0).map(|()| (Outcome::Ordered, Vec::new()))
+            }),
+            ToWarden::Enrol { project, contributor, enrolment } => self.on(&project, |found, identity| {
+                let Project { members, spec, .. } = found;
+                let token = members.enrol(spec, identity, &contributor, &enrolment.0)?;
+                Ok((Outcome::Enrolled { token }, Vec::new()))
+            }),
+            ToWarden::Enrolled { project, contributor, token } => self.on(&project, |found, identity| {
+                let Project { members, spec, .. } = found;
+                members.enrolled(spec, identity, &contributor, &token.0)?;
+                Ok((Outcome::Enrolled { token: Blob::default() }, Vec::new()))
+            }),
+            ToWarden::Rollback { project, round, version } => {
+                let done = self.on(&project, |found, identity| {
+                    let record =
+                        found.roll_back(identity, round, version, &body).map_err(|e| e.to_string())?;
+                    Ok((Outcome::Round, to_cbor(&record)))
+                });
+                self.publish(&project);
+                done
+            }
             ToWarden::Round { project, round, epochs, uploads, .. } => {
                 self.round(&project, round, epochs, uploads)?
             }
             ToWarden::Query { project, header, envelope } => {
-                let Some(found) = self.projects.get(&project) else { return self.refuse(unknown(&project)) };
-                let answered = found.answer(self.identity, &self.remote, header, &envelope.0);
-                let fault = self.counted(&project, answered.as_ref().err());
+                let Some(found) = self.projects.find(&project) else { return self.refuse(unknown(&project)) };
+                let serving = found.serving();
+                let answered = serving.answer(self.identity, &self.remote, header, &envelope.0);
+                let fault = self.counted(&serving, answered.as_ref().err());
                 if let Err(RoundError::Frame(e)) = answered {
                     return Err(e);
                 }
@@ -132,8 +168,8 @@ impl Session<'_> {
             }
             ToWarden::Admit { project, header } => self.admit(&project, &header)?,
             ToWarden::Stored { project, round } => {
-                if let Some(found) = self.projects.get(&project) {
-                    found.stored(self.identity, round)?;
+                if let Some(found) = self.projects.find(&project) {
+                    lock(&found.project).stored(self.identity, round)?;
                 }
                 return Ok(());
             }
@@ -148,6 +184,19 @@ impl Session<'_> {
         match finished {
             Ok((outcome, body)) => self.remote.send(&FromWarden::Finished(outcome), &body),
             Err(message) => self.refuse(message),
+        }
+    }
+
+    /// Does something with a project.
+    fn on(&self, project: &Id, act: impl FnOnce(&mut Project, &Identity) -> Finished) -> Finished {
+        let found = self.projects.find(project).ok_or_else(|| unknown(project))?;
+        act(&mut lock(&found.project), self.identity)
+    }
+
+    /// Queries are answered from the project as it is now.
+    fn publish(&self, project: &Id) {
+        if let Some(found) = self.projects.find(project) {
+            found.publish(&lock(&found.project));
         }
     }
 
@@ -171,7 +220,7 @@ impl Session<'_> {
 
     fn adopt(&mut self, project: Result<Project, ProjectError>, first: bool) -> Finished {
         let mut project = project.map_err(|e| e.to_string())?;
-        if first && self.projects.contains_key(&project.id) {
+        if first && self.projects.find(&project.id).is_some() {
             return Err("this project's secrets were released already".into());
         }
         let metrics = RoundMetrics::of(0);
@@ -186,24 +235,23 @@ impl Session<'_> {
             true => to_cbor(&project.record(self.identity, done, &Counter::default())),
             false => Vec::new(),
         };
-        self.projects.insert(project.id, project);
+        self.projects.insert(project);
         Ok((Outcome::Ready, record))
     }
 
     /// Counts what went wrong if it is the refinery's doing; first of all, for it may hang up. What is told of it.
-    fn counted(&self, project: &Id, error: Option<&RoundError>) -> Option<Finished> {
+    fn counted(&self, serving: &Serving, error: Option<&RoundError>) -> Option<Finished> {
         match error? {
-            RoundError::Fault(instruction) => Some(self.fault(project, instruction.clone())),
+            RoundError::Fault(instruction) => Some(self.fault(serving, instruction.clone())),
             RoundError::Frame(FrameError::Closed | FrameError::Io(_)) => None,
-            RoundError::Frame(e) => Some(self.fault(project, format!("an answer that is none: {e}"))),
+            RoundError::Frame(e) => Some(self.fault(serving, format!("an answer that is none: {e}"))),
             _ => None,
         }
     }
 
     /// Counts a wrong answer and reports it.
-    fn fault(&self, project: &Id, instruction: String) -> Finished {
-        let found = self.projects.get(project).ok_or_else(|| unknown(project))?;
-        let report = found.fault(self.identity, &instruction).map_err(|e| e.to_string())?;
+    fn fault(&self, serving: &Serving, instruction: String) -> Finished {
+        let report = serving.fault(self.identity, &instruction).map_err(|e| e.to_string())?;
         Ok((Outcome::Fault { instruction, report }, Vec::new()))
     }
 
@@ -212,19 +260,20 @@ impl Session<'_> {
         project: &Id,
         header: &blindsmith_protocol::UploadHeader,
     ) -> Result<Finished, FrameError> {
-        let Some(found) = self.projects.get(project) else { return Ok(Err(unknown(project))) };
+        let Some(held) = self.projects.find(project) else { return Ok(Err(unknown(project))) };
+        let (serving, found) = (held.serving(), lock(&held.project));
         if let Err(e) = found.trusted(self.identity) {
             return Ok(Err(e.to_string()));
         }
         let done = found.admit(&self.remote, header);
         if let Err(AdmissionError::Cloud(CloudError::Frame(e))) = done {
             let e = RoundError::Frame(e);
-            _ = self.counted(project, Some(&e));
+            _ = self.counted(&serving, Some(&e));
             let RoundError::Frame(e) = e else { return Ok(Err(e.to_string())) };
             return Err(e);
         }
         let fault = match &done {
-            Err(e @ AdmissionError::Altered) => Some(self.fault(project, e.to_string())),
+            Err(e @ AdmissionError::Altered) => Some(self.fault(&serving, e.to_string())),
             _ => None,
         };
         self.remote.settle()?;
@@ -243,12 +292,14 @@ impl Session<'_> {
         epochs: Option<u32>,
         uploads: Vec<blindsmith_protocol::AdmittedUpload>,
     ) -> Result<Finished, FrameError> {
-        let Some(found) = self.projects.get_mut(project) else { return Ok(Err(unknown(project))) };
+        let Some(held) = self.projects.find(project) else { return Ok(Err(unknown(project))) };
+        let (serving, mut found) = (held.serving(), lock(&held.project));
         let (start, waited) = (Instant::now(), self.remote.waited());
         let (cpu, checked) = (clock_gettime(ClockId::ProcessCPUTime), check_nanos());
         let done = found.run_round(self.identity, &self.remote, round, epochs, uploads);
         let fixed = found.release.rules.fixed_schedule;
-        let fault = self.counted(project, done.as_ref().err());
+        let fault = self.counted(&serving, done.as_ref().err());
+        held.publish(&found);
         if !matches!(done, Err(RoundError::Frame(_))) {
             self.remote.settle()?;
         }

@@ -412,7 +412,7 @@ fn gauge(accuracy: f64) -> String {
     format!("[{}{}]", "#".repeat(filled.min(40)), "-".repeat(40 - filled.min(40)))
 }
 
-fn write_csv(path: &Path, data: &Dataset, label: &str) -> Result<(), csv::Error> {
+pub(crate) fn write_csv(path: &Path, data: &Dataset, label: &str) -> Result<(), csv::Error> {
     let mut csv = csv::Writer::from_path(path)?;
     let columns = data.features.matrix().columns();
     let named = |i: usize| match data.features.names() {

@@ -11,6 +11,7 @@ pub mod pull;
 pub mod push;
 pub mod receipts;
 pub mod refine;
+pub mod soak;
 pub mod status;
 pub(crate) mod training;
 pub mod verify;
@@ -61,6 +62,8 @@ enum Command {
     Predict(predict::Predict),
     /// Verifies the warden's receipts, offline.
     Verify(verify::Verify),
+    /// Runs the service with contributors, a poisoned upload and kills, and counts.
+    Soak(soak::Soak),
     /// Lists rounds, their decisions, and versions.
     History(history::History),
     /// Makes an earlier version the current one.
@@ -120,6 +123,7 @@ impl Cli {
             Command::Receipts(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Verify(command) => command.run(),
+            Command::Soak(command) => command.run(),
             Command::History(command) => command.run(),
             Command::Rollback(command) => command.run(),
             Command::Readmit(command) => command.run(),

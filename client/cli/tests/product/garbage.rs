@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use blindsmith_protocol::{
-    Blob, FromWarden, Id, Instruction, Left, MAX_BODY, MAX_HEAD, Outcome, PROTOCOL_VERSION, Reply, Request,
-    Role, ToWarden, UploadHeader, read_body, read_head, write_frame,
+    Blob, FromWarden, Id, Instruction, Lane, Left, MAX_BODY, MAX_HEAD, Outcome, PROTOCOL_VERSION, Reply,
+    Request, Role, ToWarden, UploadHeader, read_body, read_head, write_frame,
 };
 use proptest::prelude::*;
 
@@ -178,8 +178,9 @@ fn a_refused_request_does_not_end_the_connection() {
 fn wardens_that_are_none_are_sent_away() {
     let site = ready();
     let socket = site.services.store().join("warden.sock");
-    let hello =
-        |tee: &str, shared| frame(&FromWarden::Hello { tee: tee.into(), version: "0".into(), shared }, b"");
+    let hello = |tee: &str, shared| {
+        frame(&FromWarden::Hello { tee: tee.into(), version: "0".into(), lane: Lane::Rounds, shared }, b"")
+    };
     // One that says nothing must not keep the others out.
     let silent = UnixStream::connect(&socket).unwrap();
     for (bytes, words) in [
@@ -203,7 +204,8 @@ fn wardens_that_are_none_are_sent_away() {
 fn restored(site: &Site) -> UnixStream {
     let mut stream = UnixStream::connect(site.services.store().join("warden.sock")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let hello = FromWarden::Hello { tee: "simulated".into(), version: "0".into(), shared: false };
+    let hello =
+        FromWarden::Hello { tee: "simulated".into(), version: "0".into(), lane: Lane::Rounds, shared: false };
     write_frame(&mut stream, &hello, &[]).unwrap();
     let (message, body) = read_head::<ToWarden>(&mut stream).unwrap();
     assert!(matches!(message, ToWarden::Restore { .. }), "{message:?}");

@@ -176,7 +176,7 @@ fn damaged_project_files_are_named() {
     for (damaged, words) in [
         (String::new(), "EOF"),
         (text[..text.len() / 2].to_owned(), "EOF"),
-        (with("\"format\": 2", "\"format\": 3"), "its format is 3, this program reads 2"),
+        (with("\"format\": 3", "\"format\": 4"), "its format is 4, this program reads 3"),
         (with("\"batch_rows\": 256", "\"batch_rows\": 0"), "impossible size"),
         (with("\"label_bytes\": 8", "\"label_bytes\": 0"), "0 bytes of labels"),
     ] {

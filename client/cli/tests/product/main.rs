@@ -14,6 +14,7 @@ mod receipts;
 mod refusals;
 mod secrecy;
 mod site;
+mod soak;
 mod tables;
 mod terminal;
 mod uploads;

@@ -2,8 +2,8 @@
 
 use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, GroupRef, Instruction, Left, Outcome,
-    Place, Progress, ProjectStatus, Projection, Quarantined, Reason, Reply, Request, RoundRecord,
+    AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, GroupRef, Instruction, Lane, Left,
+    Outcome, Place, Progress, ProjectStatus, Projection, Quarantined, Reason, Reply, Request, RoundRecord,
     RoundSummary, ToWarden, UploadState, UploadSummary, from_cbor, read_head, to_cbor,
 };
 use proptest::collection::vec;
@@ -315,10 +315,13 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         (text(), blob()).prop_map(|(instruction, report)| Outcome::Fault { instruction, report }),
     ];
     prop_oneof![
-        (text(), text(), any::<bool>()).prop_map(|(tee, version, shared)| FromWarden::Hello {
-            tee,
-            version,
-            shared
+        (text(), text(), any::<[bool; 2]>()).prop_map(|(tee, version, [shared, queries])| {
+            FromWarden::Hello {
+                tee,
+                version,
+                lane: if queries { Lane::Queries } else { Lane::Rounds },
+                shared,
+            }
         }),
         evidence().prop_map(FromWarden::Evidence),
         instruction().prop_map(FromWarden::Do),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use blindsmith_keys::Key;
 use blindsmith_protocol::{
-    Blob, FrameError, FromWarden, Instruction, MAX_BODY, Outcome, ToWarden, read_body, read_head, write_frame,
+    Blob, FrameError, FromWarden, Instruction, Lane, MAX_BODY, Outcome, ToWarden, read_body, read_head,
+    write_frame,
 };
-use blindsmith_warden::{Identity, MemoryCounters, Tee, serve};
+use blindsmith_warden::{Identity, MemoryCounters, Projects, Tee, serve};
 
 /// A warden that may be served again and again, by a refinery after another.
 pub fn identity() -> &'static Identity {
@@ -32,7 +33,8 @@ impl Refinery {
     pub fn linked(identity: &'static Identity, share: bool) -> Self {
         let (stream, other) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let warden = std::thread::spawn(move || serve(identity, other, share));
+        let warden =
+            std::thread::spawn(move || serve(identity, &Projects::default(), Lane::Rounds, other, share));
         let mut refinery = Refinery { stream, warden };
         let (hello, body) = refinery.receive();
         let FromWarden::Hello { tee, shared, .. } = hello else { panic!("{hello:?} where hello is due") };

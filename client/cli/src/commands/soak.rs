@@ -1,0 +1,472 @@
+//! `blindsmith soak`: the service as it is meant to run, with processes that are killed again and again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use blindsmith_data::{Dataset, Targets, digits};
+use blindsmith_keys::random_bytes;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::demo::write_csv;
+use super::report;
+use crate::{Failure, Services};
+
+/// Rows that judge the model.
+const JUDGING: usize = 250;
+/// Rows that the standardisation is fitted on.
+const FIRST: usize = 97;
+/// Rows of an upload.
+const UPLOAD: usize = 36;
+/// How often memory, file handles and disk are looked at.
+const SAMPLE: Duration = Duration::from_secs(5);
+const LABEL: &str = "class";
+
+/// Contributors send rows of the built-in digits at random times, one upload has its labels shuffled, refinery and
+/// warden are killed at random moments, and the owner is away throughout. Counts what became of every acknowledged
+/// upload. With --minutes, uploads, rounds and queries then go on, and memory, file handles and disk are watched. Real
+/// processes; the warden is simulated.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  blindsmith soak --json\n  blindsmith soak --minutes 60 --json")]
+pub struct Soak {
+    /// Minutes that uploads, rounds and queries go on after the kills.
+    #[arg(long, value_name = "M", default_value_t = 0)]
+    minutes: u64,
+    /// Contributors.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=20))]
+    contributors: u32,
+    /// Uploads before the kills end.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=40))]
+    uploads: u32,
+    /// Times that refinery, warden or both are killed.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    kills: u32,
+    /// Threads of each process [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was counted.
+#[derive(Debug, Serialize)]
+struct Counted {
+    contributors: u32,
+    uploads_acknowledged: usize,
+    rows_acknowledged: u64,
+    /// What became of them.
+    uploads_by_state: BTreeMap<String, usize>,
+    /// Acknowledged uploads that the refinery does not know, or that no round used or set aside.
+    unaccounted: Vec<String>,
+    /// Stored uploads whose acknowledgement was lost: they count like any other.
+    stored_without_acknowledgement: usize,
+    poisoned: String,
+    poisoned_set_aside: bool,
+    /// Other uploads that were set aside.
+    others_set_aside: Vec<String>,
+    kills: u32,
+    /// Pushes that failed because a process was away, and were tried again.
+    pushes_tried_again: usize,
+    rounds: usize,
+    decisions: BTreeMap<String, usize>,
+    /// Over the rows that judge: of the initial model, and of the last one that was judged.
+    loss_first: Option<f64>,
+    loss_last: Option<f64>,
+    /// After the first round and after the last.
+    accuracy_first: Option<f64>,
+    accuracy_last: Option<f64>,
+    receipts_valid: bool,
+    queries: usize,
+    queries_refused: usize,
+    /// Of the time after the kills: the largest in the first and in the last third.
+    flat: Option<Flat>,
+    seconds: f64,
+}
+
+/// Largest values in the first and in the last third of the time that was watched.
+#[derive(Debug, Serialize)]
+struct Flat {
+    refinery_resident_mib: [f64; 2],
+    warden_resident_mib: [f64; 2],
+    refinery_files: [f64; 2],
+    warden_files: [f64; 2],
+    disk_mib: [f64; 2],
+    stored_mib: [f64; 2],
+}
+
+/// One look: resident MiB and files of refinery and warden, MiB on disk, MiB of uploads.
+type Look = [f64; 6];
+
+struct Site<'a> {
+    soak: &'a Soak,
+    dir: PathBuf,
+    socket: String,
+}
+
+#[derive(Default)]
+struct Log {
+    acknowledged: Vec<(String, u64)>,
+    poisoned: String,
+}
+
+impl Soak {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let dir = tempfile::Builder::new()
+            .prefix("blindsmith-soak-")
+            .tempdir()
+            .map_err(|e| Failure::Other(format!("no temporary directory: {e}")))?;
+        let start = Instant::now();
+        let mut services = Services::start(dir.path(), self.threads)?;
+        let socket = services.socket().display().to_string();
+        let site = Site { soak: &self, dir: dir.path().to_owned(), socket };
+        let counted = site.play(&mut services, start)?;
+        report(self.json, &counted, |c| println!("{c:#?}"))?;
+        counted.check()
+    }
+}
+
+impl Counted {
+    /// What the run must show.
+    fn check(&self) -> Result<(), Failure> {
+        let fell = matches!((self.loss_first, self.loss_last), (Some(a), Some(b)) if b < a);
+        let claims = [
+            (fell, "the model did not become better"),
+            (self.poisoned_set_aside, "the poisoned upload was not set aside"),
+            (self.unaccounted.is_empty(), "acknowledged uploads are unaccounted for"),
+            (self.receipts_valid, "the receipts do not verify"),
+        ];
+        let broken: Vec<&str> = claims.iter().filter(|(good, _)| !good).map(|(_, words)| *words).collect();
+        if broken.is_empty() { Ok(()) } else { Err(Failure::Other(broken.join("; "))) }
+    }
+}
+
+/// A number from 0 below `end`, of the operating system's randomness.
+fn draw(end: u64) -> u64 {
+    u64::from_le_bytes(random_bytes()) % end.max(1)
+}
+
+impl Site<'_> {
+    fn say(&self, words: &str) {
+        if !self.soak.json {
+            eprintln!("{words}");
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    /// Runs `blindsmith`; its JSON, or its exit code and what it said.
+    fn blindsmith(&self, arguments: &[&str]) -> Result<Value, (Option<i32>, String)> {
+        let other = |e: String| (None, e);
+        let program = std::env::current_exe().map_err(|e| other(e.to_string()))?;
+        let output = Command::new(program).args(arguments).arg("--json").stdin(Stdio::null()).output();
+        let output = output.map_err(|e| other(e.to_string()))?;
+        if !output.status.success() {
+            return Err((output.status.code(), String::from_utf8_lossy(&output.stderr).trim().into()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|e| other(e.to_string()))
+    }
+
+    fn must(&self, arguments: &[&str]) -> Result<Value, Failure> {
+        self.blindsmith(arguments)
+            .map_err(|(_, said)| Failure::Other(format!("{}: {said}", arguments.join(" "))))
+    }
+
+    fn write(&self, name: &str, data: &Dataset) -> Result<String, Failure> {
+        let path = self.dir.join(name);
+        write_csv(&path, data, LABEL).map_err(|e| Failure::project(&path, e))?;
+        Ok(path.display().to_string())
+    }
+
+    fn play(&self, services: &mut Services, start: Instant) -> Result<Counted, Failure> {
+        let mut data = digits()?;
+        data.shuffle(&random_bytes());
+        let slice = |from: usize, rows: usize| data.select(&(from..from + rows).collect::<Vec<_>>());
+        self.set_up(&slice(0, FIRST), &slice(FIRST, JUDGING))?;
+        let uploads: Vec<Dataset> =
+            (0..self.soak.uploads as usize).map(|i| slice(FIRST + JUDGING + i * UPLOAD, UPLOAD)).collect();
+        self.say("everybody is set up; the owner is away from here on");
+        // Not the first: there should be something that it contradicts.
+        let poisoned = self.soak.uploads as usize / 2;
+        let (log, again) = (Mutex::new(Log::default()), AtomicUsize::new(0));
+        let mut kills = 0;
+        std::thread::scope(|scope| -> Result<(), Failure> {
+            let contributors = self.soak.contributors as usize;
+            let senders: Vec<_> = (0..contributors)
+                .map(|member| {
+                    let mut mine: Vec<usize> = (member..uploads.len()).step_by(contributors).collect();
+                    // In any order.
+                    (1..mine.len()).for_each(|i| mine.swap(i, draw(i as u64 + 1) as usize));
+                    let (uploads, log, again) = (&uploads, &log, &again);
+                    scope.spawn(move || -> Result<(), Failure> {
+                        for i in mine {
+                            std::thread::sleep(Duration::from_millis(draw(5000)));
+                            let rows =
+                                if i == poisoned { shuffled(&uploads[i])? } else { uploads[i].clone() };
+                            let id = self.push(member, i, &rows, again)?;
+                            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                            if i == poisoned {
+                                log.poisoned = id.clone();
+                            }
+                            log.acknowledged.push((id, rows.rows() as u64));
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            while kills < self.soak.kills {
+                std::thread::sleep(Duration::from_millis(200 + draw(2000)));
+                kills += 1;
+                let which = draw(3);
+                if which != 0 {
+                    services.kill_refinery();
+                }
+                if which != 1 {
+                    services.kill_warden();
+                }
+                services.start_refinery_if_away()?;
+                services.start_warden_if_away()?;
+            }
+            for sender in senders {
+                sender.join().map_err(|_| Failure::Other("a contributor panicked".into()))??;
+            }
+            Ok(())
+        })?;
+        self.say(&format!("all uploads are acknowledged after {kills} kills; waiting for the last round"));
+        let mut log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Without a warden there is nothing to wait for.
+        services.await_warden()?;
+        self.settle()?;
+        let (flat, queries) = self.keep_on(services, &data, &mut log)?;
+        self.settle()?;
+        let again = again.into_inner();
+        self.count(log, Ended { kills, again, flat, queries, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    fn set_up(&self, first: &Dataset, judging: &Dataset) -> Result<(), Failure> {
+        let (owner, first) = (self.path("owner"), self.write("first.csv", first)?);
+        let judging = self.write("judging.csv", judging)?;
+        let init =
+            ["init", "--project", &owner, "--refinery", &self.socket, "--name", "soak", "--data", &first];
+        let plan =
+            ["--label", LABEL, "--hidden", "16", "--epochs", "3", "--batch-rows", "64", "--accept-simulated"];
+        // Every kill may cost an attempt.
+        let rules = ["--attempts", "1000", "--judging-rows", "10000"];
+        self.must(&[init.as_slice(), &plan, &rules].concat())?;
+        self.must(&["push", "--project", &owner, "--data", &judging, "--validation"])?;
+        for member in 0..self.soak.contributors as usize {
+            let (dir, name) = (self.member(member), format!("member {member}"));
+            let invitation = self.path("owner/project.json");
+            let join = ["join", "--project", &dir, "--invitation", &invitation, "--accept-simulated"];
+            let joined = self.must(&join)?;
+            let key = joined["member"].as_str().unwrap_or_default();
+            self.must(&["invite", "--project", &owner, "--member", key, "--name", &name])?;
+            self.must(&["join", "--project", &dir])?;
+        }
+        Ok(())
+    }
+
+    fn member(&self, member: usize) -> String {
+        self.path(&format!("member-{member}"))
+    }
+
+    /// Sends rows until they are acknowledged.
+    fn push(
+        &self,
+        member: usize,
+        number: usize,
+        rows: &Dataset,
+        again: &AtomicUsize,
+    ) -> Result<String, Failure> {
+        let file = self.write(&format!("upload-{member}-{number}.csv"), rows)?;
+        let dir = self.member(member);
+        let deadline = Instant::now() + Duration::from_secs(300);
+        loop {
+            match self.blindsmith(&["push", "--project", &dir, "--data", &file]) {
+                Ok(sent) => {
+                    _ = std::fs::remove_file(&file);
+                    return Ok(sent["upload"].as_str().unwrap_or_default().to_owned());
+                }
+                // The refinery is away, or went away.
+                Err((Some(4), _)) if Instant::now() < deadline => _ = again.fetch_add(1, Ordering::Relaxed),
+                Err((_, said)) => return Err(Failure::Other(format!("push: {said}"))),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until no round is due. The owner's directory serves to ask, not to start anything.
+    fn settle(&self) -> Result<(), Failure> {
+        let owner = self.path("owner");
+        // A round that failed says so in the history.
+        match self.blindsmith(&["refine", "--project", &owner, "--wait-only"]) {
+            Ok(_) | Err((Some(5), _)) => Ok(()),
+            Err((_, said)) => Err(Failure::Other(said)),
+        }
+    }
+
+    /// Uploads, rounds and queries for the minutes asked for; how flat it was, and queries answered and refused.
+    fn keep_on(
+        &self,
+        services: &Services,
+        data: &Dataset,
+        log: &mut Log,
+    ) -> Result<(Option<Flat>, [usize; 2]), Failure> {
+        let end = Instant::now() + Duration::from_secs(60 * self.soak.minutes);
+        let query = self.write("query.csv", &data.select(&(0..20).collect::<Vec<_>>()))?;
+        let (mut looks, mut next) = (Vec::<Look>::new(), Instant::now());
+        let (mut queries, mut number, again) = ([0, 0], 1000, AtomicUsize::new(0));
+        while Instant::now() < end {
+            let member = draw(u64::from(self.soak.contributors)) as usize;
+            let rows: Vec<usize> = (0..UPLOAD).map(|_| JUDGING + FIRST + draw(1200) as usize).collect();
+            number += 1;
+            let rows = data.select(&rows);
+            log.acknowledged.push((self.push(member, number, &rows, &again)?, rows.rows() as u64));
+            for _ in 0..5 {
+                let asked = self.blindsmith(&["predict", "--project", &self.path("owner"), "--data", &query]);
+                queries[usize::from(asked.is_err())] += 1;
+            }
+            if Instant::now() >= next {
+                looks.push(self.look(services)?);
+                next = Instant::now() + SAMPLE;
+            }
+            std::thread::sleep(Duration::from_millis(500 + draw(2000)));
+        }
+        Ok((flat(&looks), queries))
+    }
+
+    fn look(&self, services: &Services) -> Result<Look, Failure> {
+        let [refinery, warden] = services.processes();
+        let other = |e: std::io::Error| Failure::Other(e.to_string());
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let stored =
+            size(&services.store(), &|path| path.extension().is_some_and(|e| e == "rows")).map_err(other)?;
+        Ok([
+            mib(resident(refinery)),
+            mib(resident(warden)),
+            handles(refinery) as f64,
+            handles(warden) as f64,
+            mib(size(&services.store(), &|_| true).map_err(other)?),
+            mib(stored),
+        ])
+    }
+
+    fn count(&self, log: Log, ended: Ended) -> Result<Counted, Failure> {
+        let owner = self.path("owner");
+        let history = self.must(&["history", "--project", &owner])?;
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let (rounds, uploads) = (list(&history["rounds"]), list(&history["uploads"]));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let states: BTreeMap<String, String> =
+            uploads.iter().map(|u| (text(&u["upload"]), text(&u["state"]))).collect();
+        let mut by_state = BTreeMap::new();
+        states.values().for_each(|state| *by_state.entry(state.clone()).or_default() += 1);
+        let accounted = |id: &String| states.get(id).is_some_and(|s| s == "used" || s == "quarantined");
+        let ids: Vec<&String> = log.acknowledged.iter().map(|(id, _)| id).collect();
+        let aside = states.iter().filter(|(id, state)| *state == "quarantined" && **id != log.poisoned);
+        let mut decisions = BTreeMap::new();
+        rounds.iter().skip(1).for_each(|r| *decisions.entry(text(&r["decision"])).or_default() += 1);
+        let mut accuracies = rounds.iter().filter_map(|r| r["validation"]["accuracy"].as_f64());
+        let first = accuracies.next();
+        let receipts = self.path("receipts.cbor");
+        self.must(&["receipts", "--project", &owner, "--out", &receipts])?;
+        let policy = self.path("owner/policy.toml");
+        let verdict = self.blindsmith(&["verify", "--receipts", &receipts, "--policy", &policy]);
+        Ok(Counted {
+            contributors: self.soak.contributors,
+            uploads_acknowledged: ids.len(),
+            rows_acknowledged: log.acknowledged.iter().map(|(_, rows)| rows).sum(),
+            unaccounted: ids.iter().filter(|id| !accounted(id)).map(|id| id.to_string()).collect(),
+            // One is the owner's, which judges.
+            stored_without_acknowledgement: states.len().saturating_sub(ids.len() + 1),
+            poisoned_set_aside: states.get(&log.poisoned).is_some_and(|s| s == "quarantined"),
+            others_set_aside: aside.map(|(id, _)| id.clone()).collect(),
+            uploads_by_state: by_state,
+            poisoned: log.poisoned,
+            kills: ended.kills,
+            pushes_tried_again: ended.again,
+            rounds: rounds.len().saturating_sub(1),
+            decisions,
+            loss_first: rounds.get(1).and_then(|r| r["loss_before"].as_f64()),
+            loss_last: rounds.iter().rev().find_map(|r| r["validation"]["loss"].as_f64()),
+            accuracy_first: first,
+            accuracy_last: accuracies.next_back().or(first),
+            receipts_valid: verdict.is_ok_and(|v| v["valid"] == true),
+            queries: ended.queries[0],
+            queries_refused: ended.queries[1],
+            flat: ended.flat,
+            seconds: ended.seconds,
+        })
+    }
+}
+
+struct Ended {
+    kills: u32,
+    again: usize,
+    flat: Option<Flat>,
+    queries: [usize; 2],
+    seconds: f64,
+}
+
+/// The same rows with classes moved on by a number that changes from row to row.
+fn shuffled(data: &Dataset) -> Result<Dataset, Failure> {
+    let mut data = data.clone();
+    let Targets::Classes { index, .. } = &mut data.targets else {
+        return Err(Failure::Other("digits have classes".into()));
+    };
+    index.iter_mut().for_each(|class| *class = (*class + 1 + draw(9) as u32) % 10);
+    Ok(data)
+}
+
+fn flat(looks: &[Look]) -> Option<Flat> {
+    let third = looks.len() / 3;
+    let (first, last) = (looks.get(..third)?, looks.get(looks.len() - third..)?);
+    if third == 0 {
+        return None;
+    }
+    let most = |looks: &[Look], i: usize| looks.iter().map(|l| l[i]).fold(0.0, f64::max);
+    let both = |i: usize| [most(first, i), most(last, i)];
+    Some(Flat {
+        refinery_resident_mib: both(0),
+        warden_resident_mib: both(1),
+        refinery_files: both(2),
+        warden_files: both(3),
+        disk_mib: both(4),
+        stored_mib: both(5),
+    })
+}
+
+fn resident(process: Option<u32>) -> u64 {
+    let status = process.and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
+    let status = status.unwrap_or_default();
+    let kib =
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    kib.map_or(0, |kib: u64| kib * 1024)
+}
+
+fn handles(process: Option<u32>) -> usize {
+    process.and_then(|id| Some(std::fs::read_dir(format!("/proc/{id}/fd")).ok()?.count())).unwrap_or(0)
+}
+
+/// Bytes of the files below a directory of which this holds.
+fn size(dir: &Path, counts: &dyn Fn(&Path) -> bool) -> std::io::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        // Files come and go while they are counted.
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => sum += size(&path, counts).unwrap_or(0),
+            Ok(found) if counts(&path) => sum += found.len(),
+            _ => {}
+        }
+    }
+    Ok(sum)
+}

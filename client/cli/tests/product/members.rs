@@ -1,0 +1,247 @@
+//! Several contributors under keys and terms of their own; rounds that judge and set aside; versions that come back.
+
+use serde_json::Value;
+
+use crate::site::{Outcome, Site, argument};
+use crate::tables;
+
+/// A project with rows of the owner that judge, and no others; rounds start when they are asked for.
+fn shared(more: &[&str]) -> Site {
+    let site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    let plan = ["--label", "largest", "--hidden", "16", "--epochs", "12", "--batch-rows", "64", "--manual"];
+    site.init("first.csv", &[plan.as_slice(), more].concat()).ok();
+    site.write("judging.csv", tables::largest(5000..5200));
+    site.push("judging.csv", &["--validation"]).ok();
+    site
+}
+
+impl Site {
+    fn of(&self, member: &str, command: &str, more: &[&str]) -> Outcome {
+        self.run(&[&[command, "--project", member, "--json"], more].concat())
+    }
+
+    /// A directory of a new member that is not invited; its public key.
+    fn joins(&self, member: &str, terms: &[&str]) -> String {
+        let invitation = argument(&self.path("p/project.json"));
+        let common = ["--invitation", &invitation, "--accept-simulated"];
+        let joined = self.of(member, "join", &[common.as_slice(), terms].concat()).ok().json();
+        assert_eq!(joined["enrolled"], false);
+        joined["member"].as_str().unwrap().to_owned()
+    }
+
+    /// A member that the owner invited and that handed over its seed; its public key.
+    fn member(&self, member: &str, terms: &[&str]) -> String {
+        let key = self.joins(member, terms);
+        self.on_project("invite", &["--member", &key, "--name", member]).ok();
+        assert_eq!(self.of(member, "join", &[]).ok().json()["enrolled"], true);
+        key
+    }
+
+    /// A member's rows; the upload's identifier.
+    fn sends(&self, member: &str, rows: impl AsRef<[u8]>) -> String {
+        self.write("rows.csv", rows);
+        let sent = self.of(member, "push", &["--data", "rows.csv"]).ok().json();
+        sent["upload"].as_str().unwrap().to_owned()
+    }
+
+    fn history(&self) -> Value {
+        self.on_project("history", &[]).ok().json()
+    }
+
+    fn state_of(&self, upload: &str) -> String {
+        let history = self.history();
+        let found = history["uploads"].as_array().unwrap().iter().find(|u| u["upload"] == upload).unwrap();
+        found["state"].as_str().unwrap().to_owned()
+    }
+
+    fn verified(&self) {
+        self.on_project("receipts", &["--out", "receipts.cbor"]).ok();
+        let policy = argument(&self.path("p/policy.toml"));
+        let verdict =
+            self.run(&["verify", "--receipts", "receipts.cbor", "--policy", &policy, "--json"]).ok();
+        assert_eq!(verdict.json()["valid"], true);
+    }
+}
+
+#[test]
+fn a_poisoned_upload_is_named_and_left_out_and_the_others_make_the_model_better() {
+    let site = shared(&[]);
+    let keys: Vec<String> = ["a", "b", "c"].map(|m| site.member(m, &["--metrics-rows", "1"])).into();
+    let good = [site.sends("a", tables::largest(100..500)), site.sends("b", tables::largest(500..900))];
+    let poisoned = site.sends("c", tables::shuffled(900..1300));
+    site.on_project("refine", &[]).ok();
+    let history = site.history();
+    let round = &history["rounds"][1];
+    assert_eq!((&round["decision"], &history["current"]), (&"promoted".into(), &1.into()), "{round}");
+    assert_eq!(round["quarantined"].as_array().unwrap().len(), 1, "{round}");
+    assert_eq!(round["quarantined"][0]["upload"], poisoned.as_str());
+    let (before, after) =
+        (round["loss_before"].as_f64().unwrap(), round["validation"]["loss"].as_f64().unwrap());
+    assert!(after < 0.6 * before, "{before} {after}");
+    assert_eq!(site.state_of(&poisoned), "quarantined");
+    good.iter().for_each(|upload| assert_eq!(site.state_of(upload), "used"));
+    // The owner sees counts and figures of each contributor.
+    let status = site.status();
+    let parts = status["rounds"][1]["contributors"].as_array().unwrap();
+    let rows =
+        |key: &String| parts.iter().find(|p| p["contributor"] == key.as_str()).unwrap()["rows"].clone();
+    assert_eq!(keys.iter().map(rows).collect::<Vec<_>>(), [400, 400, 400]);
+    // Later rounds go on without it, and set nothing else aside.
+    let more = site.sends("a", tables::largest(1300..1400));
+    site.on_project("refine", &[]).ok();
+    let history = site.history();
+    assert_eq!(history["rounds"][2]["decision"], "promoted");
+    assert_eq!(history["rounds"][2]["quarantined"], Value::Array(vec![]));
+    assert_eq!(site.state_of(&more), "used");
+    assert!(history["rounds"][2]["validation"]["accuracy"].as_f64().unwrap() > 0.85, "{history}");
+    site.verified();
+    site.assert_no_panic();
+}
+
+#[test]
+fn a_poisoned_upload_alone_never_becomes_the_current_version() {
+    let site = shared(&[]);
+    site.member("a", &[]);
+    site.sends("a", tables::largest(100..700));
+    site.on_project("refine", &[]).ok();
+    let before = site.pull("before.safetensors", &[]);
+    let poisoned = site.sends("a", tables::shuffled(700..1000));
+    site.on_project("refine", &[]).ok();
+    let history = site.history();
+    assert_eq!((&history["rounds"][2]["decision"], &history["current"]), (&"rolled-back".into(), &1.into()));
+    assert_eq!(site.state_of(&poisoned), "quarantined");
+    assert_eq!((before, site.pull("after.safetensors", &[])), (1, 2));
+    let tensors = |file: &str| blindsmith_data::ModelFile::load(&site.path(file)).unwrap().model;
+    assert!(tensors("before.safetensors") == tensors("after.safetensors"), "the model changed");
+    // Until the owner wants it tried again.
+    site.on_project("readmit", &["--upload", &poisoned]).ok();
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.state_of(&poisoned), "quarantined");
+    site.verified();
+}
+
+#[test]
+fn an_earlier_version_comes_back_when_the_owner_orders_it() {
+    let site = shared(&[]);
+    site.write("rows.csv", tables::largest(100..300));
+    site.push("rows.csv", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    let model = |version: &str| {
+        site.pull("m.safetensors", &["--version", version]);
+        blindsmith_data::ModelFile::load(&site.path("m.safetensors")).unwrap().model
+    };
+    assert!(model("1") != model("2"));
+    site.on_project("rollback", &["--to", "9"]).refused(5, &["no version 9", "the newest is 2"]);
+    site.on_project("rollback", &["--to", "1"]).ok();
+    site.wait();
+    let history = site.history();
+    assert_eq!((&history["rounds"][3]["decision"], &history["current"]), (&"restored".into(), &1.into()));
+    assert!(model("3") == model("1"));
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.history()["current"], 4);
+    site.verified();
+}
+
+#[test]
+fn terms_keep_rows_out_until_enough_contributors_are_there_whatever_the_owner_wants() {
+    let site = shared(&[]);
+    site.member("a", &["--least-contributors", "3"]);
+    site.member("b", &[]);
+    let waiting = site.sends("a", tables::largest(100..300));
+    let free = site.sends("b", tables::largest(300..500));
+    site.on_project("refine", &[]).ok();
+    assert_eq!((site.state_of(&waiting), site.state_of(&free)), ("admitted".into(), "used".into()));
+    site.member("c", &[]);
+    site.sends("c", tables::largest(500..700));
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.state_of(&waiting), "used");
+    site.verified();
+}
+
+#[test]
+fn rows_of_terms_that_allow_one_version_enter_one() {
+    // Whether the second version is better is not what matters here.
+    let site = shared(&["--tolerance", "100"]);
+    site.member("a", &["--most-versions", "1"]);
+    site.member("b", &[]);
+    site.sends("a", tables::largest(100..300));
+    site.sends("b", tables::largest(300..500));
+    site.on_project("refine", &[]).ok();
+    site.sends("b", tables::largest(500..600));
+    site.on_project("refine", &[]).ok();
+    let status = site.status();
+    assert_eq!(
+        (&status["rounds"][1]["decision"], &status["rounds"][2]["decision"]),
+        (&"promoted".into(), &"promoted".into())
+    );
+    let rows = |round: usize| status["rounds"][round]["rows"].as_u64().unwrap();
+    // Of 200 rows each some are held out; in the second round those of one member alone are trained on.
+    assert!(rows(1) > 300 && rows(2) <= 300, "{} {}", rows(1), rows(2));
+}
+
+#[test]
+fn who_is_not_invited_or_was_revoked_contributes_nothing() {
+    let site = shared(&[]);
+    let stranger = site.joins("s", &[]);
+    assert_eq!(site.of("s", "join", &[]).ok().json()["enrolled"], false);
+    let upload = site.sends("s", tables::largest(100..200));
+    site.member("a", &[]);
+    let good = site.sends("a", tables::largest(200..500));
+    site.on_project("refine", &[]).ok();
+    assert_eq!((site.state_of(&upload), site.state_of(&good)), ("refused".into(), "used".into()));
+    // Invited later, its rows are read again.
+    site.on_project("invite", &["--member", &stranger]).ok();
+    site.of("s", "join", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.state_of(&upload), "used");
+    // Revoked, its rows enter no further round.
+    site.on_project("revoke", &["--member", &stranger]).ok();
+    let members = site.on_project("members", &[]).ok().json();
+    assert_eq!(members.as_array().unwrap().iter().filter(|m| m["revoked"] == true).count(), 1);
+    site.on_project("refine", &[]).ok();
+    let status = site.status();
+    let last = status["rounds"].as_array().unwrap().last().unwrap();
+    assert!(last["rows"].as_u64().unwrap() <= 300, "{last}");
+    // Members give no orders.
+    site.of("a", "revoke", &["--member", &stranger]).refused(8, &["owner.key"]);
+    site.verified();
+}
+
+#[test]
+fn a_contributor_withdraws_its_own_upload_and_nobody_elses() {
+    let mut site = shared(&[]);
+    site.member("a", &[]);
+    site.member("b", &[]);
+    let (of_a, of_b) =
+        (site.sends("a", tables::largest(100..300)), site.sends("b", tables::largest(300..500)));
+    site.on_project("refine", &[]).ok();
+    site.of("b", "withdraw", &["--upload", &of_a]).refused(5, &["has no upload"]);
+    site.on_project("withdraw", &["--upload", &of_a]).refused(5, &["has no upload"]);
+    site.of("a", "withdraw", &["--upload", &of_a]).ok();
+    assert_eq!((site.state_of(&of_a), site.state_of(&of_b)), ("withdrawn".into(), "used".into()));
+    // It stays so after a restart, and rounds go on without its rows.
+    site.services.kill_refinery();
+    site.services.start_refinery().unwrap();
+    site.services.await_warden().unwrap();
+    assert_eq!(site.state_of(&of_a), "withdrawn");
+    site.on_project("refine", &[]).ok();
+    let status = site.status();
+    assert!(status["rounds"][2]["rows"].as_u64().unwrap() <= 200, "{status}");
+    site.verified();
+}
+
+#[test]
+fn members_and_orders_survive_new_wardens_and_new_refineries() {
+    let mut site = shared(&[]);
+    site.member("a", &[]);
+    site.services.kill_warden();
+    site.services.kill_refinery();
+    site.services.start_refinery().unwrap();
+    site.services.start_warden().unwrap();
+    let upload = site.sends("a", tables::largest(100..300));
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.state_of(&upload), "used");
+    site.assert_no_panic();
+}

@@ -1,0 +1,23 @@
+//! The service as it is meant to run: contributors, a poisoned upload, and processes that are killed again and again.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Five contributors, forty uploads in random order and timing, one of them poisoned, the owner away, twenty kills.
+#[test]
+fn every_acknowledged_upload_is_accounted_for_and_the_poisoned_one_is_named() {
+    crate::site::programs();
+    let output = Command::new(env!("CARGO_BIN_EXE_blindsmith"))
+        .args(["soak", "--json", "--threads", "1"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    let counted: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&counted["uploads_acknowledged"], &counted["rows_acknowledged"]), (&40.into(), &1440.into()));
+    assert_eq!((&counted["kills"], &counted["poisoned_set_aside"]), (&20.into(), &true.into()));
+    assert_eq!(counted["unaccounted"], Value::Array(vec![]));
+    assert!(counted["accuracy_last"].as_f64().unwrap() > 0.8, "{counted}");
+}

@@ -1,0 +1,138 @@
+//! What queries are answered from: a copy of the current version, so that they wait for no round.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use blindsmith_keys::Key;
+use blindsmith_learn::{Network, Objective, Recipe};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader};
+use blindsmith_receipts::{FaultReport, MAX_REASON, RECEIPT_VERSION, Rules, sign_fault};
+use zeroize::Zeroizing;
+
+use crate::cloud::Cloud;
+use crate::counters::Counter;
+use crate::project::Project;
+use crate::round::RoundError;
+use crate::session::Identity;
+use crate::transport::lock;
+
+/// The projects of a warden, for all its links.
+#[derive(Default)]
+pub struct Projects(Mutex<BTreeMap<Id, Arc<Held>>>);
+
+/// A project, and what its queries are answered from.
+pub(crate) struct Held {
+    pub project: Mutex<Project>,
+    serving: Mutex<Arc<Serving>>,
+}
+
+/// A version that answers queries.
+pub(crate) struct Serving {
+    pub spec: ProjectSpec,
+    pub id: Id,
+    pub rules: Rules,
+    pub recipe: Recipe,
+    pub network: Network,
+    pub objective: Objective,
+    /// Query operands are keyed from it; rounds have another.
+    pub encryption: Key,
+    pub round: u64,
+    member: Key,
+    newest: [u8; 32],
+}
+
+impl Projects {
+    pub(crate) fn find(&self, id: &Id) -> Option<Arc<Held>> {
+        lock(&self.0).get(id).cloned()
+    }
+
+    pub(crate) fn insert(&self, project: Project) {
+        let serving = Mutex::new(Arc::new(Serving::of(&project)));
+        let held = Held { serving, project: Mutex::new(project) };
+        let id = lock(&held.project).id;
+        lock(&self.0).insert(id, Arc::new(held));
+    }
+
+    pub(crate) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+}
+
+impl Held {
+    /// The version that answers queries now.
+    pub(crate) fn serving(&self) -> Arc<Serving> {
+        lock(&self.serving).clone()
+    }
+
+    /// Queries are answered from the project as it is now.
+    pub(crate) fn publish(&self, project: &Project) {
+        *lock(&self.serving) = Arc::new(Serving::of(project));
+    }
+}
+
+impl Serving {
+    fn of(project: &Project) -> Self {
+        let release = &project.release;
+        Serving {
+            spec: project.spec.clone(),
+            id: project.id,
+            rules: release.rules.clone(),
+            recipe: release.recipe.clone(),
+            network: project.trainer.network().clone(),
+            objective: project.trainer.objective().clone(),
+            encryption: project.encryption.derive("queries", &[]),
+            round: project.round,
+            member: Key::from_bytes(*release.member.expose()),
+            newest: project.newest(),
+        }
+    }
+
+    fn place(&self) -> Counter {
+        Counter::at(self.round, self.newest)
+    }
+
+    /// Answers a query whose envelope holds the querier's seed.
+    pub(crate) fn answer<C: Cloud>(
+        &self,
+        identity: &Identity,
+        cloud: &C,
+        header: UploadHeader,
+        envelope: &[u8],
+    ) -> Result<Vec<u8>, RoundError> {
+        let query = header.id();
+        let info = crate::query_info(&crate::MemberContext { project: &self.id, query: &query });
+        let opened = identity.key.open(&info, Some(&self.member), envelope);
+        let seed = Zeroizing::new(opened.map_err(|_| RoundError::Query)?);
+        let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;
+        let rules = &self.rules;
+        identity.count(&self.id, self.place(), |counter| {
+            let answered = counter.answered.saturating_add(u64::from(header.rows));
+            let allowed = counter.faults <= rules.faults && answered <= rules.queries;
+            allowed.then_some(Counter { answered, ..counter }).ok_or(RoundError::Query)
+        })?;
+        crate::query::answer(self, cloud, header, &Key::from_bytes(*seed))
+    }
+
+    /// Counts a wrong answer; the signed report of it.
+    pub(crate) fn fault(&self, identity: &Identity, instruction: &str) -> Result<Blob, RoundError> {
+        let counter = identity.count(&self.id, self.place(), |counter| {
+            Ok::<_, RoundError>(Counter { faults: counter.faults.saturating_add(1), ..counter })
+        })?;
+        let instruction: String = instruction.chars().filter(|c| !c.is_control()).collect();
+        let mut end = instruction.len().min(MAX_REASON);
+        while !instruction.is_char_boundary(end) {
+            end -= 1;
+        }
+        let report = FaultReport {
+            version: RECEIPT_VERSION,
+            project: self.id,
+            tee: identity.tee.name().into(),
+            round: self.round + 1,
+            attempt: counter.attempts,
+            fault: counter.faults,
+            instruction: instruction[..end].into(),
+            previous: Some(self.newest),
+        };
+        Ok(Blob(sign_fault(&report, &identity.signing)))
+    }
+}
