@@ -15,6 +15,7 @@ pub mod soak;
 pub mod status;
 pub(crate) mod training;
 pub mod verify;
+pub mod watch;
 
 pub use training::TrainingArguments;
 
@@ -51,6 +52,8 @@ enum Command {
     Refine(refine::Refine),
     /// Shows uploads, rounds and, for the owner, what the rounds achieved.
     Status(status::Status),
+    /// Shows a project while it learns.
+    Watch(watch::Watch),
     /// Fetches and decrypts the refined model.
     Pull(pull::Pull),
     /// Fetches the warden's receipts, for verify.
@@ -119,6 +122,7 @@ impl Cli {
             Command::Push(command) => command.run(),
             Command::Refine(command) => command.run(),
             Command::Status(command) => command.run(),
+            Command::Watch(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Receipts(command) => command.run(),
             Command::Predict(command) => command.run(),

@@ -19,3 +19,4 @@ mod soak;
 mod tables;
 mod terminal;
 mod uploads;
+mod watch;

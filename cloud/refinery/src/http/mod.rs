@@ -5,6 +5,7 @@ mod gate;
 mod listen;
 mod metrics;
 mod nonces;
+mod page;
 mod problem;
 mod projects;
 mod rate;
@@ -241,6 +242,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         )
     };
     public
+        .merge(page::routes())
         .merge(signed)
         .method_not_allowed_fallback(other)
         .fallback(|| async { no_route() })

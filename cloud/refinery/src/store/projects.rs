@@ -85,6 +85,10 @@ impl Store {
             let spec: ProjectSpec = self.parsed(row, 1, &format!("the specification of project {id}"))?;
             let wrong = |why: String| damaged(&self.metadata.path(), format!("project {id}: {why}"));
             spec.validate().map_err(|e| wrong(e.to_string()))?;
+            // What stands for the same value in another way is damage too: nobody wrote it so.
+            if to_cbor(&spec) != self.decoded(bytes(row, 1))? {
+                return Err(wrong("its specification is not as it was written".into()));
+            }
             match spec.id() == id {
                 true => Ok(spec),
                 false => Err(wrong("it has a specification that is not the one that names it".into())),

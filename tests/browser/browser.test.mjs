@@ -1,0 +1,168 @@
+// The page in a real browser: what an owner, a member and a stranger see, on a phone and on a desk. With BLINDSMITH_URL
+// and BLINDSMITH_KEY (a file) also a project of that running refinery, which must have validation figures.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+
+import { serve } from "./server.mjs";
+
+const { chromium } = createRequire(`${process.env.BLINDSMITH_BROWSER_MODULES}/`)("playwright-core");
+const vectors = JSON.parse(readFileSync(new URL("vectors.json", import.meta.url)));
+const pictures = process.env.BLINDSMITH_PICTURES;
+const PHONE = { width: 390, height: 844 };
+const DESK = { width: 1280, height: 900 };
+const MEMBER = "07".repeat(32);
+const ARGUMENTS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+
+let browser;
+before(async () => {
+  const executablePath = process.env.BLINDSMITH_CHROMIUM ?? "/usr/bin/chromium";
+  browser = await chromium.launch({ executablePath, headless: true, args: ARGUMENTS });
+});
+after(() => browser?.close());
+
+const running = process.env.BLINDSMITH_URL;
+
+/** Opens the page in a fresh browser, watching what it asks for and what it complains of. */
+async function open(t, { url, viewport = DESK, colorScheme = "light", status = vectors.status, keys } = {}) {
+  const site = { status: structuredClone(status), requests: [], keys: keys ?? { [vectors.identity]: "owner" } };
+  const server = url ? { origin: new URL(url).origin, close() {} } : await serve(site);
+  const context = await browser.newContext({ viewport, colorScheme });
+  t.after(async () => {
+    await context.close();
+    server.close();
+  });
+  const page = await context.newPage();
+  const [elsewhere, complaints] = [[], []];
+  page.on("request", (request) => {
+    if (new URL(request.url()).origin !== server.origin) elsewhere.push(request.url());
+  });
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(error.message));
+  await page.goto(server.origin);
+  const pick = (text) => page.getByLabel(/Key file/).setInputFiles({ name: "owner.key", mimeType: "", buffer: Buffer.from(text) });
+  return { page, site, pick, elsewhere, complaints };
+}
+
+async function picture(page, name) {
+  if (!pictures) return;
+  mkdirSync(pictures, { recursive: true });
+  await page.screenshot({ path: `${pictures}/${name}.png`, fullPage: true });
+}
+
+for (const [name, viewport, colorScheme] of [["phone", PHONE, "light"], ["phone-dark", PHONE, "dark"], ["desk", DESK, "light"], ["desk-dark", DESK, "dark"]]) {
+  test(`an owner sees everything: ${name}`, async (t) => {
+    const { page, pick, elsewhere, complaints } = await open(t, { viewport, colorScheme });
+    await picture(page, `${name}-start`);
+    await pick(`${vectors.root}\n`);
+    await page.getByRole("heading", { name: "Handwritten digits" }).waitFor();
+    const text = await page.locator("main").innerText();
+    const newest = vectors.metrics[2].validation;
+    for (const part of [
+      "SIMULATED warden: it protects nothing", newest.accuracy.toFixed(4), newest.loss.toFixed(4), "rolled-back", "restored",
+      "the validation loss rose by more than the rules allow", "version 2 again", "b2b2b2b2b2b2b2b2 quarantined, 120 rows",
+      "b3b3b3b3b3b3b3b3 refused, 80 rows", "Quarantined", "Admitted to the next round", "850",
+    ]) assert.ok(text.includes(part), `${part} in\n${text}`);
+    await page.getByText("Round 6: step 90 of 240").waitFor();
+    assert.equal(await page.locator("progress").getAttribute("value"), "90");
+    const curve = page.getByRole("img", { name: /^Validation accuracy: from 0.1000 at version 0 to / });
+    assert.equal(await curve.locator("circle").count(), 5, "a mark for each version with figures");
+    assert.equal(await curve.locator("circle.discarded").count(), 1);
+    assert.equal(await page.getByRole("img").count(), 3);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `the page is ${wide} pixels wider than the screen`);
+    await picture(page, name);
+    assert.deepEqual(elsewhere, [], "a request left the origin");
+    assert.deepEqual(complaints, []);
+  });
+}
+
+test("what changes is shown without being asked for, and trouble is told", async (t) => {
+  const { page, pick, site } = await open(t);
+  await pick(vectors.root);
+  await page.getByText("Rows waiting").waitFor();
+  site.status.uploads.push({ ...site.status.uploads[4], upload: "a5".repeat(32), rows: 4321 });
+  await page.getByText("5,171").waitFor();
+  site.keys = {};
+  await page.getByRole("alert").filter({ hasText: "refused (403): this key owns no project here" }).waitFor();
+});
+
+test("a member sees no figures, and no key of another's is taken for the owner's", async (t) => {
+  const { identity } = await import("../../cloud/refinery/web/sealed.js");
+  const { publicKey } = await identity(Uint8Array.from({ length: 32 }, () => 7));
+  for (const [role, words] of [["contributor", "Figures are sealed to the project's owner."], ["owner", "The figures do not open"]]) {
+    const { page, pick } = await open(t, { keys: { [publicKey]: role } });
+    await pick(MEMBER);
+    await page.getByText(words).waitFor();
+    assert.equal(await page.getByRole("img").count(), 0);
+    assert.ok(!(await page.locator("main").innerText()).includes("0.8"), "a figure");
+  }
+});
+
+test("figures that the refinery altered are told of loudly", async (t) => {
+  const status = structuredClone(vectors.status);
+  const { metrics } = status.rounds[2];
+  status.rounds[2].metrics = metrics.slice(0, -1) + (metrics.endsWith("0") ? "1" : "0");
+  const { page, pick } = await open(t, { status });
+  await pick(vectors.root);
+  await page.getByText("The figures of 1 rounds do not open: the refinery altered them.").waitFor();
+});
+
+test("what the refinery says is text, never markup", async (t) => {
+  const status = structuredClone(vectors.status);
+  const markup = "<img src=x onerror=document.title='taken'><script>document.title='taken'</script>";
+  status.name = markup;
+  status.failure = markup;
+  status.uploads[2].reason = markup;
+  status.uploads[2].upload = markup;
+  status.rounds[3].decision = { "rolled-back": { reason: markup } };
+  const { page, pick, complaints, elsewhere } = await open(t, { status });
+  await pick(vectors.root);
+  await page.getByRole("heading", { name: markup }).waitFor();
+  assert.equal(await page.title(), "Blindsmith");
+  assert.equal(await page.locator("main img, main script").count(), 0);
+  assert.deepEqual([complaints, elsewhere], [[], []]);
+});
+
+test("a file that is no key is refused, and no request made of it", async (t) => {
+  const { page, pick, site } = await open(t);
+  for (const text of ["", "hello", vectors.root.repeat(2), "0".repeat(5000)]) {
+    await pick(text);
+    await page.getByRole("alert").filter({ hasText: "this is no key file" }).waitFor();
+  }
+  assert.deepEqual(site.requests, []);
+});
+
+test("a stranger's key is told that it has no project", async (t) => {
+  const { page, pick } = await open(t);
+  await pick("42".repeat(32));
+  await page.getByRole("alert").filter({ hasText: "refused (403)" }).waitFor();
+});
+
+test("it is used from the keyboard alone, and the key is forgotten", async (t) => {
+  const { page, pick } = await open(t);
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "key");
+  await pick(vectors.root);
+  await page.getByText("Learning curve").waitFor();
+  await page.getByRole("button", { name: "Forget the key" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Open your projects" }).waitFor();
+  assert.equal(await page.locator("#project").innerText(), "");
+  assert.equal(await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length), 0);
+});
+
+test("a project of a running refinery is opened", { skip: running ? false : "BLINDSMITH_URL names none" }, async (t) => {
+  const { page, pick, elsewhere, complaints } = await open(t, { url: running });
+  await pick(readFileSync(process.env.BLINDSMITH_KEY, "utf8"));
+  await page.getByRole("img", { name: /^Validation accuracy: from / }).waitFor();
+  const [shown] = await page.locator("dl div").filter({ hasText: "Accuracy" }).locator("dd").allInnerTexts();
+  assert.match(shown, /^[01]\.\d{4}$/);
+  await picture(page, "running");
+  assert.deepEqual([elsewhere, complaints], [[], []]);
+});

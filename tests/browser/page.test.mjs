@@ -1,0 +1,106 @@
+// What the page computes, against vectors that the programs' own code makes: `node --test tests/browser`.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { decodeCbor, decodeMetrics } from "../../cloud/refinery/web/metrics.js";
+import { derive, fromHex, identity, keyOfFile, ownerKey, toHex, unseal } from "../../cloud/refinery/web/sealed.js";
+import { contentDigest, parameters, signatureBase, signed } from "../../cloud/refinery/web/signature.js";
+
+const vectors = JSON.parse(readFileSync(new URL("vectors.json", import.meta.url)));
+const root = fromHex(vectors.root);
+
+test("keys are derived as the programs do", async () => {
+  for (const { label, parts, key } of vectors.derived) {
+    assert.equal(toHex(await derive(root, label, parts.map(fromHex))), key, label);
+  }
+  assert.equal((await identity(root)).publicKey, vectors.identity);
+});
+
+test("a key file has 64 digits, and nothing else is one", () => {
+  assert.deepEqual(keyOfFile(`${vectors.root}\n`), root);
+  for (const text of ["", vectors.root.slice(1), `${vectors.root}0`, `${vectors.root}\n${vectors.root}`, "g".repeat(64)]) {
+    assert.throws(() => keyOfFile(text), /no key file/);
+  }
+});
+
+test("what was sealed opens under its key, in its context, unaltered, and not otherwise", async () => {
+  const { context, plaintext, sealed } = vectors.sealed;
+  const bytes = fromHex(sealed);
+  assert.equal(toHex(await unseal(root, context, bytes)), plaintext);
+  await assert.rejects(unseal(root, `${context} `, bytes));
+  await assert.rejects(unseal(fromHex("07".repeat(32)), context, bytes));
+  for (const at of [0, 31, 32, bytes.length - 1]) {
+    const altered = bytes.slice();
+    altered[at] ^= 1;
+    await assert.rejects(unseal(root, context, altered), `byte ${at}`);
+  }
+  for (const length of [0, 31, 47, bytes.length - 1]) await assert.rejects(unseal(root, context, bytes.slice(0, length)));
+});
+
+test("requests are signed as the programs sign", async () => {
+  const signer = await identity(root);
+  for (const { method, url, created, nonce, base, ...headers } of vectors.requests) {
+    const params = parameters({ created, nonce, keyid: signer.publicKey });
+    const digest = await contentDigest(new Uint8Array());
+    assert.equal(digest, headers.content_digest);
+    assert.equal(signatureBase(method, new URL(url), digest, params), base);
+    // Ed25519 is deterministic; with another nonce the signature is another.
+    const raw = await signer.sign(new TextEncoder().encode(base));
+    assert.equal(`blindsmith=:${Buffer.from(raw).toString("base64")}:`, headers.signature);
+    const made = await signed(signer, method, new URL(url), created * 1000);
+    const form = (text) => text.replace(/nonce="[0-9a-f]{32}"/, "nonce");
+    assert.equal(form(made["Signature-Input"]), form(headers.signature_input));
+    assert.notEqual(made.Signature, headers.signature);
+  }
+});
+
+test("numbers of every width are read", () => {
+  for (const { value, cbor } of vectors.cbor) assert.ok(Object.is(decodeCbor(fromHex(cbor)), value), cbor);
+  // RFC 8949, appendix A.
+  const examples = {
+    "00": 0, 17: 23, 1818: 24, "1903e8": 1000, "1a000f4240": 1e6, 20: -1, "3903e7": -1000, f4: false, f6: null,
+    f97c00: Infinity, "60": "", "62c3bc": "ü", "83010203": [1, 2, 3],
+  };
+  for (const [cbor, value] of Object.entries(examples)) assert.deepEqual(decodeCbor(fromHex(cbor.padStart(2, "0"))), value);
+});
+
+test("CBOR that is not well formed, too deep or too long is refused", () => {
+  const bad = {
+    "nothing": "", "ends in a number": "19ff", "ends in a text": "63616263".slice(0, 6), "more than one item": "0000",
+    "a length that is not there": "9bffffffffffffffff", "a long list that is not there": "9affffffff",
+    "a number beyond 2^53": "1b0020000000000000", "an indefinite length": "9fff", "a tag": "c000", "undefined": "f7",
+    "a name twice": "a2616101616102", "a name that is no text": "a10102", "bytes that are no UTF-8": "61ff",
+    "nested too deeply": `${"81".repeat(40)}00`,
+  };
+  for (const [defect, cbor] of Object.entries(bad)) assert.throws(() => decodeCbor(fromHex(cbor)), Error, defect);
+});
+
+test("a name never means more than a name", () => {
+  const found = decodeCbor(fromHex("a1695f5f70726f746f5f5fa1616101"));
+  assert.deepEqual(Object.keys(found), ["__proto__"]);
+  assert.equal(found.a, undefined);
+});
+
+test("metrics open in the owner's browser", async () => {
+  const key = await ownerKey(root, vectors.project);
+  for (const [i, round] of vectors.status.rounds.entries()) {
+    const opened = await unseal(key, `metrics ${vectors.project} ${i}`, fromHex(round.metrics));
+    const metrics = decodeMetrics(opened);
+    const plain = JSON.parse(JSON.stringify(metrics));
+    assert.deepEqual(plain, vectors.metrics[i]);
+    await assert.rejects(unseal(key, `metrics ${vectors.project} ${i + 1}`, fromHex(round.metrics)), "another round's");
+    assert.throws(() => decodeMetrics(opened.slice(0, 40)));
+  }
+});
+
+test("what is no metrics is refused", () => {
+  const framed = (cbor) => {
+    const body = fromHex(cbor);
+    return Uint8Array.from([body.length, 0, 0, 0, ...body]);
+  };
+  for (const cbor of ["f6", "00", "80", "a0", "a165726f756e6401", "a165726f756e6461"]) assert.throws(() => decodeMetrics(framed(cbor)));
+  assert.throws(() => decodeMetrics(new Uint8Array(3)));
+  assert.throws(() => decodeMetrics(Uint8Array.of(255, 255, 255, 255, 0)));
+});
