@@ -23,8 +23,8 @@ use thiserror::Error;
 pub use collateral::{Collateral, MAX_COLLATERAL};
 pub use evidence::{Evidence, MAX_EVIDENCE};
 pub use policy::{
-    Bytes, EXAMPLE, Enclave, Guest, IntelPlatform, Platforms, Policy, SgxPolicy, SnpPolicy, SnpTcb, SnpTcbs,
-    TdxGuest, TdxPolicy,
+    Bytes, EXAMPLE, Enclave, Guest, IntelPlatform, MAX_POLICY, Platforms, Policy, SgxPolicy, SnpPolicy,
+    SnpTcb, SnpTcbs, TdxGuest, TdxPolicy,
 };
 
 /// What an appraisal found. The fields but `refusals` are what the evidence claims: believe them only if it is

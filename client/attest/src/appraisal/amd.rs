@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use der::asn1::{Any, ObjectIdentifier};
-use der::{Decode, Encode, Reader, SliceReader};
+use der::{Decode, Document, Reader, SliceReader};
 use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
@@ -141,13 +141,21 @@ impl Certificate {
         read().map_err(|e| Unusable::Collateral(format!("a certificate: {}", line(&e.to_string()))))
     }
 
-    /// Reads certificates that follow each other in PEM.
+    /// Reads certificates that follow each other in PEM, with nothing but space between them.
     pub fn from_pem(pem: &[u8]) -> Result<Vec<Self>, Unusable> {
-        let unusable =
-            |e: der::Error| Unusable::Collateral(format!("a certificate in PEM: {}", line(&e.to_string())));
-        let parts = x509_cert::Certificate::load_pem_chain(pem).map_err(unusable)?;
-        // DER has one encoding of a value: encoding what was decoded gives what was read.
-        parts.iter().map(|c| Certificate::from_der(&c.to_der().map_err(unusable)?)).collect()
+        const END: &str = "-----END CERTIFICATE-----";
+        let unusable = |what: &str| Unusable::Collateral(format!("a certificate in PEM: {}", line(what)));
+        let text = std::str::from_utf8(pem).map_err(|_| unusable("not text"))?;
+        let parts = text.split_inclusive(END).map(str::trim).filter(|part| !part.is_empty());
+        parts
+            .map(|part| {
+                let (label, document) = Document::from_pem(part).map_err(|e| unusable(&e.to_string()))?;
+                if label != "CERTIFICATE" {
+                    return Err(unusable(label));
+                }
+                Certificate::from_der(document.as_bytes())
+            })
+            .collect()
     }
 
     fn subject(&self) -> &Name {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use super::Unusable;
 
 /// Longest policy file, in bytes.
-const MAX_POLICY: usize = 256 << 10;
+pub const MAX_POLICY: usize = 256 << 10;
 
 /// A policy file that explains every field. As it stands it accepts nothing: its measurements are those of no software.
 pub const EXAMPLE: &str = include_str!("policy.example.toml");

@@ -1,9 +1,11 @@
 //! The subcommands.
 
+pub mod attest;
 pub mod bench;
 pub mod demo;
 pub mod init;
 pub mod plan;
+pub mod policy;
 pub mod predict;
 pub mod pull;
 pub mod push;
@@ -56,6 +58,10 @@ enum Command {
     Predict(predict::Predict),
     /// Verifies the warden's receipts, offline.
     Verify(verify::Verify),
+    /// Appraises attestation evidence of hardware, offline.
+    Attest(attest::Attest),
+    /// Writes or explains a policy for the appraisal of evidence.
+    Policy(policy::Policy),
 }
 
 /// What every command that works on a project takes.
@@ -96,6 +102,8 @@ impl Cli {
             Command::Receipts(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Verify(command) => command.run(),
+            Command::Attest(command) => command.run(),
+            Command::Policy(command) => command.run(),
         }
     }
 }
