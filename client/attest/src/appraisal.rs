@@ -117,10 +117,18 @@ pub fn appraise(evidence: &Evidence, collateral: &Collateral, policy: &Policy, a
                 "a simulated environment, which nothing protects from whoever runs it",
                 "to accept that for tests, write accept_simulated = true into the policy",
             );
-            Claims { tee: "simulated", ..Claims::default() }
+            Claims { tee: "simulated", verified: policy.accept_simulated, ..Claims::default() }
         }
     };
-    let Claims { tee, tcb_status, measurement, report_data } = claims;
+    let Claims { tee, tcb_status, measurement, report_data, verified } = claims;
+    if !verified && findings.refusals.is_empty() {
+        findings.add(
+            "evidence.verification",
+            "evidence whose signatures were verified",
+            "evidence of which no check failed, but not all were made",
+            "do not trust it, and report this as a defect of the appraisal",
+        );
+    }
     let refusals = findings.refusals;
     Appraisal { accepted: refusals.is_empty(), tee, tcb_status, measurement, report_data, refusals }
 }
@@ -132,6 +140,8 @@ struct Claims {
     tcb_status: Option<String>,
     measurement: Option<String>,
     report_data: Option<String>,
+    /// Whether the signatures were verified up to a root, or simulation is accepted: refusing nothing is not enough.
+    verified: bool,
 }
 
 /// The checks that failed so far.

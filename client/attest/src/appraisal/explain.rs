@@ -62,7 +62,7 @@ fn tdx(policy: &TdxPolicy, lines: &mut Lines) {
         lines.add(format!(
             "  - the guest with MRTD {}, RTMRs {},",
             guest.mrtd,
-            one_of(guest.rtmrs).replace("one of ", "")
+            guest.rtmrs.map(|rtmr| rtmr.to_string()).join(", ")
         ));
         lines.add(format!(
             "    MRCONFIGID {}, MROWNER {} and MROWNERCONFIG {};",

@@ -37,6 +37,7 @@ pub fn appraise(
         }
     };
     if let Some(verified) = verify(quote, collateral, at, findings) {
+        claims.verified = true;
         claims.tcb_status = Some(verified.tcb.status.to_string());
         if let Some(platform) = platform {
             platform_of(&verified, platform, findings);
@@ -174,6 +175,7 @@ fn sgx(report: &EnclaveReport, policy: Option<&SgxPolicy>, findings: &mut Findin
         tcb_status: None,
         measurement: Some(hex::encode(report.mr_enclave)),
         report_data: Some(hex::encode(report.report_data)),
+        verified: false,
     }
 }
 
@@ -245,6 +247,7 @@ fn tdx(report: &TDReport10, policy: Option<&TdxPolicy>, findings: &mut Findings)
         tcb_status: None,
         measurement: Some(hex::encode(report.mr_td)),
         report_data: Some(hex::encode(report.report_data)),
+        verified: false,
     }
 }
 

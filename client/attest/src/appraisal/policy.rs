@@ -263,7 +263,7 @@ pub struct SnpTcbs {
     pub milan: Option<SnpTcb>,
     /// Fourth generation (family 19h, models 10h to 1Fh and A0h to AFh).
     pub genoa: Option<SnpTcb>,
-    /// Fifth generation (family 1Ah).
+    /// Fifth generation (family 1Ah, models 00h to 1Fh).
     pub turin: Option<SnpTcb>,
 }
 

@@ -167,7 +167,9 @@ pub fn appraise(
     };
     let product = signed_by.and_then(|by| {
         let key = amd::verify(report, collateral, by, at, findings)?;
-        signature(report, &key.public_key, findings);
+        if !signature(report, &key.public_key, findings) {
+            return None;
+        }
         if by == SignedBy::Provider {
             provider(key.provider.as_deref(), policy.snp.as_ref(), findings);
         }
@@ -185,6 +187,7 @@ pub fn appraise(
         tcb_status: Some(tcb.to_string()),
         measurement: Some(hex::encode(report.measurement())),
         report_data: Some(hex::encode(report.report_data())),
+        verified: product.is_some(),
     }
 }
 
@@ -222,7 +225,7 @@ fn layout(report: &Report, findings: &mut Findings) {
 }
 
 /// Verifies the signature over the raw bytes: over a re-encoding, what the parser drops could change unnoticed.
-fn signature(report: &Report, public_key: &[u8], findings: &mut Findings) {
+fn signature(report: &Report, public_key: &[u8], findings: &mut Findings) -> bool {
     let mut fixed = Vec::with_capacity(96);
     for part in [R, S] {
         fixed.extend(report.raw[part].iter().rev());
@@ -237,6 +240,7 @@ fn signature(report: &Report, public_key: &[u8], findings: &mut Findings) {
         "one that does not verify",
         "the report was altered, or the certificate is of another key: fetch that of the reported TCB",
     );
+    verified
 }
 
 fn provider(name: Option<&str>, policy: Option<&SnpPolicy>, findings: &mut Findings) {

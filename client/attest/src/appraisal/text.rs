@@ -1,7 +1,5 @@
 //! Words for refusals.
 
-use std::fmt::Write;
-
 /// Several values as one line.
 pub fn one_of<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
     let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
@@ -14,13 +12,5 @@ pub fn one_of<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
 
 /// A message of a library on one line of bounded length: it may quote what came from outside.
 pub fn line(message: &str) -> String {
-    let mut text = String::new();
-    for c in message.chars().take(300) {
-        if c.is_control() {
-            text.push(' ')
-        } else {
-            let _ = text.write_char(c);
-        }
-    }
-    text
+    message.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
