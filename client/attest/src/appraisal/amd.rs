@@ -252,9 +252,7 @@ pub fn verify(
         return None;
     }
 
-    let Some((product, chain)) = chain(leaf, &authorities, by, findings) else {
-        return None;
-    };
+    let (product, chain) = chain(leaf, &authorities, by, findings)?;
     for certificate in &chain {
         let (from, to) = certificate.validity();
         findings.require(
