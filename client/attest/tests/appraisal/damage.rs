@@ -13,7 +13,7 @@ use crate::{Vector, file, refused};
 /// signature and attestation key, and the QE's report.
 fn signed_parts(vector: &Vector) -> Vec<Range<usize>> {
     if vector.tee() == "snp" {
-        return vec![0..vector.evidence.len()];
+        return std::iter::once(0..vector.evidence.len()).collect();
     }
     let version = u16::from_le_bytes([vector.evidence[0], vector.evidence[1]]);
     let body = match (version, vector.evidence[48]) {
