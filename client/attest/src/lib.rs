@@ -1,13 +1,14 @@
 //! Appraisal of a warden's evidence: a pure function of evidence, policy and nonce (the roles and words are
 //! those of RFC 9334). Only its result, [`Appraised`], lets a client seal secrets to a warden.
 //!
-//! Today one kind of evidence exists: that of a simulated warden, which proves nothing. It is refused unless
-//! the policy accepts simulation by name.
+//! Wardens today give one kind of evidence: that of a simulated warden, which proves nothing. It is refused unless
+//! the policy accepts simulation by name. Evidence of hardware, [`appraisal`] judges.
 //!
 //! What a warden attests later, round by round, [`chain`] verifies.
 
 #![forbid(unsafe_code)]
 
+pub mod appraisal;
 pub mod chain;
 
 use blindsmith_protocol::Evidence;

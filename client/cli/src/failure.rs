@@ -6,7 +6,8 @@ use thiserror::Error;
 
 /// A failed command. Exit codes: 1 other, 2 wrong usage (from the argument parser), 3 data refused, 4 no
 /// refinery, 5 refused by refinery or warden, 6 warden not trusted, 7 keys do not fit, 8 files of the project,
-/// policies or receipts that cannot be read, 9 receipts that do not verify.
+/// policies or receipts that cannot be read, 9 receipts that do not verify. Appraisal has two of its own: 2 evidence
+/// refused, 3 input that cannot be appraised.
 #[derive(Debug, Error)]
 pub enum Failure {
     /// Rows or a model file.
@@ -48,6 +49,17 @@ pub enum Failure {
     /// Receipts that do not verify.
     #[error("the receipts do not verify: {0}")]
     NotProven(String),
+    /// Evidence that the appraisal refused.
+    #[error("the evidence is refused: {0}")]
+    EvidenceRefused(String),
+    /// Evidence, collateral or a policy that cannot be appraised.
+    #[error("{path}: {message}")]
+    Unusable {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
     /// Settings that do not go together.
     #[error("{0}")]
     Settings(String),
@@ -61,8 +73,8 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Other(_) => 1,
-            Failure::Settings(_) => 2,
-            Failure::Data(_) => 3,
+            Failure::Settings(_) | Failure::EvidenceRefused(_) => 2,
+            Failure::Data(_) | Failure::Unusable { .. } => 3,
             Failure::Unreachable { .. } | Failure::Connection(_) => 4,
             Failure::Refused(_) => 5,
             Failure::NotTrusted(_) => 6,
@@ -74,5 +86,9 @@ impl Failure {
 
     pub(crate) fn project(path: &Path, message: impl std::fmt::Display) -> Self {
         Failure::Project { path: path.display().to_string(), message: message.to_string() }
+    }
+
+    pub(crate) fn unusable(path: &Path, message: impl std::fmt::Display) -> Self {
+        Failure::Unusable { path: path.display().to_string(), message: message.to_string() }
     }
 }

@@ -1,11 +1,13 @@
 //! The subcommands.
 
+pub mod attest;
 pub mod bench;
 pub mod demo;
 pub mod history;
 pub mod init;
 pub mod members;
 pub mod plan;
+pub mod policy;
 pub mod predict;
 pub mod pull;
 pub mod push;
@@ -82,6 +84,10 @@ enum Command {
     Members(members::Members),
     /// Takes an upload of one's own back.
     Withdraw(members::Withdraw),
+    /// Appraises attestation evidence of hardware, offline.
+    Attest(attest::Attest),
+    /// Writes or explains a policy for the appraisal of evidence.
+    Policy(policy::Policy),
 }
 
 /// What every command that works on a project takes.
@@ -137,6 +143,8 @@ impl Cli {
             Command::Revoke(command) => command.run(),
             Command::Members(command) => command.run(),
             Command::Withdraw(command) => command.run(),
+            Command::Attest(command) => command.run(),
+            Command::Policy(command) => command.run(),
         }
     }
 }

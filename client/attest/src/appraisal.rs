@@ -1,0 +1,175 @@
+//! Appraisal of hardware evidence: quotes of Intel SGX and TDX, reports of AMD SEV-SNP.
+//!
+//! [`appraise`] is a pure function of evidence, collateral, policy and the relying party's time: it reads no file, no
+//! clock and no network, so that an appraisal can be repeated, years later, with the same result. It denies by
+//! default. Every check that fails adds a [`Refusal`]; evidence is accepted if there is none.
+//!
+//! What is checked, field by field, and what accepted evidence does not prove: `docs/appraisal.md`.
+
+mod amd;
+mod collateral;
+mod evidence;
+mod explain;
+mod intel;
+mod policy;
+mod snp;
+mod text;
+
+use std::fmt::Display;
+
+use serde::Serialize;
+use thiserror::Error;
+
+pub use collateral::{Collateral, MAX_COLLATERAL};
+pub use evidence::{Evidence, MAX_EVIDENCE};
+pub use policy::{
+    Bytes, EXAMPLE, Enclave, Guest, IntelPlatform, MAX_POLICY, Platforms, Policy, SgxPolicy, SnpPolicy,
+    SnpTcb, SnpTcbs, TdxGuest, TdxPolicy,
+};
+
+/// What an appraisal found. The fields but `refusals` are what the evidence claims: believe them only if it is
+/// accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Appraisal {
+    /// Whether every check passed.
+    pub accepted: bool,
+    /// The kind of trusted execution environment: `sgx`, `tdx`, `snp`, `azure-vtpm` or `simulated`.
+    pub tee: &'static str,
+    /// The state of the platform's trusted firmware. Intel's name of it, such as `UpToDate`, once the quote is
+    /// verified; of SNP the versions that the report states.
+    pub tcb_status: Option<String>,
+    /// Hexadecimal digits of MRENCLAVE, MRTD or the launch measurement.
+    pub measurement: Option<String>,
+    /// Hexadecimal digits of the 64 bytes that the attested software chose. Whoever appraises has to compare them with
+    /// what this session needs: nothing here does.
+    pub report_data: Option<String>,
+    /// The checks that failed, in the order of the checks.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// What was checked, such as `snp.policy.debug`. Names are stable.
+    pub claim: String,
+    /// What would have passed.
+    pub expected: String,
+    /// What came.
+    pub found: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// Input that cannot be appraised at all.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unusable {
+    /// More bytes than any real input has.
+    #[error("the {what} has more than {limit} bytes: no real one has. Check which file was given")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Evidence of no known kind, or cut off.
+    #[error("not usable as evidence: {0}")]
+    Evidence(String),
+    /// Collateral of no known kind, or broken.
+    #[error("not usable as collateral: {0}")]
+    Collateral(String),
+    /// A policy that cannot be read, or that nothing could satisfy.
+    #[error("not usable as a policy: {0}")]
+    Policy(String),
+}
+
+/// Appraises `evidence`, with `collateral` to verify it, against `policy`, as of the time `at`: seconds since 1970, of
+/// a clock that the relying party trusts.
+///
+/// ```
+/// use blindsmith_attest::appraisal::{Collateral, Evidence, Policy, appraise};
+///
+/// let report = include_bytes!("../tests/evidence/snp/milan-v2.report");
+/// let evidence = Evidence::parse(report)?;
+/// let appraisal = appraise(&evidence, &Collateral::default(), &Policy::default(), 1_790_000_000);
+/// assert!(!appraisal.accepted);
+/// assert!(appraisal.refusals.iter().any(|r| r.claim == "policy.snp"));
+/// # Ok::<(), blindsmith_attest::appraisal::Unusable>(())
+/// ```
+pub fn appraise(evidence: &Evidence, collateral: &Collateral, policy: &Policy, at: u64) -> Appraisal {
+    let mut findings = Findings::default();
+    let claims = match evidence {
+        Evidence::Quote(quote) => intel::appraise(quote, collateral, policy, at, &mut findings),
+        Evidence::Report(report) => snp::appraise(report, collateral, policy, at, &mut findings),
+        Evidence::Paravisor => {
+            findings.add(
+                "evidence.kind",
+                "a report or quote whose report data the workload chose",
+                "evidence of Azure's paravisor (HCL, behind a virtual TPM)",
+                "its report data binds a key of the virtual TPM, not the workload: use a guest without paravisor",
+            );
+            Claims { tee: "azure-vtpm", ..Claims::default() }
+        }
+        Evidence::Simulated(_) => {
+            findings.require(
+                policy.accept_simulated,
+                "evidence.kind",
+                "hardware evidence",
+                "a simulated environment, which nothing protects from whoever runs it",
+                "to accept that for tests, write accept_simulated = true into the policy",
+            );
+            Claims { tee: "simulated", verified: policy.accept_simulated, ..Claims::default() }
+        }
+    };
+    let Claims { tee, tcb_status, measurement, report_data, verified } = claims;
+    if !verified && findings.refusals.is_empty() {
+        findings.add(
+            "evidence.verification",
+            "evidence whose signatures were verified",
+            "evidence of which no check failed, but not all were made",
+            "do not trust it, and report this as a defect of the appraisal",
+        );
+    }
+    let refusals = findings.refusals;
+    Appraisal { accepted: refusals.is_empty(), tee, tcb_status, measurement, report_data, refusals }
+}
+
+/// What evidence says of itself.
+#[derive(Default)]
+struct Claims {
+    tee: &'static str,
+    tcb_status: Option<String>,
+    measurement: Option<String>,
+    report_data: Option<String>,
+    /// Whether the signatures were verified up to a root, or simulation is accepted: refusing nothing is not enough.
+    verified: bool,
+}
+
+/// The checks that failed so far.
+#[derive(Default)]
+struct Findings {
+    refusals: Vec<Refusal>,
+}
+
+impl Findings {
+    fn add(&mut self, claim: &str, expected: impl Display, found: impl Display, advice: impl Display) {
+        self.refusals.push(Refusal {
+            claim: claim.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+            advice: advice.to_string(),
+        });
+    }
+
+    fn require(
+        &mut self,
+        passed: bool,
+        claim: &str,
+        expected: impl Display,
+        found: impl Display,
+        advice: impl Display,
+    ) {
+        if !passed {
+            self.add(claim, expected, found, advice);
+        }
+    }
+}

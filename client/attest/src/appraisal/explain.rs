@@ -1,0 +1,144 @@
+//! A policy in words.
+
+use std::fmt::Write;
+
+use super::policy::{Enclave, IntelPlatform, Platforms, Policy, SgxPolicy, SnpPolicy, TdxPolicy};
+use super::text::one_of;
+
+impl Policy {
+    /// What the policy accepts, in words, one statement a line.
+    pub fn explain(&self) -> String {
+        let mut lines = Lines::default();
+        match self.accept_simulated {
+            true => lines.add("Simulated environments are ACCEPTED: whoever runs one can read all it holds."),
+            false => lines.add("Simulated environments are refused."),
+        }
+        match &self.sgx {
+            Some(policy) => sgx(policy, &mut lines),
+            None => lines.add("Intel SGX is refused."),
+        }
+        match &self.tdx {
+            Some(policy) => tdx(policy, &mut lines),
+            None => lines.add("Intel TDX is refused."),
+        }
+        match &self.snp {
+            Some(policy) => snp(policy, &mut lines),
+            None => lines.add("AMD SEV-SNP is refused."),
+        }
+        lines.add("Whatever this policy says, debug and platforms that their vendor revoked are refused.");
+        lines.0
+    }
+}
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, line: impl AsRef<str>) {
+        let _ = writeln!(self.0, "{}", line.as_ref());
+    }
+}
+
+fn sgx(policy: &SgxPolicy, lines: &mut Lines) {
+    lines.add("Intel SGX is accepted for");
+    for enclave in &policy.enclaves {
+        lines.add(match enclave {
+            Enclave::Measured { mrenclave } => format!("  - exactly the enclave {mrenclave};"),
+            Enclave::Signed { mrsigner, product_id, minimum_svn } => format!(
+                "  - whatever the key {mrsigner} signed or will sign as product {product_id}, from version {minimum_svn} on;"
+            ),
+        });
+    }
+    if policy.enclaves.is_empty() {
+        lines.add("  - no enclave: none is listed;");
+    }
+    lines.add(format!("  attributes {} under the mask {};", policy.attributes, policy.attributes_mask));
+    intel(&policy.platform, lines);
+}
+
+fn tdx(policy: &TdxPolicy, lines: &mut Lines) {
+    lines.add("Intel TDX is accepted for");
+    for guest in &policy.guests {
+        lines.add(format!(
+            "  - the guest with MRTD {}, RTMRs {},",
+            guest.mrtd,
+            guest.rtmrs.map(|rtmr| rtmr.to_string()).join(", ")
+        ));
+        lines.add(format!(
+            "    MRCONFIGID {}, MROWNER {} and MROWNERCONFIG {};",
+            guest.mrconfigid, guest.mrowner, guest.mrownerconfig
+        ));
+    }
+    if policy.guests.is_empty() {
+        lines.add("  - no guest: none is listed;");
+    }
+    match &policy.mrseam {
+        None => lines.add("  on any TDX module that Intel signed and whose version its TCB info covers;"),
+        Some(modules) => lines.add(format!("  on the TDX module {};", one_of(modules))),
+    }
+    lines.add(format!("  attributes {} under the mask {};", policy.attributes, policy.attributes_mask));
+    intel(&policy.platform, lines);
+}
+
+fn intel(platform: &IntelPlatform, lines: &mut Lines) {
+    lines.add(format!("  TCB status: {};", one_of(&platform.tcb_statuses)));
+    match platform.advisories.as_slice() {
+        [] => lines.add("  no advisory may be open;"),
+        listed => lines.add(format!("  advisories that may be open: {};", listed.join(", "))),
+    }
+    lines
+        .add(format!("  collateral with evaluation number {} or later;", platform.minimum_evaluation_number));
+    machines(&platform.machines, lines);
+    for (allowed, what) in [
+        (platform.dynamic_platform, "dynamic platforms"),
+        (platform.cached_keys, "cached platform keys"),
+        (platform.smt, "hyper-threading"),
+    ] {
+        lines.add(format!("  {what}: {}.", if allowed { "accepted" } else { "refused" }));
+    }
+}
+
+fn machines<const N: usize>(machines: &Platforms<N>, lines: &mut Lines) {
+    lines.add(match machines {
+        Platforms::Any => "  on ANY genuine machine, also one that its holder opened to extract keys;".into(),
+        Platforms::Listed(list) => format!("  on the machine {};", one_of(list)),
+    });
+}
+
+fn snp(policy: &SnpPolicy, lines: &mut Lines) {
+    lines.add("AMD SEV-SNP is accepted for");
+    for guest in &policy.guests {
+        lines.add(format!(
+            "  - the guest with measurement {} and host data {};",
+            guest.measurement, guest.host_data
+        ));
+    }
+    if policy.guests.is_empty() {
+        lines.add("  - no guest: none is listed;");
+    }
+    let least = policy.minimum_tcb;
+    for (name, least) in [("Milan", least.milan), ("Genoa", least.genoa), ("Turin", least.turin)] {
+        lines.add(match least {
+            Some(least) => format!("  {name} from {least} on;"),
+            None => format!("  {name} is refused;"),
+        });
+    }
+    machines(&policy.machines, lines);
+    lines.add(match policy.vlek_providers.as_slice() {
+        [] => "  signed by the chip's own key only;".into(),
+        listed => format!("  signed by the chip's own key, or by a key of {};", listed.join(", ")),
+    });
+    lines.add(format!(
+        "  asked for at VMPL {} or more privileged, guest version {} or later;",
+        policy.maximum_vmpl, policy.minimum_guest_svn
+    ));
+    for (allowed, what) in [(policy.smt, "hyper-threading"), (policy.migration, "migration agents")] {
+        lines.add(format!("  {what}: {};", if allowed { "accepted" } else { "refused" }));
+    }
+    for (asked, what) in [
+        (policy.alias_check, "check of memory for aliases"),
+        (policy.ciphertext_hiding, "hiding of ciphertexts"),
+    ] {
+        lines.add(format!("  {what}: {}.", if asked { "required" } else { "not required" }));
+    }
+}
