@@ -21,7 +21,7 @@ use blindsmith_api::{Offset, Request, Session, authority, content_digest, sign};
 use blindsmith_identity::{Action, MemberRole, Order, Quota, SigningKey, sign_order};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
 use blindsmith_protocol::{
-    Blob, FrameError, FromWarden, Id, Layer, MAX_BODY, Outcome, ProjectSpec, Role, ToWarden, Trigger,
+    Blob, FrameError, FromWarden, Id, Lane, Layer, MAX_BODY, Outcome, ProjectSpec, Role, ToWarden, Trigger,
     UploadHeader, block_digest, read_body, read_head, root_digest, to_cbor, write_frame,
 };
 use serde::de::DeserializeOwned;
@@ -152,7 +152,8 @@ fn header(spec: &ProjectSpec, rows: &[u8], contributor: Id, role: Role, number: 
 /// Answers queries, until the refinery ends.
 fn warden(socket: &Path) -> Result<(), FrameError> {
     let mut stream = UnixStream::connect(socket)?;
-    let hello = FromWarden::Hello { tee: "load".into(), version: "0".into(), shared: false };
+    let hello =
+        FromWarden::Hello { tee: "load".into(), version: "0".into(), shared: false, lane: Lane::Queries };
     write_frame(&mut stream, &hello, &[])?;
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {

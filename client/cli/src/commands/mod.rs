@@ -45,7 +45,7 @@ enum Command {
     /// Measures what encryption costs on this machine.
     Bench(bench::Bench),
     /// Creates a project: model, training, keys; hands the secrets to the warden.
-    Init(init::Init),
+    Init(Box<init::Init>),
     /// Tells, before anything runs, which tiles are used and what training costs.
     Plan(plan::Plan),
     /// Encrypts rows and sends them.
