@@ -20,8 +20,8 @@ fn serve(site: &mut Site, more: &str) -> u16 {
     site.services.start_refinery_with(&["--config", &config]).unwrap();
     site.services.await_warden().unwrap();
     let log = site.log("blindsmith-refinery");
-    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let address = events.filter_map(|event| Some(event["http"].as_str()?.to_owned())).last().unwrap();
+    let mut events = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let address = events.find_map(|event| Some(event["http"].as_str()?.to_owned())).unwrap();
     address.rsplit(':').next().unwrap().parse().unwrap()
 }
 
