@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use blindsmith_matrix::{ProductKind, ProductShape};
 use blindsmith_protocol::{
@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::engine::{Blocks, Engine, EngineError, UploadFiles, residues};
 use crate::shared::{Job, Round, Shared, Stored, now};
-use crate::store::{StoreError, Verdict};
+use crate::store::{Lease, StoreError, Verdict};
 use rounds::fault;
 
 /// Bytes of a product's rows in one frame, about.
@@ -35,6 +35,8 @@ struct Link {
     reader: BufReader<UnixStream>,
     writer: UnixStream,
     shared: Option<Memory>,
+    /// The round's job in the store's queue, and when it was taken or extended.
+    job: Option<(Lease, Instant)>,
     /// Products asked for so far.
     products: u64,
     traffic: u64,
@@ -51,6 +53,8 @@ struct Memory {
 
 /// Times that a round is given to a warden that is lost in it.
 const MAX_ATTEMPTS: u32 = 5;
+/// The time for which a round's job is taken; it is extended as the round goes on.
+const LEASE: Duration = Duration::from_secs(3600);
 /// Time in which whoever connects must say hello.
 const HELLO: Duration = Duration::from_secs(10);
 
@@ -136,7 +140,11 @@ impl Link {
         }
         let shared = if shared { Some(Memory::map(descriptors)?) } else { None };
         let reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
-        Ok((tee, lane, Link { reader, writer: stream.try_clone()?, shared, products: 0, traffic: 0 }))
+        Ok((
+            tee,
+            lane,
+            Link { reader, writer: stream.try_clone()?, shared, job: None, products: 0, traffic: 0 },
+        ))
     }
 
     fn send(&mut self, message: &ToWarden, body: &[&[u8]]) -> Result<(), FrameError> {
@@ -331,14 +339,16 @@ impl Link {
             }
             Job::Round(round) => {
                 let attempt = round.attempt + 1;
-                let (done, broken) = match self.round(shared, &round) {
+                let (done, broken) = match self.leased(shared, &round) {
                     Ok(done) => (done, None),
                     Err(e) if attempt < MAX_ATTEMPTS => {
+                        self.give_back(shared, &e.to_string());
                         // The link failed, not the round: the next warden takes it up.
                         shared.lock().jobs.push_front(Job::Round(Round { attempt, ..round }));
                         return Err(e);
                     }
                     Err(e) => {
+                        self.end_job(shared);
                         (Err(format!("the warden was lost {attempt} times in this round: {e}")), Some(e))
                     }
                 };
@@ -374,7 +384,7 @@ impl Link {
                 let mut record: RoundRecord = from_cbor(&body)?;
                 (record.summary.at, record.summary.asked) = (now(), true);
                 if first {
-                    if let Err(e) = shared.store.save_round(project, &record) {
+                    if let Err(e) = shared.store.save_round(project, &record, None) {
                         return Ok(Err(e.to_string()));
                     }
                     self.send(&ToWarden::Stored { project: *project, round: 0 }, &[])?;
@@ -404,6 +414,7 @@ impl Link {
                     return Ok((outcome, read_body(&mut self.reader, body, MAX_BODY)?));
                 }
                 (FromWarden::Progress(progress), 0) => {
+                    self.extend_job(shared);
                     shared.update(project, |p| p.progress = Some(progress));
                 }
                 (FromWarden::Do(instruction), body) => self.instruct(engine, &instruction, body)?,

@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::SystemTime;
 
 use blindsmith_identity::{PublicKey, open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
-    Blob, Evidence, Id, Ledger, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, UploadHeader,
+    Blob, Evidence, Id, Ledger, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, UploadHeader, to_cbor,
 };
 use tracing::info;
 
-use crate::shared::{Job, Project, Round, Shared, Stored};
+use crate::shared::{Job, Project, Round, Shared, State, Stored};
 use crate::store::{Incoming, StoreError};
 
 /// What kind of refusal it is.
@@ -105,26 +106,18 @@ impl Shared {
         if epochs.is_some_and(|e| !(1..=MAX_EPOCHS).contains(&e)) {
             return Err(Refusal::new(Kind::Invalid, format!("a round has 1 to {MAX_EPOCHS} epochs")));
         }
+        let mut key = vec![0; 16];
+        getrandom::fill(&mut key).map_err(|e| Refusal::new(Kind::Failed, e.to_string()))?;
+        let round = Round { project, epochs, attempt: 0, key, asked: true };
+        self.lock().may_refine(&project)?;
+        // From here on it is done, whatever becomes of this refinery.
+        self.store.enqueue(&round.job(), &to_cbor(&epochs), SystemTime::now())?;
         let mut state = self.lock();
-        let warden = state.warden.is_some();
-        let found = state.projects.get_mut(&project).ok_or_else(|| unknown(&project))?;
-        if found.rounds.is_empty() {
-            let message = "no warden holds this project's secrets: run init again";
-            return Err(Refusal::new(Kind::Conflict, message));
+        if let Some(found) = state.projects.get_mut(&project) {
+            found.pending += 1;
+            found.failure = None;
         }
-        if let (true, false, Some(failure)) = (warden, found.ready, &found.failure) {
-            return Err(Refusal::new(Kind::Conflict, failure.clone()));
-        }
-        if !found.uploads.iter().any(Stored::trains) {
-            let message = match found.uploads.iter().any(Stored::refused) {
-                true => "nothing to train on: the rows were refused, see blindsmith status",
-                false => "nothing to train on: push rows first",
-            };
-            return Err(Refusal::new(Kind::Conflict, message));
-        }
-        found.pending += 1;
-        found.failure = None;
-        state.jobs.push_back(Job::Round(Round { project, epochs, attempt: 0, asked: true }));
+        state.jobs.push_back(Job::Round(round));
         drop(state);
         self.changed.notify_all();
         Ok(())
@@ -256,6 +249,29 @@ impl Shared {
     /// What the owner ordered so far.
     pub(crate) fn orders(&self, project: &Id) -> Result<Vec<Blob>, Refusal> {
         self.project(project, |p| p.orders.iter().cloned().map(Blob).collect())
+    }
+}
+
+impl State {
+    /// Whether there is a round to ask for.
+    fn may_refine(&self, project: &Id) -> Result<(), Refusal> {
+        let warden = self.warden.is_some();
+        let found = self.projects.get(project).ok_or_else(|| unknown(project))?;
+        if found.rounds.is_empty() {
+            let message = "no warden holds this project's secrets: run init again";
+            return Err(Refusal::new(Kind::Conflict, message));
+        }
+        if let (true, false, Some(failure)) = (warden, found.ready, &found.failure) {
+            return Err(Refusal::new(Kind::Conflict, failure.clone()));
+        }
+        if !found.uploads.iter().any(Stored::trains) {
+            let message = match found.uploads.iter().any(Stored::refused) {
+                true => "nothing to train on: the rows were refused, see blindsmith status",
+                false => "nothing to train on: push rows first",
+            };
+            return Err(Refusal::new(Kind::Conflict, message));
+        }
+        Ok(())
     }
 }
 

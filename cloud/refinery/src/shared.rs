@@ -9,15 +9,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, Reason, Role,
-    RoundRecord, RoundSummary, UploadHeader, UploadState, UploadSummary,
+    RoundRecord, RoundSummary, UploadHeader, UploadState, UploadSummary, from_cbor,
 };
 use tracing::warn;
 
 use crate::operations::{Kind, Refusal};
-use crate::store::{Store, StoreError, Verdict};
+use crate::store::{JobName, Store, StoreError, Verdict};
 
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
+/// The kind of the jobs that are rounds.
+const ROUND: &str = "round";
 /// How often the time of the day is looked at.
 const CLOCK: Duration = Duration::from_secs(20);
 
@@ -52,11 +54,14 @@ pub enum Job {
 }
 
 /// A round to be run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Round {
     pub project: Id,
     pub epochs: Option<u32>,
+    /// How often this refinery lost a warden in it.
     pub attempt: u32,
+    /// The key of its job in the store's queue; none if a trigger started it.
+    pub key: Vec<u8>,
     /// Whether a client asked for it; else it is because of new uploads, and not without any.
     pub asked: bool,
 }
@@ -75,6 +80,13 @@ pub struct Stored {
     pub withdrawn: bool,
     /// What the warden found when it read it.
     pub verdict: Option<Verdict>,
+}
+
+impl Round {
+    /// Its job in the store's queue.
+    pub fn job(&self) -> JobName {
+        JobName { project: self.project, kind: ROUND.into(), key: self.key.clone() }
+    }
 }
 
 impl Stored {
@@ -312,6 +324,27 @@ impl Changed {
     }
 }
 
+/// The rounds that were asked for and not finished when the last refinery ended.
+fn asked_for(store: &Store, projects: &mut BTreeMap<Id, Project>) -> Result<VecDeque<Job>, StoreError> {
+    store.free_jobs()?;
+    let mut jobs = VecDeque::new();
+    for queued in store.jobs()? {
+        let JobName { project, kind, key } = queued.job;
+        // One that a trigger started has no key, and comes by itself.
+        let Some(found) = projects.get_mut(&project).filter(|_| kind == ROUND && !key.is_empty()) else {
+            continue;
+        };
+        match from_cbor(&queued.payload) {
+            Ok(epochs) => {
+                found.pending += 1;
+                jobs.push_back(Job::Round(Round { project, epochs, attempt: 0, key, asked: true }));
+            }
+            Err(e) => warn!(%project, "a round that was asked for is lost: its job does not decode: {e}"),
+        }
+    }
+    Ok(jobs)
+}
+
 /// Shared by all threads of a refinery.
 pub struct Shared {
     /// What is on disk.
@@ -346,7 +379,8 @@ impl Shared {
             project.uploads.iter_mut().for_each(|u| u.withdrawn = withdrawn.contains(&u.id));
             projects.insert(id, project);
         }
-        let state = State { projects, jobs: VecDeque::new(), warden: None, queries: false };
+        let jobs = asked_for(&store, &mut projects)?;
+        let state = State { projects, jobs, warden: None, queries: false };
         Ok(Shared {
             store,
             state: Mutex::new(state),
@@ -439,7 +473,13 @@ impl State {
                 Some(Job::Admit { project: id, upload })
             } else if project.due() {
                 project.pending += 1;
-                Some(Job::Round(Round { project: id, epochs: None, attempt: 0, asked: false }))
+                Some(Job::Round(Round {
+                    project: id,
+                    epochs: None,
+                    attempt: 0,
+                    key: Vec::new(),
+                    asked: false,
+                }))
             } else {
                 None
             };

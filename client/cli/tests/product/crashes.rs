@@ -136,3 +136,30 @@ fn rows_pushed_while_no_warden_is_there_are_trained_on_when_one_comes() {
     site.services.start_warden().unwrap();
     assert_eq!(site.wait()["rounds"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_round_that_was_asked_for_survives_the_refinery_and_is_run_once() {
+    let mut site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--epochs", "1"]).ok();
+    site.write("rows.csv", tables::largest(60..80));
+    site.push("rows.csv", &[]).ok();
+    assert_eq!(site.wait()["rounds"].as_array().unwrap().len(), 2);
+
+    site.services.kill_warden();
+    site.until(|status| status.warden.is_none());
+    let project = site.project().id();
+    let (reply, _) = site.connect().request(&Request::Refine { project, epochs: Some(2) }, &[]).unwrap();
+    assert!(matches!(reply, Reply::Done));
+    site.services.kill_refinery();
+    for _ in 0..2 {
+        site.services.start_refinery().unwrap();
+        site.services.start_warden_if_away().unwrap();
+        site.services.await_warden().unwrap();
+        let status = site.wait();
+        let rounds = status["rounds"].as_array().unwrap();
+        assert_eq!(rounds.len(), 3, "one more, however often the refinery starts");
+        assert_eq!((&rounds[2]["asked"], &rounds[2]["steps"]), (&true.into(), &2.into()));
+        site.services.kill_refinery();
+    }
+}

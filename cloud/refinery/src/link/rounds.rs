@@ -43,6 +43,60 @@ impl Link {
         Ok(stored.map(|()| verdict).map_err(|e| e.to_string()))
     }
 
+    /// Takes a round's job, runs it, and ends the job.
+    pub(super) fn leased(
+        &mut self,
+        shared: &Shared,
+        round: &Round,
+    ) -> Result<Result<(), String>, FrameError> {
+        let (job, now) = (round.job(), SystemTime::now());
+        let taken = || {
+            if !round.asked {
+                shared.store.enqueue(&job, &[], now)?;
+            }
+            shared.store.take_job(&job, now, LEASE)
+        };
+        match taken() {
+            Ok(Some(lease)) => self.job = Some((lease, Instant::now())),
+            Ok(None) => return Ok(Ok(())),
+            Err(e) => return Ok(Err(e.to_string())),
+        }
+        let done = self.round(shared, round)?;
+        // Still there if there was no round.
+        self.end_job(shared);
+        Ok(done)
+    }
+
+    /// Takes a round's job out of the queue without a round.
+    pub(super) fn end_job(&mut self, shared: &Shared) {
+        if let Some((lease, _)) = self.job.take()
+            && let Err(e) = shared.store.finish_job(&lease)
+        {
+            warn!(project = %lease.job.project, "a round's job stays in the queue: {e}");
+        }
+    }
+
+    /// Gives a round's job back for the next warden.
+    pub(super) fn give_back(&mut self, shared: &Shared, why: &str) {
+        if let Some((lease, _)) = self.job.take()
+            && let Err(e) = shared.store.give_job_back(&lease, why)
+        {
+            warn!(project = %lease.job.project, "a round's job stays taken until the refinery starts anew: {e}");
+        }
+    }
+
+    /// Keeps a round's job while the round goes on.
+    pub(super) fn extend_job(&mut self, shared: &Shared) {
+        let Some((lease, since)) = &mut self.job else { return };
+        if since.elapsed() < LEASE / 4 {
+            return;
+        }
+        match shared.store.extend_job(lease, SystemTime::now() + LEASE) {
+            Ok(()) => *since = Instant::now(),
+            Err(e) => warn!(project = %lease.job.project, "a round's job was not extended: {e}"),
+        }
+    }
+
     /// Runs a round, without the uploads that the warden refuses.
     pub(super) fn round(&mut self, shared: &Shared, round: &Round) -> Result<Result<(), String>, FrameError> {
         let mut read_again = HashSet::new();
@@ -121,7 +175,9 @@ impl Link {
         record.summary.cloud_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
         record.summary.traffic_bytes = self.traffic - traffic;
         (record.summary.at, record.summary.asked) = (now(), round.asked);
-        if let Err(e) = shared.store.save_round(&project, &record) {
+        let job = self.job.take();
+        if let Err(e) = shared.store.save_round(&project, &record, job.as_ref().map(|(lease, _)| lease)) {
+            self.job = job;
             // The warden is a round ahead of what is stored: it goes back.
             self.restore(shared)?;
             return failed(e.to_string());
@@ -157,7 +213,7 @@ impl Link {
             _ => return Err(FrameError::Unexpected("not an answer to a rollback")),
         };
         (record.summary.at, record.summary.asked) = (now(), true);
-        if let Err(e) = shared.store.save_round(&project, &record) {
+        if let Err(e) = shared.store.save_round(&project, &record, None) {
             self.restore(shared)?;
             return Ok(Err(e.to_string()));
         }

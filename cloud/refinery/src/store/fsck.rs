@@ -127,7 +127,7 @@ impl Store {
             self.orders(&id)?;
             self.enrolments(&id)?;
         }
-        self.jobs(None)?;
+        self.jobs()?;
         self.partials()?.iter().try_for_each(|partial| self.check_partial(partial))
     }
 

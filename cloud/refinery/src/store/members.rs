@@ -7,17 +7,6 @@ use super::Store;
 use super::error::{StoreError, damaged};
 use super::metadata::{bytes, digest, now, number};
 
-/// What a contributor has stored in a project, without what it withdrew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Uploads.
-    pub uploads: u64,
-    /// Rows, without padding.
-    pub rows: u64,
-    /// Bytes of encrypted rows.
-    pub bytes: u64,
-}
-
 impl Store {
     /// Keeps an owner's signed order. Orders are numbered from 1 without gaps; the same bytes under a number
     /// that is there change nothing. Signatures are the caller's business.
@@ -75,35 +64,13 @@ impl Store {
         })
     }
 
-    /// A contributor's newest token, if it is enrolled.
-    pub fn enrolment(&self, project: &Id, contributor: &Id) -> Result<Option<Vec<u8>>, StoreError> {
-        let query = sqlx::query(
-            "SELECT token FROM enrolments WHERE project = $1 AND contributor = $2 ORDER BY created DESC LIMIT 1",
-        );
-        let row = self.metadata.row(query.bind(project.0.to_vec()).bind(contributor.0.to_vec()))?;
-        row.map(|row| self.decoded(bytes(&row, 0))).transpose()
-    }
-
-    /// All contributors of a project that are enrolled, with their tokens, in order of their keys.
+    /// All contributors of a project that are enrolled, with their tokens, in order of their keys; those of one
+    /// contributor in order of arrival.
     pub fn enrolments(&self, project: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
             "SELECT contributor, token FROM enrolments WHERE project = $1 ORDER BY contributor, created",
         );
         let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
         rows.iter().map(|r| Ok((Id(self.decoded(digest(r, 0))?), self.decoded(bytes(r, 1))?))).collect()
-    }
-
-    /// What each contributor of a project has stored, in order of their keys.
-    pub fn totals(&self, project: &Id) -> Result<Vec<(Id, Totals)>, StoreError> {
-        let query = sqlx::query(
-            "SELECT contributor, COUNT(*), CAST(SUM(row_count) AS BIGINT), CAST(SUM(byte_count) AS BIGINT) \
-             FROM uploads WHERE project = $1 AND state <> 'withdrawn' GROUP BY contributor ORDER BY contributor",
-        );
-        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
-        let totals = |row| {
-            let totals = Totals { uploads: number(row, 1)?, rows: number(row, 2)?, bytes: number(row, 3)? };
-            Ok((Id(digest(row, 0)?), totals))
-        };
-        rows.iter().map(|row| self.decoded(totals(row))).collect()
     }
 }

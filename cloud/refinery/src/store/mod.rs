@@ -37,13 +37,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 pub use backup::Backup;
 pub use error::StoreError;
 pub use fsck::{Collected, Findings};
 pub use incoming::Incoming;
-pub use jobs::{Lease, Queued};
-pub use members::Totals;
+pub use jobs::{JobName, Lease, Queued};
 pub use partials::{Partial, PartialId};
 pub use projects::StoredProject;
 pub use uploads::{StoredUpload, UploadState, Verdict};
@@ -184,13 +184,23 @@ fn require_records(database: &Path, blobs: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The longest wait for whoever has the store to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("lock");
     let lock = File::create(&path).map_err(io_error(&path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(root.to_owned())),
-        Err(fs::TryLockError::Error(e)) => Err(io_error(&path)(e)),
+    let start = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            // Who has it may be about to end, or have a child that is about to become another program.
+            Err(fs::TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(root.to_owned())),
+            Err(fs::TryLockError::Error(e)) => return Err(io_error(&path)(e)),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ pub struct StoredProject {
     /// Its specification.
     pub spec: ProjectSpec,
     /// Its uploads, in order of arrival, with what stands about each: what the warden found, or a refusal
-    /// of one that was withdrawn or is in quarantine.
+    /// of one that was withdrawn.
     pub uploads: Vec<(UploadHeader, Option<Verdict>)>,
     /// Those of them that were withdrawn.
     pub withdrawn: Vec<Id>,

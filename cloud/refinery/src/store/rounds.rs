@@ -6,12 +6,18 @@ use sqlx::any::AnyRow;
 
 use super::Store;
 use super::error::{StoreError, damaged};
-use super::metadata::{bytes, digest, now, number, some_digest};
+use super::jobs::Lease;
+use super::metadata::{Refusal, bytes, digest, now, number, some_digest};
 
 impl Store {
     /// Stores what a round left. One that has its number already is replaced: a warden ended it again because
-    /// it was not told that the first was stored.
-    pub fn save_round(&self, project: &Id, record: &RoundRecord) -> Result<(), StoreError> {
+    /// it was not told that the first was stored. The job that it ends leaves the queue with the same write.
+    pub fn save_round(
+        &self,
+        project: &Id,
+        record: &RoundRecord,
+        ends: Option<&Lease>,
+    ) -> Result<(), StoreError> {
         let adding = self.blobs.adding()?;
         let state = self.blobs.keep_bytes(&adding, &record.state.0)?;
         let model = self.blobs.keep_bytes(&adding, &record.model.0)?;
@@ -32,8 +38,13 @@ impl Store {
             .bind(now());
         self.metadata.write(async |c| {
             Self::require(c, project).await?;
-            insert.execute(c).await?;
-            Ok(())
+            insert.execute(&mut *c).await?;
+            match ends {
+                Some(lease) if lease.ended().execute(c).await?.rows_affected() == 0 => {
+                    Err(Refusal::Store(StoreError::Lease))
+                }
+                _ => Ok(()),
+            }
         })
     }
 

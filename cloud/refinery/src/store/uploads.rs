@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use tempfile::NamedTempFile;
 
 use super::error::{StoreError, damaged};
-use super::metadata::{digest, now, number, some_bytes, some_digest, some_text, text};
+use super::metadata::{digest, now, number, some_bytes, some_digest, text};
 use super::partials::PartialId;
 use super::{Store, files};
 
@@ -26,8 +26,6 @@ pub enum Verdict {
 pub enum UploadState {
     /// It is stored.
     Stored,
-    /// It is stored, and left out until somebody clears it.
-    Quarantined,
     /// Its rows are gone; the header stays, as rounds that used them name it.
     Withdrawn,
 }
@@ -36,15 +34,12 @@ impl UploadState {
     fn name(self) -> &'static str {
         match self {
             UploadState::Stored => "stored",
-            UploadState::Quarantined => "quarantined",
             UploadState::Withdrawn => "withdrawn",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [UploadState::Stored, UploadState::Quarantined, UploadState::Withdrawn]
-            .into_iter()
-            .find(|state| state.name() == name)
+        [UploadState::Stored, UploadState::Withdrawn].into_iter().find(|state| state.name() == name)
     }
 }
 
@@ -57,8 +52,6 @@ pub struct StoredUpload {
     pub verdict: Option<Verdict>,
     /// What became of it.
     pub state: UploadState,
-    /// Why it is in quarantine.
-    pub reason: Option<String>,
     /// The digest of its rows; zero once they were withdrawn.
     pub rows: Id,
     /// The digest of its projections, if the warden took any.
@@ -68,18 +61,16 @@ pub struct StoredUpload {
 }
 
 impl StoredUpload {
-    /// What a round is to make of it: the warden's verdict, unless it is withdrawn or in quarantine.
+    /// What a round is to make of it: the warden's verdict, unless it is withdrawn.
     pub fn standing(&self) -> Option<Verdict> {
-        let why = self.reason.as_deref().unwrap_or("no reason was given");
         match self.state {
             UploadState::Stored => self.verdict.clone(),
-            UploadState::Quarantined => Some(Verdict::Refused(format!("in quarantine: {why}"))),
             UploadState::Withdrawn => Some(Verdict::Refused("withdrawn".into())),
         }
     }
 }
 
-const COLUMNS: &str = "id, header, verdict, state, reason, rows_blob, projections_blob, created";
+const COLUMNS: &str = "id, header, verdict, state, rows_blob, projections_blob, created";
 
 fn missing(project: &Id, upload: &Id) -> StoreError {
     StoreError::Missing(format!("upload {upload} of project {project}"))
@@ -98,7 +89,7 @@ impl Store {
         let verdict = verdict.map_err(|_| wrong("has a verdict that is none"))?;
         let state = UploadState::parse(&self.decoded(text(row, 3))?);
         let state = state.ok_or_else(|| wrong("is in no state that there is"))?;
-        let rows = self.decoded(some_digest(row, 5))?;
+        let rows = self.decoded(some_digest(row, 4))?;
         if rows.is_none() && state != UploadState::Withdrawn {
             return Err(wrong("has no rows"));
         }
@@ -106,10 +97,9 @@ impl Store {
             header,
             verdict,
             state,
-            reason: self.decoded(some_text(row, 4))?,
             rows: Id(rows.unwrap_or_default()),
-            projections: self.decoded(some_digest(row, 6))?.map(Id),
-            created: self.decoded(number(row, 7))?,
+            projections: self.decoded(some_digest(row, 5))?.map(Id),
+            created: self.decoded(number(row, 6))?,
         })
     }
 
@@ -246,7 +236,7 @@ impl Store {
             return Ok(());
         }
         let update = sqlx::query(
-            "UPDATE uploads SET state = 'withdrawn', rows_blob = NULL, projections_blob = NULL, reason = NULL \
+            "UPDATE uploads SET state = 'withdrawn', rows_blob = NULL, projections_blob = NULL \
              WHERE project = $1 AND id = $2",
         );
         self.metadata.change(update.bind(project.0.to_vec()).bind(upload.0.to_vec()))?;
@@ -263,24 +253,5 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Leaves an upload out of rounds until it is cleared; a later reason replaces the one before.
-    pub fn quarantine(&self, project: &Id, upload: &Id, reason: &str) -> Result<(), StoreError> {
-        let update = sqlx::query(
-            "UPDATE uploads SET state = 'quarantined', reason = $1 \
-             WHERE project = $2 AND id = $3 AND state <> 'withdrawn'",
-        );
-        let update = update.bind(reason.to_owned()).bind(project.0.to_vec()).bind(upload.0.to_vec());
-        self.changed(update, project, upload)
-    }
-
-    /// Ends a quarantine: what the warden found stands again.
-    pub fn clear_quarantine(&self, project: &Id, upload: &Id) -> Result<(), StoreError> {
-        let update = sqlx::query(
-            "UPDATE uploads SET state = 'stored', reason = NULL \
-             WHERE project = $1 AND id = $2 AND state <> 'withdrawn'",
-        );
-        self.changed(update.bind(project.0.to_vec()).bind(upload.0.to_vec()), project, upload)
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use blindsmith_protocol::{Blob, Id, UploadHeader};
-use blindsmith_refinery::store::UploadState;
+use blindsmith_refinery::store::{JobName, UploadState};
 use blindsmith_refinery::{Places, Store, StoreError, Verdict};
 use tempfile::TempDir;
 
@@ -30,6 +30,16 @@ fn places(root: &Path) -> Places {
     places
 }
 
+fn job() -> JobName {
+    JobName { project: spec().id(), kind: "round".into(), key: b"a".to_vec() }
+}
+
+/// Takes the job and ends it with a round.
+fn carry_out(store: &Store) -> Result<(), StoreError> {
+    let lease = store.take_job(&job(), SystemTime::UNIX_EPOCH, Duration::ZERO)?;
+    store.save_round(&spec().id(), &record(1), lease.as_ref())
+}
+
 /// A step of the script, what does it, and whether it was done.
 type Step = (&'static str, fn(&Store) -> Result<(), StoreError>, fn(&Store) -> bool);
 
@@ -46,7 +56,7 @@ fn stored(store: &Store, count: u32) -> Option<UploadState> {
     Some(found.state)
 }
 
-const SCRIPT: [Step; 10] = [
+const SCRIPT: [Step; 11] = [
     (
         "create",
         |s| s.create(&spec(), b"model"),
@@ -92,7 +102,7 @@ const SCRIPT: [Step; 10] = [
     ),
     (
         "round",
-        |s| s.save_round(&spec().id(), &record(0)),
+        |s| s.save_round(&spec().id(), &record(0), None),
         |s| s.round(&spec().id(), 0).is_ok_and(|r| r == record(0)),
     ),
     (
@@ -107,9 +117,12 @@ const SCRIPT: [Step; 10] = [
     ),
     (
         "enqueue",
-        |s| s.enqueue(&spec().id(), "admit", b"a", b"", SystemTime::UNIX_EPOCH).map(|_| ()),
-        |s| s.jobs(None).is_ok_and(|jobs| jobs.len() == 1),
+        |s| s.enqueue(&job(), b"", SystemTime::UNIX_EPOCH).map(|_| ()),
+        |s| s.jobs().is_ok_and(|jobs| jobs.len() == 1 || s.round(&spec().id(), 1).is_ok()),
     ),
+    ("carry out", carry_out, |s| {
+        s.jobs().is_ok_and(|jobs| jobs.is_empty()) && s.round(&spec().id(), 1).is_ok()
+    }),
     (
         "withdraw",
         |s| s.withdraw(&spec().id(), &upload(1).1.id()),

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_protocol::{Blob, Id, RoundRecord, UploadHeader};
-use blindsmith_refinery::store::{PartialId, UploadState};
+use blindsmith_refinery::store::{JobName, PartialId, UploadState};
 use blindsmith_refinery::{Places, Store, StoreError, Verdict};
 
 use super::places::{self, Site};
@@ -62,7 +62,7 @@ fn everything_is_there_after_a_restart() {
         let upload = commit(&store, 2, 1, 0);
         admit(&store, &upload.id(), b"projections");
         for round in [0, 1] {
-            store.save_round(&project, &record(round)).unwrap();
+            store.save_round(&project, &record(round), None).unwrap();
         }
         store.save_fault(&project, b"first").unwrap();
         store.save_fault(&project, b"second").unwrap();
@@ -85,11 +85,6 @@ fn withdrawn_rows_are_gone_unless_another_upload_has_them() {
     everywhere(|_, store, project| {
         let (first, second) = (commit(&store, 1, 1, 0), commit(&store, 1, 2, 1));
         admit(&store, &first.id(), b"projections");
-        let totals = store.totals(&project).unwrap();
-        let bytes = spec().block_bytes() as u64;
-        let each = |(who, t): &(Id, blindsmith_refinery::store::Totals)| (*who, t.uploads, t.rows, t.bytes);
-        assert_eq!(totals.iter().map(each).collect::<Vec<_>>(), [(first.contributor, 2, 16, 2 * bytes)]);
-
         store.withdraw(&project, &first.id()).unwrap();
         store.withdraw(&project, &first.id()).unwrap();
         for gone in [store.rows(&project, &first.id()), store.kept(&project, &first.id())] {
@@ -102,7 +97,6 @@ fn withdrawn_rows_are_gone_unless_another_upload_has_them() {
         sound(&store);
         store.withdraw(&project, &second.id()).unwrap();
         assert_eq!(store.fsck().unwrap().blobs, 1, "the initial model alone");
-        assert!(store.totals(&project).unwrap().is_empty());
         // The same header does not bring the rows back.
         let bytes = blocks(&spec(), 1);
         let mut incoming = store.receive(&spec()).unwrap();
@@ -112,22 +106,7 @@ fn withdrawn_rows_are_gone_unless_another_upload_has_them() {
 }
 
 #[test]
-fn a_quarantine_hides_the_verdict_until_it_is_cleared() {
-    everywhere(|site, store, project| {
-        let upload = commit(&store, 1, 1, 0).id();
-        admit(&store, &upload, b"projections");
-        store.quarantine(&project, &upload, "it moved the loss").unwrap();
-        let store = reopened(site, store);
-        let standing = |store: &Store| store.projects().unwrap()[0].uploads[0].1.clone();
-        assert_eq!(standing(&store), Some(Verdict::Refused("in quarantine: it moved the loss".into())));
-        store.clear_quarantine(&project, &upload).unwrap();
-        assert_eq!(standing(&store), Some(Verdict::Admitted(Blob(vec![1]))));
-        assert!(matches!(store.quarantine(&project, &Id([9; 32]), ""), Err(StoreError::Missing(_))));
-    });
-}
-
-#[test]
-fn orders_have_no_gaps_and_enrolments_are_replaced() {
+fn orders_have_no_gaps_and_enrolments_stay() {
     everywhere(|_, store, project| {
         store.save_order(&project, 1, b"one").unwrap();
         store.save_order(&project, 1, b"one").unwrap();
@@ -140,10 +119,13 @@ fn orders_have_no_gaps_and_enrolments_are_replaced() {
         assert!(matches!(store.save_order(&Id([9; 32]), 1, b"one"), Err(StoreError::Missing(_))));
 
         let who = Id([7; 32]);
-        assert_eq!(store.enrolment(&project, &who).unwrap(), None);
-        store.enrol(&project, &who, b"old").unwrap();
-        store.enrol(&project, &who, b"new").unwrap();
-        assert_eq!(store.enrolments(&project).unwrap(), [(who, b"new".to_vec())]);
+        for token in [b"old", b"new", b"old"] {
+            store.enrol(&project, &who, token).unwrap();
+        }
+        // Uploads under earlier terms still need theirs.
+        let mut tokens: Vec<_> = store.enrolments(&project).unwrap();
+        tokens.sort();
+        assert_eq!(tokens, [(who, b"new".to_vec()), (who, b"old".to_vec())]);
     });
 }
 
@@ -152,7 +134,7 @@ fn states_of_old_rounds_may_go_and_their_models_stay() {
     everywhere(|_, store, project| {
         for round in 0..3 {
             let state = Blob(vec![10 + round as u8; 50]);
-            store.save_round(&project, &RoundRecord { state, ..record(round) }).unwrap();
+            store.save_round(&project, &RoundRecord { state, ..record(round) }, None).unwrap();
         }
         assert_eq!(store.prune_states(2).unwrap(), 1);
         // The last one is what rounds go on from.
@@ -165,46 +147,62 @@ fn states_of_old_rounds_may_go_and_their_models_stay() {
     });
 }
 
+fn job(project: Id, key: &[u8]) -> JobName {
+    JobName { project, kind: "round".into(), key: key.to_vec() }
+}
+
 #[test]
-fn jobs_are_taken_in_turn_and_come_back() {
-    everywhere(|site, store, first| {
-        let mut other = spec();
-        other.name = "another".into();
-        store.create(&other, b"model").unwrap();
+fn jobs_stay_until_who_took_them_last_ends_them() {
+    everywhere(|site, store, project| {
         let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds);
         let lease = Duration::from_secs(10);
-        for key in [b"a", b"b"] {
-            assert!(store.enqueue(&first, "admit", key, b"payload", at(0)).unwrap());
+        let (a, b) = (job(project, b"a"), job(project, b"b"));
+        for job in [&b, &a] {
+            assert!(store.enqueue(job, b"payload", at(0)).unwrap());
         }
-        assert!(!store.enqueue(&first, "admit", b"a", b"other", at(0)).unwrap(), "it is there");
-        store.enqueue(&other.id(), "admit", b"c", b"", at(0)).unwrap();
+        assert!(!store.enqueue(&a, b"other", at(0)).unwrap(), "it is there");
         let store = reopened(site, store);
-        let take = |seconds| store.take_job(at(seconds), lease).unwrap();
-        // One of each project in turn, each project's in order.
-        let keys: Vec<_> = (0..3).map(|_| take(1).unwrap()).collect();
-        let of_first: Vec<_> = keys.iter().filter(|j| j.project == first).map(|j| j.key.clone()).collect();
-        assert_eq!(of_first, [b"a", b"b"]);
-        assert_ne!(keys[0].project, keys[1].project);
-        assert_eq!(take(1), None);
+        let names: Vec<_> = store.jobs().unwrap().into_iter().map(|queued| queued.job).collect();
+        assert_eq!(names, [b.clone(), a.clone()], "in the order in which they came");
+        let take = |job, seconds| store.take_job(job, at(seconds), lease).unwrap();
 
-        let lost = keys.iter().find(|j| j.key == b"a").unwrap();
-        store.extend_job(lost, at(100)).unwrap();
-        keys.iter().filter(|j| j.key != b"a").for_each(|job| store.finish_job(job).unwrap());
-        assert_eq!(take(99), None);
-        let again = take(100).unwrap();
-        assert_eq!(
-            (again.key.as_slice(), again.payload.as_slice(), again.attempts),
-            (&b"a"[..], &b"payload"[..], 2)
-        );
-        for stale in [store.finish_job(lost), store.extend_job(lost, at(200))] {
+        let lost = take(&a, 1).unwrap();
+        assert_eq!((lost.payload.as_slice(), lost.attempts), (&b"payload"[..], 1));
+        assert_eq!(take(&a, 10), None, "somebody has it");
+        store.extend_job(&lost, at(100)).unwrap();
+        assert_eq!(take(&a, 99), None);
+        let again = take(&a, 100).unwrap();
+        assert_eq!(again.attempts, 2);
+        for stale in
+            [store.finish_job(&lost), store.extend_job(&lost, at(200)), store.give_job_back(&lost, "")]
+        {
             assert!(matches!(stale, Err(StoreError::Lease)));
         }
-        // The second failure waits twice as long.
-        store.fail_job(&again, at(101), Duration::from_secs(30), "no warden").unwrap();
-        assert_eq!(store.jobs(Some(&first)).unwrap()[0].failure.as_deref(), Some("no warden"));
-        assert_eq!(take(160), None);
-        store.finish_job(&take(161).unwrap()).unwrap();
-        assert!(store.jobs(None).unwrap().is_empty());
+        store.give_job_back(&again, "no warden").unwrap();
+        assert_eq!(store.jobs().unwrap()[1].failure.as_deref(), Some("no warden"));
+
+        // Who starts has the store to itself.
+        take(&a, 100).unwrap();
+        assert_eq!(store.free_jobs().unwrap(), 1);
+        store.finish_job(&take(&a, 100).unwrap()).unwrap();
+        assert_eq!(take(&a, 200), None, "it is done");
+        store.finish_job(&take(&b, 200).unwrap()).unwrap();
+        assert!(store.jobs().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_round_and_the_end_of_its_job_are_one_write() {
+    everywhere(|_, store, project| {
+        let (name, now) = (job(project, b"a"), UNIX_EPOCH + Duration::from_secs(1_000_000));
+        store.enqueue(&name, b"", now).unwrap();
+        let lost = store.take_job(&name, now, Duration::ZERO).unwrap().unwrap();
+        let lease = store.take_job(&name, now, Duration::from_secs(10)).unwrap().unwrap();
+        assert!(matches!(store.save_round(&project, &record(0), Some(&lost)), Err(StoreError::Lease)));
+        assert!(store.round(&project, 0).is_err(), "whose job is somebody else's leaves nothing");
+        store.save_round(&project, &record(0), Some(&lease)).unwrap();
+        assert_eq!(store.round(&project, 0).unwrap(), record(0));
+        assert!(store.jobs().unwrap().is_empty());
     });
 }
 
@@ -317,7 +315,7 @@ fn copies_of_objects_keep_within_their_limit_but_for_those_in_use() {
     assert!(cached() >= size, "it is open");
     assert_eq!(content(open), blocks(&spec(), 2));
     store.initial_model(&project).unwrap();
-    store.save_round(&project, &record(0)).unwrap();
+    store.save_round(&project, &record(0), None).unwrap();
     assert!(cached() <= site.places.cache_bytes);
     // Altered copies are fetched anew.
     let store = reopened(&site, store);

@@ -55,7 +55,7 @@ fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
     let later = stored.commit(1, 1, |h| h.nonce = [1; 32]).unwrap();
     let earlier = stored.commit(0, 3, |h| h.nonce = [2; 32]).unwrap();
     for round in [0, 1, 10, 2] {
-        stored.store.save_round(&stored.spec.id(), &record(round)).unwrap();
+        stored.store.save_round(&stored.spec.id(), &record(round), None).unwrap();
     }
     let stored = stored.reopened();
     let projects = stored.store.projects().unwrap();
@@ -144,7 +144,7 @@ fn damaged_blobs_are_named() {
     let stored = created();
     let id = stored.commit(0, 2, |_| {}).unwrap();
     let project = stored.spec.id();
-    stored.store.save_round(&project, &record(0)).unwrap();
+    stored.store.save_round(&project, &record(0), None).unwrap();
     let rows = stored.store.upload(&project, &id).unwrap().rows;
     let path = blob(stored.dir.path(), &rows);
     let good = fs::read(&path).unwrap();

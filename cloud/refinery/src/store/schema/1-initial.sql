@@ -4,8 +4,6 @@ CREATE TABLE projects (
     id BLOB NOT NULL PRIMARY KEY,
     spec BLOB NOT NULL,
     initial_blob BLOB NOT NULL,
-    -- Counts up over all projects: the one with the smallest number waits longest for its next job.
-    served INTEGER NOT NULL DEFAULT 0,
     created INTEGER NOT NULL
 ) STRICT;
 
@@ -21,7 +19,6 @@ CREATE TABLE uploads (
     projections_blob BLOB,
     verdict BLOB,
     state TEXT NOT NULL,
-    reason TEXT,
     created INTEGER NOT NULL,
     PRIMARY KEY (project, id)
 ) STRICT;
@@ -69,7 +66,6 @@ CREATE TABLE jobs (
     sequence INTEGER NOT NULL,
     payload BLOB NOT NULL,
     attempts INTEGER NOT NULL,
-    not_before INTEGER NOT NULL,
     leased_until INTEGER NOT NULL,
     lease BLOB,
     failure TEXT,
