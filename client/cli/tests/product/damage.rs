@@ -167,7 +167,7 @@ fn an_altered_state_is_not_restored() {
     ] {
         let mut altered = record.clone();
         change(&mut altered.state.0);
-        stopped.store().save_round(&project, &altered).unwrap();
+        stopped.store().save_round(&project, &altered, None).unwrap();
         let status = stopped.start();
         assert_eq!(status["ready"], false);
         let failure = status["failure"].as_str().unwrap();
@@ -178,11 +178,11 @@ fn an_altered_state_is_not_restored() {
     // An altered model is not written.
     let mut altered = record.clone();
     *altered.model.0.last_mut().unwrap() ^= 1;
-    stopped.store().save_round(&project, &altered).unwrap();
+    stopped.store().save_round(&project, &altered, None).unwrap();
     stopped.site.services.start_refinery().unwrap();
     stopped.site.on_project("pull", &["--out", "model.safetensors"]).refused(7, &["the model"]);
     stopped.site.services.kill_refinery();
-    stopped.store().save_round(&project, &record).unwrap();
+    stopped.store().save_round(&project, &record, None).unwrap();
     stopped.assert_recovers();
 }
 

@@ -94,9 +94,9 @@ fn attack_old_model() {
     let (old, newest) = (store.round(&project, 1).unwrap(), store.round(&project, 2).unwrap());
     // Its own version's context does not open it, and another version number is not what was signed.
     let served = RoundRecord { model: old.model.clone(), ..newest.clone() };
-    store.save_round(&project, &served).unwrap();
+    store.save_round(&project, &served, None).unwrap();
     site.on_project("pull", &["--out", "m.safetensors"]).refused(7, &["does not open"]);
-    store.save_round(&project, &newest).unwrap();
+    store.save_round(&project, &newest, None).unwrap();
     site.pull("m.safetensors", &[]);
 }
 
@@ -115,13 +115,13 @@ fn attack_forged_receipts() {
     let last = altered.len() - 1;
     altered[last] ^= 1;
     for bytes in [forged, altered, vec![]] {
-        store.save_round(&project, &RoundRecord { receipt: Blob(bytes), ..good.clone() }).unwrap();
+        store.save_round(&project, &RoundRecord { receipt: Blob(bytes), ..good.clone() }, None).unwrap();
         let refused = verify(&site, &[]);
         assert_eq!(refused.code, Some(9));
         assert_eq!(refused.json()["valid"], false);
         site.on_project("pull", &["--out", "m.safetensors"]).refused(9, &["not verify"]);
     }
-    store.save_round(&project, &good).unwrap();
+    store.save_round(&project, &good, None).unwrap();
     assert_eq!(verify(&site, &[]).ok().json()["rounds"], 2);
 }
 
