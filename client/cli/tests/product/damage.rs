@@ -49,7 +49,9 @@ impl Stopped {
         let good = fs::read(path).unwrap();
         fs::write(path, damaged).unwrap();
         let before = self.site.log("blindsmith-refinery").len();
-        assert!(self.site.services.start_refinery().is_err(), "{} was not missed", path.display());
+        let at = good.iter().zip(damaged).position(|(a, b)| a != b);
+        let what = format!("{} of {} bytes, altered at {at:?}", damaged.len(), good.len());
+        assert!(self.site.services.start_refinery().is_err(), "{}: {what}: not missed", path.display());
         let said = self.site.log("blindsmith-refinery")[before..].to_owned();
         let file = path.file_name().unwrap().to_str().unwrap();
         assert!(said.contains(file) && said.contains("is damaged"), "{said}");

@@ -172,15 +172,36 @@ impl Drop for Store {
     }
 }
 
-/// SQLite takes a file of no bytes for a new database: where there are blobs there were records.
+/// SQLite takes a file without a header for a new database, and one that is a little short for whole: where there are
+/// blobs there were records.
 fn require_records(database: &Path, blobs: &Path) -> Result<(), StoreError> {
-    let records = fs::metadata(database).is_ok_and(|found| found.len() > 0);
-    let contents = fs::read_dir(blobs).is_ok_and(|mut found| found.next().is_some());
-    match contents && !records {
-        true => {
-            Err(error::damaged(database, "it is empty or gone, but blobs are there: restore it from a copy"))
+    const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+    if fs::read_dir(blobs).map_or(true, |mut found| found.next().is_none()) {
+        return Ok(());
+    }
+    let mut header = [0; 18];
+    let read = File::open(database).and_then(|file| {
+        file.read_exact_at(&mut header, 0)?;
+        Ok(file.metadata()?.len())
+    });
+    let (Ok(len), true) = (read, header.starts_with(MAGIC)) else {
+        let why = "it is empty, gone or no database, but blobs are there: restore it from a copy";
+        return Err(error::damaged(database, why));
+    };
+    // 1 stands for 65536.
+    let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65536,
+        page => page.max(1),
+    };
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    let logged = fs::metadata(Path::new(&log)).is_ok_and(|found| found.len() > 0);
+    // What a crash left half written is in the log once more.
+    match logged || len % page == 0 {
+        true => Ok(()),
+        false => {
+            Err(error::damaged(database, format!("it has {len} bytes, and pages of {page}: it was cut off")))
         }
-        false => Ok(()),
     }
 }
 
