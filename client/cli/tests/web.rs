@@ -199,5 +199,6 @@ fn the_vectors_of_the_page_are_what_the_code_gives() {
     let (mut kept, mut made) = (kept, made);
     kept.sort_all_objects();
     made.sort_all_objects();
-    assert!(kept.to_string() == made.to_string(), "BLINDSMITH_WRITE_VECTORS=1 writes the file anew");
+    let (kept, made) = (kept.to_string(), made.to_string());
+    assert!(kept == made, "BLINDSMITH_WRITE_VECTORS=1 writes the file anew");
 }

@@ -1,6 +1,7 @@
 //! The link to the warden: one connection, one command at a time; during a command the warden instructs.
 
 mod rounds;
+mod secrets;
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{BufReader, Read};
@@ -168,83 +169,6 @@ impl Link {
         Ok(())
     }
 
-    /// Gives a warden that starts the states that it or an earlier one sealed.
-    fn restore(&mut self, shared: &Shared) -> Result<(), FrameError> {
-        let known: Vec<(Id, Arc<ProjectSpec>, u64)> = shared
-            .lock()
-            .projects
-            .iter()
-            .filter_map(|(id, p)| Some((*id, p.spec.clone(), p.rounds.last()?.round)))
-            .collect();
-        for (id, spec, round) in known {
-            let state = match shared.store.round(&id, round) {
-                Ok(record) => record.state,
-                Err(e) => {
-                    warn!(project = %id, "{e}");
-                    shared.update(&id, |p| {
-                        p.ready = false;
-                        p.failure = Some(e.to_string());
-                    });
-                    continue;
-                }
-            };
-            self.send(&ToWarden::Restore { spec: (*spec).clone() }, &[&state.0])?;
-            let ready = match self.finish()? {
-                (Outcome::Ready, _) => Ok(()),
-                (Outcome::Refused { message }, _) => Err(message),
-                _ => return Err(FrameError::Unexpected("not an answer to restore")),
-            };
-            if ready.is_ok() {
-                self.send(&ToWarden::Stored { project: id, round }, &[])?;
-                self.members(shared, id)?;
-            }
-            shared.update(&id, |p| {
-                p.ready = ready.is_ok();
-                // Why a round failed stays to be read.
-                if p.failed_at.is_none() || !p.ready {
-                    p.failure = ready.err();
-                }
-            });
-        }
-        Ok(())
-    }
-
-    /// Tells the warden of the owner's orders and of the members that enrolled.
-    fn members(&mut self, shared: &Shared, project: Id) -> Result<(), FrameError> {
-        let orders = shared.lock().projects.get(&project).map(|p| p.orders.clone()).unwrap_or_default();
-        for order in orders {
-            self.order(project, order)?;
-        }
-        let enrolments = match shared.store.enrolments(&project) {
-            Ok(enrolments) => enrolments,
-            Err(e) => {
-                warn!(%project, "{e}");
-                return Ok(());
-            }
-        };
-        for (contributor, token) in enrolments {
-            self.send(&ToWarden::Enrolled { project, contributor, token: Blob(token) }, &[])?;
-            match self.finish()? {
-                (Outcome::Enrolled { .. }, _) => {}
-                (Outcome::Refused { message }, _) => warn!(%project, %contributor, "not enrolled: {message}"),
-                _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),
-            }
-        }
-        Ok(())
-    }
-
-    fn order(&mut self, project: Id, order: Vec<u8>) -> Result<(), FrameError> {
-        self.send(&ToWarden::Order { project, order: Blob(order) }, &[])?;
-        match self.finish()? {
-            (Outcome::Ordered, _) => Ok(()),
-            (Outcome::Refused { message }, _) => {
-                warn!(%project, "the warden refuses an order: {message}");
-                Ok(())
-            }
-            _ => Err(FrameError::Unexpected("not an answer to an order")),
-        }
-    }
-
     fn finish(&mut self) -> Result<(Outcome, Vec<u8>), FrameError> {
         match self.receive()? {
             (FromWarden::Finished(outcome), body) => {
@@ -364,41 +288,6 @@ impl Link {
             }
         }
         Ok(())
-    }
-
-    fn release(
-        &mut self,
-        shared: &Shared,
-        project: &Id,
-        release: Vec<u8>,
-    ) -> Result<Result<(), String>, FrameError> {
-        let found = shared.lock().projects.get(project).map(|p| (p.spec.clone(), p.rounds.is_empty()));
-        let Some((spec, first)) = found else { return Ok(Err("no such project".into())) };
-        let model = match shared.store.initial_model(project) {
-            Ok(model) => model,
-            Err(e) => return Ok(Err(e.to_string())),
-        };
-        self.send(&ToWarden::Release { spec: (*spec).clone(), release: Blob(release) }, &[&model])?;
-        match self.finish()? {
-            (Outcome::Ready, body) => {
-                let mut record: RoundRecord = from_cbor(&body)?;
-                (record.summary.at, record.summary.asked) = (now(), true);
-                if first {
-                    if let Err(e) = shared.store.save_round(project, &record, None) {
-                        return Ok(Err(e.to_string()));
-                    }
-                    self.send(&ToWarden::Stored { project: *project, round: 0 }, &[])?;
-                    shared.update(project, |p| p.record(&record));
-                }
-                shared.update(project, |p| {
-                    p.ready = true;
-                    p.failure = None;
-                });
-                Ok(Ok(()))
-            }
-            (Outcome::Refused { message }, _) => Ok(Err(message)),
-            _ => Err(FrameError::Unexpected("not an answer to a release")),
-        }
     }
 
     /// Carries out the warden's instructions until it finishes.
