@@ -22,7 +22,7 @@ pub use hedge::{Context, Freshness};
 pub use key::{Key, random_bytes};
 pub use meter::{check_nanos, metered};
 pub use open::{Opener, OutOfRange};
-pub use release::{Recipient, RecipientKey, ReleaseError, SealedTo};
+pub use release::{Confirmation, Recipient, RecipientKey, ReleaseError, SealedTo, Suite};
 pub use seal::{SealError, Sealed};
 pub use sum::{Scalars, combine, contract};
 pub use upload::{UploadContext, UploadKey};

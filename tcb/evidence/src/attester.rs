@@ -1,0 +1,72 @@
+//! Where reports come from.
+
+use thiserror::Error;
+
+use crate::Tee;
+
+/// Longest report or quote, in bytes, and longest auxiliary data.
+pub const MAX_REPORT: usize = 32 << 10;
+
+/// A report in which an environment vouches for 64 bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The quote or report.
+    pub report: Vec<u8>,
+    /// What the host adds, such as certificates; empty if nothing. Nobody vouches for it.
+    pub auxiliary: Vec<u8>,
+}
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum AttestError {
+    /// The interface is not there, or does not answer.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done.
+        what: String,
+        /// How it ended.
+        source: std::io::Error,
+    },
+    /// The host offers another kind of environment.
+    #[error("{found:?} vouches here, where {expected} was expected: choose the kind that this machine has")]
+    Provider {
+        /// What there should be.
+        expected: &'static str,
+        /// What there is.
+        found: String,
+    },
+    /// Somebody else used the same entry.
+    #[error("somebody else asked at the same place in between: the report is not taken")]
+    Race,
+    /// The report is about something else.
+    #[error("the report vouches for other bytes than those that were asked for")]
+    Echo,
+    /// Too long, too short, or not what it should be.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// Fetches reports.
+pub trait Attester: Send + Sync {
+    /// The kind of environment that vouches.
+    fn tee(&self) -> Tee;
+    /// A report that holds these bytes.
+    ///
+    /// # Errors
+    /// [`AttestError`]: no report was made, or not for these bytes.
+    fn report(&self, data: &[u8; 64]) -> Result<Report, AttestError>;
+}
+
+pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> AttestError {
+    let what = what.into();
+    move |source| AttestError::Io { what, source }
+}
+
+/// Makes sure that a report holds the bytes at the place where its kind has them.
+pub(crate) fn check_echo(report: &[u8], at: usize, data: &[u8; 64]) -> Result<(), AttestError> {
+    match report.get(at..at + 64) {
+        Some(found) if found == data => Ok(()),
+        Some(_) => Err(AttestError::Echo),
+        None => Err(AttestError::Malformed(format!("a report of {} bytes is cut off", report.len()))),
+    }
+}

@@ -1,0 +1,21 @@
+//! Evidence: what a warden claims of itself, and a report in which hardware vouches for it (RFC 9334).
+//!
+//! A report holds 64 bytes that the attested program chose, the *report data*. [`report_data`] makes them from the
+//! warden's [`Claims`], so that a report that verifies vouches for the claims that come beside it, the warden's fresh
+//! public key among them. [`Attester`]s fetch reports: from Linux ([`Tsm`], for TDX and SEV-SNP), from Gramine
+//! ([`Gramine`], for SGX), or from nobody ([`Simulated`]). Nothing here verifies reports of hardware: that is what
+//! relying parties do.
+
+#![forbid(unsafe_code)]
+
+mod attester;
+mod claims;
+mod gramine;
+mod simulated;
+mod tsm;
+
+pub use attester::{AttestError, Attester, MAX_REPORT, Report};
+pub use claims::{Claims, ClaimsError, MAX_CLAIMS, Tee, report_data};
+pub use gramine::{Devices, DevicesAt, Gramine};
+pub use simulated::{Simulated, SimulatedError, SimulatedReport};
+pub use tsm::{Configfs, Kernel, REPORTS, Tsm};
