@@ -57,6 +57,25 @@ pub trait Attester: Send + Sync {
     fn report(&self, data: &[u8; 64]) -> Result<Report, AttestError>;
 }
 
+/// What the environment measured of this program: MRENCLAVE, MRTD or the launch measurement; empty where nothing measures.
+///
+/// # Errors
+/// [`AttestError`]: there is no report, or it is cut off.
+pub fn measurement(attester: &dyn Attester) -> Result<Vec<u8>, AttestError> {
+    if attester.tee() == Tee::Simulated {
+        return Ok(Vec::new());
+    }
+    let Report { report, .. } = attester.report(&[0; 64])?;
+    let range = match (attester.tee(), report.first_chunk::<2>()) {
+        (Tee::Sgx, _) => 112..144,
+        (Tee::Tdx, Some([5, 0])) => 190..238,
+        (Tee::Tdx, _) => 184..232,
+        _ => 0x90..0xc0,
+    };
+    let found = report.get(range).ok_or_else(|| AttestError::Malformed("a report that is cut off".into()));
+    found.map(<[u8]>::to_vec)
+}
+
 pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> AttestError {
     let what = what.into();
     move |source| AttestError::Io { what, source }

@@ -14,7 +14,7 @@ mod gramine;
 mod simulated;
 mod tsm;
 
-pub use attester::{AttestError, Attester, MAX_REPORT, Report};
+pub use attester::{AttestError, Attester, MAX_REPORT, Report, measurement};
 pub use claims::{Claims, ClaimsError, MAX_CLAIMS, Tee, report_data};
 pub use gramine::{Devices, DevicesAt, Gramine};
 pub use simulated::{Simulated, SimulatedError, SimulatedReport};

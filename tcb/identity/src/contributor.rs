@@ -20,9 +20,9 @@ pub struct Enrolment {
     pub project: Id,
     /// What it accepts.
     pub terms: Terms,
-    /// The warden's key that the seed is sealed to.
+    /// The session: SHA-256 of the warden's claims.
     #[serde(with = "serde_bytes")]
-    pub recipient: [u8; 32],
+    pub session: [u8; 32],
     /// The seed, derived for this project and these terms, sealed (HPKE).
     pub envelope: Blob,
 }
@@ -78,7 +78,7 @@ mod tests {
         let enrolment = Enrolment {
             project: Id([1; 32]),
             terms: Terms::without_minima(PublicKey([3; 32]), "simulated", &[]),
-            recipient: [4; 32],
+            session: [4; 32],
             envelope: Blob(vec![5; 80]),
         };
         let signed = sign_enrolment(&enrolment, &one);
@@ -95,7 +95,7 @@ mod tests {
     fn enrolments_out_of_range_are_refused() {
         let key = SigningKey::from_seed(&[1; 32]);
         let terms = Terms::without_minima(PublicKey([3; 32]), "simulated", &[]);
-        let base = Enrolment { project: Id([1; 32]), terms, recipient: [4; 32], envelope: Blob(vec![]) };
+        let base = Enrolment { project: Id([1; 32]), terms, session: [4; 32], envelope: Blob(vec![]) };
         let long = Enrolment { envelope: Blob(vec![0; 5000]), ..base.clone() };
         let mut none = base.clone();
         none.terms.tees.clear();

@@ -7,6 +7,7 @@ mod contributor;
 mod envelope;
 mod key;
 mod order;
+mod session;
 mod terms;
 
 pub use contributor::{
@@ -16,5 +17,9 @@ pub use envelope::{Kind, MAX_SIGNED, SignedError, open, sign, signed_digest};
 pub use key::{PublicKey, SigningKey};
 pub use order::{
     Action, MAX_MEMBERS, Member, MemberRole, Order, Quota, Roster, RosterError, open_order, sign_order,
+};
+pub use session::{
+    AttestRequest, Confirmed, Purpose, SignedRelease, open_confirmed, open_release, open_request, sign_confirmed,
+    sign_release, sign_request,
 };
 pub use terms::{Terms, TermsError};

@@ -25,6 +25,19 @@ impl Suite {
     /// All of them.
     pub const ALL: [Suite; 2] = [Suite::X25519, Suite::XWing];
 
+    /// Its number in HPKE's registry of key encapsulations.
+    pub const fn number(self) -> u16 {
+        match self {
+            Suite::X25519 => X25519HkdfSha256::KEM_ID,
+            Suite::XWing => XWing::KEM_ID,
+        }
+    }
+
+    /// The suite of this number.
+    pub fn numbered(number: u16) -> Option<Self> {
+        Suite::ALL.into_iter().find(|suite| suite.number() == number)
+    }
+
     /// Bytes of a public key.
     pub const fn key_bytes(self) -> usize {
         match self {

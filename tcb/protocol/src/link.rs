@@ -10,20 +10,24 @@ use crate::{AdmittedUpload, Blob, BlockRef, Evidence, GroupRef, Id, Progress, Pr
 pub enum ToWarden {
     /// Asks for evidence.
     Attest {
-        /// 256 fresh bits.
-        nonce: Blob,
+        /// The public key of who asks.
+        asker: Id,
+        /// What it signed, see `blindsmith-identity`.
+        request: Blob,
     },
     /// Secrets for a project. Body: its initial model, sealed under a key that the release holds.
     Release {
         /// The public specification.
         spec: ProjectSpec,
-        /// Sealed to the warden.
+        /// Sealed to the warden, and signed by the owner.
         release: Blob,
     },
     /// A project to go on with. Body: the state that this or an earlier warden sealed.
     Restore {
         /// The public specification.
         spec: ProjectSpec,
+        /// What this warden sealed for itself when it was given the project.
+        holding: Blob,
     },
     /// Read an upload whose rows are upload 0, make sure that it is what its contributor authenticated and well
     /// formed, and take its projections.
@@ -148,6 +152,8 @@ pub enum FromWarden {
         tee: String,
         /// The warden's version.
         version: String,
+        /// What tells it from others, over all its starts: what it sealed for itself is kept under this name.
+        holder: Id,
         /// What this link is for.
         lane: Lane,
         /// Whether two sealed memory regions came along with this frame's first bytes (SCM_RIGHTS): the
@@ -168,13 +174,20 @@ pub enum FromWarden {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The project's secrets are held. Body, after a release: the [`crate::RoundRecord`] of round 0.
-    Ready,
+    Ready {
+        /// What lets this warden go on with the project after a start, sealed by it for itself; empty if it was told by such.
+        holding: Blob,
+        /// What it signed for the owner, after a release.
+        confirmation: Blob,
+    },
     /// The order is carried out as far as it concerns the warden.
     Ordered,
     /// The contributor is enrolled.
     Enrolled {
-        /// What tells the warden so, sealed by it for itself; empty if it was told by such a token.
+        /// What tells the warden so, sealed for wardens of the project; empty if it was told by such a token.
         token: Blob,
+        /// What it signed for the contributor; empty as well.
+        confirmation: Blob,
     },
     /// The round is complete. Body: its [`crate::RoundRecord`].
     Round,

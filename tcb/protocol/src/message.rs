@@ -14,22 +14,17 @@ impl std::fmt::Debug for Blob {
     }
 }
 
-/// What a warden says of itself. A simulated warden proves nothing: it says so in `tee`.
+/// What a warden says of itself, and a report in which its environment vouches for that; see `blindsmith-evidence`. A
+/// simulated warden proves nothing: its claims say so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// Kind of trusted execution environment; `simulated` is none.
-    pub tee: String,
-    /// The warden's version.
-    pub version: String,
-    /// The public key to which secrets are sealed, fresh for each start of the warden.
-    #[serde(with = "serde_bytes")]
-    pub recipient: [u8; 32],
-    /// The nonce asked for.
-    #[serde(with = "serde_bytes")]
-    pub nonce: [u8; 32],
-    /// The public key that verifies the warden's receipts; the same for each start of the warden.
-    #[serde(with = "serde_bytes")]
-    pub receipts: [u8; 32],
+    /// The encoded claims.
+    pub claims: Blob,
+    /// The quote or report.
+    pub report: Blob,
+    /// What the host adds; nobody vouches for it.
+    pub auxiliary: Blob,
 }
 
 /// Client to refinery.
@@ -42,10 +37,12 @@ pub enum Request {
     },
     /// Asks the warden for evidence.
     Attest {
-        /// 256 fresh bits.
-        nonce: Blob,
+        /// The public key of who asks.
+        asker: Id,
+        /// What it signed, see `blindsmith-identity`.
+        request: Blob,
     },
-    /// Hands a sealed release to the warden. Body: the release.
+    /// Hands a release to the warden. Body: the release, sealed and signed. Answered by [`Reply::Confirmed`].
     Release {
         /// The project.
         project: Id,
@@ -111,7 +108,7 @@ pub enum Request {
         /// The order.
         order: Blob,
     },
-    /// A contributor hands its seed to the warden, see `blindsmith-identity`. Answered when the warden has it.
+    /// A contributor hands its seed to the warden, see `blindsmith-identity`. Answered by [`Reply::Confirmed`].
     Enrol {
         /// The project.
         project: Id,
@@ -147,6 +144,11 @@ pub enum Reply {
     Spec(ProjectSpec),
     /// The warden's evidence.
     Evidence(Evidence),
+    /// The warden has the secrets: what it signed, see `blindsmith-identity`.
+    Confirmed {
+        /// The confirmation.
+        confirmation: Blob,
+    },
     /// The upload is durable under this identifier.
     Accepted {
         /// The upload.

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use blindsmith_identity::{Action, Roster, Terms, open_enrolment, open_order};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
+use blindsmith_receipts::receipt_signing_key;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::release::session_info;
 use crate::session::Identity;
 
-/// What an enrolment's sealed seed is bound to.
-pub fn enrolment_info(project: &Id, contributor: &Id, terms: &[u8; 32], recipient: &[u8; 32]) -> Vec<u8> {
-    let mut info = b"blindsmith enrolment v1 ".to_vec();
-    for part in [&project.0, &contributor.0, terms, recipient] {
-        info.extend(part);
-    }
+/// What an enrolment's sealed seed is bound to: the session, and the terms.
+pub fn enrolment_info(session: &[u8; 32], terms: &[u8; 32]) -> Vec<u8> {
+    let mut info = session_info("enrolment", session);
+    info.extend(terms);
     info
 }
 
@@ -47,9 +47,10 @@ impl Members {
         &mut self,
         spec: &ProjectSpec,
         identity: &Identity,
+        vault: &Key,
         contributor: &Id,
         enrolment: &[u8],
-    ) -> Result<Blob, String> {
+    ) -> Result<(Blob, Blob), String> {
         let project = spec.id();
         let enrolment = open_enrolment(enrolment, &(*contributor).into()).map_err(|e| e.to_string())?;
         if enrolment.project != project {
@@ -58,25 +59,20 @@ impl Members {
         if self.roster.contributor(&(*contributor).into()).is_none() {
             return Err(not_invited(contributor));
         }
-        let recipient = identity.key.recipient().0;
-        if enrolment.recipient != recipient {
-            return Err(
-                "the enrolment is sealed to another warden, or to this one before it was started anew: try again".into()
-            );
-        }
-        let digest = enrolment.terms.digest();
-        let info = enrolment_info(&project, contributor, &digest, &recipient);
-        let opened = identity.key.open(&info, None, &enrolment.envelope.0).map_err(|e| e.to_string())?;
-        let opened = Zeroizing::new(opened);
+        let info = enrolment_info(&enrolment.session, &enrolment.terms.digest());
+        let receipts = |_: &[u8]| Ok(receipt_signing_key(vault).verifying());
+        let sender = (&project, contributor);
+        let (opened, confirmation) =
+            identity.receive(&enrolment.session, sender, &info, &enrolment.envelope.0, receipts)?;
         let mut seed: [u8; 32] =
             opened.as_slice().try_into().map_err(|_| "an enrolment holds a seed of 32 bytes".to_string())?;
         let mut out = Zeroizing::new(seed.to_vec());
         out.extend(to_cbor(&enrolment.terms));
-        let token = identity.sealing.seal(&token_context(&project, contributor), &out);
+        let token = vault.seal(&token_context(&project, contributor), &out);
         let enrolled = Enrolled { seed: Key::from_bytes(seed), terms: enrolment.terms };
         seed.zeroize();
         self.admit(spec, identity, contributor, enrolled)?;
-        Ok(Blob(token.0))
+        Ok((Blob(token.0), confirmation))
     }
 
     /// Takes a contributor that this or an earlier warden enrolled.
@@ -84,11 +80,12 @@ impl Members {
         &mut self,
         spec: &ProjectSpec,
         identity: &Identity,
+        vault: &Key,
         contributor: &Id,
         token: &[u8],
     ) -> Result<(), String> {
-        let damaged = || "the token of an enrolment is not one of this warden's".to_string();
-        let opened = identity.sealing.unseal(&token_context(&spec.id(), contributor), token);
+        let damaged = || "the token of an enrolment is not one of this project's wardens".to_string();
+        let opened = vault.unseal(&token_context(&spec.id(), contributor), token);
         let opened = Zeroizing::new(opened.map_err(|_| damaged())?);
         let (seed, terms) = opened.split_first_chunk::<32>().ok_or_else(damaged)?;
         let terms: Terms = from_cbor(terms).map_err(|_| damaged())?;
@@ -104,9 +101,11 @@ impl Members {
         contributor: &Id,
         enrolled: Enrolled,
     ) -> Result<(), String> {
-        let tee = identity.tee.name();
-        if !enrolled.terms.allow_warden(tee, &[]) {
-            return Err(format!("the contributor's terms do not allow a warden of the kind {tee}"));
+        let tee = identity.tee().name();
+        if !enrolled.terms.allow_warden(tee, &identity.measurement) {
+            return Err(format!(
+                "the contributor's terms do not allow a warden of the kind {tee} with this measurement"
+            ));
         }
         if !enrolled.terms.allow_recipient(&spec.owner.into()) {
             return Err("the contributor's terms do not allow this owner to receive models".into());

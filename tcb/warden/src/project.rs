@@ -1,13 +1,15 @@
 //! A project as the warden holds it, and the sealed form of that.
 
-use blindsmith_identity::Action;
-use blindsmith_keys::{Key, Recipient, Sealed, random_bytes};
+use blindsmith_identity::{Action, open_release};
+use blindsmith_keys::{Key, Sealed, random_bytes};
 use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, from_cbor,
     to_cbor,
 };
-use blindsmith_receipts::{Decision, RECEIPT_VERSION, Receipt, commit, receipt_digest, sign_receipt};
+use blindsmith_receipts::{
+    Decision, RECEIPT_VERSION, Receipt, commit, receipt_digest, receipt_signing_key, sign_receipt,
+};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -19,12 +21,12 @@ use crate::labels::label_bytes;
 use crate::members::Members;
 use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
-use crate::release::{Release, model_context, release_info};
+use crate::release::{Release, model_context, session_info};
 use crate::round::{self, RoundError, Task, VALUES};
 use crate::session::Identity;
 use crate::standing::{Place, Standing};
 
-const STATE_MAGIC: &[u8; 8] = b"BSSTATE3";
+const STATE_MAGIC: &[u8; 8] = b"BSSTATE4";
 
 /// A release, state or model that does not fit.
 #[derive(Debug, Error)]
@@ -32,9 +34,12 @@ pub enum ProjectError {
     /// The specification.
     #[error(transparent)]
     Spec(#[from] blindsmith_protocol::SpecError),
-    /// The release does not open.
-    #[error(transparent)]
-    Release(#[from] blindsmith_keys::ReleaseError),
+    /// The release is not signed by the owner.
+    #[error("the release: {0}")]
+    Signed(#[from] blindsmith_identity::SignedError),
+    /// The release does not open, or not in this session.
+    #[error("{0}")]
+    Release(String),
     /// It opens to something else.
     #[error(transparent)]
     Format(#[from] crate::ReleaseFormatError),
@@ -69,6 +74,9 @@ pub struct Project {
     pub(crate) release: Release,
     /// Everything that the warden encrypts is keyed from it; it never leaves this project.
     pub(crate) encryption: Key,
+    /// Its state and its members' tokens are sealed under it, its receipts signed under a key derived from it: whichever
+    /// warden holds it goes on with the project.
+    pub(crate) vault: Key,
     pub(crate) trainer: Trainer,
     pub(crate) round: u64,
     /// The newest receipt's digest and the one before it; zero where there is none.
@@ -116,12 +124,19 @@ impl Project {
         identity: &Identity,
         release: &[u8],
         model: &[u8],
-    ) -> Result<Self, ProjectError> {
+    ) -> Result<(Self, Blob), ProjectError> {
         spec.validate()?;
         let id = spec.id();
-        let recipient: Recipient = identity.key.recipient();
-        let info = release_info(&id, identity.tee.name(), &recipient);
-        let opened = Zeroizing::new(identity.key.open(&info, None, release)?);
+        let release = open_release(release, &spec.owner.into())?;
+        if release.project != id {
+            return Err(ProjectError::Release("the release is for another project".into()));
+        }
+        let vault = Key::random();
+        let (info, sender) = (session_info("release", &release.session), (&id, &spec.owner));
+        let receipts = |_: &[u8]| Ok(receipt_signing_key(&vault).verifying());
+        let (opened, confirmation) = identity
+            .receive(&release.session, sender, &info, &release.envelope.0, receipts)
+            .map_err(ProjectError::Release)?;
         let release = Release::decode(&opened)?;
         check_recipe(&spec, &release.recipe)?;
         if identity.counters.load(&id).map_err(ProjectError::Counters)?.is_some() {
@@ -135,11 +150,12 @@ impl Project {
         let trainer = Trainer::continue_from(recipe, network).map_err(mismatch)?;
         let (encryption, receipts, commitment) = (Key::random(), Receipts::default(), [0; 32]);
         let (members, standing) = (Members::default(), Standing::default());
-        Ok(Project {
+        let project = Project {
             spec,
             id,
             release,
             encryption,
+            vault,
             trainer,
             round: 0,
             receipts,
@@ -147,7 +163,13 @@ impl Project {
             members,
             standing,
             rollback: None,
-        })
+        };
+        Ok((project, confirmation))
+    }
+
+    /// What lets this warden go on with the project after a start, sealed by it for itself.
+    pub(crate) fn holding(&self, identity: &Identity) -> Blob {
+        Blob(identity.sealing.seal(&format!("holding {}", self.id), self.vault.expose()).0)
     }
 
     /// Goes on from a sealed state, unless it is older than one that the refinery has acknowledged, or of another
@@ -155,12 +177,27 @@ impl Project {
     pub(crate) fn restored(
         spec: ProjectSpec,
         identity: &Identity,
+        holding: &[u8],
         state: &[u8],
     ) -> Result<Self, ProjectError> {
         spec.validate()?;
         let id = spec.id();
+        let error = |e| ProjectError::Sealed("this warden does not hold the project's secrets", e);
+        let vault = identity.sealing.unseal(&format!("holding {id}"), holding).map_err(error)?;
+        let vault = key_of(&vault).ok_or_else(|| mismatch("the holding is damaged"))?;
+        Project::opened(spec, identity, vault, state)
+    }
+
+    /// The project of which this is the key.
+    pub(crate) fn opened(
+        spec: ProjectSpec,
+        identity: &Identity,
+        vault: Key,
+        state: &[u8],
+    ) -> Result<Self, ProjectError> {
+        let id = spec.id();
         let error = |e| ProjectError::Sealed("this warden cannot open the project's state", e);
-        let opened = Zeroizing::new(identity.sealing.unseal(&format!("state {id}"), state).map_err(error)?);
+        let opened = Zeroizing::new(vault.unseal(&format!("state {id}"), state).map_err(error)?);
         let damaged = || mismatch("the sealed state is damaged");
         let rest = opened.strip_prefix(STATE_MAGIC.as_slice()).ok_or_else(damaged)?;
         let (len, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
@@ -186,6 +223,7 @@ impl Project {
             id,
             release,
             encryption,
+            vault,
             trainer,
             round,
             receipts,
@@ -196,7 +234,7 @@ impl Project {
         })
     }
 
-    fn sealed_state(&self, identity: &Identity) -> Sealed {
+    fn sealed_state(&self) -> Sealed {
         let release = self.release.encode();
         let state = Zeroizing::new(to_cbor(&self.trainer.state()));
         // Counters are written shorter while they are small: the length must not tell whether they moved.
@@ -218,7 +256,7 @@ impl Project {
         out.extend_from_slice(&state);
         let end = out.len() + padded - state.len();
         out.resize(end, 0);
-        identity.sealing.seal(&format!("state {}", self.id), &out)
+        self.vault.seal(&format!("state {}", self.id), &out)
     }
 
     /// Signs what became of a round, and makes what is stored of it.
@@ -245,8 +283,8 @@ impl Project {
         let receipt = Receipt {
             version: RECEIPT_VERSION,
             project: self.id,
-            tee: identity.tee.name().into(),
-            measurement: Blob::default(),
+            tee: identity.tee().name().into(),
+            measurement: Blob(identity.measurement.clone()),
             rules: self.release.rules.digest(),
             round,
             attempts: counter.attempts.max(1),
@@ -264,10 +302,10 @@ impl Project {
             decision,
             metrics: Sha256::digest(&sealed_metrics.0).into(),
         };
-        let signed = sign_receipt(&receipt, &identity.signing);
+        let signed = sign_receipt(&receipt, &receipt_signing_key(&self.vault));
         self.receipts = Receipts { newest: receipt_digest(&signed), before: self.receipts.newest };
         self.commitment = after;
-        let state = Blob(self.sealed_state(identity).0);
+        let state = Blob(self.sealed_state().0);
         let decision = receipt.decision;
         let summary = RoundSummary {
             round,
@@ -501,6 +539,11 @@ impl Project {
         let counter = self.counter(identity)?;
         self.allowed(&Counter { attempts: 0, ..counter })
     }
+}
+
+/// The key in these bytes.
+fn key_of(bytes: &[u8]) -> Option<Key> {
+    bytes.try_into().ok().map(Key::from_bytes)
 }
 
 /// Refuses a state that is older than what the refinery acknowledged, or of another history.

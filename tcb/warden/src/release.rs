@@ -4,7 +4,7 @@
 //! the members' key (queries are authenticated by it), the key of the initial model, the seed of the owner's own rows;
 //! the CBOR of rules and recipe. Other contributors hand over their seeds themselves.
 
-use blindsmith_keys::{Key, Recipient};
+use blindsmith_keys::Key;
 use blindsmith_learn::Recipe;
 use blindsmith_protocol::{Id, from_cbor, to_cbor};
 use blindsmith_receipts::Rules;
@@ -43,12 +43,11 @@ pub struct MemberContext<'a> {
     pub query: &'a Id,
 }
 
-/// What a release is bound to: the project and the warden's public key and kind.
-pub fn release_info(project: &Id, tee: &str, recipient: &Recipient) -> Vec<u8> {
-    let mut info = b"blindsmith release v1 ".to_vec();
-    info.extend(project.0);
-    info.extend(recipient.0);
-    info.extend(tee.as_bytes());
+/// What is released in a session is bound to it: to the digest of the warden's claims, in which are its key, the relying
+/// party's nonce and policy, the project and who asked.
+pub fn session_info(what: &str, session: &[u8; 32]) -> Vec<u8> {
+    let mut info = format!("blindsmith {what} v2 ").into_bytes();
+    info.extend(session);
     info
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use blindsmith_keys::Key;
+use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Network, Objective, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader};
-use blindsmith_receipts::{FaultReport, MAX_REASON, RECEIPT_VERSION, Rules, sign_fault};
-use zeroize::Zeroizing;
+use blindsmith_receipts::{
+    FaultReport, MAX_REASON, RECEIPT_VERSION, Rules, receipt_signing_key, sign_fault,
+};
 
 use crate::cloud::Cloud;
 use crate::counters::Counter;
@@ -37,6 +38,8 @@ pub(crate) struct Serving {
     /// Query operands are keyed from it; rounds have another.
     pub encryption: Key,
     pub round: u64,
+    /// The key of its receipts is derived from it.
+    vault: Key,
     member: Key,
     newest: [u8; 32],
 }
@@ -82,6 +85,7 @@ impl Serving {
             objective: project.trainer.objective().clone(),
             encryption: project.encryption.derive("queries", &[]),
             round: project.round,
+            vault: Key::from_bytes(*project.vault.expose()),
             member: Key::from_bytes(*release.member.expose()),
             newest: project.newest(),
         }
@@ -101,8 +105,13 @@ impl Serving {
     ) -> Result<Vec<u8>, RoundError> {
         let query = header.id();
         let info = crate::query_info(&crate::MemberContext { project: &self.id, query: &query });
-        let opened = identity.key.open(&info, Some(&self.member), envelope);
-        let seed = Zeroizing::new(opened.map_err(|_| RoundError::Query)?);
+        let (suite, envelope) = match envelope.split_first() {
+            Some((0, envelope)) => (Suite::X25519, envelope),
+            Some((1, envelope)) => (Suite::XWing, envelope),
+            _ => return Err(RoundError::Query),
+        };
+        let opened = identity.key.open(suite, &info, Some(&self.member), envelope);
+        let (seed, _) = opened.map_err(|_| RoundError::Query)?;
         let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;
         let rules = &self.rules;
         identity.count(&self.id, self.place(), |counter| {
@@ -126,13 +135,13 @@ impl Serving {
         let report = FaultReport {
             version: RECEIPT_VERSION,
             project: self.id,
-            tee: identity.tee.name().into(),
+            tee: identity.tee().name().into(),
             round: self.round + 1,
             attempt: counter.attempts,
             fault: counter.faults,
             instruction: instruction[..end].into(),
             previous: Some(self.newest),
         };
-        Ok(Blob(sign_fault(&report, &identity.signing)))
+        Ok(Blob(sign_fault(&report, &receipt_signing_key(&self.vault))))
     }
 }

@@ -4,62 +4,108 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-use blindsmith_keys::{Key, RecipientKey, check_nanos};
+use blindsmith_evidence::{AttestError, Attester, Claims, Tee, measurement, report_data};
+use blindsmith_identity::{Confirmed, PublicKey, Purpose, SigningKey, open_request, sign_confirmed};
+use blindsmith_keys::{Key, RecipientKey, Suite, check_nanos};
 use blindsmith_protocol::{
-    Blob, Decision, Evidence, FrameError, FromWarden, Id, Lane, Outcome, RoundRecord, RoundSummary, ToWarden,
-    to_cbor,
+    Blob, Decision, Evidence, FrameError, FromWarden, Id, Lane, Outcome, ProjectSpec, RoundRecord, RoundSummary,
+    ToWarden, to_cbor,
 };
-use blindsmith_receipts::{SigningKey, receipt_signing_key};
 use rustix::time::{ClockId, clock_gettime};
+use zeroize::Zeroizing;
 
 use crate::admission::AdmissionError;
 use crate::cloud::CloudError;
 use crate::counters::{Counter, Counters};
 use crate::metrics::RoundMetrics;
-use crate::project::{Done, Project, ProjectError};
+use crate::project::{Done, Project};
 use crate::remote::Remote;
 use crate::round::RoundError;
 use crate::serving::{Projects, Serving};
+use crate::sessions::Sessions;
 use crate::transport::lock;
-
-/// The kind of trusted execution environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tee {
-    /// None at all: an ordinary process that proves nothing. For development and demonstrations.
-    Simulated,
-}
-
-impl Tee {
-    /// The name in evidence and policies.
-    pub fn name(self) -> &'static str {
-        match self {
-            Tee::Simulated => "simulated",
-        }
-    }
-}
 
 /// Who this warden is.
 pub struct Identity {
-    /// Its kind.
-    pub tee: Tee,
+    /// What vouches for it.
+    pub attester: Box<dyn Attester>,
+    /// What its environment measured of it; empty if simulated.
+    pub measurement: Vec<u8>,
     /// The key to which secrets are sealed, fresh for each start.
     pub key: RecipientKey,
-    /// The key under which it seals its state.
+    /// The key under which it seals what it keeps for itself.
     pub sealing: Key,
-    /// The key under which it signs receipts.
+    /// The key in its claims.
     pub signing: SigningKey,
     /// What it remembers beside the states that the refinery keeps.
     pub counters: Box<dyn Counters>,
     /// Held while a counter is read and written.
     counting: Mutex<()>,
+    sessions: Sessions,
 }
 
 impl Identity {
-    /// A warden with a fresh key for secrets; its other keys follow from the sealing key.
-    pub fn new(tee: Tee, sealing: Key, counters: Box<dyn Counters>) -> Self {
-        let signing = receipt_signing_key(&sealing);
-        let (key, counting) = (RecipientKey::generate(), Mutex::default());
-        Identity { tee, key, sealing, signing, counters, counting }
+    /// A warden with a fresh key for secrets; what it signs its claims' confirmations with follows from the sealing key.
+    ///
+    /// # Errors
+    /// If its environment gives no report.
+    pub fn new(
+        attester: Box<dyn Attester>,
+        sealing: Key,
+        counters: Box<dyn Counters>,
+    ) -> Result<Self, AttestError> {
+        let signing = SigningKey::from_seed(sealing.derive("warden", &[]).expose());
+        let measurement = measurement(attester.as_ref())?;
+        let (key, counting, sessions) = (RecipientKey::generate(), Mutex::default(), Sessions::default());
+        Ok(Identity { attester, measurement, key, sealing, signing, counters, counting, sessions })
+    }
+
+    /// Its kind.
+    pub fn tee(&self) -> Tee {
+        self.attester.tee()
+    }
+
+    /// Evidence for who asks.
+    pub(crate) fn attest(&self, asker: &Id, request: &[u8]) -> Result<Evidence, String> {
+        let asker = PublicKey::from(*asker);
+        let request = open_request(request, &asker).map_err(|e| format!("the request for evidence: {e}"))?;
+        let suite = Suite::numbered(request.kem)
+            .ok_or_else(|| format!("this warden knows no key encapsulation {:#06x}", request.kem))?;
+        let claims = Claims {
+            tee: self.tee(),
+            kem: request.kem,
+            recipient: self.key.recipient(suite).bytes().to_vec(),
+            signing: self.signing.verifying(),
+            nonce: request.nonce,
+            policy: request.policy,
+            project: request.project,
+            asker,
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let encoded = claims.encode();
+        let report = self.attester.report(&report_data(&encoded)).map_err(|e| e.to_string())?;
+        if request.purpose == Purpose::Release {
+            self.sessions.open(&claims, suite);
+        }
+        let (report, auxiliary) = (Blob(report.report), Blob(report.auxiliary));
+        Ok(Evidence { claims: Blob(encoded), report, auxiliary })
+    }
+
+    /// Opens what was sealed to this warden in a session, which is over by that; what it signs to confirm it.
+    pub(crate) fn receive(
+        &self,
+        session: &[u8; 32],
+        (project, sender): (&Id, &Id),
+        info: &[u8],
+        envelope: &[u8],
+        receipts: impl FnOnce(&[u8]) -> Result<PublicKey, String>,
+    ) -> Result<(Zeroizing<Vec<u8>>, Blob), String> {
+        let suite = self.sessions.close(session, project, &PublicKey::from(*sender))?;
+        let opened = self.key.open(suite, info, None, envelope).map_err(|e| e.to_string())?;
+        let receipts = receipts(&opened.0)?;
+        let confirmed =
+            Confirmed { project: *project, session: *session, receipts, confirmation: opened.1.bytes() };
+        Ok((opened.0, Blob(sign_confirmed(&confirmed, &self.signing))))
     }
 
     /// Nobody else changes a counter while this is held.
@@ -99,7 +145,8 @@ pub fn serve(
     stream: UnixStream,
     share: bool,
 ) -> Result<(), FrameError> {
-    let remote = Remote::connect(stream, identity.tee.name(), lane, share)?;
+    let holder = identity.signing.verifying().into();
+    let remote = Remote::connect(stream, identity.tee().name(), holder, lane, share)?;
     if lane == Lane::Rounds {
         projects.clear();
     }
@@ -120,23 +167,31 @@ impl Session<'_> {
             command if queries && !matches!(command, ToWarden::Query { .. } | ToWarden::Attest { .. }) => {
                 return Err(FrameError::Unexpected("a command of another lane"));
             }
-            ToWarden::Attest { nonce } => return self.attest(&nonce.0),
-            ToWarden::Release { spec, release } => {
-                self.adopt(Project::released(spec, self.identity, &release.0, &body), true)
+            ToWarden::Attest { asker, request } => {
+                return match self.identity.attest(&asker, &request.0) {
+                    Ok(evidence) => self.remote.send(&FromWarden::Evidence(evidence), &[]),
+                    Err(message) => self.refuse(message),
+                };
             }
-            ToWarden::Restore { spec } => self.adopt(Project::restored(spec, self.identity, &body), false),
+            ToWarden::Release { spec, release } => self.release(spec, &release.0, &body),
+            ToWarden::Restore { spec, holding } => {
+                let restored = Project::restored(spec, self.identity, &holding.0, &body);
+                restored.map_err(|e| e.to_string()).map(|project| self.hold(project, Blob::default(), Vec::new()))
+            }
             ToWarden::Order { project, order } => self.on(&project, |found, identity| {
                 found.order(identity, &order.0).map(|()| (Outcome::Ordered, Vec::new()))
             }),
             ToWarden::Enrol { project, contributor, enrolment } => self.on(&project, |found, identity| {
-                let Project { members, spec, .. } = found;
-                let token = members.enrol(spec, identity, &contributor, &enrolment.0)?;
-                Ok((Outcome::Enrolled { token }, Vec::new()))
+                let Project { members, spec, vault, .. } = found;
+                let (token, confirmation) =
+                    members.enrol(spec, identity, vault, &contributor, &enrolment.0)?;
+                Ok((Outcome::Enrolled { token, confirmation }, Vec::new()))
             }),
             ToWarden::Enrolled { project, contributor, token } => self.on(&project, |found, identity| {
-                let Project { members, spec, .. } = found;
-                members.enrolled(spec, identity, &contributor, &token.0)?;
-                Ok((Outcome::Enrolled { token: Blob::default() }, Vec::new()))
+                let Project { members, spec, vault, .. } = found;
+                members.enrolled(spec, identity, vault, &contributor, &token.0)?;
+                let (token, confirmation) = (Blob::default(), Blob::default());
+                Ok((Outcome::Enrolled { token, confirmation }, Vec::new()))
             }),
             ToWarden::Rollback { project, round, version } => {
                 let done = self.on(&project, |found, identity| {
@@ -204,25 +259,13 @@ impl Session<'_> {
         self.remote.send(&FromWarden::Finished(Outcome::Refused { message }), &[])
     }
 
-    fn attest(&self, nonce: &[u8]) -> Result<(), FrameError> {
-        let Ok(nonce) = <[u8; 32]>::try_from(nonce) else {
-            return self.refuse("a nonce has 32 bytes".into());
-        };
-        let evidence = Evidence {
-            tee: self.identity.tee.name().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            recipient: self.identity.key.recipient().0,
-            nonce,
-            receipts: self.identity.signing.verifying().0,
-        };
-        self.remote.send(&FromWarden::Evidence(evidence), &[])
-    }
-
-    fn adopt(&mut self, project: Result<Project, ProjectError>, first: bool) -> Finished {
-        let mut project = project.map_err(|e| e.to_string())?;
-        if first && self.projects.find(&project.id).is_some() {
+    /// Takes a project over from its owner.
+    fn release(&mut self, spec: ProjectSpec, release: &[u8], model: &[u8]) -> Finished {
+        if self.projects.find(&spec.id()).is_some() {
             return Err("this project's secrets were released already".into());
         }
+        let (mut project, confirmation) =
+            Project::released(spec, self.identity, release, model).map_err(|e| e.to_string())?;
         let metrics = RoundMetrics::of(0);
         let done = Done {
             summary: RoundSummary::default(),
@@ -231,12 +274,15 @@ impl Session<'_> {
             metrics: &metrics,
             decision: Decision::Promoted,
         };
-        let record = match first {
-            true => to_cbor(&project.record(self.identity, done, &Counter::default())),
-            false => Vec::new(),
-        };
+        let record = to_cbor(&project.record(self.identity, done, &Counter::default()));
+        Ok(self.hold(project, confirmation, record))
+    }
+
+    /// Holds a project from now on.
+    fn hold(&mut self, project: Project, confirmation: Blob, record: Vec<u8>) -> (Outcome, Vec<u8>) {
+        let holding = if record.is_empty() { Blob::default() } else { project.holding(self.identity) };
         self.projects.insert(project);
-        Ok((Outcome::Ready, record))
+        (Outcome::Ready { holding, confirmation }, record)
     }
 
     /// Counts what went wrong if it is the refinery's doing; first of all, for it may hang up. What is told of it.

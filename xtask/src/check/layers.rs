@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Kind};
 
 /// The trusted crates, and what each may reach, directly or not. Arrows point up this list.
-const TRUSTED: [(&str, &[&str]); 9] = [
+const TRUSTED: [(&str, &[&str]); 10] = [
     ("tcb/ring", &[]),
     ("tcb/matrix", &["tcb/ring"]),
     ("tcb/keys", &["tcb/ring", "tcb/matrix"]),
@@ -12,6 +12,7 @@ const TRUSTED: [(&str, &[&str]); 9] = [
     ("tcb/protocol", &["tcb/ring", "tcb/matrix"]),
     ("tcb/shared", &["tcb/ring"]),
     ("tcb/identity", &["tcb/ring", "tcb/matrix", "tcb/protocol"]),
+    ("tcb/evidence", &["tcb/ring", "tcb/matrix", "tcb/protocol", "tcb/identity"]),
     ("tcb/receipts", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity"]),
     (
         "tcb/warden",
@@ -23,6 +24,7 @@ const TRUSTED: [(&str, &[&str]); 9] = [
             "tcb/protocol",
             "tcb/shared",
             "tcb/identity",
+            "tcb/evidence",
             "tcb/receipts",
         ],
     ),
