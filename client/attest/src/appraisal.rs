@@ -21,7 +21,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use collateral::{Collateral, MAX_COLLATERAL};
-pub use evidence::{Evidence, MAX_EVIDENCE};
+pub use evidence::{Envelope, Evidence, MAX_EVIDENCE};
 pub use policy::{
     Bytes, EXAMPLE, Enclave, Guest, IntelPlatform, MAX_POLICY, Platforms, Policy, SgxPolicy, SnpPolicy,
     SnpTcb, SnpTcbs, TdxGuest, TdxPolicy,
@@ -109,7 +109,7 @@ pub fn appraise(evidence: &Evidence, collateral: &Collateral, policy: &Policy, a
             );
             Claims { tee: "azure-vtpm", ..Claims::default() }
         }
-        Evidence::Simulated(_) => {
+        Evidence::Simulated(report) => {
             findings.require(
                 policy.accept_simulated,
                 "evidence.kind",
@@ -117,7 +117,13 @@ pub fn appraise(evidence: &Evidence, collateral: &Collateral, policy: &Policy, a
                 "a simulated environment, which nothing protects from whoever runs it",
                 "to accept that for tests, write accept_simulated = true into the policy",
             );
-            Claims { tee: "simulated", verified: policy.accept_simulated, ..Claims::default() }
+            Claims {
+                tee: "simulated",
+                tcb_status: None,
+                measurement: Some(hex::encode(report.measurement)),
+                report_data: Some(hex::encode(report.data)),
+                verified: policy.accept_simulated,
+            }
         }
     };
     let Claims { tee, tcb_status, measurement, report_data, verified } = claims;

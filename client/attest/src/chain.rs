@@ -7,9 +7,10 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_SIGNEDS};
+pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_SIGNEDS, Trust};
 pub use owner::{MAX_POLICY, Newest, OwnerPolicy, PolicyError};
 
+use blindsmith_evidence::Tee;
 use blindsmith_protocol::Id;
 use blindsmith_receipts::{
     Decision, FaultReport, PublicKey, Receipt, open_fault, open_receipt, receipt_digest,
@@ -54,7 +55,7 @@ struct Signed {
 
 /// Verifies a bundle. Checks stop at the first that fails:
 ///
-/// 1. the evidence is of a kind that the policy accepts, and names the policy's key;
+/// 1. the evidence is of a kind that the policy accepts, and leads to the policy's key;
 /// 2. the key signed every receipt;
 /// 3. every receipt fits the policy and its predecessor;
 /// 4. the newest receipt that the owner has seen is among them;
@@ -98,10 +99,12 @@ pub fn verify_against(bundle: &Bundle, other: &Bundle, policy: &OwnerPolicy) -> 
 
 /// The first round of which two bundles hold different receipts of one project, both signed by the same key.
 pub fn equivocation(one: &Bundle, other: &Bundle) -> Option<u64> {
-    if one.evidence.receipts != other.evidence.receipts {
+    let (Ok((_, _, key)), Ok((_, _, other_key))) = (one.trust.opened(), other.trust.opened()) else {
+        return None;
+    };
+    if key != other_key {
         return None;
     }
-    let key = PublicKey(one.evidence.receipts);
     let signed = |bundle: &Bundle| -> BTreeMap<(u64, Id), BTreeSet<[u8; 32]>> {
         let mut digests = BTreeMap::<_, BTreeSet<_>>::new();
         for bytes in &bundle.receipts {
@@ -133,12 +136,12 @@ fn check(
     policy: &OwnerPolicy,
     rounds: &mut u64,
 ) -> Result<(Vec<Signed>, Vec<FaultReport>), Fault> {
-    check_evidence(bundle, policy)?;
+    let tee = check_trust(bundle, policy)?;
     let chain = signed(bundle, &policy.receipts)?;
     let mut previous = None;
     for (round, signed) in (0..).zip(&chain) {
         let fault = |what| Fault { round, what };
-        check_policy(&signed.receipt, bundle, policy).map_err(fault)?;
+        check_policy(&signed.receipt, tee, policy).map_err(fault)?;
         check_link(&signed.receipt, round, previous).map_err(fault)?;
         check_rules(&signed.receipt, policy).map_err(fault)?;
         previous = Some(signed);
@@ -162,32 +165,27 @@ fn check(
             Some(_) => {}
         }
     }
-    let reports = check_reports(bundle, policy, &chain)?;
+    let reports = check_reports(bundle, tee, policy, &chain)?;
     Ok((chain, reports))
 }
 
-fn check_evidence(bundle: &Bundle, policy: &OwnerPolicy) -> Result<(), Fault> {
-    let evidence = &bundle.evidence;
+/// The kind of warden that the receipts have to be of.
+fn check_trust(bundle: &Bundle, policy: &OwnerPolicy) -> Result<Tee, Fault> {
     let fail = |what: String| Err(Fault::new(0, what));
-    match evidence.tee.as_str() {
-        "simulated" if policy.accept_simulated => {}
-        "simulated" => {
-            return fail(
-                "the warden is simulated, which the policy does not accept (accept_simulated)".into(),
-            );
-        }
-        other => {
-            return fail(format!(
-                "evidence of the kind {}, which this version cannot appraise",
-                words::quoted(other)
-            ));
-        }
+    let (tee, project, receipts) = match bundle.trust.opened() {
+        Ok(opened) => opened,
+        Err(what) => return fail(what),
+    };
+    if tee == Tee::Simulated && !policy.accept_simulated {
+        return fail("the warden is simulated, which the policy does not accept (accept_simulated)".into());
     }
-    if evidence.receipts != policy.receipts.0 {
-        let key = PublicKey(evidence.receipts);
-        return fail(format!("the evidence names the receipt key {key}, the policy another"));
+    if project != policy.project {
+        return fail(format!("the evidence is about another project, {project}"));
     }
-    Ok(())
+    if receipts != policy.receipts {
+        return fail(format!("the evidence leads to the receipt key {receipts}, the policy names another"));
+    }
+    Ok(tee)
 }
 
 fn signed(bundle: &Bundle, key: &PublicKey) -> Result<Vec<Signed>, Fault> {
@@ -203,15 +201,15 @@ fn signed(bundle: &Bundle, key: &PublicKey) -> Result<Vec<Signed>, Fault> {
 }
 
 /// What every receipt of the project has in common.
-fn check_policy(receipt: &Receipt, bundle: &Bundle, policy: &OwnerPolicy) -> Result<(), String> {
+fn check_policy(receipt: &Receipt, tee: Tee, policy: &OwnerPolicy) -> Result<(), String> {
     if receipt.project != policy.project {
         return Err(format!("the receipt is of another project, {}", receipt.project));
     }
-    if receipt.tee != bundle.evidence.tee {
-        let (tee, expected) = (words::quoted(&receipt.tee), words::quoted(&bundle.evidence.tee));
-        return Err(format!("the receipt is of a warden of the kind {tee}, the evidence of {expected}"));
+    if receipt.tee != tee.name() {
+        let (found, expected) = (words::quoted(&receipt.tee), tee.name());
+        return Err(format!("the receipt is of a warden of the kind {found}, the evidence of {expected}"));
     }
-    if !receipt.measurement.0.is_empty() {
+    if tee == Tee::Simulated && !receipt.measurement.0.is_empty() {
         return Err("a simulated warden has no measurement, but the receipt names one".into());
     }
     if receipt.rules != policy.rules.digest() {
@@ -298,7 +296,12 @@ fn check_rules(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), String> {
 }
 
 /// The reports, each once. A report speaks of the refinery; only one that does not fit the chain is a defect.
-fn check_reports(bundle: &Bundle, policy: &OwnerPolicy, chain: &[Signed]) -> Result<Vec<FaultReport>, Fault> {
+fn check_reports(
+    bundle: &Bundle,
+    tee: Tee,
+    policy: &OwnerPolicy,
+    chain: &[Signed],
+) -> Result<Vec<FaultReport>, Fault> {
     let rounds: BTreeMap<[u8; 32], u64> = chain.iter().map(|s| (s.digest, s.receipt.round)).collect();
     let (mut seen, mut reports) = (BTreeSet::new(), Vec::new());
     for (i, bytes) in bundle.faults.iter().enumerate() {
@@ -309,7 +312,7 @@ fn check_reports(bundle: &Bundle, policy: &OwnerPolicy, chain: &[Signed]) -> Res
         if report.project != policy.project {
             return fail("is of another project");
         }
-        if report.tee != bundle.evidence.tee {
+        if report.tee != tee.name() {
             return fail("is of another kind of warden than the evidence");
         }
         let Some(round) = report.previous.and_then(|digest| rounds.get(&digest)) else {

@@ -1,9 +1,11 @@
 //! Chains of receipts: a sound one, and one for each defect, named by it.
 
 use blindsmith_attest::chain::{
-    Bundle, Fault, MAX_BUNDLE, MAX_SIGNEDS, Newest, OwnerPolicy, Verdict, equivocation, verify,
+    Bundle, Fault, MAX_BUNDLE, MAX_SIGNEDS, Newest, OwnerPolicy, Trust, Verdict, equivocation, verify,
     verify_against,
 };
+use blindsmith_evidence::{Claims, Tee};
+use blindsmith_identity::{Confirmed, sign_confirmed};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, to_cbor};
 use blindsmith_receipts::{
@@ -75,14 +77,35 @@ fn spoilt(round: u64, change: impl Fn(&mut Receipt)) -> Bundle {
 }
 
 fn bundle(receipts: Vec<Blob>) -> Bundle {
-    let evidence = Evidence {
-        tee: "simulated".into(),
-        version: "0.1.0".into(),
-        recipient: [1; 32],
+    Bundle::new(trust(Tee::Simulated, &key()), receipts, Vec::new())
+}
+
+/// A warden's key.
+fn warden() -> SigningKey {
+    SigningKey::from_seed(&[3; 32])
+}
+
+fn claims(tee: Tee) -> Claims {
+    Claims {
+        tee,
+        kem: 0x20,
+        recipient: vec![1; 32],
+        signing: warden().verifying(),
         nonce: [2; 32],
-        receipts: key().verifying().0,
-    };
-    Bundle::new(evidence, receipts, Vec::new())
+        policy: [4; 32],
+        project: Id([0x11; 32]),
+        asker: PublicKey([5; 32]),
+        build: "0.1.0".into(),
+    }
+}
+
+/// What a warden of this kind confirms: that this key signs the project's receipts.
+fn trust(tee: Tee, receipts: &SigningKey) -> Trust {
+    let claims = claims(tee);
+    let evidence = Evidence { claims: Blob(claims.encode()), report: Blob(vec![]), auxiliary: Blob(vec![]) };
+    let (project, session, receipts) = (Id([0x11; 32]), claims.session(), receipts.verifying());
+    let confirmed = Confirmed { project, session, receipts, confirmation: [6; 32] };
+    Trust { evidence, confirmation: Blob(sign_confirmed(&confirmed, &warden())) }
 }
 
 fn sound() -> Bundle {
@@ -145,17 +168,50 @@ fn simulation_not_accepted() {
 }
 
 #[test]
-fn kind_of_evidence_unknown() {
-    let mut bundle = sound();
-    bundle.evidence.tee = "tdx\u{1b}[2J".into();
-    refuses(&bundle, &policy(), 0, "\"tdx\\u{1b}[2J\", which this version cannot appraise");
+fn evidence_of_another_kind_than_the_receipts() {
+    let bundle = Bundle { trust: trust(Tee::Tdx, &key()), ..sound() };
+    refuses(
+        &bundle,
+        &policy(),
+        0,
+        "the receipt is of a warden of the kind \"simulated\", the evidence of tdx",
+    );
 }
 
 #[test]
-fn key_of_the_evidence_is_another() {
-    let mut bundle = sound();
-    bundle.evidence.receipts = other_key().verifying().0;
-    refuses(&bundle, &policy(), 0, "the policy another");
+fn key_that_the_warden_confirmed_is_another() {
+    let bundle = Bundle { trust: trust(Tee::Simulated, &other_key()), ..sound() };
+    refuses(&bundle, &policy(), 0, "the policy names another");
+}
+
+#[test]
+fn evidence_that_leads_nowhere() {
+    let good = trust(Tee::Simulated, &key());
+    let claims = Claims { nonce: [9; 32], ..claims(Tee::Simulated) };
+    let other_session = Evidence { claims: Blob(claims.encode()), ..good.evidence.clone() };
+    let of_nobody = Claims { signing: other_key().verifying(), ..claims };
+    let other_key = Evidence { claims: Blob(of_nobody.encode()), ..good.evidence.clone() };
+    let none = Evidence { claims: Blob(b"tdx\x1b[2J".to_vec()), ..good.evidence.clone() };
+    let elsewhere = Confirmed {
+        project: Id([9; 32]),
+        session: session(),
+        receipts: key().verifying(),
+        confirmation: [6; 32],
+    };
+    let elsewhere = Blob(sign_confirmed(&elsewhere, &warden()));
+    for (trust, words) in [
+        (Trust { evidence: other_session, ..good.clone() }, "of another session"),
+        (Trust { evidence: other_key, ..good.clone() }, "the warden's confirmation"),
+        (Trust { evidence: none, ..good.clone() }, "the claims do not decode"),
+        (Trust { confirmation: Blob(vec![1]), ..good.clone() }, "the warden's confirmation"),
+        (Trust { confirmation: elsewhere, ..good }, "another project"),
+    ] {
+        refuses(&Bundle { trust, ..sound() }, &policy(), 0, words);
+    }
+}
+
+fn session() -> [u8; 32] {
+    claims(Tee::Simulated).session()
 }
 
 #[test]
@@ -443,7 +499,7 @@ fn older_states_are_no_forks() {
 #[test]
 fn what_others_sign_is_no_fork() {
     let mut fork = spoilt(3, |r| r.rows += 1);
-    fork.evidence.receipts = other_key().verifying().0;
+    fork.trust = trust(Tee::Simulated, &other_key());
     assert_eq!(equivocation(&sound(), &fork), None, "another warden");
     let forged = sign_receipt(
         &blindsmith_receipts::open_receipt(&sound().receipts[3].0, &key().verifying()).unwrap(),
@@ -481,9 +537,8 @@ fn bundles_are_read_with_limits() {
 }
 
 #[test]
-fn evidence_of_the_policys_key_is_what_counts() {
-    let policy = OwnerPolicy { receipts: PublicKey([0xff; 32]), ..policy() };
-    let mut bundle = sound();
-    bundle.evidence.receipts = [0xff; 32];
+fn a_key_that_signs_nothing_is_no_receipts_key() {
+    let policy = OwnerPolicy { receipts: other_key().verifying(), ..policy() };
+    let bundle = Bundle { trust: trust(Tee::Simulated, &other_key()), ..sound() };
     refuses(&bundle, &policy, 0, "the receipt:");
 }

@@ -251,12 +251,13 @@ impl HttpClient {
                 let body = to_cbor(&(spec, Blob(body.to_vec())));
                 self.call(&post("/v1/projects", CBOR, &body), "*/*").map(|_| done)
             }
-            Request::Attest { nonce } => {
-                let answer = self.call(&post("/v1/attest", BYTES, &nonce.0), "*/*")?;
+            Request::Attest { request, .. } => {
+                let answer = self.call(&post("/v1/attest", COSE, &request.0), "*/*")?;
                 Ok((Reply::Evidence(from_cbor(&answer.body)?), Vec::new()))
             }
             Request::Release { project } => {
-                self.call(&post(&at(project, "/release"), BYTES, body), "*/*").map(|_| done)
+                let answer = self.call(&post(&at(project, "/release"), COSE, body), "*/*")?;
+                Ok((Reply::Confirmed { confirmation: Blob(answer.body) }, Vec::new()))
             }
             Request::Spec { project } => {
                 let answer = self.call(&get(&at(project, "/spec")), "*/*")?;
@@ -288,7 +289,8 @@ impl HttpClient {
                 self.call(&post(&at(project, "/orders"), COSE, &order.0), "*/*").map(|_| done)
             }
             Request::Enrol { project, enrolment, .. } => {
-                self.call(&post(&at(project, "/enrolments"), COSE, &enrolment.0), "*/*").map(|_| done)
+                let answer = self.call(&post(&at(project, "/enrolments"), COSE, &enrolment.0), "*/*")?;
+                Ok((Reply::Confirmed { confirmation: Blob(answer.body) }, Vec::new()))
             }
             Request::Withdraw { project, contributor, withdrawal } => {
                 let signed =

@@ -7,6 +7,7 @@ mod http;
 mod project;
 mod rows;
 mod services;
+mod trust;
 mod upload;
 
 pub use connection::Connection;

@@ -5,18 +5,18 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use blindsmith_attest::chain::OwnerPolicy;
-use blindsmith_attest::{Appraised, Policy};
+use blindsmith_attest::chain::{OwnerPolicy, Trust};
 use blindsmith_data::{Classes, Standardiser};
 use blindsmith_identity::{PublicKey, SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
-use blindsmith_protocol::{Blob, Evidence, Id, ProjectSpec, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::Rules;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::Failure;
+use crate::trust::{Attestation, Kem};
 
 /// What is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +58,12 @@ pub struct ClientProject {
     pub standardiser: Standardiser,
     /// Labels.
     pub labelling: Labelling,
-    /// Which wardens are trusted.
-    pub policy: Policy,
+    /// How secrets are sealed to wardens.
+    #[serde(default)]
+    pub kem: Kem,
+    /// By what wardens are appraised: in files of its own.
+    #[serde(skip)]
+    pub attestation: Attestation,
     /// What the warden keeps to.
     pub rules: Rules,
 }
@@ -71,7 +75,7 @@ pub struct Keys {
 }
 
 /// The version of `project.json` that this program writes and reads.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 const KEY_FILE: &str = "owner.key";
 const MEMBER_FILE: &str = "member.key";
 const POLICY_FILE: &str = "policy.toml";
@@ -216,6 +220,7 @@ impl ClientProject {
         }
         let path = dir.join(PROJECT_FILE);
         keys.save(dir)?;
+        self.attestation.save(dir)?;
         let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
         write_file(&path, &json)
     }
@@ -236,22 +241,24 @@ impl ClientProject {
         let keys = Keys { root: Key::random(), member: Some(terms) };
         keys.save(dir)?;
         write_file(&dir.join(TERMS_FILE), terms_toml(keys.terms()).as_bytes())?;
+        self.attestation.save(dir)?;
         let path = dir.join(PROJECT_FILE);
         let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
         write_file(&path, &json)?;
         Ok(keys)
     }
 
-    /// Writes what the warden's receipts are verified with: its evidence, and the policy.
-    pub fn save_trust(&self, warden: &Appraised, dir: &Path) -> Result<(), Failure> {
+    /// Writes what the receipts are verified with: the warden that was given the secrets, and the policy.
+    pub fn save_trust(&self, trust: &Trust, dir: &Path) -> Result<(), Failure> {
+        let (_, _, receipts) = trust.opened().map_err(Failure::NotProven)?;
         let policy = OwnerPolicy {
             project: self.id(),
-            accept_simulated: self.policy.accept_simulated,
-            receipts: warden.receipts(),
+            accept_simulated: self.attestation.policy()?.policy().accept_simulated,
+            receipts,
             rules: self.rules.clone(),
             newest: None,
         };
-        write_file(&dir.join(EVIDENCE_FILE), &to_cbor(warden.evidence()))?;
+        write_file(&dir.join(EVIDENCE_FILE), &to_cbor(trust))?;
         save_policy(&policy, dir)
     }
 
@@ -261,12 +268,14 @@ impl ClientProject {
         for name in [PROJECT_FILE, KEY_FILE, POLICY_FILE, EVIDENCE_FILE] {
             _ = fs::remove_file(dir.join(name));
         }
+        Attestation::remove(dir);
         _ = fs::remove_dir(dir);
     }
 
     /// Reads a project's directory.
     pub fn load(dir: &Path) -> Result<Self, Failure> {
-        ClientProject::load_file(&dir.join(PROJECT_FILE))
+        let project = ClientProject::load_file(&dir.join(PROJECT_FILE))?;
+        Ok(ClientProject { attestation: Attestation::load(dir)?, ..project })
     }
 
     /// Reads a project file, such as an invitation.
@@ -379,15 +388,15 @@ pub fn save_policy(policy: &OwnerPolicy, dir: &Path) -> Result<(), Failure> {
     write_file(&dir.join(POLICY_FILE), policy.to_toml().as_bytes())
 }
 
-/// Reads the evidence that was appraised when the secrets were released.
-pub fn load_evidence(dir: &Path) -> Result<Evidence, Failure> {
+/// Reads what leads from the warden that was given the secrets to the key of the receipts.
+pub fn load_trust(dir: &Path) -> Result<Trust, Failure> {
     let path = dir.join(EVIDENCE_FILE);
     let bytes = fs::read(&path).map_err(|e| Failure::project(&path, e))?;
     from_cbor(&bytes).map_err(|e| Failure::project(&path, e))
 }
 
 /// Writes a file that its user alone reads, in one piece.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         let beside = path.with_extension("new");
         let mut file =

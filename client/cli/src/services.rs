@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use blindsmith_protocol::{Reply, Request};
 
+use crate::trust::answers;
 use crate::{Connection, Failure};
 
 /// A running refinery and a running simulated warden; both end when this is dropped.
@@ -114,8 +115,7 @@ impl Services {
     pub fn await_warden(&mut self) -> Result<(), Failure> {
         let socket = self.socket();
         self.wait("the warden", || {
-            let nonce = blindsmith_protocol::Blob(vec![0; 32]);
-            Connection::open(&socket).is_ok_and(|mut c| c.request(&Request::Attest { nonce }, &[]).is_ok())
+            Connection::open(&socket).is_ok_and(|mut connection| answers(&mut connection).is_ok())
         })
     }
 

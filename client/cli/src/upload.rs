@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::sync_channel;
 
-use blindsmith_keys::{Encryption, Freshness, Key, Recipient, Scratch, UploadContext, UploadKey};
+use blindsmith_keys::{Encryption, Freshness, Key, Scratch, Suite, UploadContext, UploadKey};
 use blindsmith_learn::{Matrix, Targets};
 use blindsmith_matrix::View;
 use blindsmith_protocol::{
@@ -185,9 +185,11 @@ pub fn ask(
     let header = upload.stream(connection, (Id([0; 32]), [0; 32]), Role::Query, observe)?;
     let (project, query) = (spec.id(), header.id());
     let info = query_info(&MemberContext { project: &project, query: &query });
-    let envelope = Recipient(warden.recipient())
-        .seal(&info, Some(member), seed.expose())
-        .map_err(|e| Failure::Other(e.to_string()))?;
+    let recipient = warden.recipient();
+    let (sealed, _) =
+        recipient.seal(&info, Some(member), seed.expose()).map_err(|e| Failure::Other(e.to_string()))?;
+    // The suite goes before: nothing is remembered of sessions of queries.
+    let envelope = [&[u8::from(recipient.suite() == Suite::XWing)], sealed.as_slice()].concat();
     let (Reply::Answer, sealed) = connection.request(&Request::Ask { header }, &envelope)? else {
         return Err(unexpected());
     };

@@ -94,24 +94,24 @@ routes! {
         None => (200, JSON, "Ready");
     Get "/metrics" Public: "Counters and gauges for Prometheus.", None => (200, "text/plain", "Metrics");
     Get "/openapi.json" Public: "This description.", None => (200, JSON, "OpenAPI 3.1");
-    Post "/v1/attest" Known: "The warden's evidence for a fresh nonce.",
-        Some((crate::BYTES, "The nonce: 32 bytes")) => (200, crate::CBOR, "Evidence");
+    Post "/v1/attest" Known: "The warden's evidence for who asks.",
+        Some((crate::COSE, "The signed request")) => (200, crate::CBOR, "Evidence");
     Post "/v1/projects" Creator: "Creates a project, whose specification names the signing key as its owner.",
         Some((crate::CBOR, "An array: specification, sealed initial model")) => (201, JSON, "Created");
     Get "/v1/projects" Known: "The projects that the key owns or is a member of.", None => (200, JSON, "Projects");
     Get "/v1/projects/{project}" Member: "Status. Members see uploads of their own alone. CBOR if asked for.",
         None => (200, JSON, "Status");
     Get "/v1/projects/{project}/spec" Member: "The specification.", None => (200, crate::CBOR, "Specification");
-    Post "/v1/projects/{project}/attest" Member: "The warden's evidence for a fresh nonce.",
-        Some((crate::BYTES, "The nonce: 32 bytes")) => (200, crate::CBOR, "Evidence");
+    Post "/v1/projects/{project}/attest" Member: "The warden's evidence for who asks.",
+        Some((crate::COSE, "The signed request")) => (200, crate::CBOR, "Evidence");
     Post "/v1/projects/{project}/release" Owner: "Hands a sealed release to the warden.",
-        Some((crate::BYTES, "The sealed release")) => (204, "", "Done");
+        Some((crate::COSE, "The signed and sealed release")) => (200, crate::COSE, "The warden's confirmation");
     Get "/v1/projects/{project}/orders" Member: "The owner's signed orders, in sequence.",
         None => (200, crate::CBOR, "An array of signed orders");
     Post "/v1/projects/{project}/orders" Owner: "Carries out the next signed order.",
         Some((crate::COSE, "The signed order")) => (204, "", "Done");
     Post "/v1/projects/{project}/enrolments" Contributor: "Hands a contributor's seed to the warden.",
-        Some((crate::COSE, "The signed enrolment")) => (204, "", "Done");
+        Some((crate::COSE, "The signed enrolment")) => (200, crate::COSE, "The warden's confirmation");
     Get "/v1/projects/{project}/uploads" Contributor: "The uploads: a contributor's own, or all for the owner.",
         None => (200, JSON, "Uploads");
     Post "/v1/projects/{project}/uploads" Contributor: "Begins an upload.", None => (201, JSON, "Session");

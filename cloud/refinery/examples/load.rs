@@ -152,8 +152,13 @@ fn header(spec: &ProjectSpec, rows: &[u8], contributor: Id, role: Role, number: 
 /// Answers queries, until the refinery ends.
 fn warden(socket: &Path) -> Result<(), FrameError> {
     let mut stream = UnixStream::connect(socket)?;
-    let hello =
-        FromWarden::Hello { tee: "load".into(), version: "0".into(), shared: false, lane: Lane::Queries };
+    let hello = FromWarden::Hello {
+        tee: "load".into(),
+        version: "0".into(),
+        holder: Id([0; 32]),
+        shared: false,
+        lane: Lane::Queries,
+    };
     write_frame(&mut stream, &hello, &[])?;
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {

@@ -36,6 +36,8 @@ struct Link {
     reader: BufReader<UnixStream>,
     writer: UnixStream,
     shared: Option<Memory>,
+    /// What tells this warden from others.
+    holder: Id,
     /// The round's job in the store's queue, and when it was taken or extended.
     job: Option<(Lease, Instant)>,
     /// Products asked for so far.
@@ -133,7 +135,7 @@ impl Link {
         let (count, descriptors) = blindsmith_shared::receive(stream, &mut first)?;
         let mut hello = first[..count].chain(stream);
         let (message, body) = read_head(&mut hello)?;
-        let FromWarden::Hello { tee, shared, lane, .. } = message else {
+        let FromWarden::Hello { tee, shared, lane, holder, .. } = message else {
             return Err(FrameError::Unexpected("a warden begins with hello"));
         };
         if body != 0 || tee.len() > MAX_NAME {
@@ -144,7 +146,7 @@ impl Link {
         Ok((
             tee,
             lane,
-            Link { reader, writer: stream.try_clone()?, shared, job: None, products: 0, traffic: 0 },
+            Link { reader, writer: stream.try_clone()?, shared, holder, job: None, products: 0, traffic: 0 },
         ))
     }
 
@@ -180,8 +182,8 @@ impl Link {
 
     fn perform(&mut self, shared: &Shared, job: Job) -> Result<(), FrameError> {
         match job {
-            Job::Attest { nonce, reply } => {
-                self.send(&ToWarden::Attest { nonce: Blob(nonce) }, &[])?;
+            Job::Attest { asker, request, reply } => {
+                self.send(&ToWarden::Attest { asker, request: Blob(request) }, &[])?;
                 match self.receive()? {
                     (FromWarden::Evidence(evidence), 0) => _ = reply.send(Ok(evidence)),
                     (FromWarden::Finished(Outcome::Refused { message }), 0) => _ = reply.send(Err(message)),
@@ -231,8 +233,9 @@ impl Link {
             Job::Enrol { project, contributor, enrolment, reply } => {
                 self.send(&ToWarden::Enrol { project, contributor, enrolment: Blob(enrolment) }, &[])?;
                 let done = match self.finish()? {
-                    (Outcome::Enrolled { token }, _) => {
-                        shared.store.enrol(&project, &contributor, &token.0).map_err(|e| e.to_string())
+                    (Outcome::Enrolled { token, confirmation }, _) => {
+                        let stored = shared.store.enrol(&project, &contributor, &token.0);
+                        stored.map(|()| confirmation).map_err(|e| e.to_string())
                     }
                     (Outcome::Refused { message }, _) => Err(message),
                     _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),

@@ -84,11 +84,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn attest(&self, nonce: Vec<u8>) -> Result<Evidence, Refusal> {
-        self.ask_warden(|reply| Job::Attest { nonce, reply })
+    pub(crate) fn attest(&self, asker: Id, request: Vec<u8>) -> Result<Evidence, Refusal> {
+        self.ask_warden(|reply| Job::Attest { asker, request, reply })
     }
 
-    pub(crate) fn release(&self, project: Id, release: Vec<u8>) -> Result<(), Refusal> {
+    /// Hands a release to the warden; what it signed.
+    pub(crate) fn release(&self, project: Id, release: Vec<u8>) -> Result<Blob, Refusal> {
         self.spec(&project)?;
         self.ask_warden(|reply| Job::Release { project, release, reply })
     }
@@ -212,8 +213,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Has the warden enrol a contributor that the owner invited.
-    pub(crate) fn enrol(&self, project: Id, contributor: Id, enrolment: Vec<u8>) -> Result<(), Refusal> {
+    /// Has the warden enrol a contributor that the owner invited; what it signed.
+    pub(crate) fn enrol(&self, project: Id, contributor: Id, enrolment: Vec<u8>) -> Result<Blob, Refusal> {
         let invited = self.project(&project, |p| p.roster.contributor(&contributor.into()).is_some())?;
         if !invited {
             let message = format!("{contributor} is not invited: its owner does that with blindsmith invite");

@@ -131,12 +131,15 @@ impl Client<'_> {
 
     fn answer(&self, request: Request, body: Vec<u8>) -> Answer {
         let done = |()| (Reply::Done, Vec::new());
+        let confirmed = |confirmation| (Reply::Confirmed { confirmation }, Vec::new());
         let shared = self.shared;
         match request {
             Request::Ping => Ok(done(())),
             Request::Create { spec } => shared.create(spec, &body).map(done),
-            Request::Attest { nonce } => Ok((Reply::Evidence(shared.attest(nonce.0)?), Vec::new())),
-            Request::Release { project } => shared.release(project, body).map(done),
+            Request::Attest { asker, request } => {
+                Ok((Reply::Evidence(shared.attest(asker, request.0)?), Vec::new()))
+            }
+            Request::Release { project } => shared.release(project, body).map(confirmed),
             Request::Spec { project } => Ok((Reply::Spec((*shared.spec(&project)?).clone()), Vec::new())),
             Request::Refine { project, epochs } => shared.refine(project, epochs).map(done),
             Request::Status { project } => {
@@ -150,7 +153,7 @@ impl Client<'_> {
             Request::Orders { project } => Ok((Reply::Orders(shared.orders(&project)?), Vec::new())),
             Request::Order { project, order } => shared.order(project, order.0).map(done),
             Request::Enrol { project, contributor, enrolment } => {
-                shared.enrol(project, contributor, enrolment.0).map(done)
+                shared.enrol(project, contributor, enrolment.0).map(confirmed)
             }
             Request::Withdraw { project, contributor, withdrawal } => {
                 shared.withdraw(&project, &contributor, &withdrawal.0).map(done)

@@ -31,9 +31,9 @@ pub(crate) fn now() -> u64 {
 /// Work for the warden, and where its result goes.
 pub enum Job {
     /// Fetch evidence.
-    Attest { nonce: Vec<u8>, reply: Sender<Result<Evidence, String>> },
+    Attest { asker: Id, request: Vec<u8>, reply: Sender<Result<Evidence, String>> },
     /// Hand over a release.
-    Release { project: Id, release: Vec<u8>, reply: Sender<Result<(), String>> },
+    Release { project: Id, release: Vec<u8>, reply: Sender<Result<Blob, String>> },
     /// Answer a query.
     Query {
         header: Box<UploadHeader>,
@@ -44,7 +44,7 @@ pub enum Job {
     /// Hand over an order of the owner, which is stored.
     Order { project: Id, order: Vec<u8> },
     /// Have a contributor enrolled; what the warden seals for itself comes back.
-    Enrol { project: Id, contributor: Id, enrolment: Vec<u8>, reply: Sender<Result<(), String>> },
+    Enrol { project: Id, contributor: Id, enrolment: Vec<u8>, reply: Sender<Result<Blob, String>> },
     /// Have an upload read.
     Admit { project: Id, upload: Id },
     /// Make an earlier version the current one.

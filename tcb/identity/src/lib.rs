@@ -19,7 +19,7 @@ pub use order::{
     Action, MAX_MEMBERS, Member, MemberRole, Order, Quota, Roster, RosterError, open_order, sign_order,
 };
 pub use session::{
-    AttestRequest, Confirmed, Purpose, SignedRelease, open_confirmed, open_release, open_request, sign_confirmed,
-    sign_release, sign_request,
+    AttestRequest, Confirmed, Purpose, SignedRelease, open_confirmed, open_release, open_request,
+    sign_confirmed, sign_release, sign_request,
 };
 pub use terms::{Terms, TermsError};

@@ -8,7 +8,8 @@ use crate::{Kind, PublicKey, SignedError, SigningKey, open, sign};
 
 const REQUEST: Kind =
     Kind { content: "application/vnd.blindsmith.attest+cbor", aad: b"blindsmith request for evidence v1" };
-const RELEASE: Kind = Kind { content: "application/vnd.blindsmith.release+cbor", aad: b"blindsmith release v1" };
+const RELEASE: Kind =
+    Kind { content: "application/vnd.blindsmith.release+cbor", aad: b"blindsmith release v1" };
 const CONFIRMATION: Kind =
     Kind { content: "application/vnd.blindsmith.confirmation+cbor", aad: b"blindsmith confirmation v1" };
 /// Longest sealed release, in bytes.
@@ -122,8 +123,13 @@ mod tests {
     fn each_message_is_its_senders_and_of_its_kind() {
         let (one, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
         let project = Id([3; 32]);
-        let request =
-            AttestRequest { project, nonce: [4; 32], policy: [5; 32], kem: 0x647a, purpose: Purpose::Release };
+        let request = AttestRequest {
+            project,
+            nonce: [4; 32],
+            policy: [5; 32],
+            kem: 0x647a,
+            purpose: Purpose::Release,
+        };
         let release = SignedRelease { project, session: [6; 32], envelope: Blob(vec![7; 80]) };
         let confirmed =
             Confirmed { project, session: [6; 32], receipts: PublicKey([8; 32]), confirmation: [9; 32] };

@@ -66,7 +66,8 @@ pub struct Recipient {
 pub struct RecipientKey {
     x25519: <X25519HkdfSha256 as Kem>::PrivateKey,
     xwing: <XWing as Kem>::PrivateKey,
-    public: [Recipient; 2],
+    x25519_public: [u8; 32],
+    xwing_public: [u8; 1216],
 }
 
 /// An encapsulated key followed by the ciphertext.
@@ -141,19 +142,17 @@ impl RecipientKey {
     pub fn generate() -> Self {
         let (x25519, x25519_public) = X25519HkdfSha256::gen_keypair();
         let (xwing, xwing_public) = XWing::gen_keypair();
-        let public = [
-            Recipient { suite: Suite::X25519, key: x25519_public.to_bytes().to_vec() },
-            Recipient { suite: Suite::XWing, key: xwing_public.to_bytes().to_vec() },
-        ];
-        RecipientKey { x25519, xwing, public }
+        let (x25519_public, xwing_public) = (x25519_public.to_bytes().into(), xwing_public.to_bytes().into());
+        RecipientKey { x25519, xwing, x25519_public, xwing_public }
     }
 
     /// The public half of a suite.
-    pub fn recipient(&self, suite: Suite) -> &Recipient {
-        match suite {
-            Suite::X25519 => &self.public[0],
-            Suite::XWing => &self.public[1],
-        }
+    pub fn recipient(&self, suite: Suite) -> Recipient {
+        let key = match suite {
+            Suite::X25519 => self.x25519_public.to_vec(),
+            Suite::XWing => self.xwing_public.to_vec(),
+        };
+        Recipient { suite, key }
     }
 
     /// Opens what [`Recipient::seal`] made with the same `info` and `member`.
@@ -257,8 +256,8 @@ mod tests {
     fn a_key_of_another_suite_is_none() {
         for (suite, other) in [(Suite::X25519, Suite::XWing), (Suite::XWing, Suite::X25519)] {
             let key = RecipientKey::generate();
-            let public = key.recipient(other).bytes();
-            assert_eq!(Recipient::new(suite, public), Err(ReleaseError::InvalidRecipient));
+            let public = key.recipient(other);
+            assert_eq!(Recipient::new(suite, public.bytes()), Err(ReleaseError::InvalidRecipient));
             let (sealed, _) = key.recipient(suite).seal(b"", None, b"seed").unwrap();
             assert!(key.open(other, b"", None, &sealed).is_err());
         }

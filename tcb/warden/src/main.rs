@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use blindsmith_evidence::Simulated;
+use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_protocol::{FrameError, Lane};
-use blindsmith_warden::{FileCounters, Identity, Projects, Tee, serve};
+use blindsmith_warden::{FileCounters, Identity, Projects, serve};
 use clap::{Parser, ValueEnum};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// Holds the secrets of projects and trains their models, with the refinery as its accelerator.
@@ -79,7 +82,10 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .map_err(|e| format!("the sealing key in {}: {e}", arguments.state.display()))?;
     let counters = FileCounters::open(&arguments.state.join("counters"), &sealing)
         .map_err(|e| format!("the counters in {}: {e}", arguments.state.display()))?;
-    let identity = Identity::new(Tee::Simulated, sealing, Box::new(counters));
+    let key = SigningKey::from_seed(sealing.derive("simulated reports", &[]).expose());
+    let attester = Simulated::new(key, program().map_err(|e| format!("this program's own file: {e}"))?);
+    let identity =
+        Identity::new(Box::new(attester), sealing, Box::new(counters)).map_err(|e| e.to_string())?;
     let projects = Projects::default();
     std::thread::scope(|scope| {
         // Queries are answered beside the rounds.
@@ -88,6 +94,19 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         let queries = queries.join().map_err(|_| "the link for queries panicked".to_owned());
         rounds.and(queries?)
     })
+}
+
+/// SHA-256 of the program's file: what a simulated report names as its measurement.
+fn program() -> std::io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut file = fs::File::open("/proc/self/exe")?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().into()),
+            count => hash.update(&buffer[..count]),
+        }
+    }
 }
 
 /// Keeps one link to the refinery.

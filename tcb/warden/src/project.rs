@@ -2,10 +2,9 @@
 
 use blindsmith_identity::{Action, open_release};
 use blindsmith_keys::{Key, Sealed, random_bytes};
-use blindsmith_learn::{Network, Recipe, Trainer, TrainerState};
+use blindsmith_learn::{Network, Trainer, TrainerState};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Id, MAX_BODY, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, from_cbor,
-    to_cbor,
+    AdmittedUpload, Blob, Id, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, from_cbor, to_cbor,
 };
 use blindsmith_receipts::{
     Decision, RECEIPT_VERSION, Receipt, commit, receipt_digest, receipt_signing_key, sign_receipt,
@@ -17,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::cloud::Cloud;
 use crate::counters::Counter;
 use crate::course::{self, Trained};
-use crate::labels::label_bytes;
+use crate::fit::check_recipe;
 use crate::members::Members;
 use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
@@ -113,7 +112,7 @@ struct Receipts {
     before: [u8; 32],
 }
 
-fn mismatch(e: impl std::fmt::Display) -> ProjectError {
+pub(crate) fn mismatch(e: impl std::fmt::Display) -> ProjectError {
     ProjectError::Mismatch(e.to_string())
 }
 
@@ -574,42 +573,4 @@ fn decision_bytes(decision: &Decision) -> [u8; 64] {
     };
     bytes.iter_mut().zip(text.bytes()).for_each(|(b, t)| *b = t);
     bytes
-}
-
-/// The recipe is the owner's secret, the specification is public: they must speak of one model.
-fn check_recipe(spec: &ProjectSpec, recipe: &Recipe) -> Result<(), ProjectError> {
-    let widths: Vec<usize> =
-        std::iter::once(spec.inputs()).chain(spec.layers.iter().map(|l| l.outputs as usize)).collect();
-    if widths != recipe.widths {
-        return Err(mismatch("recipe and specification have different layers"));
-    }
-    if label_bytes(recipe) != spec.label_bytes {
-        return Err(mismatch("recipe and specification have different labels"));
-    }
-    if recipe.batch_rows != spec.batch_rows as usize {
-        return Err(mismatch("recipe and specification have batches of different sizes"));
-    }
-    check_size(recipe).map_err(mismatch)
-}
-
-/// Bytes of a round's record that are left to everything but state and model.
-const RECORD_ROOM: usize = 16 << 20;
-
-/// Refuses models whose round records would not fit a frame: sealed state and sealed model, four bytes a value.
-///
-/// # Errors
-/// What is too large and how large it may be.
-pub fn check_size(recipe: &Recipe) -> Result<(), String> {
-    let (values, most) =
-        (recipe.state_values().saturating_add(recipe.parameters()), (MAX_BODY - RECORD_ROOM) / 4);
-    if values <= most {
-        return Ok(());
-    }
-    let (parameters, optimiser) =
-        (recipe.parameters(), recipe.state_values() / recipe.parameters().max(1) - 1);
-    Err(format!(
-        "a model of {parameters} parameters is too large: with this optimiser, which keeps {optimiser} value(s) of \
-         each, at most {} are possible",
-        most / (2 + optimiser)
-    ))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use blindsmith_matrix::Shape;
 use blindsmith_protocol::{
-    BlockRef, FrameError, FromWarden, GroupRef, Instruction, Lane, Left, MAX_BODY, Place, Progress,
+    BlockRef, FrameError, FromWarden, GroupRef, Id, Instruction, Lane, Left, MAX_BODY, Place, Progress,
     Projection, ToWarden, read_body, read_head, write_frame,
 };
 use blindsmith_ring::{LANES, Lanes};
@@ -51,10 +51,17 @@ struct State {
 
 impl Remote {
     /// Speaks first: says hello, with shared memory if wanted and to be had.
-    pub fn connect(stream: UnixStream, tee: &str, lane: Lane, share: bool) -> Result<Self, FrameError> {
+    pub fn connect(
+        stream: UnixStream,
+        tee: &str,
+        holder: Id,
+        lane: Lane,
+        share: bool,
+    ) -> Result<Self, FrameError> {
         let shared = if share { Transport::new().ok() } else { None };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = FromWarden::Hello { tee: tee.to_owned(), version, lane, shared: shared.is_some() };
+        let tee = tee.to_owned();
+        let hello = FromWarden::Hello { tee, version, holder, lane, shared: shared.is_some() };
         let mut bytes = Vec::new();
         write_frame(&mut bytes, &hello, &[])?;
         let descriptors = shared.as_ref().map(Transport::descriptors);
@@ -406,7 +413,7 @@ mod tests {
     fn memory_of_an_operand_is_used_again_only_once_nobody_can_be_reading_it() {
         let (warden, refinery) = UnixStream::pair().unwrap();
         let mut answers = refinery.try_clone().unwrap();
-        let remote = Remote::connect(warden, "simulated", Lane::Rounds, true).unwrap();
+        let remote = Remote::connect(warden, "simulated", Id([1; 32]), Lane::Rounds, true).unwrap();
         let mut refinery = BufReader::new(refinery);
         let multiply = |right| {
             let (kind, left) = (ProductKind::WeightGradient, Left::Operand(9));

@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Network, Objective, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader};
-use blindsmith_receipts::{
-    FaultReport, MAX_REASON, RECEIPT_VERSION, Rules, receipt_signing_key, sign_fault,
-};
+use blindsmith_receipts::{FaultReport, MAX_REASON, RECEIPT_VERSION, Rules, receipt_signing_key, sign_fault};
 
 use crate::cloud::Cloud;
 use crate::counters::Counter;

@@ -8,8 +8,8 @@ use blindsmith_evidence::{AttestError, Attester, Claims, Tee, measurement, repor
 use blindsmith_identity::{Confirmed, PublicKey, Purpose, SigningKey, open_request, sign_confirmed};
 use blindsmith_keys::{Key, RecipientKey, Suite, check_nanos};
 use blindsmith_protocol::{
-    Blob, Decision, Evidence, FrameError, FromWarden, Id, Lane, Outcome, ProjectSpec, RoundRecord, RoundSummary,
-    ToWarden, to_cbor,
+    Blob, Decision, Evidence, FrameError, FromWarden, Id, Lane, Outcome, ProjectSpec, RoundRecord,
+    RoundSummary, ToWarden, to_cbor,
 };
 use rustix::time::{ClockId, clock_gettime};
 use zeroize::Zeroizing;
@@ -176,7 +176,9 @@ impl Session<'_> {
             ToWarden::Release { spec, release } => self.release(spec, &release.0, &body),
             ToWarden::Restore { spec, holding } => {
                 let restored = Project::restored(spec, self.identity, &holding.0, &body);
-                restored.map_err(|e| e.to_string()).map(|project| self.hold(project, Blob::default(), Vec::new()))
+                restored
+                    .map_err(|e| e.to_string())
+                    .map(|project| self.hold(project, Blob::default(), Vec::new()))
             }
             ToWarden::Order { project, order } => self.on(&project, |found, identity| {
                 found.order(identity, &order.0).map(|()| (Outcome::Ordered, Vec::new()))

@@ -1,5 +1,6 @@
 //! Evidence: which kind it is, and its parts.
 
+use blindsmith_evidence::{MAX_CLAIMS, MAX_REPORT, SimulatedReport, report_data};
 use blindsmith_protocol::from_cbor;
 use dcap_qvl::quote::Quote;
 
@@ -22,8 +23,33 @@ pub enum Evidence {
     Report(Box<Report>),
     /// What Azure's paravisor stores in a virtual TPM. It is recognised in order to be refused with a reason.
     Paravisor,
-    /// What a simulated warden says of itself.
-    Simulated(blindsmith_protocol::Evidence),
+    /// A simulated report.
+    Simulated(SimulatedReport),
+}
+
+/// A warden's envelope: evidence, and the report data that would vouch for the claims beside it.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// The evidence.
+    pub evidence: Evidence,
+    /// What its report data has to be, if claims came along.
+    pub vouched: Option<[u8; 64]>,
+}
+
+impl Envelope {
+    /// Parses what [`Evidence::parse`] does, or a warden's envelope: the CBOR of claims, report and auxiliary data.
+    ///
+    /// # Errors
+    /// [`Unusable`] if it is neither.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
+        if bytes.len() <= MAX_CLAIMS + 2 * MAX_REPORT + 256
+            && let Ok(said) = from_cbor::<blindsmith_protocol::Evidence>(bytes)
+        {
+            let evidence = Evidence::parse(&said.report.0)?;
+            return Ok(Envelope { evidence, vouched: Some(report_data(&said.claims.0)) });
+        }
+        Ok(Envelope { evidence: Evidence::parse(bytes)?, vouched: None })
+    }
 }
 
 /// A quote: its bytes, which are what is signed, and its parts.
@@ -34,7 +60,7 @@ pub struct IntelQuote {
 }
 
 impl Evidence {
-    /// Recognises and parses evidence: a raw quote, a raw report of 1184 bytes, or the CBOR of a simulated warden.
+    /// Recognises and parses evidence: a raw quote, a raw report of 1184 bytes, or a simulated report.
     pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
         let unusable = |why: String| Err(Unusable::Evidence(why));
         if bytes.len() > MAX_EVIDENCE {
@@ -43,10 +69,10 @@ impl Evidence {
         if bytes.starts_with(HCL_MAGIC) {
             return Ok(Evidence::Paravisor);
         }
-        if let Ok(said) = from_cbor::<blindsmith_protocol::Evidence>(bytes) {
-            return match said.tee.as_str() {
-                "simulated" => Ok(Evidence::Simulated(said)),
-                other => unusable(format!("it is of the kind {:?}, which is unknown", line(other))),
+        if SimulatedReport::begins(bytes) {
+            return match SimulatedReport::decode(bytes) {
+                Ok(report) => Ok(Evidence::Simulated(report)),
+                Err(e) => unusable(e.to_string()),
             };
         }
         let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));

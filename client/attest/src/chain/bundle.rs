@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use blindsmith_protocol::{Blob, Evidence, from_cbor, to_cbor};
+use blindsmith_evidence::{Claims, Tee};
+use blindsmith_identity::{PublicKey, open_confirmed};
+use blindsmith_protocol::{Blob, Evidence, Id, from_cbor, to_cbor};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -11,7 +13,7 @@ pub const MAX_BUNDLE: usize = 64 << 20;
 /// Most receipts of a bundle, and most reports.
 pub const MAX_SIGNEDS: usize = 1 << 17;
 /// The one format of bundles.
-pub const BUNDLE_FORMAT: u32 = 1;
+pub const BUNDLE_FORMAT: u32 = 2;
 
 /// What the refinery holds of a project's receipts: material to verify, trusted by nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,14 +21,41 @@ pub const BUNDLE_FORMAT: u32 = 1;
 pub struct Bundle {
     /// [`BUNDLE_FORMAT`].
     pub format: u32,
-    /// The warden's evidence.
-    pub evidence: Evidence,
+    /// The warden that was given the secrets.
+    pub trust: Trust,
     /// Signed receipts, from round 0 on.
     #[serde(deserialize_with = "limited")]
     pub receipts: Vec<Blob>,
     /// Signed reports of wrong answers, in any order.
     #[serde(deserialize_with = "limited")]
     pub faults: Vec<Blob>,
+}
+
+/// A warden that was given a project's secrets: its evidence, and what it signed when it had opened them. The evidence
+/// names the key of that signature, and what was signed names the key of the project's receipts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// The evidence.
+    pub evidence: Evidence,
+    /// What the warden signed, see `blindsmith-identity`.
+    pub confirmation: Blob,
+}
+
+impl Trust {
+    /// The kind of the warden, the project, and the key of its receipts.
+    ///
+    /// # Errors
+    /// What is wrong: claims that are none, a signature that is not the warden's, another session.
+    pub fn opened(&self) -> Result<(Tee, Id, PublicKey), String> {
+        let claims = Claims::decode(&self.evidence.claims.0).map_err(|e| format!("the evidence: {e}"))?;
+        let confirmed = open_confirmed(&self.confirmation.0, &claims.signing)
+            .map_err(|e| format!("the warden's confirmation: {e}"))?;
+        if confirmed.session != claims.session() {
+            return Err("the warden's confirmation is of another session than the evidence".into());
+        }
+        Ok((claims.tee, confirmed.project, confirmed.receipts))
+    }
 }
 
 /// A file that is no bundle.
@@ -36,8 +65,8 @@ pub struct BundleError(pub String);
 
 impl Bundle {
     /// A bundle of the current format.
-    pub fn new(evidence: Evidence, receipts: Vec<Blob>, faults: Vec<Blob>) -> Self {
-        Bundle { format: BUNDLE_FORMAT, evidence, receipts, faults }
+    pub fn new(trust: Trust, receipts: Vec<Blob>, faults: Vec<Blob>) -> Self {
+        Bundle { format: BUNDLE_FORMAT, trust, receipts, faults }
     }
 
     /// Reads a bundle.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use blindsmith_evidence::Tee;
 use blindsmith_receipts::{Decision, FaultReport, Rules};
 
 use super::{Bundle, OwnerPolicy, Signed};
@@ -89,7 +90,7 @@ fn names(reports: &[FaultReport]) -> String {
 
 pub(super) fn not_proven(bundle: &Bundle, policy: &OwnerPolicy, rounds: u64) -> Vec<String> {
     let mut not_proven = Vec::new();
-    if bundle.evidence.tee == "simulated" {
+    if bundle.trust.opened().is_ok_and(|(tee, ..)| tee == Tee::Simulated) {
         not_proven.push(
             "THE WARDEN IS SIMULATED. Its key lies in a file, and whoever runs it can sign any receipt: nothing is \
              proven about the hardware, about the program that signed, or about whoever runs it"

@@ -1,7 +1,8 @@
 //! What policies accept and refuse.
 
 use blindsmith_attest::appraisal::{Collateral, EXAMPLE, Evidence, Policy, Unusable, appraise};
-use blindsmith_protocol::to_cbor;
+use blindsmith_evidence::{Attester, Simulated};
+use blindsmith_identity::SigningKey;
 
 use crate::{Vector, refused};
 
@@ -197,19 +198,17 @@ fn debug_is_refused_under_any_mask() {
 
 #[test]
 fn simulation_is_accepted_by_name_only() {
-    let said = blindsmith_protocol::Evidence {
-        tee: "simulated".into(),
-        version: "1".into(),
-        recipient: [1; 32],
-        nonce: [2; 32],
-        receipts: [3; 32],
-    };
-    let evidence = Evidence::parse(&to_cbor(&said)).unwrap();
+    let simulated = Simulated::new(SigningKey::from_seed(&[1; 32]), [2; 32]);
+    let report = simulated.report(&[3; 64]).unwrap().report;
+    let evidence = Evidence::parse(&report).unwrap();
     let judge =
         |policy: &str| appraise(&evidence, &Collateral::default(), &Policy::parse(policy).unwrap(), 0);
     assert_eq!(refused(&judge("")), ["evidence.kind"]);
     assert_eq!(refused(&judge(EXAMPLE)), ["evidence.kind"]);
     assert!(judge("accept_simulated = true").accepted);
-    let other = blindsmith_protocol::Evidence { tee: "sgx".into(), ..said };
-    assert!(matches!(Evidence::parse(&to_cbor(&other)), Err(Unusable::Evidence(_))));
+    let appraisal = judge("accept_simulated = true");
+    assert_eq!(appraisal.report_data, Some("03".repeat(64)));
+    assert_eq!(appraisal.measurement, Some("02".repeat(32)));
+    let altered = [&report[..60], &[0xff], &report[61..]].concat();
+    assert!(matches!(Evidence::parse(&altered), Err(Unusable::Evidence(_))));
 }

@@ -3,15 +3,15 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use blindsmith_attest::appraisal::{
-    Appraisal, Collateral, Evidence, MAX_COLLATERAL, MAX_EVIDENCE, MAX_POLICY, Policy, appraise,
+    Appraisal, Collateral, Envelope, MAX_COLLATERAL, MAX_EVIDENCE, MAX_POLICY, Policy, Refusal, appraise,
 };
 use clap::{Args, Subcommand};
 
 use super::report;
 use crate::Failure;
+use crate::trust::now;
 
 /// What collateral's files are called; others in a directory are passed over.
 const COLLATERAL_EXTENSIONS: [&str; 5] = ["json", "pem", "der", "crt", "cer"];
@@ -68,20 +68,21 @@ impl Appraise {
     fn run(self) -> Result<(), Failure> {
         let policy = read_policy(&self.policy)?;
         let bytes = read(&self.evidence, MAX_EVIDENCE)?;
-        let evidence = Evidence::parse(&bytes).map_err(|e| Failure::unusable(&self.evidence, e))?;
-        let mut collateral = Collateral::default();
-        for path in files(&self.collateral)? {
-            let bytes = read(&path, MAX_COLLATERAL)?;
-            collateral.add(&bytes).map_err(|e| Failure::unusable(&path, e))?;
+        let Envelope { evidence, vouched } =
+            Envelope::parse(&bytes).map_err(|e| Failure::unusable(&self.evidence, e))?;
+        let collateral = read_collateral(&files(&self.collateral)?)?;
+        let at = self.at.map_or_else(now, Ok)?;
+        let mut appraisal = appraise(&evidence, &collateral, &policy, at);
+        if let Some(data) = vouched.map(hex).filter(|data| appraisal.report_data.as_ref() != Some(data)) {
+            appraisal.accepted = false;
+            appraisal.refusals.push(Refusal {
+                claim: "report.data".into(),
+                expected: data,
+                found: appraisal.report_data.clone().unwrap_or_default(),
+                advice: "the report does not vouch for the claims that came with it: do not trust them"
+                    .into(),
+            });
         }
-        let at = match self.at {
-            Some(at) => at,
-            None => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_err(|_| Failure::Other("the clock is before 1970: set it, or give --at".into()))?
-                .as_secs(),
-        };
-        let appraisal = appraise(&evidence, &collateral, &policy, at);
         report(self.json, &appraisal, words)?;
         match appraisal.refusals.as_slice() {
             [] => Ok(()),
@@ -112,8 +113,22 @@ fn words(appraisal: &Appraisal) {
     }
 }
 
+fn hex(bytes: [u8; 64]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads collateral.
+pub(crate) fn read_collateral(files: &[PathBuf]) -> Result<Collateral, Failure> {
+    let mut collateral = Collateral::default();
+    for path in files {
+        let bytes = read(path, MAX_COLLATERAL)?;
+        collateral.add(&bytes).map_err(|e| Failure::unusable(path, e))?;
+    }
+    Ok(collateral)
+}
+
 /// The files of collateral, directories opened, in the order of their names.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

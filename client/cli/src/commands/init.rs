@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use blindsmith_attest::{Appraised, Policy, appraise};
+use blindsmith_attest::Appraised;
+use blindsmith_attest::chain::Trust;
 use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
-use blindsmith_keys::{Key, Recipient, random_bytes};
+use blindsmith_identity::{Purpose, SignedRelease, sign_release};
+use blindsmith_keys::{Key, random_bytes};
 use blindsmith_learn::{Group, Labels, Layer, Matrix, Network, Recipe, Trainer};
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale};
 use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Reply, Request, Trigger};
 use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
-use blindsmith_warden::{Release, check_size, encode_model, label_bytes, model_context, release_info};
+use blindsmith_warden::{Release, check_size, encode_model, label_bytes, model_context, session_info};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -19,6 +21,7 @@ use super::{TrainingArguments, report};
 use crate::connection::unexpected;
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
 use crate::rows::{DataArguments, standardise};
+use crate::trust::{TrustArguments, appraise_warden};
 use crate::{Connection, Failure};
 
 /// log2 of the scale of encrypted features: |x| <= 1 becomes an integer of 20 bits.
@@ -83,9 +86,8 @@ pub struct Init {
     /// Most rounds that start by themselves in 24 hours.
     #[arg(long, value_name = "N")]
     rounds_per_day: Option<u32>,
-    /// Release the secrets although the warden is simulated: nothing protects them from whoever runs it.
-    #[arg(long)]
-    accept_simulated: bool,
+    #[command(flatten)]
+    trust: TrustArguments,
     #[command(flatten)]
     rules: RulesArguments,
     /// Print one JSON object on standard output.
@@ -224,7 +226,7 @@ impl Init {
         check_size(&recipe).map_err(Failure::Settings)?;
         let keys = Keys::generate();
         let spec = self.spec(&recipe, keys.public())?;
-        let policy = Policy { accept_simulated: self.accept_simulated };
+        let attestation = self.trust.attestation()?;
         let project = ClientProject {
             format: FORMAT,
             refinery: self.refinery.clone(),
@@ -232,17 +234,23 @@ impl Init {
             recipe,
             standardiser,
             labelling,
-            policy,
+            kem: self.trust.kem,
+            attestation,
             rules: self.rules.rules()?,
         };
         let network = self.warm(&project, network, data)?;
 
         let mut connection = Connection::reach(&self.refinery, Some(keys.identity()), self.ca.as_deref())?;
         // Nothing is created anywhere unless the warden may be trusted.
-        let warden = appraise_warden(&mut connection, &project.policy)?;
+        let warden = appraise_warden(
+            &mut connection,
+            (project.id(), &project.attestation, project.kem),
+            &keys.identity(),
+            Purpose::Release,
+        )?;
         project.create(&keys, &self.project)?;
-        project.save_trust(&warden, &self.project)?;
-        let released = hand_over(&mut connection, &project, &keys, &warden, network.layers());
+        let released = hand_over(&mut connection, &project, &keys, &warden, network.layers())
+            .and_then(|trust| project.save_trust(&trust, &self.project));
         if released.is_err() {
             // It is of no use without a project at the refinery.
             ClientProject::remove(&self.project);
@@ -372,16 +380,6 @@ fn labelling(task: Task, label: &[String], data: &Dataset, factor: f64) -> Resul
     Ok(Labelling { task, columns: names, classes, targets })
 }
 
-/// Fetches the warden's evidence for a fresh nonce and appraises it.
-pub(crate) fn appraise_warden(connection: &mut Connection, policy: &Policy) -> Result<Appraised, Failure> {
-    let nonce = random_bytes::<32>();
-    let request = Request::Attest { nonce: Blob(nonce.to_vec()) };
-    let (Reply::Evidence(evidence), _) = connection.request(&request, &[])? else {
-        return Err(unexpected());
-    };
-    Ok(appraise(&evidence, policy, &nonce)?)
-}
-
 /// Creates the project at the refinery and releases its secrets to the warden.
 pub(crate) fn hand_over(
     connection: &mut Connection,
@@ -389,7 +387,7 @@ pub(crate) fn hand_over(
     keys: &Keys,
     warden: &Appraised,
     layers: &[Layer],
-) -> Result<(), Failure> {
+) -> Result<Trust, Failure> {
     let id: Id = project.id();
     let model_key: Key = keys.model(&id);
     let sealed = model_key.seal(&model_context("model", &id, 0), &encode_model(layers));
@@ -402,10 +400,19 @@ pub(crate) fn hand_over(
         rules: project.rules.clone(),
         recipe: project.recipe.clone(),
     };
-    let recipient = Recipient(warden.recipient());
-    let info = release_info(&id, warden.tee(), &recipient);
-    let sealed = recipient.seal(&info, None, &release.encode()).map_err(|e| Failure::Other(e.to_string()))?;
-    connection.command(&Request::Release { project: id }, &sealed)
+    let session = warden.session();
+    let info = session_info("release", &session);
+    let sealed = warden.recipient().seal(&info, None, &release.encode());
+    let (envelope, confirmation) = sealed.map_err(|e| Failure::Other(e.to_string()))?;
+    let release = SignedRelease { project: id, session, envelope: Blob(envelope) };
+    let signed = sign_release(&release, &keys.identity());
+    let (Reply::Confirmed { confirmation: shown }, _) =
+        connection.request(&Request::Release { project: id }, &signed)?
+    else {
+        return Err(unexpected());
+    };
+    warden.confirmed(&id, &confirmation, &shown)?;
+    Ok(Trust { evidence: warden.evidence().clone(), confirmation: shown })
 }
 
 fn describe(project: &ClientProject, network: &Network, warden: &Appraised) -> Created {

@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 
 use blindsmith_attest::Appraised;
+use blindsmith_attest::chain::Trust;
 use blindsmith_identity::{
-    Action, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, Terms, Withdrawal, open_order,
+    Action, Enrolment, MemberRole, Order, PublicKey, Purpose, Quota, Roster, Terms, Withdrawal, open_order,
     sign_enrolment, sign_order, sign_withdrawal,
 };
-use blindsmith_keys::Recipient;
 use blindsmith_protocol::{Blob, Id, Reply, Request};
 use blindsmith_warden::enrolment_info;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::init::appraise_warden;
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
 use crate::project::Keys;
+use crate::trust::{TrustArguments, appraise_warden};
 use crate::{ClientProject, Connection, Failure};
 
 /// Makes a member of somebody else's project of you: a key of your own, terms of your own. Give the key that it prints
@@ -32,9 +32,8 @@ pub struct Join {
     /// The owner's project.json, the first time: it holds no secret.
     #[arg(long, value_name = "FILE")]
     invitation: Option<PathBuf>,
-    /// Accept simulated wardens: nothing protects your rows from whoever runs them.
-    #[arg(long, requires = "invitation")]
-    accept_simulated: bool,
+    #[command(flatten)]
+    trust: TrustArguments,
     /// Least rows of a version that uses yours.
     #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "invitation")]
     least_rows: u64,
@@ -69,7 +68,7 @@ impl Join {
         let dir = &self.common.project;
         if let Some(file) = &self.invitation {
             let mut project = ClientProject::load_file(file)?;
-            project.policy.accept_simulated = self.accept_simulated;
+            (project.attestation, project.kem) = (self.trust.attestation()?, self.trust.kem);
             if let Some(refinery) = &self.common.refinery {
                 project.refinery = refinery.clone();
             }
@@ -89,9 +88,14 @@ impl Join {
             Err(e) => return Err(e),
         };
         if enrolled {
-            let warden = appraise_warden(&mut connection, &project.policy)?;
-            enrol(&mut connection, &project, &keys, terms, &warden)?;
-            project.save_trust(&warden, dir)?;
+            let warden = appraise_warden(
+                &mut connection,
+                (project.id(), &project.attestation, project.kem),
+                &keys.identity(),
+                Purpose::Release,
+            )?;
+            let trust = enrol(&mut connection, &project, &keys, terms, &warden)?;
+            project.save_trust(&trust, dir)?;
         }
         let digest = Id(terms.digest()).to_string();
         let joined = Joined { member: keys.public().to_string(), terms: digest, enrolled };
@@ -110,7 +114,7 @@ impl Join {
     fn terms(&self, project: &ClientProject) -> Terms {
         let owner = project.spec.owner.into();
         // Kinds that prove something are accepted by the measurements in the file, which whoever joins adds.
-        let tee = if self.accept_simulated { "simulated" } else { "none" };
+        let tee = if self.trust.accept_simulated { "simulated" } else { "none" };
         Terms {
             step_rows: self.least_step_rows,
             step_contributors: self.least_step_contributors,
@@ -131,21 +135,28 @@ pub(crate) fn enrol(
     keys: &Keys,
     terms: &Terms,
     warden: &Appraised,
-) -> Result<(), Failure> {
+) -> Result<Trust, Failure> {
     // The warden refuses it too; what it must not have is not sent.
-    if !terms.allow_warden(warden.tee(), &[]) {
-        let message =
-            format!("your terms do not allow a warden of the kind {}: see terms.toml", warden.tee());
+    if !terms.allow_warden(warden.tee(), warden.measurement()) {
+        let message = format!(
+            "your terms do not allow a warden of the kind {} with this measurement: see terms.toml",
+            warden.tee()
+        );
         return Err(Failure::Settings(message));
     }
-    let (id, contributor, recipient) = (project.id(), keys.public(), warden.recipient());
-    let info = enrolment_info(&id, &contributor, &terms.digest(), &recipient);
+    let (id, contributor, session) = (project.id(), keys.public(), warden.session());
+    let info = enrolment_info(&session, &terms.digest());
     let seed = keys.contributor(&id);
-    let envelope =
-        Recipient(recipient).seal(&info, None, seed.expose()).map_err(|e| Failure::Other(e.to_string()))?;
-    let enrolment = Enrolment { project: id, terms: terms.clone(), recipient, envelope: Blob(envelope) };
+    let sealed = warden.recipient().seal(&info, None, seed.expose());
+    let (envelope, confirmation) = sealed.map_err(|e| Failure::Other(e.to_string()))?;
+    let enrolment = Enrolment { project: id, terms: terms.clone(), session, envelope: Blob(envelope) };
     let enrolment = Blob(sign_enrolment(&enrolment, &keys.identity()));
-    connection.command(&Request::Enrol { project: id, contributor, enrolment }, &[])
+    let request = Request::Enrol { project: id, contributor, enrolment };
+    let (Reply::Confirmed { confirmation: shown }, _) = connection.request(&request, &[])? else {
+        return Err(unexpected());
+    };
+    warden.confirmed(&id, &confirmation, &shown)?;
+    Ok(Trust { evidence: warden.evidence().clone(), confirmation: shown })
 }
 
 /// The orders that a refinery holds, verified.

@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use blindsmith_data::Dataset;
+use blindsmith_identity::Purpose;
 use clap::Args;
 use serde::Serialize;
 
-use super::init::appraise_warden;
 use super::{ProjectArguments, bar, report};
 use crate::project::{ClientProject, Keys, Task};
 use crate::rows::{DataArguments, matrix_of};
+use crate::trust::appraise_warden;
 use crate::{Failure, ask};
 
 /// Encrypts rows under a fresh key, has them predicted, and decrypts the answer: neither rows nor answers
@@ -45,7 +46,12 @@ impl Predict {
         let keys = Keys::load_owner(&self.common.project)?;
         let (features, labelled) = self.data.query(&project)?;
         let rows = matrix_of(project.standardiser.apply(features)?.matrix);
-        let warden = appraise_warden(&mut connection, &project.policy)?;
+        let warden = appraise_warden(
+            &mut connection,
+            (project.id(), &project.attestation, project.kem),
+            &keys.identity(),
+            Purpose::Query,
+        )?;
         let bar = bar(rows.rows() as u64, "encrypting and sending");
         let member = keys.member(&project.id());
         let outputs =

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use blindsmith_attest::chain::{Bundle, Newest, verify};
+use blindsmith_attest::chain::{Bundle, Newest, Trust, verify};
 use blindsmith_data::{Linear, Model, ModelFile};
 use blindsmith_learn::Layer;
-use blindsmith_protocol::{Blob, Evidence, Id, Ledger, Reply, Request, from_cbor};
+use blindsmith_protocol::{Blob, Id, Ledger, Reply, Request, from_cbor};
 use blindsmith_receipts::{Receipt, commit, open_receipt, receipt_digest};
 use blindsmith_warden::{decode_model, model_context};
 use clap::Args;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
-use crate::project::{Keys, load_evidence, load_policy, save_policy};
+use crate::project::{Keys, load_policy, load_trust, save_policy};
 use crate::{ClientProject, Connection, Failure};
 
 /// Fetches the refined model and writes it as safetensors with PyTorch's names: load it into an
@@ -62,14 +62,14 @@ impl Pull {
 pub(crate) fn fetch_bundle(
     connection: &mut Connection,
     project: &ClientProject,
-    evidence: Evidence,
+    trust: Trust,
 ) -> Result<Bundle, Failure> {
     let request = Request::Receipts { project: project.id() };
     let (Reply::Receipts, body) = connection.request(&request, &[])? else {
         return Err(unexpected());
     };
     let Ledger { receipts, faults } = from_cbor(&body)?;
-    Ok(Bundle::new(evidence, receipts, faults))
+    Ok(Bundle::new(trust, receipts, faults))
 }
 
 /// Verifies all receipts against the policy in a project's directory, which then remembers the newest of them.
@@ -79,7 +79,7 @@ fn verified(
     dir: &Path,
 ) -> Result<Vec<Receipt>, Failure> {
     let mut policy = load_policy(dir)?;
-    let bundle = fetch_bundle(connection, project, load_evidence(dir)?)?;
+    let bundle = fetch_bundle(connection, project, load_trust(dir)?)?;
     let verdict = verify(&bundle, &policy);
     if let Some(fault) = verdict.first_fault {
         return Err(Failure::NotProven(format!("round {}: {}", fault.round, fault.what)));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::pull::fetch_bundle;
 use super::{ProjectArguments, report};
 use crate::Failure;
-use crate::project::load_evidence;
+use crate::project::load_trust;
 
 /// Fetches what the warden signed of all rounds, for blindsmith verify: the receipts, its reports of wrong answers
 /// of the refinery, and the evidence that was appraised when the secrets were released.
@@ -36,8 +36,8 @@ impl Receipts {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
-        let evidence = load_evidence(&self.common.project)?;
-        let bundle = fetch_bundle(&mut connection, &project, evidence)?;
+        let trust = load_trust(&self.common.project)?;
+        let bundle = fetch_bundle(&mut connection, &project, trust)?;
         std::fs::write(&self.out, bundle.to_bytes()).map_err(|e| Failure::project(&self.out, e))?;
         let fetched = Fetched {
             receipts: bundle.receipts.len(),

@@ -164,7 +164,7 @@ fn a_refused_request_does_not_end_the_connection() {
         Request::Refine { project: unknown, epochs: None },
         Request::Watch { project: unknown },
         Request::Release { project: unknown },
-        Request::Attest { nonce: Blob(vec![1, 2, 3]) },
+        Request::Attest { asker: Id([1; 32]), request: Blob(vec![1, 2, 3]) },
         Request::Create { spec: blindsmith_protocol::ProjectSpec { batch_rows: 0, ..site.project().spec } },
         Request::Push { project: unknown },
     ] {
@@ -179,7 +179,16 @@ fn wardens_that_are_none_are_sent_away() {
     let site = ready();
     let socket = site.services.store().join("warden.sock");
     let hello = |tee: &str, shared| {
-        frame(&FromWarden::Hello { tee: tee.into(), version: "0".into(), lane: Lane::Rounds, shared }, b"")
+        frame(
+            &FromWarden::Hello {
+                tee: tee.into(),
+                version: "0".into(),
+                holder: Id([0; 32]),
+                lane: Lane::Rounds,
+                shared,
+            },
+            b"",
+        )
     };
     // One that says nothing must not keep the others out.
     let silent = UnixStream::connect(&socket).unwrap();
@@ -188,7 +197,7 @@ fn wardens_that_are_none_are_sent_away() {
         (with(hello("x", false), 4, &[9, 0]), "protocol version 9"),
         (with(hello("x", false), 8, &u32::MAX.to_le_bytes()), "above the limit"),
         (hello("x", false)[..20].to_vec(), "the connection failed"),
-        (frame(&FromWarden::Finished(Outcome::Ready), b""), "a warden begins with hello"),
+        (frame(&FromWarden::Finished(Outcome::Ordered), b""), "a warden begins with hello"),
         (frame(&Request::Ping, b""), "malformed message"),
         (hello(&"x".repeat(200), false), "a hello that is none"),
         (hello("x", true), "two regions are due"),
@@ -204,13 +213,19 @@ fn wardens_that_are_none_are_sent_away() {
 fn restored(site: &Site) -> UnixStream {
     let mut stream = UnixStream::connect(site.services.store().join("warden.sock")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let hello =
-        FromWarden::Hello { tee: "simulated".into(), version: "0".into(), lane: Lane::Rounds, shared: false };
+    let hello = FromWarden::Hello {
+        tee: "simulated".into(),
+        version: "0".into(),
+        holder: Id([0; 32]),
+        lane: Lane::Rounds,
+        shared: false,
+    };
     write_frame(&mut stream, &hello, &[]).unwrap();
     let (message, body) = read_head::<ToWarden>(&mut stream).unwrap();
     assert!(matches!(message, ToWarden::Restore { .. }), "{message:?}");
     read_body(&mut stream, body, MAX_BODY).unwrap();
-    write_frame(&mut stream, &FromWarden::Finished(Outcome::Ready), &[]).unwrap();
+    let ready = Outcome::Ready { holding: Blob::default(), confirmation: Blob::default() };
+    write_frame(&mut stream, &FromWarden::Finished(ready), &[]).unwrap();
     // What was pushed in the meantime is to be read first: it is waved through.
     loop {
         let (message, _) = read_head::<ToWarden>(&mut stream).unwrap();

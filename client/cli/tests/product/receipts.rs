@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use blindsmith_attest::chain::{Bundle, OwnerPolicy};
+use blindsmith_attest::chain::{Bundle, OwnerPolicy, Trust};
+use blindsmith_evidence::{Claims, Tee};
+use blindsmith_identity::{AttestRequest, Confirmed, Purpose, sign_confirmed, sign_request};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, Reply, Request};
 use blindsmith_receipts::{
@@ -46,10 +48,24 @@ fn bundle(rows: u64) -> Bundle {
         };
         receipts.push(Blob(sign_receipt(&receipt, &key())));
     }
-    let receipts_key = key().verifying().0;
-    let (tee, version) = ("simulated".into(), "0.1.0".into());
-    let evidence = Evidence { tee, version, recipient: [0; 32], nonce: [0; 32], receipts: receipts_key };
-    Bundle::new(evidence, receipts, Vec::new())
+    let warden = SigningKey::from_seed(&[3; 32]);
+    let claims = Claims {
+        tee: Tee::Simulated,
+        kem: 0x20,
+        recipient: vec![1; 32],
+        signing: warden.verifying(),
+        nonce: [2; 32],
+        policy: [4; 32],
+        project: Id([1; 32]),
+        asker: key().verifying(),
+        build: "0.1.0".into(),
+    };
+    let (session, receipts_key) = (claims.session(), key().verifying());
+    let confirmed =
+        Confirmed { project: Id([1; 32]), session, receipts: receipts_key, confirmation: [6; 32] };
+    let evidence = Evidence { claims: Blob(claims.encode()), report: Blob(vec![]), auxiliary: Blob(vec![]) };
+    let trust = Trust { evidence, confirmation: Blob(sign_confirmed(&confirmed, &warden)) };
+    Bundle::new(trust, receipts, Vec::new())
 }
 
 fn policy(accept_simulated: bool) -> String {
@@ -134,17 +150,21 @@ fn files_that_cannot_be_read_end_with_eight() {
 #[test]
 fn the_wardens_key_outlives_restarts() {
     let mut site = Site::new();
-    let evidence = |site: &Site| {
-        let request = Request::Attest { nonce: Blob(vec![3; 32]) };
+    let claims = |site: &Site| {
+        let asker = SigningKey::from_seed(&[1; 32]);
+        let (project, purpose) = (Id([1; 32]), Purpose::Query);
+        let request = AttestRequest { project, nonce: [3; 32], policy: [4; 32], kem: 0x20, purpose };
+        let request = Blob(sign_request(&request, &asker));
+        let request = Request::Attest { asker: asker.verifying().into(), request };
         let (Reply::Evidence(evidence), _) = site.connect().request(&request, &[]).unwrap() else {
             panic!("evidence is due")
         };
-        evidence
+        Claims::decode(&evidence.claims.0).unwrap()
     };
-    let before = evidence(&site);
+    let before = claims(&site);
     site.services.kill_warden();
     site.services.start_warden().unwrap();
-    let after = evidence(&site);
-    assert_eq!(before.receipts, after.receipts);
+    let after = claims(&site);
+    assert_eq!(before.signing, after.signing);
     assert_ne!(before.recipient, after.recipient);
 }

@@ -257,7 +257,7 @@ fn body_limit(service: &Service, route: &Route) -> u64 {
     match (route.method, end) {
         (Patch, _) => service.limits.chunk_bytes,
         (Delete, _) | (Post, "orders" | "enrolments") => MAX_SIGNED as u64,
-        (Post, "attest") => 32,
+        (Post, "attest") => MAX_SMALL as u64,
         (Post, "projects") => service.limits.model_bytes + MAX_HEADER as u64,
         (Post, "release") => MAX_RELEASE as u64,
         (Post, "commit" | "ask") => MAX_HEADER as u64,

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use blindsmith_api::{BYTES, CBOR, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
+use blindsmith_api::{BYTES, CBOR, COSE, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
 use blindsmith_identity::{MemberRole, PublicKey};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, ProjectStatus, from_cbor, to_cbor};
 
@@ -22,12 +22,9 @@ pub(super) async fn attest(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    if caller.body.len() != 32 {
-        return Err(invalid("a nonce has 32 bytes"));
-    }
     let _turn = service.turn_at_warden()?;
     let shared = service.shared.clone();
-    let evidence = blocking(move || Ok(shared.attest(caller.body.to_vec())?)).await?;
+    let evidence = blocking(move || Ok(shared.attest(Id::from(caller.key), caller.body.to_vec())?)).await?;
     Ok(bytes(CBOR, to_cbor(&evidence)))
 }
 
@@ -107,8 +104,8 @@ pub(super) async fn release(
     let (project, _) = caller.project()?;
     let _turn = service.turn_at_warden()?;
     let shared = service.shared.clone();
-    blocking(move || Ok(shared.release(project, caller.body.to_vec())?)).await?;
-    Ok(done())
+    let confirmation = blocking(move || Ok(shared.release(project, caller.body.to_vec())?)).await?;
+    Ok(bytes(COSE, confirmation.0))
 }
 
 pub(super) async fn orders(
@@ -137,12 +134,12 @@ pub(super) async fn enrol(
     let (project, _) = caller.project()?;
     let turn = service.turn_at_warden()?;
     let shared = service.shared.clone();
-    blocking(move || {
+    let confirmation = blocking(move || {
         let _turn = turn;
         Ok(shared.enrol(project, Id::from(caller.key), caller.body.to_vec())?)
     })
     .await?;
-    Ok(done())
+    Ok(bytes(COSE, confirmation.0))
 }
 
 pub(super) async fn refine(

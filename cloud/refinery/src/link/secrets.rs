@@ -12,9 +12,11 @@ impl Link {
             .filter_map(|(id, p)| Some((*id, p.spec.clone(), p.rounds.last()?.round)))
             .collect();
         for (id, spec, round) in known {
-            let state = match shared.store.round(&id, round) {
-                Ok(record) => record.state,
-                Err(e) => {
+            let read =
+                || Ok((shared.store.round(&id, round)?.state, shared.store.holding(&id, &self.holder)?));
+            let (state, holding) = match read() {
+                Ok(read) => read,
+                Err::<_, StoreError>(e) => {
                     warn!(project = %id, "{e}");
                     shared.update(&id, |p| {
                         p.ready = false;
@@ -23,9 +25,10 @@ impl Link {
                     continue;
                 }
             };
-            self.send(&ToWarden::Restore { spec: (*spec).clone() }, &[&state.0])?;
+            let holding = Blob(holding.unwrap_or_default());
+            self.send(&ToWarden::Restore { spec: (*spec).clone(), holding }, &[&state.0])?;
             let ready = match self.finish()? {
-                (Outcome::Ready, _) => Ok(()),
+                (Outcome::Ready { .. }, _) => Ok(()),
                 (Outcome::Refused { message }, _) => Err(message),
                 _ => return Err(FrameError::Unexpected("not an answer to restore")),
             };
@@ -86,7 +89,7 @@ impl Link {
         shared: &Shared,
         project: &Id,
         release: Vec<u8>,
-    ) -> Result<Result<(), String>, FrameError> {
+    ) -> Result<Result<Blob, String>, FrameError> {
         let found = shared.lock().projects.get(project).map(|p| (p.spec.clone(), p.rounds.is_empty()));
         let Some((spec, first)) = found else { return Ok(Err("no such project".into())) };
         let model = match shared.store.initial_model(project) {
@@ -95,7 +98,10 @@ impl Link {
         };
         self.send(&ToWarden::Release { spec: (*spec).clone(), release: Blob(release) }, &[&model])?;
         match self.finish()? {
-            (Outcome::Ready, body) => {
+            (Outcome::Ready { holding, confirmation }, body) => {
+                if let Err(e) = shared.store.hold(project, &self.holder, &holding.0) {
+                    return Ok(Err(e.to_string()));
+                }
                 let mut record: RoundRecord = from_cbor(&body)?;
                 (record.summary.at, record.summary.asked) = (now(), true);
                 if first {
@@ -109,7 +115,7 @@ impl Link {
                     p.ready = true;
                     p.failure = None;
                 });
-                Ok(Ok(()))
+                Ok(Ok(confirmation))
             }
             (Outcome::Refused { message }, _) => Ok(Err(message)),
             _ => Err(FrameError::Unexpected("not an answer to a release")),

@@ -64,6 +64,28 @@ impl Store {
         })
     }
 
+    /// Keeps what a warden sealed for itself when it was given a project; a later one takes its place.
+    pub fn hold(&self, project: &Id, holder: &Id, token: &[u8]) -> Result<(), StoreError> {
+        let insert = sqlx::query(
+            "INSERT INTO holdings (project, holder, token, created) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (project, holder) DO UPDATE SET token = excluded.token, created = excluded.created",
+        );
+        let insert = insert.bind(project.0.to_vec()).bind(holder.0.to_vec()).bind(token.to_vec());
+        let insert = insert.bind(now());
+        self.metadata.write(async |c| {
+            Self::require(c, project).await?;
+            insert.execute(c).await?;
+            Ok(())
+        })
+    }
+
+    /// What this warden sealed for itself, if it was given the project.
+    pub fn holding(&self, project: &Id, holder: &Id) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query("SELECT token FROM holdings WHERE project = $1 AND holder = $2");
+        let row = self.metadata.row(query.bind(project.0.to_vec()).bind(holder.0.to_vec()))?;
+        row.map(|row| self.decoded(bytes(&row, 0))).transpose()
+    }
+
     /// All contributors of a project that are enrolled, with their tokens, in order of their keys; those of one
     /// contributor in order of arrival.
     pub fn enrolments(&self, project: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {

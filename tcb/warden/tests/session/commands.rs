@@ -1,50 +1,137 @@
 //! Commands that do not fit: refused, and nothing changes.
 
-use blindsmith_keys::Key;
+use blindsmith_evidence::Claims;
+use blindsmith_identity::{AttestRequest, Purpose, SigningKey, sign_release, sign_request};
+use blindsmith_keys::{Key, Suite};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, ToWarden, Trigger,
     UploadHeader, block_digest, root_digest,
 };
 
-use super::owner::{Owner, ROWS, Upload};
+use super::owner::{Owner, ROWS, Upload, signing};
 use super::refinery::{Refinery, identity};
 
 #[test]
 fn releases_that_do_not_fit_are_refused() {
     let (owner, warden, other) = (Owner::new(), identity(), identity());
-    let mut refinery = Refinery::of(warden);
-    let good = owner.release(warden.key.recipient(), "simulated");
-    let ToWarden::Release { spec, release } = good.clone() else { unreachable!() };
-    let with = |spec: ProjectSpec, release: Blob| ToWarden::Release { spec, release };
-    let altered = |at: usize| {
-        let mut bytes = release.0.clone();
-        bytes[at] ^= 1;
-        Blob(bytes)
-    };
+    let (mut refinery, mut elsewhere) = (Refinery::of(warden), Refinery::of(other));
     let does_not_open = "the release does not open";
-    for (command, words) in [
-        (owner.release(other.key.recipient(), "simulated"), does_not_open),
-        (owner.release(warden.key.recipient(), "sgx"), does_not_open),
-        (with(spec.clone(), altered(0)), does_not_open),
-        (with(spec.clone(), altered(release.0.len() - 1)), does_not_open),
-        (with(spec.clone(), Blob(release.0[..40].to_vec())), does_not_open),
-        (with(spec.clone(), Blob(vec![])), does_not_open),
-        // Whatever the refinery changes in the specification changes what the release is bound to.
-        (with(ProjectSpec { trigger: Trigger::MANUAL, ..spec.clone() }, release.clone()), does_not_open),
-        (with(ProjectSpec { batch_rows: 0, ..spec.clone() }, release.clone()), "is not valid"),
-    ] {
-        let message = refinery.refusal(&command, &owner.model());
-        assert!(message.contains(words), "{words:?} is not in: {message}");
+    let unknown = "no such session";
+    for suite in Suite::ALL {
+        let foreign = owner.session(&mut elsewhere, suite);
+        for (what, words) in [
+            ("a foreign key", does_not_open),
+            ("a session of another warden", unknown),
+            ("another session's info", does_not_open),
+            ("a bit of the encapsulated key", does_not_open),
+            ("the last bit", does_not_open),
+            ("cut off", does_not_open),
+            ("nothing", does_not_open),
+            ("another project", "for another project"),
+            ("another signer", "the key identifier is not the expected key"),
+            ("an unsigned one", "not one COSE_Sign1 message"),
+            ("another specification", "for another project"),
+        ] {
+            let claims = owner.session(&mut refinery, suite);
+            let (mut release, _) = owner.release(&claims);
+            let (bytes, session) = (release.envelope.0.clone(), release.session);
+            let mut command = None;
+            match what {
+                "a foreign key" => {
+                    release.envelope =
+                        owner.release(&Claims { signing: claims.signing, ..foreign.clone() }).0.envelope
+                }
+                "a session of another warden" => release = owner.release(&foreign).0,
+                "another session's info" => {
+                    release = owner.release(&owner.session(&mut refinery, suite)).0;
+                    release.session = session;
+                }
+                "a bit of the encapsulated key" => release.envelope.0[0] ^= 1,
+                "the last bit" => *release.envelope.0.last_mut().unwrap() ^= 1,
+                "cut off" => release.envelope = Blob(bytes[..40].to_vec()),
+                "nothing" => release.envelope = Blob(vec![]),
+                "another project" => release.project = Id([9; 32]),
+                "another signer" => {
+                    let release = Blob(sign_release(&release, &SigningKey::from_seed(&[6; 32])));
+                    command = Some(ToWarden::Release { spec: owner.spec.clone(), release });
+                }
+                "an unsigned one" => {
+                    command = Some(ToWarden::Release {
+                        spec: owner.spec.clone(),
+                        release: release.envelope.clone(),
+                    });
+                }
+                _ => {
+                    // Whatever the refinery changes in the specification makes another project of it.
+                    let ToWarden::Release { spec, release } = owner.signed(&release) else { unreachable!() };
+                    let spec = ProjectSpec { trigger: Trigger::MANUAL, ..spec };
+                    command = Some(ToWarden::Release { spec, release });
+                }
+            }
+            let command = command.unwrap_or_else(|| owner.signed(&release));
+            let message = refinery.refusal(&command, &owner.model());
+            assert!(message.contains(words), "{what}: {words:?} is not in: {message}");
+        }
     }
+    let claims = owner.session(&mut refinery, Suite::XWing);
+    let (release, _) = owner.release(&claims);
+    let spec = ProjectSpec { batch_rows: 0, ..owner.spec.clone() };
+    let ToWarden::Release { release: bytes, .. } = owner.signed(&release) else { unreachable!() };
+    let message = refinery.refusal(&ToWarden::Release { spec, release: bytes }, &owner.model());
+    assert!(message.contains("is not valid"), "{message}");
     for model in [vec![], owner.model()[1..].to_vec(), vec![0; 100]] {
-        let message = refinery.refusal(&good, &model);
+        let claims = owner.session(&mut refinery, Suite::XWing);
+        let (release, _) = owner.release(&claims);
+        let message = refinery.refusal(&owner.signed(&release), &model);
         assert!(message.contains("the initial model"), "{message}");
+        // A session takes one release, whatever became of it.
+        let message = refinery.refusal(&owner.signed(&release), &owner.model());
+        assert!(message.contains(unknown), "{message}");
     }
-    owner.hand_over(&mut refinery, warden);
-    let message = refinery.refusal(&good, &owner.model());
+    owner.hand_over(&mut refinery);
+    let claims = owner.session(&mut refinery, Suite::XWing);
+    let message = refinery.refusal(&owner.signed(&owner.release(&claims).0), &owner.model());
     assert!(message.contains("released already"), "{message}");
     refinery.assert_serves();
     refinery.close().unwrap();
+}
+
+#[test]
+fn a_session_is_of_who_began_it() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    // The refinery asks in its own name, and gives the owner's release for that session.
+    let stranger = SigningKey::from_seed(&[7; 32]);
+    let (project, purpose) = (owner.id(), Purpose::Release);
+    let kem = Suite::XWing.number();
+    let request = AttestRequest { project, nonce: [1; 32], policy: [2; 32], kem, purpose };
+    let signed = Blob(sign_request(&request, &stranger));
+    refinery.send(&ToWarden::Attest { asker: stranger.verifying().into(), request: signed.clone() }, &[]);
+    let (FromWarden::Evidence(evidence), _) = refinery.receive() else { panic!("evidence is due") };
+    let claims = Claims::decode(&evidence.claims.0).unwrap();
+    let message = refinery.refusal(&owner.signed(&owner.release(&claims).0), &owner.model());
+    assert!(message.contains("begun by somebody else"), "{message}");
+
+    for (asker, request, words) in [
+        (owner.spec.owner, signed, "the request for evidence"),
+        (owner.spec.owner, Blob(vec![]), "the request for evidence"),
+        (
+            stranger.verifying().into(),
+            Blob(sign_request(&AttestRequest { kem: 0x11, ..request.clone() }, &stranger)),
+            "no key encapsulation 0x0011",
+        ),
+    ] {
+        let message = refinery.refusal(&ToWarden::Attest { asker, request }, &[]);
+        assert!(message.contains(words), "{message}");
+    }
+    // What is asked for queries takes no release.
+    let request = AttestRequest { purpose: Purpose::Query, ..request };
+    let request = Blob(sign_request(&request, &signing()));
+    refinery.send(&ToWarden::Attest { asker: owner.spec.owner, request }, &[]);
+    let (FromWarden::Evidence(evidence), _) = refinery.receive() else { panic!("evidence is due") };
+    let claims = Claims::decode(&evidence.claims.0).unwrap();
+    let message = refinery.refusal(&owner.signed(&owner.release(&claims).0), &owner.model());
+    assert!(message.contains("no such session"), "{message}");
 }
 
 #[test]
@@ -56,8 +143,8 @@ fn recipe_and_specification_must_speak_of_one_model() {
         let (mut owner, warden) = (Owner::new(), identity());
         change(&mut owner);
         let mut refinery = Refinery::of(warden);
-        let release = owner.release(warden.key.recipient(), "simulated");
-        let message = refinery.refusal(&release, &owner.model());
+        let claims = owner.session(&mut refinery, Suite::XWing);
+        let message = refinery.refusal(&owner.signed(&owner.release(&claims).0), &owner.model());
         assert!(message.contains("recipe and specification have different"), "{message}");
     }
 }
@@ -66,13 +153,15 @@ fn recipe_and_specification_must_speak_of_one_model() {
 fn a_state_is_restored_by_the_warden_that_sealed_it_and_by_no_other() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
-    let state = owner.hand_over(&mut refinery, warden).state.0;
+    let (record, holding) = owner.hand_over(&mut refinery);
+    let state = record.state.0;
     refinery.close().unwrap();
 
-    let restore = ToWarden::Restore { spec: owner.spec.clone() };
+    let restore = ToWarden::Restore { spec: owner.spec.clone(), holding: holding.clone() };
     let words = "this warden cannot open the project's state";
     let mut stranger = Refinery::of(identity());
-    assert!(stranger.refusal(&restore, &state).contains(words));
+    let holds = "does not hold the project's secrets";
+    assert!(stranger.refusal(&restore, &state).contains(holds));
 
     let mut refinery = Refinery::of(warden);
     for at in [0, state.len() / 2, state.len() - 1] {
@@ -82,16 +171,18 @@ fn a_state_is_restored_by_the_warden_that_sealed_it_and_by_no_other() {
         assert!(refinery.refusal(&restore, &state[..at]).contains(words));
     }
     let other = ProjectSpec { name: "another".into(), ..owner.spec.clone() };
-    assert!(refinery.refusal(&ToWarden::Restore { spec: other }, &state).contains(words));
+    assert!(refinery.refusal(&ToWarden::Restore { spec: other, holding }, &state).contains(holds));
+    let none = ToWarden::Restore { spec: owner.spec.clone(), holding: Blob::default() };
+    assert!(refinery.refusal(&none, &state).contains(holds));
     assert!(refinery.refusal(&owner.round(1, &[]), &[]).contains("does not hold the secrets"));
-    assert_eq!(refinery.command(&restore, &state).0, Outcome::Ready);
+    assert!(matches!(refinery.command(&restore, &state).0, Outcome::Ready { .. }));
 }
 
 #[test]
 fn rounds_that_do_not_fit_are_refused_before_anything_is_asked_for() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
-    owner.hand_over(&mut refinery, warden);
+    owner.hand_over(&mut refinery);
     let (_, header) = owner.admitted(&mut refinery, Role::Training);
     let (_, validation) = owner.admitted(&mut refinery, Role::Validation);
     let epochs = |epochs| ToWarden::Round {
@@ -130,7 +221,7 @@ fn rounds_that_do_not_fit_are_refused_before_anything_is_asked_for() {
 fn attack_altered_truncated_and_reordered_uploads_are_not_admitted() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
-    owner.hand_over(&mut refinery, warden);
+    owner.hand_over(&mut refinery);
     let size = owner.spec.block_bytes();
     let forged = "not what a contributor of this project authenticated";
     type Change = fn(&mut Upload, usize);
@@ -174,7 +265,7 @@ fn attack_altered_truncated_and_reordered_uploads_are_not_admitted() {
 fn uploads_of_impossible_labels_are_named_and_refused() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
-    owner.hand_over(&mut refinery, warden);
+    owner.hand_over(&mut refinery);
     let mut upload = owner.upload(Role::Training);
     let size = owner.spec.block_bytes();
     upload.blocks[size + 5] ^= 1;
@@ -192,7 +283,7 @@ fn uploads_of_impossible_labels_are_named_and_refused() {
 fn uploads_that_were_not_admitted_are_named() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
-    owner.hand_over(&mut refinery, warden);
+    owner.hand_over(&mut refinery);
     let (_, good) = owner.admitted(&mut refinery, Role::Training);
     let (_, other) = owner.admitted(&mut refinery, Role::Training);
     let with = |change: fn(&mut AdmittedUpload)| {
@@ -219,7 +310,7 @@ fn uploads_that_were_not_admitted_are_named() {
 fn queries_of_strangers_are_refused_alike() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
-    owner.hand_over(&mut refinery, warden);
+    owner.hand_over(&mut refinery);
     let query = |header: UploadHeader, envelope: &[u8]| ToWarden::Query {
         project: owner.id(),
         header,
@@ -241,22 +332,12 @@ fn queries_of_strangers_are_refused_alike() {
     refinery.assert_serves();
 }
 
-#[test]
-fn a_nonce_has_32_bytes() {
-    let mut refinery = Refinery::of(identity());
-    for len in [0, 31, 33, 1000] {
-        let attest = ToWarden::Attest { nonce: Blob(vec![0; len]) };
-        assert_eq!(refinery.refusal(&attest, &[]), "a nonce has 32 bytes");
-    }
-    refinery.assert_serves();
-}
-
 /// What the warden asks for first, and that it names neither more nor less than the round's blocks.
 #[test]
 fn a_round_begins_by_judging_the_current_version() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
-    owner.hand_over(&mut refinery, warden);
+    owner.hand_over(&mut refinery);
     let (_, validation) = owner.admitted(&mut refinery, Role::Validation);
     let (_, training) = owner.admitted(&mut refinery, Role::Training);
     refinery.send(&owner.round(1, &[validation, training]), &[]);

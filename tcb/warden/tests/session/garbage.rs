@@ -2,7 +2,7 @@
 
 use blindsmith_protocol::{FrameError, MAX_BODY, MAX_HEAD, PROTOCOL_VERSION, Request, ToWarden, write_frame};
 
-use super::refinery::{Refinery, identity};
+use super::refinery::{Refinery, attest, identity};
 
 fn frame(message: &impl serde::Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -45,7 +45,7 @@ fn what_is_no_command_ends_the_link() {
 #[test]
 fn a_frame_cut_off_anywhere_is_an_error_and_a_link_closed_between_frames_is_none() {
     let warden = identity();
-    let whole = frame(&ToWarden::Attest { nonce: blindsmith_protocol::Blob(vec![1; 32]) });
+    let whole = frame(&attest([1; 32]));
     for len in [1, 15, 16, 17, whole.len() - 1] {
         let mut refinery = Refinery::of(warden);
         refinery.send_bytes(&whole[..len]);

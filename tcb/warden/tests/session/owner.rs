@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 
-use blindsmith_keys::{Freshness, Key, Recipient, UploadContext, UploadKey};
+use blindsmith_evidence::{Claims, SimulatedReport, report_data};
+use blindsmith_identity::{
+    AttestRequest, PublicKey, Purpose, SignedRelease, SigningKey, open_confirmed, sign_release, sign_request,
+};
+use blindsmith_keys::{Confirmation, Freshness, Key, Recipient, Suite, UploadContext, UploadKey};
 use blindsmith_learn::{Loss, Network, Recipe, Targets};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile, View};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Id, Instruction, Layer, Outcome, ProjectSpec, Projection, Role, RoundRecord,
-    ToWarden, Trigger, UploadHeader, block_digest, from_cbor, root_digest,
+    AdmittedUpload, Blob, FromWarden, Id, Instruction, Layer, Outcome, ProjectSpec, Projection, Role,
+    RoundRecord, ToWarden, Trigger, UploadHeader, block_digest, from_cbor, root_digest,
 };
 use blindsmith_receipts::{Rules, commit, open_receipt};
 use blindsmith_warden::{
-    Identity, Release, Tee, decode_model, encode_model, label_bytes, model_context, release_info,
-    write_labels,
+    Release, decode_model, encode_model, label_bytes, model_context, session_info, write_labels,
 };
 
 use super::refinery::Refinery;
@@ -27,7 +30,16 @@ pub struct Owner {
     pub contributor: Key,
 }
 
-pub const NAME: Id = Id([5; 32]);
+/// The owner's key.
+pub fn signing() -> SigningKey {
+    SigningKey::from_seed(&[5; 32])
+}
+
+/// What it is known by.
+pub fn name() -> Id {
+    signing().verifying().into()
+}
+
 pub const ROWS: u32 = 20;
 
 impl Owner {
@@ -39,7 +51,7 @@ impl Owner {
         let spec = ProjectSpec {
             name: "for a test".into(),
             salt: [1; 32],
-            owner: NAME,
+            owner: name(),
             security: Security::Bits128,
             layers: vec![layer(6, 4, (8, 64, 4)), layer(4, 3, (16, 64, 2))],
             feature_scale: Scale::from_log2(20),
@@ -76,8 +88,25 @@ impl Owner {
         self.model_key().seal(&model_context("model", &self.id(), 0), &encode_model(self.network.layers())).0
     }
 
-    /// The release, sealed to `recipient` as a warden of this kind.
-    pub fn release(&self, recipient: Recipient, tee: &str) -> ToWarden {
+    /// What the owner asks a warden by.
+    fn request(&self, nonce: [u8; 32], suite: Suite) -> AttestRequest {
+        let (project, policy) = (self.id(), [8; 32]);
+        AttestRequest { project, nonce, policy, kem: suite.number(), purpose: Purpose::Release }
+    }
+
+    /// A session with a warden: its claims, which the simulated report vouches for.
+    pub fn session(&self, refinery: &mut Refinery, suite: Suite) -> Claims {
+        let request = self.request(*Key::random().expose(), suite);
+        let request = Blob(sign_request(&request, &signing()));
+        refinery.send(&ToWarden::Attest { asker: self.spec.owner, request }, &[]);
+        let (FromWarden::Evidence(evidence), _) = refinery.receive() else { panic!("evidence is due") };
+        let report = SimulatedReport::decode(&evidence.report.0).unwrap();
+        assert_eq!(report.data, report_data(&evidence.claims.0));
+        Claims::decode(&evidence.claims.0).unwrap()
+    }
+
+    /// The release, sealed in a session, and what the warden has to show for it.
+    pub fn release(&self, claims: &Claims) -> (SignedRelease, Confirmation) {
         let release = Release {
             owner: self.key.duplicate(),
             member: Key::random(),
@@ -86,26 +115,39 @@ impl Owner {
             rules: self.rules.clone(),
             recipe: self.recipe.clone(),
         };
-        let sealed = recipient.seal(&release_info(&self.id(), tee, &recipient), None, &release.encode());
-        ToWarden::Release { spec: self.spec.clone(), release: Blob(sealed.unwrap()) }
+        let recipient = Recipient::new(Suite::numbered(claims.kem).unwrap(), &claims.recipient).unwrap();
+        let session = claims.session();
+        let sealed = recipient.seal(&session_info("release", &session), None, &release.encode());
+        let (envelope, confirmation) = sealed.unwrap();
+        (SignedRelease { project: self.id(), session, envelope: Blob(envelope) }, confirmation)
     }
 
-    /// Hands the project to a warden; what it would have stored.
-    pub fn hand_over(&self, refinery: &mut Refinery, warden: &Identity) -> RoundRecord {
-        let release = self.release(warden.key.recipient(), Tee::Simulated.name());
-        let (outcome, record) = refinery.command(&release, &self.model());
-        assert_eq!(outcome, Outcome::Ready);
+    /// The command that hands it over.
+    pub fn signed(&self, release: &SignedRelease) -> ToWarden {
+        ToWarden::Release { spec: self.spec.clone(), release: Blob(sign_release(release, &signing())) }
+    }
+
+    /// Hands the project to a warden; what it would have stored, and what the warden keeps for itself.
+    pub fn hand_over(&self, refinery: &mut Refinery) -> (RoundRecord, Blob) {
+        let claims = self.session(refinery, Suite::XWing);
+        let (release, confirmation) = self.release(&claims);
+        let (outcome, record) = refinery.command(&self.signed(&release), &self.model());
+        let Outcome::Ready { holding, confirmation: signed } = outcome else { panic!("{outcome:?}") };
+        let confirmed = open_confirmed(&signed.0, &claims.signing).unwrap();
+        assert_eq!((confirmed.project, confirmed.session), (self.id(), claims.session()));
+        assert!(confirmation.is(&confirmed.confirmation));
         let record: RoundRecord = from_cbor(&record).unwrap();
-        assert!(decode_model(&self.opened(&record, warden)).unwrap() == self.network.layers());
-        record
+        let model = self.opened(&record, &confirmed.receipts);
+        assert!(decode_model(&model).unwrap() == self.network.layers());
+        (record, holding)
     }
 
     /// The model of a record, opened with the owner's key; the commitment in its receipt is to it.
-    pub fn opened(&self, record: &RoundRecord, warden: &Identity) -> Vec<u8> {
+    fn opened(&self, record: &RoundRecord, receipts: &PublicKey) -> Vec<u8> {
         let context = model_context("model", &self.id(), record.summary.round);
         let opened = self.key.unseal(&context, &record.model.0).unwrap();
         let (opening, model) = opened.split_first_chunk::<32>().unwrap();
-        let receipt = open_receipt(&record.receipt.0, &warden.signing.verifying()).unwrap();
+        let receipt = open_receipt(&record.receipt.0, receipts).unwrap();
         assert_eq!(receipt.after, commit(opening, model));
         model.to_vec()
     }
@@ -144,7 +186,7 @@ impl Owner {
         }
         let header = UploadHeader {
             project: self.id(),
-            contributor: NAME,
+            contributor: name(),
             terms: [0; 32],
             role,
             nonce: *key.nonce(),

@@ -58,7 +58,7 @@ fn playing() -> Playing {
 fn linked(share: bool) -> Playing {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::linked(warden, share);
-    owner.hand_over(&mut refinery, warden);
+    owner.hand_over(&mut refinery);
     let (validation, first) = owner.admitted(&mut refinery, Role::Validation);
     let (training, second) = owner.admitted(&mut refinery, Role::Training);
     Playing { refinery, owner, uploads: [validation, training], given: [first, second] }

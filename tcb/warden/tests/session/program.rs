@@ -6,8 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Output, Stdio};
 
-use blindsmith_protocol::{Blob, FromWarden, ToWarden, read_head, write_frame};
+use blindsmith_evidence::Claims;
+use blindsmith_protocol::{FromWarden, read_head, write_frame};
 use tempfile::TempDir;
+
+use super::refinery::attest;
 
 fn program(dir: &TempDir, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blindsmith-warden"));
@@ -74,9 +77,10 @@ fn a_refinery_that_spoke_nonsense_is_tried_again() {
     let (mut second, _) = listener.accept().unwrap();
     let (hello, _) = read_head::<FromWarden>(&mut second).unwrap();
     assert!(matches!(hello, FromWarden::Hello { .. }));
-    write_frame(&mut second, &ToWarden::Attest { nonce: Blob(vec![3; 32]) }, &[]).unwrap();
+    write_frame(&mut second, &attest([3; 32]), &[]).unwrap();
     let (evidence, _) = read_head::<FromWarden>(&mut second).unwrap();
-    assert!(matches!(evidence, FromWarden::Evidence(e) if e.nonce == [3; 32]));
+    let FromWarden::Evidence(evidence) = evidence else { panic!("evidence is due") };
+    assert_eq!(Claims::decode(&evidence.claims.0).unwrap().nonce, [3; 32]);
     warden.0.kill().unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(&mut warden.0.stderr.take().unwrap(), &mut said).unwrap();

@@ -5,9 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use blindsmith_keys::Key;
+use blindsmith_evidence::{Claims, Simulated};
+use blindsmith_identity::{AttestRequest, Purpose, SigningKey, sign_request};
+use blindsmith_keys::{Key, Suite};
 use blindsmith_protocol::{
-    Blob, FrameError, FromWarden, Instruction, Lane, MAX_BODY, Outcome, ToWarden, read_body, read_head,
+    Blob, FrameError, FromWarden, Id, Instruction, Lane, MAX_BODY, Outcome, ToWarden, read_body, read_head,
     write_frame,
 };
 use blindsmith_warden::{Identity, MemoryCounters, Projects, Tee, serve};
@@ -15,7 +17,16 @@ use blindsmith_warden::{Identity, MemoryCounters, Projects, Tee, serve};
 /// A warden that may be served again and again, by a refinery after another.
 pub fn identity() -> &'static Identity {
     let counters = Box::new(MemoryCounters::default());
-    Box::leak(Box::new(Identity::new(Tee::Simulated, Key::random(), counters)))
+    let attester = Simulated::new(SigningKey::from_seed(Key::random().expose()), [7; 32]);
+    Box::leak(Box::new(Identity::new(Box::new(attester), Key::random(), counters).unwrap()))
+}
+
+/// Asks for evidence, for somebody's query.
+pub fn attest(nonce: [u8; 32]) -> ToWarden {
+    let (asker, purpose) = (SigningKey::from_seed(&[1; 32]), Purpose::Query);
+    let kem = Suite::X25519.number();
+    let request = AttestRequest { project: Id([2; 32]), nonce, policy: [3; 32], kem, purpose };
+    ToWarden::Attest { asker: asker.verifying().into(), request: Blob(sign_request(&request, &asker)) }
 }
 
 pub struct Refinery {
@@ -91,10 +102,10 @@ impl Refinery {
 
     /// Still there: evidence for a fresh nonce.
     pub fn assert_serves(&mut self) {
-        let nonce = [9; 32];
-        self.send(&ToWarden::Attest { nonce: Blob(nonce.to_vec()) }, &[]);
+        self.send(&attest([9; 32]), &[]);
         let (FromWarden::Evidence(evidence), _) = self.receive() else { panic!("evidence is due") };
-        assert_eq!((evidence.tee.as_str(), evidence.nonce), ("simulated", nonce));
+        let claims = Claims::decode(&evidence.claims.0).unwrap();
+        assert_eq!((claims.tee, claims.nonce), (Tee::Simulated, [9; 32]));
     }
 
     /// Closes the link; what the warden said to it.

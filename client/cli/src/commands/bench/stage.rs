@@ -1,7 +1,8 @@
 //! A project on synthetic rows with a real refinery and a real warden.
 
-use blindsmith_attest::{Appraised, Policy};
+use blindsmith_attest::Appraised;
 use blindsmith_data::{Beyond, Standardiser};
+use blindsmith_identity::Purpose;
 use blindsmith_keys::random_bytes;
 use blindsmith_learn::{Labels, Loss, Matrix, Recipe, Targets, Trainer};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
@@ -13,8 +14,9 @@ use clap::Parser;
 use tempfile::TempDir;
 
 use crate::commands::TrainingArguments;
-use crate::commands::init::{appraise_warden, group_blocks, hand_over};
+use crate::commands::init::{group_blocks, hand_over};
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
+use crate::trust::{Attestation, Kem, appraise_warden};
 use crate::{Connection, Failure, Sender, Sent, Services, ask, send};
 
 /// Reproducible numbers for rows and residues (SplitMix64: Steele, Lea and Flood, OOPSLA 2014). Nothing is
@@ -175,11 +177,17 @@ impl Stage {
                 classes: None,
                 targets: None,
             },
-            policy: Policy { accept_simulated: true },
+            kem: Kem::default(),
+            attestation: Attestation::simulated(),
             rules: Rules { queries: u64::from(u32::MAX), ..Rules::default() },
         };
         let mut connection = Connection::open(&services.socket())?;
-        let warden = appraise_warden(&mut connection, &project.policy)?;
+        let warden = appraise_warden(
+            &mut connection,
+            (project.id(), &project.attestation, project.kem),
+            &keys.identity(),
+            Purpose::Release,
+        )?;
         hand_over(&mut connection, &project, &keys, &warden, trainer.network().layers())?;
         Ok(Stage { _services: services, _dir: dir, project, keys, connection, warden, trainer })
     }

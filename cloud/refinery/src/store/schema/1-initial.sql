@@ -59,6 +59,14 @@ CREATE TABLE enrolments (
     PRIMARY KEY (project, contributor, token)
 ) STRICT;
 
+CREATE TABLE holdings (
+    project BLOB NOT NULL REFERENCES projects (id),
+    holder BLOB NOT NULL,
+    token BLOB NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (project, holder)
+) STRICT;
+
 CREATE TABLE jobs (
     project BLOB NOT NULL REFERENCES projects (id),
     kind TEXT NOT NULL,

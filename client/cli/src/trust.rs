@@ -1,0 +1,177 @@
+//! By what a project's wardens are appraised, and the sessions with them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use blindsmith_attest::appraisal::Collateral;
+use blindsmith_attest::{Appraised, AppraisedPolicy, Session};
+use blindsmith_identity::{Purpose, SigningKey};
+use blindsmith_keys::{Suite, random_bytes};
+use blindsmith_protocol::{Blob, Id, Reply, Request};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::commands::attest::{files, read_collateral};
+use crate::connection::unexpected;
+use crate::project::write_file;
+use crate::{Connection, Failure};
+
+/// The policy by which wardens are appraised.
+const POLICY_FILE: &str = "attestation.toml";
+/// What verifies evidence of hardware.
+const COLLATERAL: &str = "collateral";
+/// What accepts simulated wardens and no others.
+const SIMULATED: &str = "# Written by --accept-simulated: wardens that prove nothing are accepted, for tests.\n\
+     # What else can be said here: blindsmith policy init.\naccept_simulated = true\n";
+
+/// How secrets are sealed to wardens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kem {
+    /// X-Wing: X25519 and ML-KEM-768. What is recorded today stays sealed to quantum computers.
+    #[default]
+    XWing,
+    /// X25519 alone: shorter messages.
+    X25519,
+}
+
+impl From<Kem> for Suite {
+    fn from(kem: Kem) -> Self {
+        match kem {
+            Kem::XWing => Suite::XWing,
+            Kem::X25519 => Suite::X25519,
+        }
+    }
+}
+
+/// Which wardens are trusted, on the command line.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TrustArguments {
+    /// Accept simulated wardens: nothing protects what they hold from whoever runs them.
+    #[arg(long, conflicts_with = "attestation")]
+    pub accept_simulated: bool,
+    /// The policy by which wardens are appraised: blindsmith policy init writes one.
+    #[arg(long, value_name = "FILE")]
+    pub attestation: Option<PathBuf>,
+    /// Certificates and lists that verify evidence of hardware; directories are opened. They are copied into the project.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub collateral: Vec<PathBuf>,
+    /// How secrets are sealed to wardens.
+    #[arg(long, value_enum, default_value_t)]
+    pub kem: Kem,
+}
+
+/// By what wardens are appraised. The default accepts none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attestation {
+    text: String,
+    collateral: Vec<PathBuf>,
+}
+
+impl TrustArguments {
+    /// What they name.
+    ///
+    /// # Errors
+    /// If a file cannot be read or used.
+    pub fn attestation(&self) -> Result<Attestation, Failure> {
+        let text = match &self.attestation {
+            Some(path) => fs::read_to_string(path).map_err(|e| Failure::unusable(path, e))?,
+            None if self.accept_simulated => SIMULATED.to_owned(),
+            None => String::new(),
+        };
+        let from = self.attestation.as_deref().unwrap_or(Path::new(POLICY_FILE));
+        AppraisedPolicy::parse(&text).map_err(|e| Failure::unusable(from, e))?;
+        let collateral = files(&self.collateral)?;
+        read_collateral(&collateral)?;
+        Ok(Attestation { text, collateral })
+    }
+}
+
+impl Attestation {
+    /// Accepts simulated wardens and no others.
+    pub fn simulated() -> Self {
+        Attestation { text: SIMULATED.to_owned(), collateral: Vec::new() }
+    }
+
+    /// That of a project's directory; one without a policy trusts no warden.
+    ///
+    /// # Errors
+    /// If the policy cannot be read or used.
+    pub fn load(dir: &Path) -> Result<Self, Failure> {
+        let path = dir.join(POLICY_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(Failure::project(&path, e)),
+        };
+        AppraisedPolicy::parse(&text).map_err(|e| Failure::unusable(&path, e))?;
+        let collateral = dir.join(COLLATERAL);
+        let collateral = if collateral.is_dir() { files(&[collateral])? } else { Vec::new() };
+        Ok(Attestation { text, collateral })
+    }
+
+    /// Writes it into a project's directory.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), Failure> {
+        let into = dir.join(COLLATERAL);
+        for (i, path) in self.collateral.iter().enumerate() {
+            fs::create_dir_all(&into).map_err(|e| Failure::project(&into, e))?;
+            // Files of several directories may have one name.
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let copy = into.join(format!("{i:02}-{name}"));
+            fs::copy(path, &copy).map_err(|e| Failure::project(&copy, e))?;
+        }
+        write_file(&dir.join(POLICY_FILE), self.text.as_bytes())
+    }
+
+    /// Takes back what [`Attestation::save`] wrote.
+    pub fn remove(dir: &Path) {
+        // Best effort: the reason for it is what the user must hear of.
+        _ = fs::remove_file(dir.join(POLICY_FILE));
+        _ = fs::remove_dir_all(dir.join(COLLATERAL));
+    }
+
+    /// The policy.
+    ///
+    /// # Errors
+    /// None but for a policy that was never read.
+    pub fn policy(&self) -> Result<AppraisedPolicy, Failure> {
+        AppraisedPolicy::parse(&self.text).map_err(|e| Failure::unusable(Path::new(POLICY_FILE), e))
+    }
+}
+
+/// The owner's clock, in seconds since 1970.
+pub(crate) fn now() -> Result<u64, Failure> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(since.map_err(|_| Failure::Other("the clock is before 1970: set it".into()))?.as_secs())
+}
+
+/// Whether a warden answers, without looking at what it says.
+pub(crate) fn answers(connection: &mut Connection) -> Result<(), Failure> {
+    let asker = SigningKey::from_seed(&random_bytes::<32>());
+    let policy = Attestation::default().policy()?;
+    let session = Session::begin(random_bytes::<32>(), Id([0; 32]), &asker, Suite::X25519, &policy, now()?);
+    let request = Blob(session.request(Purpose::Query, &asker));
+    connection.request(&Request::Attest { asker: asker.verifying().into(), request }, &[]).map(|_| ())
+}
+
+/// Fetches the warden's evidence in a session of its own and appraises it.
+pub(crate) fn appraise_warden(
+    connection: &mut Connection,
+    (project, attestation, kem): (Id, &Attestation, Kem),
+    asker: &SigningKey,
+    purpose: Purpose,
+) -> Result<Appraised, Failure> {
+    let policy = attestation.policy()?;
+    let collateral: Collateral = read_collateral(&attestation.collateral)?;
+    let session = Session::begin(random_bytes::<32>(), project, asker, kem.into(), &policy, now()?);
+    let request =
+        Request::Attest { asker: asker.verifying().into(), request: Blob(session.request(purpose, asker)) };
+    let (Reply::Evidence(evidence), _) = connection.request(&request, &[])? else {
+        return Err(unexpected());
+    };
+    Ok(session.appraise(&evidence, &policy, &collateral, now()?)?)
+}
