@@ -27,14 +27,8 @@ fn progress() -> impl Strategy<Value = Progress> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    let parts = (text(), text(), any::<[[u8; 32]; 3]>());
-    parts.prop_map(|(tee, version, [recipient, nonce, receipts])| Evidence {
-        tee,
-        version,
-        recipient,
-        nonce,
-        receipts,
-    })
+    let parts = (blob(), blob(), blob());
+    parts.prop_map(|(claims, report, auxiliary)| Evidence { claims, report, auxiliary })
 }
 
 fn decision() -> impl Strategy<Value = Decision> {
@@ -139,7 +133,7 @@ fn blocks() -> impl Strategy<Value = Vec<BlockRef>> {
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         specification().prop_map(|spec| Request::Create { spec }),
-        blob().prop_map(|nonce| Request::Attest { nonce }),
+        (ids(), blob()).prop_map(|(asker, request)| Request::Attest { asker, request }),
         ids().prop_map(|project| Request::Release { project }),
         ids().prop_map(|project| Request::Spec { project }),
         ids().prop_map(|project| Request::Push { project }),
@@ -172,6 +166,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::Done),
         specification().prop_map(Reply::Spec),
         evidence().prop_map(Reply::Evidence),
+        blob().prop_map(|confirmation| Reply::Confirmed { confirmation }),
         (ids(), any::<bool>()).prop_map(|(upload, new)| Reply::Accepted { upload, new }),
         progress().prop_map(Reply::Progress),
         status().prop_map(Reply::Status),
@@ -198,9 +193,9 @@ fn group() -> impl Strategy<Value = GroupRef> {
 fn to_warden() -> impl Strategy<Value = ToWarden> {
     let round = (ids(), any::<u64>(), any::<u32>(), option::of(any::<u32>()), vec(admitted(), 0..4));
     prop_oneof![
-        blob().prop_map(|nonce| ToWarden::Attest { nonce }),
+        (ids(), blob()).prop_map(|(asker, request)| ToWarden::Attest { asker, request }),
         (specification(), blob()).prop_map(|(spec, release)| ToWarden::Release { spec, release }),
-        specification().prop_map(|spec| ToWarden::Restore { spec }),
+        (specification(), blob()).prop_map(|(spec, holding)| ToWarden::Restore { spec, holding }),
         round.prop_map(|(project, round, attempt, epochs, uploads)| ToWarden::Round {
             project,
             round,
@@ -303,11 +298,11 @@ fn instruction() -> impl Strategy<Value = Instruction> {
 /// Whatever a warden may send.
 pub fn from_warden() -> impl Strategy<Value = FromWarden> {
     let outcome = prop_oneof![
-        Just(Outcome::Ready),
+        (blob(), blob()).prop_map(|(holding, confirmation)| Outcome::Ready { holding, confirmation }),
         Just(Outcome::Round),
         Just(Outcome::Answer),
         Just(Outcome::Ordered),
-        blob().prop_map(|token| Outcome::Enrolled { token }),
+        (blob(), blob()).prop_map(|(token, confirmation)| Outcome::Enrolled { token, confirmation }),
         vec(ids(), 0..4).prop_map(|uploads| Outcome::Forged { uploads }),
         text().prop_map(|message| Outcome::Refused { message }),
         blob().prop_map(|admission| Outcome::Admitted { admission }),
@@ -315,10 +310,11 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         (text(), blob()).prop_map(|(instruction, report)| Outcome::Fault { instruction, report }),
     ];
     prop_oneof![
-        (text(), text(), any::<[bool; 2]>()).prop_map(|(tee, version, [shared, queries])| {
+        (text(), text(), ids(), any::<[bool; 2]>()).prop_map(|(tee, version, holder, [shared, queries])| {
             FromWarden::Hello {
                 tee,
                 version,
+                holder,
                 lane: if queries { Lane::Queries } else { Lane::Rounds },
                 shared,
             }
