@@ -94,7 +94,8 @@ fn accepted_refused_and_unusable_evidence_have_codes_of_their_own() {
         (POLICY, &dir.path().join("absent"), &key),
         (POLICY, &report, &dir.path().join("absent")),
     ] {
-        let output = appraise(dir.path(), policy, report, std::slice::from_ref(collateral), "1790000000", true);
+        let output =
+            appraise(dir.path(), policy, report, std::slice::from_ref(collateral), "1790000000", true);
         assert_eq!(output.status.code(), Some(3), "{policy} {report:?} {collateral:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty());
     }
