@@ -96,7 +96,7 @@ pub struct ProjectArguments {
     /// The project's directory.
     #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
     pub project: PathBuf,
-    /// The refinery, if not the one recorded: http(s)://HOST[:PORT], or the path of its socket.
+    /// The refinery, if not the one recorded: http(s)://HOST:PORT, or the path of its socket.
     #[arg(long, value_name = "URL")]
     pub refinery: Option<String>,
     /// Certificates (PEM) that lead to the refinery's, if not the system's do.
