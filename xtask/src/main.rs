@@ -3,6 +3,7 @@
 mod check;
 mod contract;
 mod demo;
+mod measure;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,8 @@ cargo xtask COMMAND
   demo [ARGS...]  build the workspace in release mode and run `blindsmith demo ARGS`
   check           check the dependency order, the warden's dependencies, licences and sources
   check-demo      check the outcome of `blindsmith demo --json` that standard input brings
+  measure [--out FILE] [--sigstruct FILE] [-- SEV-SNP-MEASURE'S ARGUMENTS...]
+                  build the warden twice, compare the programs, and write reference values down
   help            print this";
 
 fn main() -> ExitCode {
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(arguments),
         Some("check") => check::run(),
         Some("check-demo") => contract::run(),
+        Some("measure") => measure::run(arguments),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)

@@ -89,6 +89,17 @@ impl Keys {
         Keys { root: Key::random(), member: None }
     }
 
+    /// An owner's keys from a file of their own, which is made with new ones if it is not there: they may own several
+    /// projects, each of which has keys of its own derived from them.
+    pub fn of_owner(path: &Path) -> Result<Self, Failure> {
+        if path.exists() {
+            return Keys::read(path);
+        }
+        let keys = Keys::generate();
+        keys.write(path)?;
+        Ok(keys)
+    }
+
     fn of(&self, purpose: &str, project: &Id) -> Key {
         self.root.derive(purpose, &[&project.0])
     }
@@ -169,12 +180,15 @@ impl Keys {
     }
 
     fn save(&self, dir: &Path) -> Result<(), Failure> {
-        let name = if self.member.is_some() { MEMBER_FILE } else { KEY_FILE };
+        self.write(&dir.join(if self.member.is_some() { MEMBER_FILE } else { KEY_FILE }))
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Failure> {
         use std::fmt::Write as _;
         let mut text = Zeroizing::new(String::with_capacity(65));
         self.root.expose().iter().for_each(|b| _ = write!(text, "{b:02x}"));
         text.push('\n');
-        write_file(&dir.join(name), text.as_bytes())
+        write_file(path, text.as_bytes())
     }
 }
 

@@ -49,6 +49,10 @@ pub struct Init {
     /// Certificates (PEM) that lead to the refinery's, if not the system's do.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// The owner's key, made if the file is not there. Its public half, which is shown, is what a refinery's operator
+    /// lists as one that may create projects; it may own several. Without, each project has a new one.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// A name for people; the refinery sees it.
     #[arg(long, default_value = "project")]
     name: String,
@@ -224,7 +228,13 @@ impl Init {
         let network = self.initial_network(&mut recipe)?;
         // A model that is brought along has layers of its own.
         check_size(&recipe).map_err(Failure::Settings)?;
-        let keys = Keys::generate();
+        let keys = match &self.key {
+            Some(path) => Keys::of_owner(path)?,
+            None => Keys::generate(),
+        };
+        if self.key.is_some() {
+            eprintln!("the owner's public key: {}", keys.public());
+        }
         let spec = self.spec(&recipe, keys.public())?;
         let attestation = self.trust.attestation()?;
         let project = ClientProject {

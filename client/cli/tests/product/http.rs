@@ -74,6 +74,28 @@ fn every_command_works_over_tls() {
     site.assert_no_panic();
 }
 
+#[test]
+fn owners_that_the_operator_lists_create_projects() {
+    let mut site = Site::new();
+    site.write("first.csv", tables::digits(0..60));
+    let key = ["--key", "owner.key"];
+    let port = serve(&mut site, "owners = []\n");
+    let refused = init(&site, &format!("http://127.0.0.1:{port}"), &key)
+        .refused(5, &["the owner's public key: ", "may not create projects"]);
+    assert!(!site.path("p").exists(), "nothing is created but the key");
+    let shown = refused.stderr.lines().find_map(|line| line.strip_prefix("the owner's public key: "));
+    let owners = format!("owners = [{:?}]\n", shown.unwrap());
+    let refinery = format!("http://127.0.0.1:{}", serve(&mut site, &owners));
+    init(&site, &refinery, &[]).refused(5, &["may not create projects"]);
+    let first = init(&site, &refinery, &key).ok().json();
+    // The same owner, another project, other keys.
+    let common = ["init", "--project", "q", "--refinery", &refinery, "--data", "first.csv", "--no-header"];
+    let model = ["--label", "#last", "--accept-simulated", "--json"];
+    let second = site.run(&[common.as_slice(), &model, &key].concat()).ok().json();
+    assert_ne!(first["project"], second["project"]);
+    site.assert_no_panic();
+}
+
 /// Passes bytes on, and breaks connections on their way.
 struct Breaking {
     port: u16,

@@ -47,3 +47,41 @@ fn mistakes_are_named() {
         assert!(message.contains(words), "{text}: {message}");
     }
 }
+
+/// The samples of `deploy/etc` that end so.
+fn samples(ending: &str) -> Vec<(String, String)> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/etc");
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let samples: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == ending))
+        .map(|path| {
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    assert_eq!(samples.len(), 2, "systemd's and the containers'");
+    samples
+}
+
+#[test]
+fn the_samples_of_deployment_are_taken() {
+    for (name, text) in samples("toml") {
+        let config = Config::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let address = config.http.listen.expect("it serves others");
+        assert!(!address.ip().is_loopback() && config.http.certificate.is_some(), "{name}: TLS for others");
+        assert!(config.http.owners.is_some(), "{name}: somebody says who may create projects");
+        // No password in a file that is handed around.
+        assert!(config.store.metadata.is_none() && config.store.blobs.is_none(), "{name}");
+    }
+}
+
+#[test]
+fn the_samples_of_refinery_and_warden_name_one_socket() {
+    let wardens = samples("conf");
+    for (name, text) in samples("toml") {
+        let (_, socket) = Config::parse(&text).unwrap().sockets();
+        let other = name.replace("refinery", "warden");
+        let (_, warden) = wardens.iter().find(|(name, _)| *name == other).expect("a warden for each");
+        let named = warden.lines().find_map(|line| line.strip_prefix("refinery = "));
+        assert_eq!(named, socket.to_str(), "{name}");
+    }
+}

@@ -46,6 +46,23 @@ fn a_warden_says_what_it_is_or_does_not_start() {
 }
 
 #[test]
+fn the_samples_of_deployment_are_taken() {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/etc");
+    let configs: Vec<_> = fs::read_dir(samples)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "conf"))
+        .collect();
+    assert_eq!(configs.len(), 2, "systemd's and the containers'");
+    for config in configs {
+        let dir = TempDir::new().unwrap();
+        // What stands on the command line goes before the file's socket and state; its kind is the file's.
+        let once = program(&dir, &["--config", config.to_str().unwrap(), "--once"]).output().unwrap();
+        refused(&once, 1, &["SIMULATED", "link.sock", "No such file"]);
+    }
+}
+
+#[test]
 fn its_sealing_key_is_its_users_alone_and_is_never_replaced() {
     let dir = TempDir::new().unwrap();
     let start = || program(&dir, &["--tee", "simulated", "--once"]).output().unwrap();
@@ -71,6 +88,8 @@ fn a_refinery_that_spoke_nonsense_is_tried_again() {
     // One link for rounds, one for queries.
     let links = [listener.accept().unwrap().0, listener.accept().unwrap().0];
     for mut link in links {
+        // Said before it is hung up on: else it may find that first.
+        read_head::<FromWarden>(&mut link).unwrap();
         link.write_all(b"220 mail.example.org ESMTP\r\n").unwrap();
     }
 

@@ -1,0 +1,111 @@
+//! What the targets share: a project as an owner makes it, and ways past a signature, so that what is behind it is
+//! fuzzed too.
+
+use std::path::Path;
+
+use blindsmith_identity::{Kind, SigningKey, sign};
+use blindsmith_keys::Key;
+use blindsmith_learn::{Loss, Network, Recipe};
+use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+use blindsmith_protocol::{Id, Layer, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor};
+use blindsmith_receipts::Rules;
+use blindsmith_warden::{Release, label_bytes};
+use ciborium::Value;
+
+/// The owner of [`spec`].
+pub fn owner() -> SigningKey {
+    SigningKey::from_seed(&[7; 32])
+}
+
+/// A small training: six inputs, four hidden, three classes.
+pub fn recipe() -> Recipe {
+    let mut recipe = Recipe::new(&[6, 4, 3], Loss::SoftmaxCrossEntropy);
+    (recipe.batch_rows, recipe.epochs) = (32, 1);
+    recipe
+}
+
+/// Its project.
+///
+/// # Panics
+/// Never: the tile sizes are possible ones.
+pub fn spec() -> ProjectSpec {
+    let layer = |inputs, outputs, (m, n, p)| Layer {
+        inputs,
+        outputs,
+        tile: Tile::new(m, n, p).expect("a possible tile"),
+    };
+    ProjectSpec {
+        name: "for a test".into(),
+        salt: [1; 32],
+        owner: owner().verifying().into(),
+        security: Security::Bits128,
+        layers: vec![layer(6, 4, (8, 64, 4)), layer(4, 3, (16, 64, 2))],
+        feature_scale: Scale::from_log2(20),
+        mask: MaskSeed([2; 32]),
+        label_bytes: label_bytes(&recipe()),
+        group_blocks: 1,
+        batch_rows: 32,
+        trigger: Trigger::AT_ONCE,
+    }
+}
+
+/// A header of an upload to it.
+pub fn header() -> UploadHeader {
+    UploadHeader {
+        project: spec().id(),
+        contributor: Id([3; 32]),
+        terms: [0; 32],
+        role: Role::Training,
+        nonce: [4; 32],
+        rows: 20,
+        root: Id([6; 32]),
+        tag: [5; 32],
+    }
+}
+
+/// The secrets of its project, under keys that are known.
+pub fn release() -> Release {
+    Release {
+        owner: Key::from_bytes([10; 32]),
+        member: Key::from_bytes([11; 32]),
+        model: Key::from_bytes([12; 32]),
+        rows: Key::from_bytes([13; 32]),
+        rules: Rules::default(),
+        recipe: recipe(),
+    }
+}
+
+/// Its initial network.
+///
+/// # Panics
+/// Never: the recipe is a possible one.
+pub fn network() -> Network {
+    let recipe = recipe();
+    Network::initial(&recipe.widths, &recipe.activations, recipe.input_rms, 1).expect("a possible network")
+}
+
+/// The owner's signature around whatever CBOR these bytes are; nothing if they are none.
+pub fn signed(bytes: &[u8], kind: &Kind) -> Option<Vec<u8>> {
+    let value: Value = from_cbor(bytes).ok()?;
+    Some(sign(&value, kind, &owner()))
+}
+
+/// Decodes, and requires that what was decoded is written and read again as the same.
+///
+/// # Panics
+/// If it is not: that is what targets look for.
+pub fn decoded<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let value: T = from_cbor(bytes).ok()?;
+    let written = to_cbor(&value);
+    let again: T = from_cbor(&written).unwrap_or_else(|e| panic!("what was written is not read: {e}"));
+    assert!(to_cbor(&again) == written, "what was read again is another");
+    Some(value)
+}
+
+/// Puts bytes into a file, for parsers that take a path.
+///
+/// # Panics
+/// If it cannot be written: choose a directory with space by TMPDIR.
+pub fn write(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}

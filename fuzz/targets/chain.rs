@@ -1,0 +1,53 @@
+//! Bundles of receipts as `blindsmith verify` takes them; as they come, and of receipts whose signatures fit.
+
+#![no_main]
+
+use blindsmith_attest::chain::{Bundle, OwnerPolicy, verify, verify_against};
+use blindsmith_fuzz::owner;
+use blindsmith_identity::{Kind, sign};
+use blindsmith_protocol::{Blob, Evidence, Id, from_cbor};
+use blindsmith_receipts::{FAULT_TYPE, PublicKey, RECEIPT_TYPE, Rules, open_receipt};
+use ciborium::Value;
+use libfuzzer_sys::fuzz_target;
+
+const RECEIPT: Kind = Kind { content: RECEIPT_TYPE, aad: b"blindsmith receipt v1" };
+const FAULT: Kind = Kind { content: FAULT_TYPE, aad: b"blindsmith fault v1" };
+
+/// A policy that fits as much of the bundle as a policy can.
+fn policy(bundle: &Bundle) -> OwnerPolicy {
+    let key = PublicKey(bundle.evidence.receipts);
+    let first = bundle.receipts.first().and_then(|bytes| open_receipt(&bytes.0, &key).ok());
+    OwnerPolicy {
+        project: first.map_or(Id([1; 32]), |receipt| receipt.project),
+        accept_simulated: true,
+        receipts: key,
+        rules: Rules::default(),
+        newest: None,
+    }
+}
+
+fn check(bundle: &Bundle) {
+    let policy = policy(bundle);
+    let verdict = verify(bundle, &policy);
+    assert_eq!(verdict.valid, verdict.first_fault.is_none());
+    assert_eq!(verify_against(bundle, bundle, &policy).valid, verdict.valid);
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    if kind % 2 == 0 {
+        if let Ok(bundle) = Bundle::from_bytes(bytes) {
+            check(&bundle);
+        }
+        return;
+    }
+    let Ok((evidence, receipts, faults)) = from_cbor::<(Evidence, Vec<Value>, Vec<Value>)>(bytes) else {
+        return;
+    };
+    let all = |values: &[Value], kind: &Kind| values.iter().map(|v| Blob(sign(v, kind, &owner()))).collect();
+    let evidence = Evidence { receipts: owner().verifying().0, ..evidence };
+    let bundle = Bundle::new(evidence, all(&receipts, &RECEIPT), all(&faults, &FAULT));
+    if let Ok(read) = Bundle::from_bytes(&bundle.to_bytes()) {
+        check(&read);
+    }
+});

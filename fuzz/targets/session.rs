@@ -1,0 +1,87 @@
+//! A refinery that says what it likes to a warden: commands, and answers to its instructions. Secrets that it holds are
+//! sealed to the warden, and orders are signed, so that what is behind that is reached.
+
+#![no_main]
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+use blindsmith_fuzz::{release, signed};
+use blindsmith_identity::Kind;
+use blindsmith_keys::Key;
+use blindsmith_protocol::{Blob, Lane, ToWarden, from_cbor, write_frame};
+use blindsmith_warden::{
+    Identity, MemoryCounters, Projects, Release, Tee, model_context, release_info, serve,
+};
+use libfuzzer_sys::fuzz_target;
+
+const ORDER: Kind = Kind { content: "application/vnd.blindsmith.order+cbor", aad: b"blindsmith order v1" };
+
+/// Most bytes to the warden: they wait in the socket's buffer before it reads.
+const MOST: usize = 100 << 10;
+
+/// What the owner would have done to this command, which says what it is about in the clear.
+fn sealed(command: ToWarden, body: &[u8], warden: &Identity) -> (ToWarden, Vec<u8>) {
+    match command {
+        ToWarden::Release { spec, release: clear } => {
+            let recipient = warden.key.recipient();
+            let info = release_info(&spec.id(), warden.tee.name(), &recipient);
+            let key = Release::decode(&clear.0).map_or_else(|_| release().model, |r| r.model);
+            let body = key.seal(&model_context("model", &spec.id(), 0), body).0;
+            let release = recipient.seal(&info, None, &clear.0).expect("a fresh key");
+            (ToWarden::Release { spec, release: Blob(release) }, body)
+        }
+        ToWarden::Order { project, order } => {
+            let order = signed(&order.0, &ORDER).map_or(order, Blob);
+            (ToWarden::Order { project, order }, body.to_vec())
+        }
+        ToWarden::Restore { spec } => {
+            let body = warden.sealing.seal(&format!("state {}", spec.id()), body).0;
+            (ToWarden::Restore { spec }, body)
+        }
+        ToWarden::Rollback { project, round, version } => {
+            let body = release().owner.seal(&model_context("model", &project, version), body).0;
+            (ToWarden::Rollback { project, round, version }, body)
+        }
+        other => (other, body.to_vec()),
+    }
+}
+
+/// A part of so many bytes as its first two say, or as there are.
+fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, tail) = rest.split_first_chunk::<2>()?;
+    let (part, tail) = tail.split_at(usize::from(u16::from_le_bytes(*length)).min(tail.len()));
+    *rest = tail;
+    Some(part)
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((lane, mut rest)) = data.split_first() else { return };
+    let lane = if lane % 4 == 0 { Lane::Queries } else { Lane::Rounds };
+    let warden = Identity::new(Tee::Simulated, Key::from_bytes([9; 32]), Box::<MemoryCounters>::default());
+    let mut bytes = Vec::new();
+    while let (Some(head), body) = (part(&mut rest), part(&mut rest).unwrap_or_default()) {
+        match from_cbor::<ToWarden>(head) {
+            Ok(command) => {
+                let (command, body) = sealed(command, body, &warden);
+                write_frame(&mut bytes, &command, &[&body]).expect("memory");
+            }
+            Err(_) => bytes.extend(head),
+        }
+    }
+    if bytes.len() > MOST {
+        return;
+    }
+    let (mut refinery, stream) = UnixStream::pair().expect("a pair of sockets");
+    refinery.write_all(&bytes).expect("room in the socket's buffer");
+    refinery.shutdown(Shutdown::Write).expect("it is open");
+    std::thread::scope(|scope| {
+        // What the warden says is taken from it, so that it never waits for that.
+        scope.spawn(|| {
+            let mut buffer = [0; 1 << 16];
+            while refinery.read(&mut buffer).is_ok_and(|count| count > 0) {}
+        });
+        _ = serve(&warden, &Projects::default(), lane, stream, false);
+    });
+});
