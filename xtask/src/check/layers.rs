@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Kind};
 
 /// The trusted crates, and what each may reach, directly or not. Arrows point up this list.
-const TRUSTED: [(&str, &[&str]); 9] = [
+const TRUSTED: [(&str, &[&str]); 10] = [
     ("tcb/ring", &[]),
     ("tcb/matrix", &["tcb/ring"]),
     ("tcb/keys", &["tcb/ring", "tcb/matrix"]),
@@ -13,6 +13,7 @@ const TRUSTED: [(&str, &[&str]); 9] = [
     ("tcb/shared", &["tcb/ring"]),
     ("tcb/identity", &["tcb/ring", "tcb/matrix", "tcb/protocol"]),
     ("tcb/receipts", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity"]),
+    ("tcb/evidence", &["tcb/ring", "tcb/matrix", "tcb/protocol", "tcb/identity"]),
     (
         "tcb/warden",
         &[
@@ -24,6 +25,7 @@ const TRUSTED: [(&str, &[&str]); 9] = [
             "tcb/shared",
             "tcb/identity",
             "tcb/receipts",
+            "tcb/evidence",
         ],
     ),
 ];
@@ -96,7 +98,7 @@ mod tests {
     use super::super::graph::synthetic::graph;
     use super::*;
 
-    const SOUND: [&str; 27] = [
+    const SOUND: [&str; 28] = [
         "tcb/ring -> aes",
         "tcb/matrix -> tcb/ring",
         "tcb/keys -> tcb/matrix",
@@ -105,6 +107,7 @@ mod tests {
         "tcb/receipts -> tcb/keys",
         "tcb/receipts -> tcb/protocol",
         "tcb/identity -> tcb/protocol",
+        "tcb/evidence -> tcb/identity",
         "tcb/warden -> tcb/keys",
         "tcb/warden -> tcb/learn",
         "tcb/warden -> tcb/protocol",
