@@ -1,6 +1,7 @@
 //! `blindsmith-warden`: the trusted process.
 
 mod config;
+mod confinement;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -39,6 +40,14 @@ struct Arguments {
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Whether the process gives up all rights that it does not need, as docs/sandbox.md says; only simulated wardens may
+    /// keep them.
+    #[arg(long, value_enum, default_value = "on")]
+    sandbox: Sandbox,
+    /// Whether memory has to be locked, so that secrets are not swapped out [default: try for simulated wardens, required
+    /// for others].
+    #[arg(long, value_enum)]
+    memory_lock: Option<Lock>,
     /// Send operands and products through the socket instead of shared memory.
     #[arg(long)]
     no_shared_memory: bool,
@@ -50,6 +59,19 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum TeeArgument {
     Simulated,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Sandbox {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Lock {
+    Required,
+    Try,
+    Off,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +91,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         "blindsmith-warden: SIMULATED. No hardware protects this process: whoever runs it can read every secret \
          released to it. Only projects that accept simulation by name should."
     );
+    // Before any thread, and before any secret.
+    let _confined = confinement::confine(arguments)?;
     blindsmith_ring::backend::chosen()?;
     if let Some(threads) = arguments.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -114,7 +138,6 @@ fn link(identity: &Identity, projects: &Projects, lane: Lane, arguments: &Argume
 /// Holds the state's directory: two wardens on one would undo each other's counters.
 fn alone(dir: &Path) -> Result<fs::File, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", dir.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let lock = fs::File::create(dir.join("lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
