@@ -150,7 +150,7 @@ type Calls = BTreeMap<i64, Vec<SeccompRule>>;
 /// An argument's number (from 0), and what it has to be.
 enum Need {
     /// Equal, as a number of 32 bits.
-    Is(u8, u64),
+    Is(u8, u32),
     /// Equal under a mask.
     Under(u8, u64, u64),
 }
@@ -158,7 +158,7 @@ enum Need {
 /// A call with these arguments.
 fn rule(needs: &[Need]) -> Result<SeccompRule, seccompiler::Error> {
     let conditions = needs.iter().map(|need| match *need {
-        Need::Is(argument, value) => SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value),
+        Need::Is(argument, value) => SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value.into()),
         Need::Under(argument, mask, value) => {
             SeccompCondition::new(argument, Qword, SeccompCmpOp::MaskedEq(mask), value)
         }
@@ -178,8 +178,8 @@ fn allowed() -> Result<Calls, seccompiler::Error> {
     }
     only(libc::SYS_clone, &[Need::Under(0, THREAD | NO_THREAD, THREAD)])?;
     // abort(3).
-    let own = std::process::id().into();
-    only(libc::SYS_tgkill, &[Need::Is(0, own), Need::Is(2, libc::SIGABRT as u64)])?;
+    let own = std::process::id();
+    only(libc::SYS_tgkill, &[Need::Is(0, own), Need::Is(2, libc::SIGABRT as u32)])?;
     for command in [
         libc::F_DUPFD,
         libc::F_DUPFD_CLOEXEC,
@@ -190,24 +190,24 @@ fn allowed() -> Result<Calls, seccompiler::Error> {
         libc::F_ADD_SEALS,
         libc::F_GET_SEALS,
     ] {
-        only(libc::SYS_fcntl, &[Need::Is(1, command as u64)])?;
+        only(libc::SYS_fcntl, &[Need::Is(1, command as u32)])?;
     }
     // Non-blocking sockets; whether standard error is a terminal.
     for request in [libc::FIONBIO, libc::TCGETS] {
-        only(libc::SYS_ioctl, &[Need::Is(1, request)])?;
+        only(libc::SYS_ioctl, &[Need::Is(1, request as u32)])?;
     }
     for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, PR_SET_VMA, PR_GET_AUXV] {
-        only(libc::SYS_prctl, &[Need::Is(0, option as u64)])?;
+        only(libc::SYS_prctl, &[Need::Is(0, option as u32)])?;
     }
     // Reading limits of its own.
     only(libc::SYS_prlimit64, &[Need::Is(0, 0), Need::Under(2, u64::MAX, 0)])?;
     let kind = !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32 as u64;
     only(
         libc::SYS_socket,
-        &[Need::Is(0, libc::AF_UNIX as u64), Need::Under(1, kind, libc::SOCK_STREAM as u64)],
+        &[Need::Is(0, libc::AF_UNIX as u32), Need::Under(1, kind, libc::SOCK_STREAM as u64)],
     )?;
     for call in [libc::SYS_getsockopt, libc::SYS_setsockopt] {
-        only(call, &[Need::Is(1, libc::SOL_SOCKET as u64)])?;
+        only(call, &[Need::Is(1, libc::SOL_SOCKET as u32)])?;
     }
     Ok(calls)
 }
