@@ -13,7 +13,7 @@ use seccompiler::{
 use crate::SandboxError;
 
 /// Calls that are allowed whatever their arguments are.
-const ALLOWED: [libc::c_long; 78] = [
+const ALLOWED: [libc::c_long; 77] = [
     // Memory, for allocators and stacks. (mmap and mprotect: below.)
     libc::SYS_brk,
     libc::SYS_madvise,
@@ -80,7 +80,6 @@ const ALLOWED: [libc::c_long; 78] = [
     libc::SYS_read,
     libc::SYS_readlinkat,
     libc::SYS_readv,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_statx,
     libc::SYS_unlinkat,
@@ -104,7 +103,7 @@ const ALLOWED: [libc::c_long; 78] = [
 
 /// The same under their older names, which C libraries use where there are any.
 #[cfg(target_arch = "x86_64")]
-const OLDER: [libc::c_long; 13] = [
+const OLDER: [libc::c_long; 14] = [
     libc::SYS_access,
     libc::SYS_getdents,
     libc::SYS_lstat,
@@ -113,13 +112,16 @@ const OLDER: [libc::c_long; 13] = [
     libc::SYS_poll,
     libc::SYS_readlink,
     libc::SYS_rename,
+    libc::SYS_renameat,
     libc::SYS_rmdir,
     libc::SYS_select,
     libc::SYS_stat,
     libc::SYS_time,
     libc::SYS_unlink,
 ];
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const OLDER: [libc::c_long; 1] = [libc::SYS_renameat];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OLDER: [libc::c_long; 0] = [];
 
 /// Names of anonymous memory, which allocators may set (linux/prctl.h).
