@@ -3,6 +3,7 @@
 //! Every check runs, and everything found is reported, before the command fails.
 
 mod allow_list;
+mod gramine;
 mod graph;
 mod layers;
 mod licences;
@@ -56,6 +57,7 @@ pub fn run() -> Result<ExitCode> {
         ("warden: its external dependencies", allow_list::check(&Graph::of(&shipped)?, &tree)),
         ("licences: permissive ones only", licences::check(&graph, &tree)),
         ("secrets: not printed, copied or serialised", secrets::check(&tree)),
+        ("gramine: manifests keep the host out", gramine::check(&tree)),
         ("tidy: sources and manifests", tidy::check(&tree, &roots(&everything))),
     ];
     let mut count = 0;

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Options with a value.
-const VALUES: [&str; 4] = ["refinery", "tee", "state", "threads"];
+const VALUES: [&str; 6] = ["refinery", "tee", "state", "threads", "sandbox", "memory-lock"];
 /// Options that are `true` or `false`.
 const FLAGS: [&str; 2] = ["no-shared-memory", "once"];
 /// Largest file, in bytes.

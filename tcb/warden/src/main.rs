@@ -1,6 +1,7 @@
 //! `blindsmith-warden`: the trusted process.
 
 mod config;
+mod confinement;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -42,6 +43,14 @@ struct Arguments {
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Whether the process gives up all rights that it does not need, as docs/sandbox.md says; only simulated wardens may
+    /// keep them.
+    #[arg(long, value_enum, default_value = "on")]
+    sandbox: Sandbox,
+    /// Whether memory has to be locked, so that secrets are not swapped out [default: try for simulated wardens, required
+    /// for others].
+    #[arg(long, value_enum)]
+    memory_lock: Option<Lock>,
     /// Send operands and products through the socket instead of shared memory.
     #[arg(long)]
     no_shared_memory: bool,
@@ -53,6 +62,19 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum TeeArgument {
     Simulated,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Sandbox {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Lock {
+    Required,
+    Try,
+    Off,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +94,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         "blindsmith-warden: SIMULATED. No hardware protects this process: whoever runs it can read every secret \
          released to it. Only projects that accept simulation by name should."
     );
+    let program = program().map_err(|e| format!("this program's own file: {e}"))?;
+    // Before any thread, and before any secret.
+    let _confined = confinement::confine(arguments)?;
     blindsmith_ring::backend::chosen()?;
     if let Some(threads) = arguments.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -83,7 +108,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let counters = FileCounters::open(&arguments.state.join("counters"), &sealing)
         .map_err(|e| format!("the counters in {}: {e}", arguments.state.display()))?;
     let key = SigningKey::from_seed(sealing.derive("simulated reports", &[]).expose());
-    let attester = Simulated::new(key, program().map_err(|e| format!("this program's own file: {e}"))?);
+    let attester = Simulated::new(key, program);
     let identity =
         Identity::new(Box::new(attester), sealing, Box::new(counters)).map_err(|e| e.to_string())?;
     let projects = Projects::default();
@@ -133,7 +158,6 @@ fn link(identity: &Identity, projects: &Projects, lane: Lane, arguments: &Argume
 /// Holds the state's directory: two wardens on one would undo each other's counters.
 fn alone(dir: &Path) -> Result<fs::File, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", dir.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let lock = fs::File::create(dir.join("lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

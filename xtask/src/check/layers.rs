@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Kind};
 
 /// The trusted crates, and what each may reach, directly or not. Arrows point up this list.
-const TRUSTED: [(&str, &[&str]); 10] = [
+const TRUSTED: [(&str, &[&str]); 11] = [
     ("tcb/ring", &[]),
     ("tcb/matrix", &["tcb/ring"]),
     ("tcb/keys", &["tcb/ring", "tcb/matrix"]),
@@ -14,6 +14,7 @@ const TRUSTED: [(&str, &[&str]); 10] = [
     ("tcb/identity", &["tcb/ring", "tcb/matrix", "tcb/protocol"]),
     ("tcb/evidence", &["tcb/ring", "tcb/matrix", "tcb/protocol", "tcb/identity"]),
     ("tcb/receipts", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity"]),
+    ("tcb/sandbox", &[]),
     (
         "tcb/warden",
         &[
@@ -26,6 +27,7 @@ const TRUSTED: [(&str, &[&str]); 10] = [
             "tcb/identity",
             "tcb/evidence",
             "tcb/receipts",
+            "tcb/sandbox",
         ],
     ),
 ];
@@ -98,7 +100,7 @@ mod tests {
     use super::super::graph::synthetic::graph;
     use super::*;
 
-    const SOUND: [&str; 27] = [
+    const SOUND: [&str; 29] = [
         "tcb/ring -> aes",
         "tcb/matrix -> tcb/ring",
         "tcb/keys -> tcb/matrix",
@@ -107,11 +109,13 @@ mod tests {
         "tcb/receipts -> tcb/keys",
         "tcb/receipts -> tcb/protocol",
         "tcb/identity -> tcb/protocol",
+        "tcb/evidence -> tcb/identity",
         "tcb/warden -> tcb/keys",
         "tcb/warden -> tcb/learn",
         "tcb/warden -> tcb/protocol",
         "tcb/warden -> tcb/receipts",
         "tcb/warden -> tcb/shared",
+        "tcb/warden -> tcb/sandbox",
         "tcb/warden -dev-> tcb/learn",
         "cloud/compute -> tcb/ring",
         "cloud/refinery -> cloud/compute",

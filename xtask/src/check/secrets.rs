@@ -10,8 +10,14 @@ use super::source::{Source, Token, extent};
 use super::tree::Tree;
 
 /// Where secrets live.
-const PLACES: [&str; 5] =
-    ["tcb/keys/src/", "tcb/identity/src/", "tcb/receipts/src/", "tcb/ring/src/", "tcb/warden/src/"];
+const PLACES: [&str; 6] = [
+    "tcb/keys/src/",
+    "tcb/evidence/src/",
+    "tcb/identity/src/",
+    "tcb/receipts/src/",
+    "tcb/ring/src/",
+    "tcb/warden/src/",
+];
 
 /// Traits that secrets do not have.
 const FORBIDDEN: [&str; 6] = ["Clone", "Copy", "Debug", "Deserialize", "Display", "Serialize"];

@@ -63,6 +63,21 @@ fn the_samples_of_deployment_are_taken() {
 }
 
 #[test]
+fn it_says_whether_it_is_confined() {
+    let dir = TempDir::new().unwrap();
+    let once =
+        |more: &[&str]| program(&dir, &[&["--tee", "simulated", "--once"], more].concat()).output().unwrap();
+    refused(&once(&[]), 1, &["sandbox: on (landlock", "memory"]);
+    refused(&once(&["--memory-lock", "off"]), 1, &["sandbox: on", "NOT locked, as it was told"]);
+    refused(&once(&["--sandbox", "off"]), 1, &["NO SANDBOX"]);
+    refused(&once(&["--sandbox", "no"]), 2, &["on, off"]);
+    fs::write(dir.path().join("warden.conf"), "sandbox = off\nmemory-lock = try\n").unwrap();
+    refused(&once(&["--config", "warden.conf"]), 1, &["NO SANDBOX"]);
+    fs::write(dir.path().join("file"), "").unwrap();
+    refused(&once(&["--state", "file/state"]), 1, &["file/state: Not a directory"]);
+}
+
+#[test]
 fn its_sealing_key_is_its_users_alone_and_is_never_replaced() {
     let dir = TempDir::new().unwrap();
     let start = || program(&dir, &["--tee", "simulated", "--once"]).output().unwrap();
