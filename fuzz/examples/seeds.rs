@@ -5,9 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use blindsmith_fuzz::{header, network, owner, recipe, release, spec};
+use blindsmith_attest::chain::Trust;
+use blindsmith_fuzz::{header, network, owner, recipe, release, request, spec, trust};
 use blindsmith_identity::{
     Action, Enrolment, MemberRole, Order, PublicKey, Quota, SigningKey, Terms, Withdrawal, sign_order,
+    sign_request,
 };
 use blindsmith_learn::TrainerState;
 use blindsmith_protocol::{
@@ -76,13 +78,7 @@ fn command(message: &ToWarden, body: &[u8]) -> Vec<u8> {
 }
 
 fn evidence() -> Evidence {
-    Evidence {
-        tee: "simulated".into(),
-        version: "0.1.0".into(),
-        recipient: [1; 32],
-        nonce: [2; 32],
-        receipts: owner().verifying().0,
-    }
+    trust().evidence
 }
 
 fn order(sequence: u64, action: Action) -> Order {
@@ -175,7 +171,7 @@ fn requests() -> Vec<Request> {
     let project = spec().id();
     vec![
         Request::Create { spec: spec() },
-        Request::Attest { nonce: Blob(vec![1; 32]) },
+        Request::Attest { asker: owner().verifying().into(), request: Blob(sign_request(&request(), &owner())) },
         Request::Push { project },
         Request::Blocks { first: 0 },
         Request::Commit { header: header() },
@@ -207,7 +203,10 @@ fn commands() -> Vec<(ToWarden, Vec<u8>)> {
     let plain = |message| (message, Vec::new());
     vec![
         (ToWarden::Release { spec: spec.clone(), release: clear }, model),
-        plain(ToWarden::Attest { nonce: Blob(vec![1; 32]) }),
+        plain(ToWarden::Attest {
+            asker: owner().verifying().into(),
+            request: Blob(sign_request(&request(), &owner())),
+        }),
         plain(ToWarden::Order { project, order: Blob(to_cbor(&orders()[0])) }),
         plain(ToWarden::Enrol { project, contributor: Id([8; 32]), enrolment: Blob(vec![1; 80]) }),
         plain(ToWarden::Enrolled { project, contributor: Id([8; 32]), token: Blob(vec![1; 80]) }),
@@ -216,7 +215,7 @@ fn commands() -> Vec<(ToWarden, Vec<u8>)> {
         plain(ToWarden::Round { project, round: 1, attempt: 0, epochs: None, uploads: vec![upload] }),
         plain(ToWarden::Query { project, header: header(), envelope: Blob(vec![1; 80]) }),
         plain(ToWarden::Rollback { project, round: 1, version: 0 }),
-        (ToWarden::Restore { spec }, b"BSSTATE3".to_vec()),
+        (ToWarden::Restore { spec, holding: Blob(vec![]) }, b"BSSTATE4".to_vec()),
         plain(ToWarden::Stored { project, round: 0 }),
         plain(ToWarden::Failed { message: "no".into() }),
         plain(ToWarden::Labels),
@@ -231,6 +230,7 @@ fn answers() -> Vec<FromWarden> {
         FromWarden::Hello {
             tee: "simulated".into(),
             version: "0.1.0".into(),
+            holder: Id([1; 32]),
             lane: Lane::Rounds,
             shared: false,
         },
@@ -303,13 +303,22 @@ fn messages_that_are_signed() -> io::Result<()> {
     let enrolment = Enrolment {
         project: spec().id(),
         terms: terms.clone(),
-        recipient: [4; 32],
+        session: [4; 32],
         envelope: Blob(vec![5; 80]),
     };
     signed.add(&[&[2], &to_cbor(&enrolment)])?;
     signed.add(&[&[3], &to_cbor(&Withdrawal { project: spec().id(), upload: Id([1; 32]) })])?;
     signed.add(&[&[4], &to_cbor(&orders())])?;
     signed.add(&[&[5], &to_cbor(&terms)])?;
+    signed.add(&[&[6], &to_cbor(&request())])?;
+
+    let mut claims = Corpus::of("claims")?;
+    let Trust { evidence, confirmation } = trust();
+    signed.add(&[&[0], &confirmation.0])?;
+    claims.add(&[&[0], &evidence.claims.0])?;
+    claims.add(&[&[1], &evidence.report.0])?;
+    claims.add(&[&[2], &to_cbor(&evidence)])?;
+    claims.add(&[&[3], &evidence.claims.0])?;
 
     let mut receipts = Corpus::of("receipts")?;
     receipts.add(&[&[0], &sign_receipt(&receipt(0, None), &owner())])?;
@@ -320,8 +329,8 @@ fn messages_that_are_signed() -> io::Result<()> {
     let mut chain = Corpus::of("chain")?;
     let first = receipt(0, None);
     let digest = blindsmith_receipts::receipt_digest(&sign_receipt(&first, &owner()));
-    chain.add(&[&[1], &to_cbor(&(evidence(), vec![first.clone()], Vec::<FaultReport>::new()))])?;
-    chain.add(&[&[1], &to_cbor(&(evidence(), vec![first, receipt(1, Some(digest))], vec![fault()]))])
+    chain.add(&[&[1], &to_cbor(&(vec![first.clone()], Vec::<FaultReport>::new()))])?;
+    chain.add(&[&[1], &to_cbor(&(vec![first, receipt(1, Some(digest))], vec![fault()]))])
 }
 
 fn texts() -> io::Result<()> {

@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
-use blindsmith_identity::{Kind, SigningKey, sign};
-use blindsmith_keys::Key;
+use blindsmith_attest::chain::Trust;
+use blindsmith_evidence::{Claims, Tee};
+use blindsmith_identity::{AttestRequest, Confirmed, Kind, Purpose, SigningKey, sign, sign_confirmed};
+use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Loss, Network, Recipe};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_protocol::{Id, Layer, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, Evidence, Id, Layer, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor};
 use blindsmith_receipts::Rules;
-use blindsmith_warden::{Release, label_bytes};
+use blindsmith_warden::{Identity, Release, label_bytes};
 use ciborium::Value;
 
 /// The owner of [`spec`].
@@ -73,6 +75,47 @@ pub fn release() -> Release {
         rules: Rules::default(),
         recipe: recipe(),
     }
+}
+
+/// What a warden claims to who asked so.
+pub fn claims(request: &AttestRequest, warden: &Identity) -> Claims {
+    let suite = Suite::numbered(request.kem).unwrap_or_default();
+    Claims {
+        tee: warden.tee(),
+        kem: request.kem,
+        recipient: warden.key.recipient(suite).bytes().to_vec(),
+        signing: warden.signing.verifying(),
+        nonce: request.nonce,
+        policy: request.policy,
+        project: request.project,
+        asker: owner().verifying(),
+        build: "0.1.0".into(),
+    }
+}
+
+/// The owner's request for evidence, to release secrets.
+pub fn request() -> AttestRequest {
+    let kem = Suite::X25519.number();
+    AttestRequest { project: spec().id(), nonce: [1; 32], policy: [2; 32], kem, purpose: Purpose::Release }
+}
+
+/// Evidence of nobody, and what it would confirm.
+pub fn trust() -> Trust {
+    let claims = Claims {
+        tee: Tee::Simulated,
+        kem: Suite::X25519.number(),
+        recipient: vec![1; 32],
+        signing: owner().verifying(),
+        nonce: [2; 32],
+        policy: [3; 32],
+        project: spec().id(),
+        asker: owner().verifying(),
+        build: "0.1.0".into(),
+    };
+    let (session, receipts) = (claims.session(), owner().verifying());
+    let confirmed = Confirmed { project: spec().id(), session, receipts, confirmation: [4; 32] };
+    let evidence = Evidence { claims: Blob(claims.encode()), report: Blob(vec![]), auxiliary: Blob(vec![]) };
+    Trust { evidence, confirmation: Blob(sign_confirmed(&confirmed, &owner())) }
 }
 
 /// Its initial network.

@@ -3,9 +3,9 @@
 #![no_main]
 
 use blindsmith_attest::chain::{Bundle, OwnerPolicy, verify, verify_against};
-use blindsmith_fuzz::owner;
+use blindsmith_fuzz::{owner, trust};
 use blindsmith_identity::{Kind, sign};
-use blindsmith_protocol::{Blob, Evidence, Id, from_cbor};
+use blindsmith_protocol::{Blob, Id, from_cbor};
 use blindsmith_receipts::{FAULT_TYPE, PublicKey, RECEIPT_TYPE, Rules, open_receipt};
 use ciborium::Value;
 use libfuzzer_sys::fuzz_target;
@@ -15,7 +15,7 @@ const FAULT: Kind = Kind { content: FAULT_TYPE, aad: b"blindsmith fault v1" };
 
 /// A policy that fits as much of the bundle as a policy can.
 fn policy(bundle: &Bundle) -> OwnerPolicy {
-    let key = PublicKey(bundle.evidence.receipts);
+    let key = bundle.trust.opened().map_or(PublicKey([0; 32]), |(_, _, key)| key);
     let first = bundle.receipts.first().and_then(|bytes| open_receipt(&bytes.0, &key).ok());
     OwnerPolicy {
         project: first.map_or(Id([1; 32]), |receipt| receipt.project),
@@ -41,12 +41,9 @@ fuzz_target!(|data: &[u8]| {
         }
         return;
     }
-    let Ok((evidence, receipts, faults)) = from_cbor::<(Evidence, Vec<Value>, Vec<Value>)>(bytes) else {
-        return;
-    };
+    let Ok((receipts, faults)) = from_cbor::<(Vec<Value>, Vec<Value>)>(bytes) else { return };
     let all = |values: &[Value], kind: &Kind| values.iter().map(|v| Blob(sign(v, kind, &owner()))).collect();
-    let evidence = Evidence { receipts: owner().verifying().0, ..evidence };
-    let bundle = Bundle::new(evidence, all(&receipts, &RECEIPT), all(&faults, &FAULT));
+    let bundle = Bundle::new(trust(), all(&receipts, &RECEIPT), all(&faults, &FAULT));
     if let Ok(read) = Bundle::from_bytes(&bundle.to_bytes()) {
         check(&read);
     }

@@ -4,7 +4,7 @@
 #![no_main]
 
 use blindsmith_fuzz::recipe;
-use blindsmith_keys::{Key, RecipientKey};
+use blindsmith_keys::{Key, RecipientKey, Suite};
 use blindsmith_learn::TrainerState;
 use blindsmith_protocol::from_cbor;
 use blindsmith_warden::{Label, Release, RoundMetrics, read_labels};
@@ -36,8 +36,12 @@ fuzz_target!(|data: &[u8]| {
         }
         4 => {
             let key = RecipientKey::generate();
-            assert!(key.open(b"info", None, bytes).is_err(), "nobody sealed it");
-            assert!(key.open(b"info", Some(&Key::from_bytes([1; 32])), bytes).is_err(), "nobody sealed it");
+            let member = Key::from_bytes([1; 32]);
+            for suite in Suite::ALL {
+                for member in [None, Some(&member)] {
+                    assert!(key.open(suite, b"info", member, bytes).is_err(), "nobody sealed it");
+                }
+            }
         }
         _ => {
             let key = Key::from_bytes([1; 32]);

@@ -7,12 +7,13 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use blindsmith_fuzz::{release, signed};
-use blindsmith_identity::Kind;
-use blindsmith_keys::Key;
+use blindsmith_evidence::Simulated;
+use blindsmith_fuzz::{claims, owner, release, request, signed};
+use blindsmith_identity::{AttestRequest, Kind, SignedRelease, SigningKey, sign_release, sign_request};
+use blindsmith_keys::{Key, Suite};
 use blindsmith_protocol::{Blob, Lane, ToWarden, from_cbor, write_frame};
 use blindsmith_warden::{
-    Identity, MemoryCounters, Projects, Release, Tee, model_context, release_info, serve,
+    Identity, MemoryCounters, Projects, Release, model_context, serve, session_info,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -25,20 +26,23 @@ const MOST: usize = 100 << 10;
 fn sealed(command: ToWarden, body: &[u8], warden: &Identity) -> (ToWarden, Vec<u8>) {
     match command {
         ToWarden::Release { spec, release: clear } => {
-            let recipient = warden.key.recipient();
-            let info = release_info(&spec.id(), warden.tee.name(), &recipient);
+            let session = claims(&AttestRequest { project: spec.id(), ..request() }, warden).session();
+            let recipient = warden.key.recipient(Suite::X25519);
             let key = Release::decode(&clear.0).map_or_else(|_| release().model, |r| r.model);
             let body = key.seal(&model_context("model", &spec.id(), 0), body).0;
-            let release = recipient.seal(&info, None, &clear.0).expect("a fresh key");
-            (ToWarden::Release { spec, release: Blob(release) }, body)
+            let info = session_info("release", &session);
+            let (envelope, _) = recipient.seal(&info, None, &clear.0).expect("a fresh key");
+            let release = SignedRelease { project: spec.id(), session, envelope: Blob(envelope) };
+            (ToWarden::Release { spec, release: Blob(sign_release(&release, &owner())) }, body)
         }
         ToWarden::Order { project, order } => {
             let order = signed(&order.0, &ORDER).map_or(order, Blob);
             (ToWarden::Order { project, order }, body.to_vec())
         }
-        ToWarden::Restore { spec } => {
-            let body = warden.sealing.seal(&format!("state {}", spec.id()), body).0;
-            (ToWarden::Restore { spec }, body)
+        ToWarden::Restore { spec, .. } => {
+            let (vault, id) = (Key::from_bytes([14; 32]), spec.id());
+            let holding = Blob(warden.sealing.seal(&format!("holding {id}"), vault.expose()).0);
+            (ToWarden::Restore { spec, holding }, vault.seal(&format!("state {id}"), body).0)
         }
         ToWarden::Rollback { project, round, version } => {
             let body = release().owner.seal(&model_context("model", &project, version), body).0;
@@ -59,11 +63,20 @@ fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 fuzz_target!(|data: &[u8]| {
     let Some((lane, mut rest)) = data.split_first() else { return };
     let lane = if lane % 4 == 0 { Lane::Queries } else { Lane::Rounds };
-    let warden = Identity::new(Tee::Simulated, Key::from_bytes([9; 32]), Box::<MemoryCounters>::default());
+    let attester = Box::new(Simulated::new(SigningKey::from_seed(&[3; 32]), [4; 32]));
+    let counters = Box::<MemoryCounters>::default();
+    let warden = Identity::new(attester, Key::from_bytes([9; 32]), counters).expect("a simulated warden");
     let mut bytes = Vec::new();
     while let (Some(head), body) = (part(&mut rest), part(&mut rest).unwrap_or_default()) {
         match from_cbor::<ToWarden>(head) {
             Ok(command) => {
+                if let ToWarden::Release { spec, .. } = &command {
+                    // A session for it.
+                    let request = AttestRequest { project: spec.id(), ..request() };
+                    let request = Blob(sign_request(&request, &owner()));
+                    let attest = ToWarden::Attest { asker: owner().verifying().into(), request };
+                    write_frame(&mut bytes, &attest, &[]).expect("memory");
+                }
                 let (command, body) = sealed(command, body, &warden);
                 write_frame(&mut bytes, &command, &[&body]).expect("memory");
             }

@@ -4,8 +4,8 @@
 
 use blindsmith_fuzz::{decoded, owner, signed};
 use blindsmith_identity::{
-    Kind, Order, Roster, Terms, open_enrolment, open_order, open_withdrawal, sign_enrolment, sign_order,
-    sign_withdrawal,
+    Kind, Order, Roster, Terms, open_confirmed, open_enrolment, open_order, open_release, open_request,
+    open_withdrawal, sign_confirmed, sign_enrolment, sign_order, sign_release, sign_request, sign_withdrawal,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +14,11 @@ const ENROLMENT: Kind =
     Kind { content: "application/vnd.blindsmith.enrolment+cbor", aad: b"blindsmith enrolment v1" };
 const WITHDRAWAL: Kind =
     Kind { content: "application/vnd.blindsmith.withdrawal+cbor", aad: b"blindsmith withdrawal v1" };
+const REQUEST: Kind =
+    Kind { content: "application/vnd.blindsmith.attest+cbor", aad: b"blindsmith request for evidence v1" };
+const RELEASE: Kind = Kind { content: "application/vnd.blindsmith.release+cbor", aad: b"blindsmith release v1" };
+const CONFIRMATION: Kind =
+    Kind { content: "application/vnd.blindsmith.confirmation+cbor", aad: b"blindsmith confirmation v1" };
 
 /// Whatever opens has one encoding: signing it again gives the same bytes.
 fn open(bytes: &[u8]) {
@@ -27,6 +32,15 @@ fn open(bytes: &[u8]) {
         assert_eq!(sign_enrolment(&enrolment, &key), bytes);
         enrolment.terms.digest();
     }
+    if let Ok(request) = open_request(bytes, &public) {
+        assert_eq!(sign_request(&request, &key), bytes);
+    }
+    if let Ok(release) = open_release(bytes, &public) {
+        assert_eq!(sign_release(&release, &key), bytes);
+    }
+    if let Ok(confirmed) = open_confirmed(bytes, &public) {
+        assert_eq!(sign_confirmed(&confirmed, &key), bytes);
+    }
     if let Ok(withdrawal) = open_withdrawal(bytes, &public) {
         assert_eq!(sign_withdrawal(&withdrawal, &key), bytes);
     }
@@ -34,11 +48,14 @@ fn open(bytes: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, bytes)) = data.split_first() else { return };
-    let wrapped = match kind % 6 {
+    let wrapped = match kind % 9 {
         0 => return open(bytes),
         1 => signed(bytes, &ORDER),
         2 => signed(bytes, &ENROLMENT),
         3 => signed(bytes, &WITHDRAWAL),
+        6 => signed(bytes, &REQUEST),
+        7 => signed(bytes, &RELEASE),
+        8 => signed(bytes, &CONFIRMATION),
         4 => {
             let mut roster = Roster::default();
             for order in decoded::<Vec<Order>>(bytes).unwrap_or_default() {

@@ -115,7 +115,7 @@ pub fn appraise(evidence: &Evidence, collateral: &Collateral, policy: &Policy, a
                 "evidence.kind",
                 "hardware evidence",
                 "a simulated environment, which nothing protects from whoever runs it",
-                "to accept that for tests, write accept_simulated = true into the policy",
+                "to accept that for tests, say so by name: --accept-simulated, or accept_simulated = true in the policy",
             );
             Claims {
                 tee: "simulated",

@@ -520,7 +520,7 @@ fn bundles_are_read_with_limits() {
     let refused = |bytes: &[u8]| Bundle::from_bytes(bytes).unwrap_err().to_string();
     assert!(refused(&vec![0; MAX_BUNDLE + 1]).contains("longer"));
     assert!(refused(&[good.to_bytes(), vec![0]].concat()).contains("after the end"));
-    assert!(refused(&to_cbor(&Bundle { format: 2, ..good.clone() })).contains("format 2"));
+    assert!(refused(&to_cbor(&Bundle { format: 3, ..good.clone() })).contains("format 3"));
     let many = Bundle { faults: vec![Blob(Vec::new()); MAX_SIGNEDS + 1], ..good.clone() };
     assert!(refused(&many.to_bytes()).contains("more than"));
     let bytes = good.to_bytes();

@@ -154,7 +154,7 @@ fn hardware_that_vouched_for_something_else_is_refused() {
     let claims = Claims { tee: Tee::Snp, ..claims(&begin(7), &RecipientKey::generate()) };
     let evidence = Evidence { claims: Blob(claims.encode()), report: Blob(report), auxiliary: Blob(vec![]) };
     let claims = refused(appraise(begin(7), &evidence));
-    assert_eq!(claims[..2], ["report.data", "policy.snp"]);
+    assert_eq!(claims[..2], ["report.data", "collateral.amd"]);
 }
 
 #[test]

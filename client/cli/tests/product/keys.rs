@@ -113,7 +113,7 @@ fn a_warden_without_its_sealing_key_says_so_and_another_start_with_it_goes_on() 
     fs::rename(&key, &away).unwrap();
     site.services.start_warden().unwrap();
 
-    let words = ["this warden cannot open the project's state"];
+    let words = ["this warden does not hold the project's secrets"];
     let status = site.status();
     assert_eq!((&status["ready"], &status["busy"]), (&false.into(), &false.into()));
     assert!(status["failure"].as_str().unwrap().contains(words[0]));
@@ -159,10 +159,14 @@ fn simulation_is_accepted_by_name_only() {
 
     // Nor for a query, once the recorded policy no longer accepts it.
     site.init("first.csv", &PLAN).ok();
-    let text = fs::read_to_string(site.path("p/project.json")).unwrap();
-    assert!(text.contains("\"accept_simulated\": true"));
-    site.write("p/project.json", text.replace("\"accept_simulated\": true", "\"accept_simulated\": false"));
-    site.on_project("predict", &["--data", "first.csv"]).refused(6, &["simulated"]);
+    let text = fs::read_to_string(site.path("p/attestation.toml")).unwrap();
+    assert!(text.contains("accept_simulated = true"));
+    for other in [text.replace("true", "false"), String::new()] {
+        site.write("p/attestation.toml", other);
+        site.on_project("predict", &["--data", "first.csv"]).refused(6, &["simulated", "evidence.kind"]);
+    }
+    site.write("p/attestation.toml", "accept_simulated = yes");
+    site.on_project("predict", &["--data", "first.csv"]).refused(3, &["attestation.toml", "policy"]);
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn damaged_project_files_are_named() {
     for (damaged, words) in [
         (String::new(), "EOF"),
         (text[..text.len() / 2].to_owned(), "EOF"),
-        (with("\"format\": 3", "\"format\": 4"), "its format is 4, this program reads 3"),
+        (with("\"format\": 4", "\"format\": 5"), "its format is 5, this program reads 4"),
         (with("\"batch_rows\": 256", "\"batch_rows\": 0"), "impossible size"),
         (with("\"label_bytes\": 8", "\"label_bytes\": 0"), "0 bytes of labels"),
     ] {
