@@ -17,6 +17,7 @@ use blindsmith_sandbox::{
 };
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType, connect, socket};
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// Says what a process is to attempt, by its number, and where.
 const ATTEMPT: &str = "BLINDSMITH_SANDBOX_ATTEMPT";
@@ -271,6 +272,22 @@ const REFUSALS: &[Refusal] = &[
         let error = confine(&root.join("nowhere"), Environment::Process, MemoryLock::Try).unwrap_err();
         assert!(error.to_string().contains("nowhere/state: No such file"), "{error}");
     }),
+    ("a kernel without landlock is refused", |root| {
+        answered(libc::SYS_landlock_create_ruleset, libc::ENOSYS);
+        let error = confine(root, Environment::Process, MemoryLock::Try).unwrap_err();
+        assert!(matches!(error, SandboxError::Landlock(_)), "{error}");
+        assert!(error.to_string().contains("lsm="), "{error}");
+    }),
+    ("a service manager that forbids landlock is refused", |root| {
+        answered(libc::SYS_landlock_restrict_self, libc::EPERM);
+        let error = confine(root, Environment::Process, MemoryLock::Try).unwrap_err();
+        assert!(matches!(error, SandboxError::Landlock(_)), "{error}");
+    }),
+    ("a service manager that forbids filters is refused", |root| {
+        answered(libc::SYS_seccomp, libc::EPERM);
+        let error = confine(root, Environment::Process, MemoryLock::Try).unwrap_err();
+        assert!(matches!(error, SandboxError::Filter(_)), "{error}");
+    }),
     ("a guest without reports is told what is missing", |root| {
         let error = confine(root, Environment::Guest, MemoryLock::Try);
         match Path::new("/sys/kernel/config/tsm/report").is_dir() {
@@ -306,6 +323,15 @@ const REFUSALS: &[Refusal] = &[
         );
     }),
 ];
+
+/// As where a call is missing, or forbidden from outside: it answers with this error.
+fn answered(call: libc::c_long, error: i32) {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+    let calls = [(call, Vec::new())].into();
+    let answer = SeccompAction::Errno(error as u32);
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, answer, arch).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
 
 /// Like a user with this limit of locked memory.
 fn unprivileged(limit: u64) {
