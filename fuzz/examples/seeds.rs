@@ -171,7 +171,10 @@ fn requests() -> Vec<Request> {
     let project = spec().id();
     vec![
         Request::Create { spec: spec() },
-        Request::Attest { asker: owner().verifying().into(), request: Blob(sign_request(&request(), &owner())) },
+        Request::Attest {
+            asker: owner().verifying().into(),
+            request: Blob(sign_request(&request(), &owner())),
+        },
         Request::Push { project },
         Request::Blocks { first: 0 },
         Request::Commit { header: header() },

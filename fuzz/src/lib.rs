@@ -9,7 +9,9 @@ use blindsmith_identity::{AttestRequest, Confirmed, Kind, Purpose, SigningKey, s
 use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Loss, Network, Recipe};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_protocol::{Blob, Evidence, Id, Layer, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor};
+use blindsmith_protocol::{
+    Blob, Evidence, Id, Layer, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor,
+};
 use blindsmith_receipts::Rules;
 use blindsmith_warden::{Identity, Release, label_bytes};
 use ciborium::Value;

@@ -12,9 +12,7 @@ use blindsmith_fuzz::{claims, owner, release, request, signed};
 use blindsmith_identity::{AttestRequest, Kind, SignedRelease, SigningKey, sign_release, sign_request};
 use blindsmith_keys::{Key, Suite};
 use blindsmith_protocol::{Blob, Lane, ToWarden, from_cbor, write_frame};
-use blindsmith_warden::{
-    Identity, MemoryCounters, Projects, Release, model_context, serve, session_info,
-};
+use blindsmith_warden::{Identity, MemoryCounters, Projects, Release, model_context, serve, session_info};
 use libfuzzer_sys::fuzz_target;
 
 const ORDER: Kind = Kind { content: "application/vnd.blindsmith.order+cbor", aad: b"blindsmith order v1" };

@@ -16,7 +16,8 @@ const WITHDRAWAL: Kind =
     Kind { content: "application/vnd.blindsmith.withdrawal+cbor", aad: b"blindsmith withdrawal v1" };
 const REQUEST: Kind =
     Kind { content: "application/vnd.blindsmith.attest+cbor", aad: b"blindsmith request for evidence v1" };
-const RELEASE: Kind = Kind { content: "application/vnd.blindsmith.release+cbor", aad: b"blindsmith release v1" };
+const RELEASE: Kind =
+    Kind { content: "application/vnd.blindsmith.release+cbor", aad: b"blindsmith release v1" };
 const CONFIRMATION: Kind =
     Kind { content: "application/vnd.blindsmith.confirmation+cbor", aad: b"blindsmith confirmation v1" };
 
