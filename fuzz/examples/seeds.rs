@@ -242,7 +242,10 @@ fn answers() -> Vec<FromWarden> {
         FromWarden::Do(accumulate),
         FromWarden::Do(Instruction::Free { operands: vec![1, 2] }),
         FromWarden::Progress(Progress { round: 1, step: 2, steps: 3 }),
-        FromWarden::Finished(Outcome::Ready),
+        FromWarden::Finished(Outcome::Ready {
+            holding: Blob(vec![1; 80]),
+            confirmation: trust().confirmation,
+        }),
         FromWarden::Finished(Outcome::Fault { instruction: "labels".into(), report: Blob(vec![1; 20]) }),
         FromWarden::Finished(Outcome::Refused { message: "no".into() }),
     ]
