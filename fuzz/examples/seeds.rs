@@ -455,10 +455,10 @@ fn files_and_seals() -> io::Result<()> {
     for column in 0..30 {
         let value = match column {
             1 => to_cbor(&spec()),
-            6 => header.clone(),
-            13 => b"withdrawn".to_vec(),
-            16 => to_cbor(&record().summary),
-            17 => to_cbor(&record().used),
+            5 => header.clone(),
+            12 => b"withdrawn".to_vec(),
+            14 => to_cbor(&record().summary),
+            15 => to_cbor(&(&record().given, &record().used)),
             _ => vec![1; 32],
         };
         store.add(&[&[column], &value])?;

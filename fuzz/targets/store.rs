@@ -12,6 +12,7 @@ use blindsmith_fuzz::spec;
 use blindsmith_protocol::{
     Blob, Id, Role, RoundRecord, RoundSummary, UploadHeader, block_digest, root_digest,
 };
+use blindsmith_refinery::store::JobName;
 use blindsmith_refinery::{Places, Store, Verdict};
 use libfuzzer_sys::fuzz_target;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -24,7 +25,6 @@ const COLUMNS: [(&str, &str, Type); 30] = [
     ("projects", "id", Type::Bytes),
     ("projects", "spec", Type::Bytes),
     ("projects", "initial_blob", Type::Bytes),
-    ("projects", "served", Type::Number),
     ("uploads", "id", Type::Bytes),
     ("uploads", "sequence", Type::Number),
     ("uploads", "header", Type::Bytes),
@@ -35,7 +35,6 @@ const COLUMNS: [(&str, &str, Type); 30] = [
     ("uploads", "projections_blob", Type::Bytes),
     ("uploads", "verdict", Type::Bytes),
     ("uploads", "state", Type::Text),
-    ("uploads", "reason", Type::Text),
     ("rounds", "round", Type::Number),
     ("rounds", "summary", Type::Bytes),
     ("rounds", "used", Type::Bytes),
@@ -46,6 +45,8 @@ const COLUMNS: [(&str, &str, Type); 30] = [
     ("orders", "signed", Type::Bytes),
     ("enrolments", "contributor", Type::Bytes),
     ("enrolments", "token", Type::Bytes),
+    ("holdings", "holder", Type::Bytes),
+    ("holdings", "token", Type::Bytes),
     ("jobs", "key", Type::Bytes),
     ("jobs", "payload", Type::Bytes),
     ("jobs", "attempts", Type::Number),
@@ -103,11 +104,13 @@ impl Fixture {
             model: Blob(vec![7; 100]),
             receipt: Blob(vec![8; 10]),
         };
-        store.save_round(&id, &record).expect("a round");
+        store.save_round(&id, &record, None).expect("a round");
         store.save_fault(&id, b"report").expect("a fault");
         store.save_order(&id, 1, b"order").expect("an order");
         store.enrol(&id, &Id([3; 32]), b"token").expect("an enrolment");
-        store.enqueue(&id, "round", b"key", b"payload", SystemTime::now()).expect("a job");
+        store.hold(&id, &Id([9; 32]), b"holding").expect("a holding");
+        let job = JobName { project: id, kind: "round".into(), key: b"key".to_vec() };
+        store.enqueue(&job, b"payload", SystemTime::now()).expect("a job");
         store.begin_partial(&id, &Id([3; 32])).expect("an upload under way");
         drop(store);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -166,8 +169,8 @@ fn read(places: &Places) {
     _ = store.faults(&id);
     _ = store.orders(&id);
     _ = store.enrolments(&id);
-    _ = store.totals(&id);
-    _ = store.jobs(None);
+    _ = store.holding(&id, &Id([9; 32]));
+    _ = store.jobs();
     _ = store.partials();
     _ = store.initial_model(&id);
     if let Ok(found) = store.fsck() {
