@@ -131,7 +131,8 @@ impl TryFrom<(u32, u32, u32)> for Tile {
     type Error = TileError;
 
     fn try_from((m, n, p): (u32, u32, u32)) -> Result<Self, TileError> {
-        let degree = m as u64 * n as u64 * p as u64;
+        // Three sizes that came from outside have up to 96 bits.
+        let degree = u128::from(m) * u128::from(n) * u128::from(p);
         let powers = m.is_power_of_two() && n.is_power_of_two() && p.is_power_of_two();
         if powers && (8..=8192).contains(&degree) { Ok(Tile { m, n, p }) } else { Err(TileError(m, n, p)) }
     }
@@ -153,6 +154,14 @@ mod tests {
             .flat_map(|m| powers().filter_map(move |n| Tile::new(m, n, degree.checked_div(m * n)?).ok()))
             .filter(|t| t.degree() == degree)
             .collect()
+    }
+
+    #[test]
+    fn sizes_whose_product_has_more_than_64_bits_are_refused() {
+        let half = 1 << 31;
+        for (m, n, p) in [(half, half, half), (half, half, 4), (u32::MAX, u32::MAX, u32::MAX)] {
+            assert_eq!(Tile::try_from((m, n, p)), Err(TileError(m, n, p)));
+        }
     }
 
     fn times(tile: &Tile, x: Position, y: Position) -> Position {
