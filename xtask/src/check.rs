@@ -8,6 +8,7 @@ mod graph;
 mod layers;
 mod licences;
 mod secrets;
+mod size;
 mod source;
 mod tidy;
 mod tree;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
 
 use graph::Graph;
+use size::Size;
 use tree::Tree;
 
 /// The platform for which the warden's dependencies are listed.
@@ -55,6 +57,7 @@ pub fn run() -> Result<ExitCode> {
     let results = [
         ("layers: who may depend on whom", layers::check(&graph)),
         ("warden: its external dependencies", allow_list::check(&Graph::of(&shipped)?, &tree)),
+        ("tcb: its size", Size::of(&Graph::of(&shipped)?, &tree).check()),
         ("licences: permissive ones only", licences::check(&graph, &tree)),
         ("secrets: not printed, copied or serialised", secrets::check(&tree)),
         ("gramine: manifests keep the host out", gramine::check(&tree)),
@@ -68,6 +71,19 @@ pub fn run() -> Result<ExitCode> {
     }
     println!("{} crates, {} files: {count} findings", graph.crates.len(), tree.files.len());
     Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints how much code is trusted; fails if it is more than the limits.
+pub fn tcb() -> Result<ExitCode> {
+    let shipped = metadata(&["--filter-platform", WARDEN_PLATFORM])?;
+    let tree = Tree::tracked(shipped.workspace_root.as_std_path())?;
+    let size = Size::of(&Graph::of(&shipped)?, &tree);
+    size.lines.iter().for_each(|(name, lines)| println!("{lines:>6} lines of code  {name}"));
+    println!("{:>6} lines of code in all, without comments, blank lines and tests", size.total());
+    println!("{:>6} external crates, listed with reasons in xtask/warden-allow-list.txt", size.crates);
+    let findings = size.check();
+    findings.iter().for_each(|finding| println!("{finding}"));
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn metadata(options: &[&str]) -> Result<Metadata> {

@@ -12,6 +12,7 @@ cargo xtask COMMAND
 
   demo [ARGS...]  build the workspace in release mode and run `blindsmith demo ARGS`
   check           check the dependency order, the warden's dependencies, licences and sources
+  tcb             print how much code is trusted: external crates of the warden, lines of ours
   check-demo      check the outcome of `blindsmith demo --json` that standard input brings
   measure [--out FILE] [--sigstruct FILE] [-- SEV-SNP-MEASURE'S ARGUMENTS...]
                   build the warden twice, compare the programs, and write reference values down
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_deref().and_then(|c| c.to_str()) {
         Some("demo") => demo::run(arguments),
         Some("check") => check::run(),
+        Some("tcb") => check::tcb(),
         Some("check-demo") => contract::run(),
         Some("measure") => measure::run(arguments),
         Some("help" | "--help" | "-h") => {
