@@ -206,8 +206,7 @@ impl Shared {
         if let Some(found) = state.projects.get_mut(&project) {
             found.ordered(signed.clone(), &order);
         }
-        // Before what the order is about.
-        state.jobs.push_front(Job::Order { project, order: signed });
+        state.queue_order(project, signed);
         drop(state);
         self.changed.notify_all();
         Ok(())

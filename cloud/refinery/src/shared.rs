@@ -434,6 +434,15 @@ impl Shared {
 }
 
 impl State {
+    /// Queues an order before what it is about, and after those before it. A warden that comes later is told of all.
+    pub(crate) fn queue_order(&mut self, project: Id, order: Vec<u8>) {
+        if self.warden.is_none() {
+            return;
+        }
+        let at = self.jobs.iter().rposition(|job| matches!(job, Job::Order { .. })).map_or(0, |at| at + 1);
+        self.jobs.insert(at, Job::Order { project, order });
+    }
+
     /// A query of a project whose secrets the warden holds.
     fn take_query(&mut self) -> Option<Job> {
         let held = |header: &UploadHeader| self.projects.get(&header.project).is_some_and(|p| p.ready);
@@ -556,5 +565,46 @@ impl Project {
             rollback: None,
             served: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(warden: Option<&str>) -> State {
+        State {
+            projects: BTreeMap::new(),
+            jobs: VecDeque::new(),
+            warden: warden.map(str::to_owned),
+            queries: false,
+        }
+    }
+
+    #[test]
+    fn orders_reach_the_warden_in_their_order_and_before_rounds() {
+        let (project, mut state) = (Id([1; 32]), state(Some("simulated")));
+        let round =
+            |key| Job::Round(Round { project, epochs: None, attempt: 0, key: vec![key], asked: true });
+        state.jobs.push_back(round(0));
+        state.queue_order(project, vec![1]);
+        // A round that lost its warden comes first again.
+        state.jobs.push_front(round(1));
+        state.queue_order(project, vec![2]);
+        state.queue_order(project, vec![3]);
+        let orders: Vec<u8> = state
+            .jobs
+            .iter()
+            .filter_map(|job| if let Job::Order { order, .. } = job { order.first().copied() } else { None })
+            .collect();
+        assert_eq!(orders, [1, 2, 3]);
+        assert!(matches!(state.jobs.back(), Some(Job::Round(Round { key, .. })) if *key == [0]));
+    }
+
+    #[test]
+    fn without_a_warden_orders_do_not_wait_in_memory() {
+        let mut state = state(None);
+        state.queue_order(Id([1; 32]), vec![1]);
+        assert!(state.jobs.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migrate, MigrateError};
@@ -294,8 +294,18 @@ impl From<sqlx::Error> for Opening {
 async fn advisory_lock(options: &AnyConnectOptions, root: &Path) -> Result<AnyConnection, Opening> {
     let mut connection = options.connect().await?;
     let query = "SELECT pg_try_advisory_lock(1112821837, hashtext(current_schema()::text))";
-    let taken: bool = sqlx::query(query).fetch_one(&mut connection).await?.try_get(0)?;
-    if taken { Ok(connection) } else { Err(Opening::InUse(root.to_owned())) }
+    let start = Instant::now();
+    loop {
+        let taken: bool = sqlx::query(query).fetch_one(&mut connection).await?.try_get(0)?;
+        if taken {
+            return Ok(connection);
+        }
+        if start.elapsed() >= super::PATIENCE {
+            return Err(Opening::InUse(root.to_owned()));
+        }
+        // The server may not have noticed yet that who had it is gone.
+        tokio::time::sleep(super::RETRY).await;
+    }
 }
 
 /// Why a transaction is rolled back.

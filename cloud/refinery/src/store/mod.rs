@@ -207,6 +207,8 @@ fn require_records(database: &Path, blobs: &Path) -> Result<(), StoreError> {
 
 /// The longest wait for whoever has the store to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often is looked whether it did.
+const RETRY: Duration = Duration::from_millis(20);
 
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("lock");
@@ -217,7 +219,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
             Ok(()) => return Ok(lock),
             // Who has it may be about to end, or have a child that is about to become another program.
             Err(fs::TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(RETRY);
             }
             Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(root.to_owned())),
             Err(fs::TryLockError::Error(e)) => return Err(io_error(&path)(e)),
