@@ -235,6 +235,7 @@ fn answers() -> Vec<FromWarden> {
             version: "0.1.0".into(),
             holder: Id([1; 32]),
             lane: Lane::Rounds,
+            take_over: false,
             shared: false,
         },
         FromWarden::Evidence(evidence()),
@@ -245,6 +246,7 @@ fn answers() -> Vec<FromWarden> {
         FromWarden::Finished(Outcome::Ready {
             holding: Blob(vec![1; 80]),
             confirmation: trust().confirmation,
+            retired: false,
         }),
         FromWarden::Finished(Outcome::Fault { instruction: "labels".into(), report: Blob(vec![1; 20]) }),
         FromWarden::Finished(Outcome::Refused { message: "no".into() }),

@@ -107,7 +107,7 @@ impl Fixture {
         store.save_round(&id, &record, None).expect("a round");
         store.save_fault(&id, b"report").expect("a fault");
         store.save_order(&id, 1, b"order").expect("an order");
-        store.enrol(&id, &Id([3; 32]), b"token").expect("an enrolment");
+        store.enrol(&id, &Id([3; 32]), (&Id([4; 32]), b"token")).expect("an enrolment");
         store.hold(&id, &Id([9; 32]), b"holding").expect("a holding");
         let job = JobName { project: id, kind: "round".into(), key: b"key".to_vec() };
         store.enqueue(&job, b"payload", SystemTime::now()).expect("a job");
@@ -168,7 +168,7 @@ fn read(places: &Places) {
     _ = store.round(&id, 0);
     _ = store.faults(&id);
     _ = store.orders(&id);
-    _ = store.enrolments(&id);
+    _ = store.enrolments(&id, &Id([4; 32]));
     _ = store.holding(&id, &Id([9; 32]));
     _ = store.jobs();
     _ = store.partials();

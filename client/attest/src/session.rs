@@ -78,7 +78,7 @@ pub struct Appraised {
     evidence: Evidence,
     claims: Claims,
     recipient: Recipient,
-    measurement: Vec<u8>,
+    measured: Vec<u8>,
 }
 
 /// Why evidence is refused: the checks that failed.
@@ -176,9 +176,8 @@ impl Session {
         if !refusals.is_empty() {
             return Err(Refused { refusals });
         }
-        let measured = found.measurement.filter(|_| claims.tee != Tee::Simulated);
-        let measurement = measured.and_then(|digits| hex::decode(digits).ok()).unwrap_or_default();
-        Ok(Appraised { evidence: evidence.clone(), claims, recipient, measurement })
+        let measured = found.measurement.and_then(|digits| hex::decode(digits).ok()).unwrap_or_default();
+        Ok(Appraised { evidence: evidence.clone(), claims, recipient, measured })
     }
 
     /// In what the claims do not answer this session.
@@ -245,7 +244,12 @@ impl Appraised {
 
     /// What its environment measured of it; empty if simulated.
     pub fn measurement(&self) -> &[u8] {
-        &self.measurement
+        if self.claims.tee == Tee::Simulated { &[] } else { &self.measured }
+    }
+
+    /// The same, and of a simulated warden the SHA-256 of the program that it says it is: what approvals name.
+    pub fn program(&self) -> &[u8] {
+        &self.measured
     }
 
     /// The public key to which secrets may be sealed.

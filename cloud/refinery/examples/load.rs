@@ -154,7 +154,11 @@ fn header(spec: &ProjectSpec, rows: &[u8], contributor: Id, role: Role, number: 
 fn warden(socket: &Path, lane: Lane) -> Result<(), FrameError> {
     let mut stream = UnixStream::connect(socket)?;
     let (tee, version, holder) = ("load".into(), "0".into(), Id([0; 32]));
-    write_frame(&mut stream, &FromWarden::Hello { tee, version, holder, shared: false, lane }, &[])?;
+    write_frame(
+        &mut stream,
+        &FromWarden::Hello { tee, version, holder, shared: false, lane, take_over: false },
+        &[],
+    )?;
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let (command, body) = read_head::<ToWarden>(&mut reader)?;
@@ -162,7 +166,11 @@ fn warden(socket: &Path, lane: Lane) -> Result<(), FrameError> {
         let (outcome, answer) = match command {
             ToWarden::Query { .. } => (Outcome::Answer, vec![0; 4096]),
             ToWarden::Release { .. } => {
-                let outcome = Outcome::Ready { holding: Blob::default(), confirmation: Blob::default() };
+                let outcome = Outcome::Ready {
+                    holding: Blob::default(),
+                    confirmation: Blob::default(),
+                    retired: false,
+                };
                 (outcome, to_cbor(&first_round()))
             }
             ToWarden::Order { .. } => (Outcome::Ordered, Vec::new()),

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use blindsmith_matrix::{ProductKind, ProductShape};
@@ -32,12 +33,16 @@ use rounds::fault;
 /// Bytes of a product's rows in one frame, about.
 const ROWS_FRAME: usize = 8 << 20;
 
-struct Link {
+pub struct Link {
     reader: BufReader<UnixStream>,
     writer: UnixStream,
     shared: Option<Memory>,
     /// What tells this warden from others.
     holder: Id,
+    /// Whether it wants to take projects over.
+    take_over: bool,
+    /// One to which nothing could be handed over so far, and where it waits.
+    successor: Option<(Box<Link>, Sender<Box<Link>>)>,
     /// The round's job in the store's queue, and when it was taken or extended.
     job: Option<(Lease, Instant)>,
     /// Products asked for so far.
@@ -66,6 +71,9 @@ pub fn serve_warden(shared: &Shared, stream: &UnixStream) -> Result<(), FrameErr
     stream.set_read_timeout(Some(HELLO))?;
     let (tee, lane, mut link) = Link::accept(stream)?;
     stream.set_read_timeout(None)?;
+    if lane == Lane::Rounds && link.take_over {
+        link = link.taking_over(shared)?;
+    }
     let turns = if lane == Lane::Rounds { &shared.link } else { &shared.query_link };
     let _turn = turns.lock().unwrap_or_else(|e| e.into_inner());
     let mut state = shared.lock();
@@ -73,6 +81,7 @@ pub fn serve_warden(shared: &Shared, stream: &UnixStream) -> Result<(), FrameErr
         Lane::Rounds => {
             info!(%tee, "a warden connected");
             state.warden = Some(tee);
+            state.holder = Some(link.holder);
         }
         Lane::Queries => state.queries = true,
     }
@@ -112,7 +121,7 @@ impl Drop for Leaving<'_> {
             self.0.changed.notify_all();
             return;
         }
-        state.warden = None;
+        (state.warden, state.holder) = (None, None);
         state.projects.values_mut().for_each(|p| {
             p.ready = false;
             p.progress = None;
@@ -128,14 +137,46 @@ impl Drop for Leaving<'_> {
     }
 }
 
+/// How often is looked whether a warden came from which another one takes over.
+const LOOK: Duration = Duration::from_millis(200);
+
 impl Link {
+    /// Waits for a warden from which it takes projects over, unless it has all of them, and for the end of that.
+    fn taking_over(self, shared: &Shared) -> Result<Self, FrameError> {
+        let mut state = shared.lock();
+        loop {
+            if state.warden.is_some() {
+                let (back, returned) = channel();
+                state.jobs.push_front(Job::HandOver { to: Box::new(self), back });
+                drop(state);
+                shared.changed.notify_all();
+                // If the other is lost first, this warden comes again.
+                return returned.recv().map(|link| *link).map_err(|_| FrameError::Closed);
+            }
+            let begun = state.projects.iter().filter(|(_, p)| !p.rounds.is_empty());
+            let projects: Vec<Id> = begun.map(|(id, _)| *id).collect();
+            drop(state);
+            let held = |id: &Id| matches!(shared.store.holding(id, &self.holder), Ok(Some(_)));
+            if projects.iter().all(held) {
+                return Ok(self);
+            }
+            let mut watched = [PollFd::new(&self.writer, PollFlags::RDHUP)];
+            let none = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+            if poll(&mut watched, Some(&none)).is_ok_and(|ready| ready > 0) {
+                return Err(FrameError::Closed);
+            }
+            let woken = shared.changed.wait_timeout(shared.lock(), LOOK);
+            state = woken.unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
     /// Reads the hello, and the shared memory that may come along with its first bytes.
     fn accept(stream: &UnixStream) -> Result<(String, Lane, Self), FrameError> {
         let mut first = [0; HEADER_BYTES];
         let (count, descriptors) = blindsmith_shared::receive(stream, &mut first)?;
         let mut hello = first[..count].chain(stream);
         let (message, body) = read_head(&mut hello)?;
-        let FromWarden::Hello { tee, shared, lane, holder, .. } = message else {
+        let FromWarden::Hello { tee, shared, lane, holder, take_over, .. } = message else {
             return Err(FrameError::Unexpected("a warden begins with hello"));
         };
         if body != 0 || tee.len() > MAX_NAME {
@@ -146,7 +187,17 @@ impl Link {
         Ok((
             tee,
             lane,
-            Link { reader, writer: stream.try_clone()?, shared, holder, job: None, products: 0, traffic: 0 },
+            Link {
+                reader,
+                writer: stream.try_clone()?,
+                shared,
+                holder,
+                take_over,
+                successor: None,
+                job: None,
+                products: 0,
+                traffic: 0,
+            },
         ))
     }
 
@@ -165,7 +216,7 @@ impl Link {
         if lane == Lane::Rounds {
             self.restore(shared)?;
         }
-        while let Some(job) = shared.next(lane, gone) {
+        while let Some(job) = shared.next(lane, &self.holder, gone) {
             self.perform(shared, job)?;
         }
         Ok(())
@@ -224,17 +275,29 @@ impl Link {
                     _ => return Err(FrameError::Unexpected("not an answer to a query")),
                 });
             }
+            Job::HandOver { mut to, back } => {
+                if !self.hand_over(shared, &mut to)? {
+                    // An order of an owner may change that.
+                    self.successor = Some((to, back));
+                } else if back.send(to).is_ok() {
+                    info!("another warden goes on");
+                    return Err(FrameError::Closed);
+                }
+            }
             Job::Order { project, order } => {
                 // One that holds no secrets yet is told when it does.
                 if shared.lock().projects.get(&project).is_some_and(|p| p.ready) {
                     self.order(project, order)?;
+                    if let Some((to, back)) = self.successor.take() {
+                        shared.lock().jobs.push_back(Job::HandOver { to, back });
+                    }
                 }
             }
             Job::Enrol { project, contributor, enrolment, reply } => {
                 self.send(&ToWarden::Enrol { project, contributor, enrolment: Blob(enrolment) }, &[])?;
                 let done = match self.finish()? {
                     (Outcome::Enrolled { token, confirmation }, _) => {
-                        let stored = shared.store.enrol(&project, &contributor, &token.0);
+                        let stored = shared.store.enrol(&project, &contributor, (&self.holder, &token.0));
                         stored.map(|()| confirmation).map_err(|e| e.to_string())
                     }
                     (Outcome::Refused { message }, _) => Err(message),

@@ -13,6 +13,7 @@ use blindsmith_protocol::{
 };
 use tracing::warn;
 
+use crate::link::Link;
 use crate::operations::{Kind, Refusal};
 use crate::store::{JobName, Store, StoreError, Verdict};
 
@@ -49,6 +50,8 @@ pub enum Job {
     Admit { project: Id, upload: Id },
     /// Make an earlier version the current one.
     Rollback { project: Id, version: u64 },
+    /// Hand the projects over to another warden, which then waits for its turn.
+    HandOver { to: Box<Link>, back: Sender<Box<Link>> },
     /// Run a round.
     Round(Round),
 }
@@ -284,6 +287,8 @@ pub struct State {
     pub jobs: VecDeque<Job>,
     /// The connected warden's kind.
     pub warden: Option<String>,
+    /// What tells it from others.
+    pub holder: Option<Id>,
     /// Whether a link of its is for queries.
     pub queries: bool,
 }
@@ -380,7 +385,7 @@ impl Shared {
             projects.insert(id, project);
         }
         let jobs = asked_for(&store, &mut projects)?;
-        let state = State { projects, jobs, warden: None, queries: false };
+        let state = State { projects, jobs, warden: None, holder: None, queries: false };
         Ok(Shared {
             store,
             state: Mutex::new(state),
@@ -408,11 +413,12 @@ impl Shared {
         Ok(())
     }
 
-    /// The next job, waiting for one; None when the warden is gone. Rounds that are due come after what was asked for.
-    pub(crate) fn next(&self, lane: Lane, gone: &AtomicBool) -> Option<Job> {
+    /// The next job, waiting for one; None when the warden is gone, or, for queries, another one is served. Rounds that are due come after what was asked for.
+    pub(crate) fn next(&self, lane: Lane, holder: &Id, gone: &AtomicBool) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if gone.load(Ordering::Relaxed) {
+            let other = lane == Lane::Queries && state.holder.is_some_and(|served| served != *holder);
+            if gone.load(Ordering::Relaxed) || other {
                 return None;
             }
             let job = if lane == Lane::Queries { state.take_query() } else { state.take_job() };
@@ -577,6 +583,7 @@ mod tests {
             projects: BTreeMap::new(),
             jobs: VecDeque::new(),
             warden: warden.map(str::to_owned),
+            holder: None,
             queries: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_protocol::{Id, MAX_NAME};
+use blindsmith_protocol::{Blob, Id, MAX_NAME};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -11,6 +11,10 @@ use crate::{Kind, PublicKey, SignedError, SigningKey, open, sign};
 const ORDER: Kind = Kind { content: "application/vnd.blindsmith.order+cbor", aad: b"blindsmith order v1" };
 /// Most members of a project, those that left included.
 pub const MAX_MEMBERS: usize = 4096;
+/// Most wardens that an order approves.
+const MAX_APPROVED: usize = 64;
+/// Longest kind and longest measurement of a warden, in bytes.
+const MAX_BYTES: usize = 64;
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +74,42 @@ pub enum Action {
         /// Which upload.
         upload: Id,
     },
-    /// Wrong answers and attempts are forgiven.
+    /// Wrong answers and attempts are forgiven, and a warden that handed the project over may go on with it.
     Forgive,
+    /// Wardens may hand the project over to these, and to no others any more.
+    Approve(Approval),
+}
+
+/// To which wardens a project may be handed over while its owner is away. None are approved before an order does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Kind and measurement of each; of simulated wardens the SHA-256 of the program, as they say themselves.
+    pub wardens: Vec<(String, Blob)>,
+    /// What verifies the project's receipts: whoever takes the project over makes sure by it that this is the project
+    /// that its owner released.
+    pub receipts: PublicKey,
+}
+
+impl Approval {
+    /// Whether a warden of this kind and measurement may be handed the project.
+    pub fn allows(&self, tee: &str, measurement: &[u8]) -> bool {
+        self.wardens.iter().any(|(kind, found)| kind == tee && found.0 == measurement)
+    }
+
+    fn check(&self) -> Result<(), SignedError> {
+        let good = |(tee, measurement): &(String, Blob)| {
+            (1..=MAX_BYTES).contains(&tee.len())
+                && !tee.chars().any(char::is_control)
+                && (1..=MAX_BYTES).contains(&measurement.0.len())
+        };
+        match self.wardens.len() <= MAX_APPROVED && self.wardens.iter().all(good) {
+            true => Ok(()),
+            false => Err(SignedError::Limit(format!(
+                "more than {MAX_APPROVED} wardens, or a kind or measurement that has not 1 to {MAX_BYTES} bytes"
+            ))),
+        }
+    }
 }
 
 /// One order.
@@ -103,6 +141,9 @@ pub fn open_order(bytes: &[u8], owner: &PublicKey) -> Result<Order, SignedError>
         return Err(SignedError::Limit(format!(
             "a name of more than {MAX_NAME} bytes, or control characters"
         )));
+    }
+    if let Action::Approve(approval) = &order.action {
+        approval.check()?;
     }
     Ok(order)
 }
@@ -188,7 +229,7 @@ impl Roster {
                 let found = self.members.get_mut(member).ok_or(RosterError::Unknown(*member))?;
                 found.revoked = true;
             }
-            Action::Rollback { .. } | Action::Readmit { .. } | Action::Forgive => {}
+            Action::Rollback { .. } | Action::Readmit { .. } | Action::Forgive | Action::Approve(_) => {}
         }
         self.sequence = next;
         Ok(())
@@ -244,5 +285,27 @@ mod tests {
             *name = "x".repeat(MAX_NAME + 1);
         }
         assert!(open_order(&sign_order(&long, &owner), &owner.verifying()).is_err());
+    }
+
+    #[test]
+    fn approvals_name_wardens_one_by_one_and_are_limited() {
+        let owner = SigningKey::from_seed(&[1; 32]);
+        let approval = |wardens| Approval { wardens, receipts: PublicKey([7; 32]) };
+        let one = |byte: u8, len| ("snp".to_owned(), Blob(vec![byte; len]));
+        let opened = |wardens| {
+            let action = Action::Approve(approval(wardens));
+            open_order(
+                &sign_order(&Order { project: Id([9; 32]), sequence: 1, action }, &owner),
+                &owner.verifying(),
+            )
+        };
+        assert!(opened(vec![]).is_ok() && opened(vec![one(1, 48); MAX_APPROVED]).is_ok());
+        for refused in [vec![one(1, 0)], vec![one(1, 65)], vec![one(1, 48); MAX_APPROVED + 1]] {
+            assert!(matches!(opened(refused), Err(SignedError::Limit(_))));
+        }
+        let approved = approval(vec![one(1, 48), one(2, 48)]);
+        assert!(approved.allows("snp", &[2; 48]));
+        assert!(!approved.allows("tdx", &[2; 48]) && !approved.allows("snp", &[3; 48]));
+        assert!(!approval(vec![]).allows("simulated", &[]));
     }
 }

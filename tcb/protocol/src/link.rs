@@ -69,6 +69,30 @@ pub enum ToWarden {
         /// What the warden sealed for itself.
         token: Blob,
     },
+    /// Ask the warden that will take a project over for evidence. Answered by [`Outcome::Challenge`].
+    Challenge {
+        /// The project.
+        project: Id,
+    },
+    /// Hand the project over to the warden whose evidence this is. Answered by [`Outcome::Handed`].
+    HandOver {
+        /// The project.
+        project: Id,
+        /// What the other answered to the challenge.
+        evidence: Evidence,
+    },
+    /// Take a project over from another warden. Body: what that sealed ([`Outcome::Handed`]), after its length in four
+    /// bytes, little-endian; then the sealed state.
+    TakeOver {
+        /// The specification.
+        spec: ProjectSpec,
+        /// The key of the warden that hands it over.
+        from: Id,
+        /// The session in which it did.
+        session: Id,
+        /// The owner's order that approves of this warden.
+        order: Blob,
+    },
     /// Make an earlier version the current one, as the owner ordered. Body: its sealed model.
     Rollback {
         /// The project.
@@ -156,6 +180,8 @@ pub enum FromWarden {
         holder: Id,
         /// What this link is for.
         lane: Lane,
+        /// Whether it wants to take projects over from the warden that is served.
+        take_over: bool,
         /// Whether two sealed memory regions came along with this frame's first bytes (SCM_RIGHTS): the
         /// first for operands, written by the warden; the second for products, written by the refinery.
         shared: bool,
@@ -173,12 +199,29 @@ pub enum FromWarden {
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The project's secrets are held. Body, after a release: the [`crate::RoundRecord`] of round 0.
+    /// The project's secrets are held. Body, after a release: the [`crate::RoundRecord`] of round 0; after a hand-over:
+    /// the CBOR of a list of contributors with the tokens of [`Outcome::Enrolled`].
     Ready {
         /// What lets this warden go on with the project after a start, sealed by it for itself; empty if it was told by such.
         holding: Blob,
         /// What it signed for the owner, after a release.
         confirmation: Blob,
+        /// Whether it handed the project over, and can do no more than repeat that.
+        retired: bool,
+    },
+    /// What to ask the other warden by ([`ToWarden::Attest`]).
+    Challenge {
+        /// The key of who asks.
+        asker: Id,
+        /// What it signed.
+        request: Blob,
+    },
+    /// This warden is done with the project. Body: its secrets, sealed to the other warden.
+    Handed {
+        /// The session.
+        session: Id,
+        /// The owner's order that approves of the other.
+        order: Blob,
     },
     /// The order is carried out as far as it concerns the warden.
     Ordered,

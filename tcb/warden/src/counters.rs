@@ -41,6 +41,9 @@ pub struct Counter {
     pub answered: u64,
     /// The number of the owner's newest order.
     pub orders: u64,
+    /// The key of the warden to which the project was handed over; zero if to none.
+    #[serde(default, with = "serde_bytes")]
+    pub successor: [u8; 32],
 }
 
 impl Counter {
@@ -56,6 +59,7 @@ impl Counter {
             faults,
             answered: self.answered,
             orders: self.orders,
+            successor: self.successor,
             ..Counter::at(self.round + 1, self.produced)
         }
     }

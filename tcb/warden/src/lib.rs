@@ -11,6 +11,7 @@ mod counters;
 mod course;
 mod decide;
 mod fit;
+mod hand_over;
 mod labels;
 mod members;
 mod metrics;

@@ -54,6 +54,10 @@ struct Arguments {
     /// Send operands and products through the socket instead of shared memory.
     #[arg(long)]
     no_shared_memory: bool,
+    /// Take the projects over from the warden that the refinery has, as far as their owners approved of this one
+    /// (blindsmith approve); that one is done with them then.
+    #[arg(long)]
+    take_over: bool,
     /// End when the refinery closes the connection, instead of connecting again.
     #[arg(long)]
     once: bool,
@@ -109,8 +113,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .map_err(|e| format!("the counters in {}: {e}", arguments.state.display()))?;
     let key = SigningKey::from_seed(sealing.derive("simulated reports", &[]).expose());
     let attester = Simulated::new(key, program);
-    let identity =
+    let mut identity =
         Identity::new(Box::new(attester), sealing, Box::new(counters)).map_err(|e| e.to_string())?;
+    identity.take_over = arguments.take_over;
     let projects = Projects::default();
     std::thread::scope(|scope| {
         // Queries are answered beside the rounds.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_identity::{Action, Roster, Terms, open_enrolment, open_order};
+use blindsmith_identity::{Action, Approval, Roster, Terms, open_enrolment, open_order};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
@@ -28,17 +28,23 @@ pub(crate) struct Enrolled {
 #[derive(Default)]
 pub(crate) struct Members {
     pub roster: Roster,
+    /// To which wardens the project may be handed over, and the order that says so.
+    pub approval: Option<(Approval, Vec<u8>)>,
     enrolled: BTreeMap<(Id, [u8; 32]), Enrolled>,
 }
 
 impl Members {
     /// Carries out the next order, as far as it concerns members.
     pub(crate) fn order(&mut self, spec: &ProjectSpec, order: &[u8]) -> Result<Action, String> {
-        let order = open_order(order, &spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
+        let signed = order;
+        let order = open_order(signed, &spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
         if order.project != spec.id() {
             return Err("the order is of another project".into());
         }
         self.roster.apply(&order).map_err(|e| e.to_string())?;
+        if let Action::Approve(approval) = &order.action {
+            self.approval = Some((approval.clone(), signed.to_vec()));
+        }
         Ok(order.action)
     }
 
@@ -66,26 +72,45 @@ impl Members {
             identity.receive(&enrolment.session, sender, &info, &enrolment.envelope.0, receipts)?;
         let mut seed: [u8; 32] =
             opened.as_slice().try_into().map_err(|_| "an enrolment holds a seed of 32 bytes".to_string())?;
-        let mut out = Zeroizing::new(seed.to_vec());
-        out.extend(to_cbor(&enrolment.terms));
-        let token = vault.seal(&token_context(&project, contributor), &out);
-        let enrolled = Enrolled { seed: Key::from_bytes(seed), terms: enrolment.terms };
+        let key = Key::from_bytes(seed);
         seed.zeroize();
-        self.admit(spec, identity, contributor, enrolled)?;
-        Ok((Blob(token.0), confirmation))
+        let token = self.handed(spec, identity, contributor, key, enrolment.terms)?;
+        Ok((token, confirmation))
     }
 
-    /// Takes a contributor that this or an earlier warden enrolled.
-    pub(crate) fn enrolled(
+    /// Takes a contributor's seed; its token, sealed by this warden for itself.
+    pub(crate) fn handed(
         &mut self,
         spec: &ProjectSpec,
         identity: &Identity,
-        vault: &Key,
+        contributor: &Id,
+        seed: Key,
+        terms: Terms,
+    ) -> Result<Blob, String> {
+        let terms_bytes = to_cbor(&terms);
+        let mut out = Zeroizing::new(Vec::with_capacity(32 + terms_bytes.len()));
+        out.extend_from_slice(seed.expose());
+        out.extend_from_slice(&terms_bytes);
+        let token = identity.sealing.seal(&token_context(&spec.id(), contributor), &out);
+        self.admit(spec, identity, contributor, Enrolled { seed, terms })?;
+        Ok(Blob(token.0))
+    }
+
+    /// The seeds that were handed over, and under which terms.
+    pub(crate) fn enrolled(&self) -> impl Iterator<Item = (&Id, &Key, &Terms)> {
+        self.enrolled.iter().map(|((contributor, _), found)| (contributor, &found.seed, &found.terms))
+    }
+
+    /// Takes a contributor whose token this warden sealed.
+    pub(crate) fn restored(
+        &mut self,
+        spec: &ProjectSpec,
+        identity: &Identity,
         contributor: &Id,
         token: &[u8],
     ) -> Result<(), String> {
-        let damaged = || "the token of an enrolment is not one of this project's wardens".to_string();
-        let opened = vault.unseal(&token_context(&spec.id(), contributor), token);
+        let damaged = || "the token of an enrolment is not one that this warden made".to_string();
+        let opened = identity.sealing.unseal(&token_context(&spec.id(), contributor), token);
         let opened = Zeroizing::new(opened.map_err(|_| damaged())?);
         let (seed, terms) = opened.split_first_chunk::<32>().ok_or_else(damaged)?;
         let terms: Terms = from_cbor(terms).map_err(|_| damaged())?;

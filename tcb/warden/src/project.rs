@@ -58,6 +58,9 @@ pub enum ProjectError {
     /// A second history.
     #[error("this warden has another history of the project: the refinery forked it")]
     Fork,
+    /// Another warden goes on with it.
+    #[error("{0}")]
+    HandedOver(String),
     /// Counters could not be read.
     #[error("the warden's counters: {0}")]
     Counters(std::io::Error),
@@ -184,13 +187,14 @@ impl Project {
         let error = |e| ProjectError::Sealed("this warden does not hold the project's secrets", e);
         let vault = identity.sealing.unseal(&format!("holding {id}"), holding).map_err(error)?;
         let vault = key_of(&vault).ok_or_else(|| mismatch("the holding is damaged"))?;
-        Project::opened(spec, identity, vault, state)
+        let counter = identity.counters.load(&id).map_err(ProjectError::Counters)?;
+        Project::opened(spec, counter, vault, state)
     }
 
-    /// The project of which this is the key.
+    /// The project of which this is the key, unless this state is older than the counter knows, or of another history.
     pub(crate) fn opened(
         spec: ProjectSpec,
-        identity: &Identity,
+        counter: Option<Counter>,
         vault: Key,
         state: &[u8],
     ) -> Result<Self, ProjectError> {
@@ -208,7 +212,7 @@ impl Project {
         let (commitment, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (standing, rest) = Standing::decode(rest).ok_or_else(damaged)?;
         let (round, receipts) = (u64::from_le_bytes(*round), Receipts { newest: *newest, before: *before });
-        check_fresh(identity, &id, round, receipts)?;
+        check_fresh(counter, round, receipts)?;
         let release = Release::decode(release)?;
         check_recipe(&spec, &release.recipe)?;
         let (len, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
@@ -474,20 +478,24 @@ impl Project {
                     self.rollback = Some(version);
                 }
                 Action::Readmit { upload } => _ = self.standing.uploads.insert(upload, Place::Waiting),
-                Action::Invite { .. } | Action::Revoke { .. } | Action::Forgive => {}
+                Action::Invite { .. } | Action::Revoke { .. } | Action::Forgive | Action::Approve(_) => {}
             }
         }
         if sequence > counter.orders {
             let forgiven = matches!(action, Action::Forgive);
             let counter = Counter { orders: sequence, ..counter };
-            let counter = if forgiven { Counter { faults: 0, attempts: 0, ..counter } } else { counter };
+            let counter = if forgiven {
+                Counter { faults: 0, attempts: 0, successor: [0; 32], ..counter }
+            } else {
+                counter
+            };
             identity.counters.store(&self.id, &counter).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
 
     /// The project's counter, which must speak of this history.
-    fn counter(&self, identity: &Identity) -> Result<Counter, RoundError> {
+    pub(crate) fn counter(&self, identity: &Identity) -> Result<Counter, RoundError> {
         let newest = self.receipts.newest;
         match identity.counters.load(&self.id)? {
             None => Ok(Counter::at(self.round, newest)),
@@ -499,6 +507,9 @@ impl Project {
 
     fn allowed(&self, counter: &Counter) -> Result<(), RoundError> {
         let rules = &self.release.rules;
+        if counter.successor != [0; 32] {
+            return Err(RoundError::Rules(handed_over(counter)));
+        }
         if self.members.roster.sequence() < counter.orders {
             return Err(RoundError::Rules(
                 "the refinery withholds orders of the owner that it gave before".into(),
@@ -533,11 +544,27 @@ impl Project {
         identity.counters.store(&self.id, &counter)
     }
 
+    /// Whether it was not handed over to another warden.
+    pub(crate) fn active(&self, identity: &Identity) -> Result<(), String> {
+        match identity.counters.load(&self.id).map_err(|e| e.to_string())? {
+            Some(counter) if counter.successor != [0; 32] => Err(handed_over(&counter)),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the refinery may still be worked with.
     pub(crate) fn trusted(&self, identity: &Identity) -> Result<(), RoundError> {
         let counter = self.counter(identity)?;
         self.allowed(&Counter { attempts: 0, ..counter })
     }
+}
+
+fn handed_over(counter: &Counter) -> String {
+    format!(
+        "this warden handed the project over to warden {}: start that one; if it is lost, and never began, the owner \
+         may let this one go on with blindsmith forgive",
+        Id(counter.successor)
+    )
 }
 
 /// The key in these bytes.
@@ -546,8 +573,7 @@ fn key_of(bytes: &[u8]) -> Option<Key> {
 }
 
 /// Refuses a state that is older than what the refinery acknowledged, or of another history.
-fn check_fresh(identity: &Identity, id: &Id, round: u64, receipts: Receipts) -> Result<(), ProjectError> {
-    let counter = identity.counters.load(id).map_err(ProjectError::Counters)?;
+fn check_fresh(counter: Option<Counter>, round: u64, receipts: Receipts) -> Result<(), ProjectError> {
     let Some(counter) = counter else { return Ok(()) };
     if round < counter.round {
         return Err(ProjectError::RolledBack { found: round, newest: counter.round });
@@ -558,7 +584,11 @@ fn check_fresh(identity: &Identity, id: &Id, round: u64, receipts: Receipts) -> 
         1 => receipts.newest == counter.produced && receipts.before == counter.receipt,
         _ => false,
     };
-    if seen { Ok(()) } else { Err(ProjectError::Fork) }
+    match seen {
+        true => Ok(()),
+        false if counter.successor != [0; 32] => Err(ProjectError::HandedOver(handed_over(&counter))),
+        false => Err(ProjectError::Fork),
+    }
 }
 
 /// A decision as it is sealed under a fixed schedule: equally long, whatever it is.

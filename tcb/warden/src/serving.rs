@@ -114,7 +114,8 @@ impl Serving {
         let rules = &self.rules;
         identity.count(&self.id, self.place(), |counter| {
             let answered = counter.answered.saturating_add(u64::from(header.rows));
-            let allowed = counter.faults <= rules.faults && answered <= rules.queries;
+            let allowed =
+                counter.successor == [0; 32] && counter.faults <= rules.faults && answered <= rules.queries;
             allowed.then_some(Counter { answered, ..counter }).ok_or(RoundError::Query)
         })?;
         crate::query::answer(self, cloud, header, &Key::from_bytes(*seed))

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::admission::AdmissionError;
 use crate::cloud::CloudError;
 use crate::counters::{Counter, Counters};
+use crate::hand_over::Challenges;
 use crate::metrics::RoundMetrics;
 use crate::project::{Done, Project};
 use crate::remote::Remote;
@@ -39,9 +40,12 @@ pub struct Identity {
     pub signing: SigningKey,
     /// What it remembers beside the states that the refinery keeps.
     pub counters: Box<dyn Counters>,
+    /// Whether it asks for the projects of the warden that the refinery has.
+    pub take_over: bool,
     /// Held while a counter is read and written.
     counting: Mutex<()>,
     sessions: Sessions,
+    pub(crate) challenges: Challenges,
 }
 
 impl Identity {
@@ -56,8 +60,21 @@ impl Identity {
     ) -> Result<Self, AttestError> {
         let signing = SigningKey::from_seed(sealing.derive("warden", &[]).expose());
         let measurement = measurement(attester.as_ref())?;
-        let (key, counting, sessions) = (RecipientKey::generate(), Mutex::default(), Sessions::default());
-        Ok(Identity { attester, measurement, key, sealing, signing, counters, counting, sessions })
+        let (key, counting) = (RecipientKey::generate(), Mutex::default());
+        let (sessions, challenges) = (Sessions::default(), Challenges::default());
+        let take_over = false;
+        Ok(Identity {
+            attester,
+            measurement,
+            key,
+            sealing,
+            signing,
+            counters,
+            take_over,
+            counting,
+            sessions,
+            challenges,
+        })
     }
 
     /// Its kind.
@@ -146,7 +163,8 @@ pub fn serve(
     share: bool,
 ) -> Result<(), FrameError> {
     let holder = identity.signing.verifying().into();
-    let remote = Remote::connect(stream, identity.tee().name(), holder, lane, share)?;
+    let lanes = (lane, identity.take_over && lane == Lane::Rounds);
+    let remote = Remote::connect(stream, identity.tee().name(), holder, lanes, share)?;
     if lane == Lane::Rounds {
         projects.clear();
     }
@@ -184,17 +202,30 @@ impl Session<'_> {
                 found.order(identity, &order.0).map(|()| (Outcome::Ordered, Vec::new()))
             }),
             ToWarden::Enrol { project, contributor, enrolment } => self.on(&project, |found, identity| {
+                found.active(identity)?;
                 let Project { members, spec, vault, .. } = found;
                 let (token, confirmation) =
                     members.enrol(spec, identity, vault, &contributor, &enrolment.0)?;
                 Ok((Outcome::Enrolled { token, confirmation }, Vec::new()))
             }),
             ToWarden::Enrolled { project, contributor, token } => self.on(&project, |found, identity| {
-                let Project { members, spec, vault, .. } = found;
-                members.enrolled(spec, identity, vault, &contributor, &token.0)?;
+                let Project { members, spec, .. } = found;
+                members.restored(spec, identity, &contributor, &token.0)?;
                 let (token, confirmation) = (Blob::default(), Blob::default());
                 Ok((Outcome::Enrolled { token, confirmation }, Vec::new()))
             }),
+            ToWarden::Challenge { project } => self
+                .on(&project, |_, identity| Ok((identity.challenges.begin(project, identity), Vec::new()))),
+            ToWarden::HandOver { project, evidence } => {
+                self.on(&project, |found, identity| found.hand_over(identity, &evidence))
+            }
+            ToWarden::TakeOver { spec, from, session, order } => {
+                let taken = Project::taken_over((spec, &from), self.identity, (&session, &order.0), &body);
+                taken.map(|(project, tokens)| {
+                    let (outcome, _) = self.hold(project, Blob::default(), vec![0]);
+                    (outcome, to_cbor(&tokens))
+                })
+            }
             ToWarden::Rollback { project, round, version } => {
                 let done = self.on(&project, |found, identity| {
                     let record =
@@ -283,8 +314,9 @@ impl Session<'_> {
     /// Holds a project from now on.
     fn hold(&mut self, project: Project, confirmation: Blob, record: Vec<u8>) -> (Outcome, Vec<u8>) {
         let holding = if record.is_empty() { Blob::default() } else { project.holding(self.identity) };
+        let retired = project.active(self.identity).is_err();
         self.projects.insert(project);
-        (Outcome::Ready { holding, confirmation }, record)
+        (Outcome::Ready { holding, confirmation, retired }, record)
     }
 
     /// Counts what went wrong if it is the refinery's doing; first of all, for it may hang up. What is told of it.

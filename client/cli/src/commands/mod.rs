@@ -1,6 +1,7 @@
 //! The subcommands.
 
-pub mod attest;
+pub mod approve;
+pub(crate) mod attest;
 pub mod bench;
 pub mod demo;
 pub mod history;
@@ -74,6 +75,8 @@ enum Command {
     Readmit(history::Readmit),
     /// Forgives wrong answers of the refinery and attempts at a round.
     Forgive(history::Forgive),
+    /// Approves of wardens to which the project may be handed over.
+    Approve(approve::Approve),
     /// Becomes a member of somebody's project.
     Join(members::Join),
     /// Invites a member.
@@ -138,6 +141,7 @@ impl Cli {
             Command::Rollback(command) => command.run(),
             Command::Readmit(command) => command.run(),
             Command::Forgive(command) => command.run(),
+            Command::Approve(command) => command.run(),
             Command::Join(command) => command.run(),
             Command::Invite(command) => command.run(),
             Command::Revoke(command) => command.run(),

@@ -185,6 +185,7 @@ fn wardens_that_are_none_are_sent_away() {
                 version: "0".into(),
                 holder: Id([0; 32]),
                 lane: Lane::Rounds,
+                take_over: false,
                 shared,
             },
             b"",
@@ -218,13 +219,14 @@ fn restored(site: &Site) -> UnixStream {
         version: "0".into(),
         holder: Id([0; 32]),
         lane: Lane::Rounds,
+        take_over: false,
         shared: false,
     };
     write_frame(&mut stream, &hello, &[]).unwrap();
     let (message, body) = read_head::<ToWarden>(&mut stream).unwrap();
     assert!(matches!(message, ToWarden::Restore { .. }), "{message:?}");
     read_body(&mut stream, body, MAX_BODY).unwrap();
-    let ready = Outcome::Ready { holding: Blob::default(), confirmation: Blob::default() };
+    let ready = Outcome::Ready { holding: Blob::default(), confirmation: Blob::default(), retired: false };
     write_frame(&mut stream, &FromWarden::Finished(ready), &[]).unwrap();
     // What was pushed in the meantime is to be read first: it is waved through.
     loop {

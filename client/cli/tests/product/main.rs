@@ -6,6 +6,7 @@ mod crashes;
 mod damage;
 mod flow;
 mod garbage;
+mod hand_over;
 mod http;
 mod keys;
 mod members;

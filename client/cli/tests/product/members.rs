@@ -6,7 +6,7 @@ use crate::site::{Outcome, Site, argument};
 use crate::tables;
 
 /// A project with rows of the owner that judge, and no others; rounds start when they are asked for.
-fn shared(more: &[&str]) -> Site {
+pub fn shared(more: &[&str]) -> Site {
     let site = Site::new();
     site.write("first.csv", tables::largest(0..60));
     let plan = ["--label", "largest", "--hidden", "16", "--epochs", "12", "--batch-rows", "64", "--manual"];
@@ -17,12 +17,12 @@ fn shared(more: &[&str]) -> Site {
 }
 
 impl Site {
-    fn of(&self, member: &str, command: &str, more: &[&str]) -> Outcome {
+    pub fn of(&self, member: &str, command: &str, more: &[&str]) -> Outcome {
         self.run(&[&[command, "--project", member, "--json"], more].concat())
     }
 
     /// A directory of a new member that is not invited; its public key.
-    fn joins(&self, member: &str, terms: &[&str]) -> String {
+    pub fn joins(&self, member: &str, terms: &[&str]) -> String {
         let invitation = argument(&self.path("p/project.json"));
         let common = ["--invitation", &invitation, "--accept-simulated"];
         let joined = self.of(member, "join", &[common.as_slice(), terms].concat()).ok().json();
@@ -31,7 +31,7 @@ impl Site {
     }
 
     /// A member that the owner invited and that handed over its seed; its public key.
-    fn member(&self, member: &str, terms: &[&str]) -> String {
+    pub fn member(&self, member: &str, terms: &[&str]) -> String {
         let key = self.joins(member, terms);
         self.on_project("invite", &["--member", &key, "--name", member]).ok();
         assert_eq!(self.of(member, "join", &[]).ok().json()["enrolled"], true);
@@ -39,23 +39,23 @@ impl Site {
     }
 
     /// A member's rows; the upload's identifier.
-    fn sends(&self, member: &str, rows: impl AsRef<[u8]>) -> String {
+    pub fn sends(&self, member: &str, rows: impl AsRef<[u8]>) -> String {
         self.write("rows.csv", rows);
         let sent = self.of(member, "push", &["--data", "rows.csv"]).ok().json();
         sent["upload"].as_str().unwrap().to_owned()
     }
 
-    fn history(&self) -> Value {
+    pub fn history(&self) -> Value {
         self.on_project("history", &[]).ok().json()
     }
 
-    fn state_of(&self, upload: &str) -> String {
+    pub fn state_of(&self, upload: &str) -> String {
         let history = self.history();
         let found = history["uploads"].as_array().unwrap().iter().find(|u| u["upload"] == upload).unwrap();
         found["state"].as_str().unwrap().to_owned()
     }
 
-    fn verified(&self) {
+    pub fn verified(&self) {
         self.on_project("receipts", &["--out", "receipts.cbor"]).ok();
         let policy = argument(&self.path("p/policy.toml"));
         let verdict =

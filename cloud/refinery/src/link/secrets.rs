@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Why a project waits that another warden took over.
+const RETIRED: &str = "this warden handed the project over to another one: start that one, with --take-over";
+
 impl Link {
     /// Gives a warden that starts the states that it or an earlier one sealed.
     pub(super) fn restore(&mut self, shared: &Shared) -> Result<(), FrameError> {
@@ -28,14 +31,20 @@ impl Link {
             let holding = Blob(holding.unwrap_or_default());
             self.send(&ToWarden::Restore { spec: (*spec).clone(), holding }, &[&state.0])?;
             let ready = match self.finish()? {
-                (Outcome::Ready { .. }, _) => Ok(()),
+                (Outcome::Ready { retired, .. }, _) => Ok(retired),
                 (Outcome::Refused { message }, _) => Err(message),
                 _ => return Err(FrameError::Unexpected("not an answer to restore")),
             };
             if ready.is_ok() {
+                // One that handed the project over may have to repeat that, and needs the orders for it.
                 self.send(&ToWarden::Stored { project: id, round }, &[])?;
                 self.members(shared, id)?;
             }
+            let ready = match ready {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(RETIRED.to_owned()),
+                Err(message) => Err(message),
+            };
             shared.update(&id, |p| {
                 p.ready = ready.is_ok();
                 // Why a round failed stays to be read.
@@ -53,7 +62,7 @@ impl Link {
         for order in orders {
             self.order(project, order)?;
         }
-        let enrolments = match shared.store.enrolments(&project) {
+        let enrolments = match shared.store.enrolments(&project, &self.holder) {
             Ok(enrolments) => enrolments,
             Err(e) => {
                 warn!(%project, "{e}");
@@ -98,7 +107,7 @@ impl Link {
         };
         self.send(&ToWarden::Release { spec: (*spec).clone(), release: Blob(release) }, &[&model])?;
         match self.finish()? {
-            (Outcome::Ready { holding, confirmation }, body) => {
+            (Outcome::Ready { holding, confirmation, .. }, body) => {
                 if let Err(e) = shared.store.hold(project, &self.holder, &holding.0) {
                     return Ok(Err(e.to_string()));
                 }
@@ -120,5 +129,76 @@ impl Link {
             (Outcome::Refused { message }, _) => Ok(Err(message)),
             _ => Err(FrameError::Unexpected("not an answer to a release")),
         }
+    }
+
+    /// Hands over what this warden has to the other one; whether that has a project now.
+    pub(super) fn hand_over(&mut self, shared: &Shared, other: &mut Link) -> Result<bool, FrameError> {
+        let known: Vec<(Id, Arc<ProjectSpec>, u64)> = shared
+            .lock()
+            .projects
+            .iter()
+            .filter_map(|(id, p)| Some((*id, p.spec.clone(), p.rounds.last()?.round)))
+            .collect();
+        let mut any = false;
+        for (project, spec, round) in known {
+            match self.hand_over_one(shared, other, (project, &spec, round))? {
+                Ok(()) => {
+                    info!(%project, "handed over to another warden");
+                    any = true;
+                }
+                Err(message) => warn!(%project, "not handed over: {message}"),
+            }
+        }
+        Ok(any)
+    }
+
+    /// A refusal by either warden leaves everything as it is.
+    fn hand_over_one(
+        &mut self,
+        shared: &Shared,
+        other: &mut Link,
+        (project, spec, round): (Id, &ProjectSpec, u64),
+    ) -> Result<Result<(), String>, FrameError> {
+        let state = match shared.store.round(&project, round) {
+            Ok(record) => record.state.0,
+            Err(e) => return Ok(Err(e.to_string())),
+        };
+        self.send(&ToWarden::Challenge { project }, &[])?;
+        let (asker, request) = match self.finish()?.0 {
+            Outcome::Challenge { asker, request } => (asker, request),
+            Outcome::Refused { message } => return Ok(Err(message)),
+            _ => return Err(FrameError::Unexpected("not a challenge")),
+        };
+        let lost = |e: FrameError| format!("the other warden: {e}");
+        let asked = other.send(&ToWarden::Attest { asker, request }, &[]).and_then(|()| other.receive());
+        let evidence = match asked {
+            Ok((FromWarden::Evidence(evidence), 0)) => evidence,
+            Ok((FromWarden::Finished(Outcome::Refused { message }), 0)) => return Ok(Err(message)),
+            Ok(_) => return Ok(Err("the other warden answered something else than evidence".into())),
+            Err(e) => return Ok(Err(lost(e))),
+        };
+        self.send(&ToWarden::HandOver { project, evidence }, &[])?;
+        let (session, order, sealed) = match self.finish()? {
+            (Outcome::Handed { session, order }, sealed) => (session, order, sealed),
+            (Outcome::Refused { message }, _) => return Ok(Err(message)),
+            _ => return Err(FrameError::Unexpected("not a hand-over")),
+        };
+        let spec = spec.clone();
+        let command = ToWarden::TakeOver { spec, from: asker, session, order };
+        let body = [&(sealed.len() as u32).to_le_bytes(), sealed.as_slice(), &state];
+        let done = other.send(&command, &body).and_then(|()| other.finish());
+        // From here on the first warden is done with the project: what fails is tried again with this other one.
+        Ok(match done {
+            Ok((Outcome::Ready { holding, .. }, tokens)) => {
+                let tokens: Result<Vec<(Id, Blob)>, _> = from_cbor(&tokens);
+                let kept = |tokens: Vec<(Id, Blob)>| {
+                    shared.store.taken_over(&project, (&other.holder, &holding.0), &tokens)
+                };
+                tokens.map_err(|e| e.to_string()).and_then(|tokens| kept(tokens).map_err(|e| e.to_string()))
+            }
+            Ok((Outcome::Refused { message }, _)) => Err(message),
+            Ok(_) => Err("the other warden answered something else than to a hand-over".into()),
+            Err(e) => Err(lost(e)),
+        })
     }
 }

@@ -125,7 +125,7 @@ impl Store {
             self.rounds(&id)?;
             self.faults(&id)?;
             self.orders(&id)?;
-            self.enrolments(&id)?;
+            self.all_enrolments(&id)?;
         }
         self.jobs()?;
         self.partials()?.iter().try_for_each(|partial| self.check_partial(partial))

@@ -5,7 +5,7 @@ use sqlx::Row;
 
 use super::Store;
 use super::error::{StoreError, damaged};
-use super::metadata::{bytes, digest, now, number};
+use super::metadata::{Query, bytes, digest, now, number};
 
 impl Store {
     /// Keeps an owner's signed order. Orders are numbered from 1 without gaps; the same bytes under a number
@@ -48,20 +48,39 @@ impl Store {
         rows.iter().enumerate().map(order).collect()
     }
 
-    /// Keeps what tells a warden that a contributor is enrolled. Tokens of earlier terms stay: uploads under those
+    /// Keeps what tells this warden that a contributor is enrolled. Tokens of earlier terms stay: uploads under those
     /// still need them.
-    pub fn enrol(&self, project: &Id, contributor: &Id, token: &[u8]) -> Result<(), StoreError> {
+    pub fn enrol(
+        &self,
+        project: &Id,
+        contributor: &Id,
+        (holder, token): (&Id, &[u8]),
+    ) -> Result<(), StoreError> {
         let insert = sqlx::query(
-            "INSERT INTO enrolments (project, contributor, token, created) VALUES ($1, $2, $3, $4) \
+            "INSERT INTO enrolments (project, contributor, token, created, holder) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT DO NOTHING",
         );
         let insert = insert.bind(project.0.to_vec()).bind(contributor.0.to_vec()).bind(token.to_vec());
-        let insert = insert.bind(now());
+        let insert = insert.bind(now()).bind(holder.0.to_vec());
         self.metadata.write(async |c| {
             Self::require(c, project).await?;
             insert.execute(c).await?;
             Ok(())
         })
+    }
+
+    /// Keeps what a warden sealed for itself when it took a project over: for the project, and for contributors.
+    pub fn taken_over(
+        &self,
+        project: &Id,
+        (holder, holding): (&Id, &[u8]),
+        tokens: &[(Id, Blob)],
+    ) -> Result<(), StoreError> {
+        // The holding comes last: without it the hand-over is repeated.
+        for (contributor, token) in tokens {
+            self.enrol(project, contributor, (holder, &token.0))?;
+        }
+        self.hold(project, holder, holding)
     }
 
     /// Keeps what a warden sealed for itself when it was given a project; a later one takes its place.
@@ -86,13 +105,24 @@ impl Store {
         row.map(|row| self.decoded(bytes(&row, 0))).transpose()
     }
 
-    /// All contributors of a project that are enrolled, with their tokens, in order of their keys; those of one
-    /// contributor in order of arrival.
-    pub fn enrolments(&self, project: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
+    /// All contributors of a project that are enrolled with this warden, with their tokens, in order of their keys; those
+    /// of one contributor in order of arrival.
+    pub fn enrolments(&self, project: &Id, holder: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
-            "SELECT contributor, token FROM enrolments WHERE project = $1 ORDER BY contributor, created",
+            "SELECT contributor, token FROM enrolments WHERE project = $1 AND holder = $2 \
+             ORDER BY contributor, created",
         );
-        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
+        self.tokens(query.bind(project.0.to_vec()).bind(holder.0.to_vec()))
+    }
+
+    /// Those with any warden.
+    pub(super) fn all_enrolments(&self, project: &Id) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
+        let query = sqlx::query("SELECT contributor, token FROM enrolments WHERE project = $1");
+        self.tokens(query.bind(project.0.to_vec()))
+    }
+
+    fn tokens(&self, query: Query<'_>) -> Result<Vec<(Id, Vec<u8>)>, StoreError> {
+        let rows = self.metadata.rows(query)?;
         rows.iter().map(|r| Ok((Id(self.decoded(digest(r, 0))?), self.decoded(bytes(r, 1))?))).collect()
     }
 }

@@ -8,7 +8,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::metadata::Kind;
 
 /// Each version's name and statements, in SQLite's words.
-const VERSIONS: [(&str, &str); 1] = [("initial", include_str!("schema/1-initial.sql"))];
+const VERSIONS: [(&str, &str); 2] = [
+    ("initial", include_str!("schema/1-initial.sql")),
+    ("hand-over", include_str!("schema/2-hand-over.sql")),
+];
 
 /// The last version.
 pub(super) const KNOWN: i64 = VERSIONS.len() as i64;

@@ -298,10 +298,16 @@ fn instruction() -> impl Strategy<Value = Instruction> {
 /// Whatever a warden may send.
 pub fn from_warden() -> impl Strategy<Value = FromWarden> {
     let outcome = prop_oneof![
-        (blob(), blob()).prop_map(|(holding, confirmation)| Outcome::Ready { holding, confirmation }),
+        (blob(), blob(), any::<bool>()).prop_map(|(holding, confirmation, retired)| Outcome::Ready {
+            holding,
+            confirmation,
+            retired
+        }),
         Just(Outcome::Round),
         Just(Outcome::Answer),
         Just(Outcome::Ordered),
+        (ids(), blob()).prop_map(|(asker, request)| Outcome::Challenge { asker, request }),
+        (ids(), blob()).prop_map(|(session, order)| Outcome::Handed { session, order }),
         (blob(), blob()).prop_map(|(token, confirmation)| Outcome::Enrolled { token, confirmation }),
         vec(ids(), 0..4).prop_map(|uploads| Outcome::Forged { uploads }),
         text().prop_map(|message| Outcome::Refused { message }),
@@ -310,15 +316,18 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         (text(), blob()).prop_map(|(instruction, report)| Outcome::Fault { instruction, report }),
     ];
     prop_oneof![
-        (text(), text(), ids(), any::<[bool; 2]>()).prop_map(|(tee, version, holder, [shared, queries])| {
-            FromWarden::Hello {
-                tee,
-                version,
-                holder,
-                lane: if queries { Lane::Queries } else { Lane::Rounds },
-                shared,
+        (text(), text(), ids(), any::<[bool; 3]>()).prop_map(
+            |(tee, version, holder, [shared, queries, take_over])| {
+                FromWarden::Hello {
+                    tee,
+                    version,
+                    holder,
+                    lane: if queries { Lane::Queries } else { Lane::Rounds },
+                    take_over,
+                    shared,
+                }
             }
-        }),
+        ),
         evidence().prop_map(FromWarden::Evidence),
         instruction().prop_map(FromWarden::Do),
         progress().prop_map(FromWarden::Progress),

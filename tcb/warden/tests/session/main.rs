@@ -2,6 +2,7 @@
 
 mod commands;
 mod garbage;
+mod hand_over;
 mod owner;
 mod products;
 mod program;

@@ -129,17 +129,23 @@ impl Owner {
 
     /// Hands the project to a warden; what it would have stored, and what the warden keeps for itself.
     pub fn hand_over(&self, refinery: &mut Refinery) -> (RoundRecord, Blob) {
+        let (record, _, holding) = self.hand_over_keyed(refinery);
+        (record, holding)
+    }
+
+    /// The same, and what verifies the project's receipts.
+    pub fn hand_over_keyed(&self, refinery: &mut Refinery) -> (RoundRecord, PublicKey, Blob) {
         let claims = self.session(refinery, Suite::XWing);
         let (release, confirmation) = self.release(&claims);
         let (outcome, record) = refinery.command(&self.signed(&release), &self.model());
-        let Outcome::Ready { holding, confirmation: signed } = outcome else { panic!("{outcome:?}") };
+        let Outcome::Ready { holding, confirmation: signed, .. } = outcome else { panic!("{outcome:?}") };
         let confirmed = open_confirmed(&signed.0, &claims.signing).unwrap();
         assert_eq!((confirmed.project, confirmed.session), (self.id(), claims.session()));
         assert!(confirmation.is(&confirmed.confirmation));
         let record: RoundRecord = from_cbor(&record).unwrap();
         let model = self.opened(&record, &confirmed.receipts);
         assert!(decode_model(&model).unwrap() == self.network.layers());
-        (record, holding)
+        (record, confirmed.receipts, holding)
     }
 
     /// The model of a record, opened with the owner's key; the commitment in its receipt is to it.

@@ -14,10 +14,13 @@ use blindsmith_protocol::{
 };
 use blindsmith_warden::{Identity, MemoryCounters, Projects, Tee, serve};
 
+/// What simulated wardens of tests say that their program is.
+pub const PROGRAM: [u8; 32] = [7; 32];
+
 /// A warden that may be served again and again, by a refinery after another.
 pub fn identity() -> &'static Identity {
     let counters = Box::new(MemoryCounters::default());
-    let attester = Simulated::new(SigningKey::from_seed(Key::random().expose()), [7; 32]);
+    let attester = Simulated::new(SigningKey::from_seed(Key::random().expose()), PROGRAM);
     Box::leak(Box::new(Identity::new(Box::new(attester), Key::random(), counters).unwrap()))
 }
 

@@ -1,0 +1,128 @@
+//! A second warden takes a project over while its owner is away.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use blindsmith_protocol::Request;
+
+use crate::members::shared;
+use crate::site::{Site, argument};
+use crate::tables;
+
+/// A warden beside the site's own, with a state of its own.
+struct Second {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Second {
+    fn start(site: &Site, name: &str) -> Self {
+        let log = site.path(&format!("{name}.log"));
+        let process =
+            Command::new(env!("CARGO_BIN_EXE_blindsmith").replace("/blindsmith", "/blindsmith-warden"))
+                .args(["--tee", "simulated", "--threads", "1", "--take-over", "--refinery"])
+                .arg(site.services.store().join("warden.sock"))
+                .arg("--state")
+                .arg(site.path(name))
+                .stdin(Stdio::null())
+                .stderr(File::create(&log).unwrap())
+                .spawn()
+                .unwrap();
+        Second { process, log }
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+        println!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+    }
+}
+
+/// Waits until the refinery's log has these words so often.
+fn logged(site: &Site, words: &str, times: usize) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while site.logs().matches(words).count() < times {
+        assert!(Instant::now() < deadline, "{words:?} is not in: {}", site.logs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn after_a_killed_warden_and_a_hand_over_refining_goes_on_without_the_owner() {
+    let mut site = shared(&[]);
+    site.on_project("approve", &[]).ok();
+    site.member("a", &[]);
+    site.sends("a", tables::largest(100..400));
+    // The owner's part ends here. A warden is killed in a round and comes back.
+    let refine = Request::Refine { project: site.project().id(), epochs: None };
+    site.connect().request(&refine, &[]).unwrap();
+    site.during_a_round(2, |services| {
+        services.kill_warden();
+        services.start_warden().unwrap();
+    });
+    site.until(|status| status.rounds.len() == 2 && !status.busy);
+    // Another one takes over, and the first is gone for good.
+    let second = Second::start(&site, "second");
+    logged(&site, "another warden goes on", 1);
+    site.services.kill_warden();
+    site.until(|status| status.ready);
+    // What the contributor handed over went along: its new rows are read and trained on.
+    let upload = site.sends("a", tables::largest(400..700));
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.state_of(&upload), "used");
+    let history = site.history();
+    assert_eq!(history["rounds"].as_array().unwrap().len(), 3);
+    site.verified();
+    // The refinery starts again: the second warden is known by what it sealed for itself.
+    site.services.kill_refinery();
+    site.services.start_refinery().unwrap();
+    site.until(|status| status.ready);
+    site.on_project("refine", &[]).ok();
+    site.verified();
+    drop(second);
+    // The first one is done with the project: it runs no round of it.
+    site.services.start_warden().unwrap();
+    logged(&site, "a warden connected", 4);
+    site.until(|status| status.failure.as_deref().is_some_and(|f| f.contains("handed the project over")));
+}
+
+#[test]
+fn a_warden_that_the_owner_did_not_approve_of_gets_nothing() {
+    let site = shared(&[]);
+    let unknown = format!("simulated:{}", "00".repeat(32));
+    site.on_project("approve", &["--warden", &unknown]).ok();
+    let _second = Second::start(&site, "second");
+    logged(&site, "did not approve of a warden of the kind simulated", 1);
+    trains(&site);
+    // The newest approval counts: the warden that waited takes over.
+    site.on_project("approve", &[]).ok();
+    logged(&site, "another warden goes on", 1);
+    site.until(|status| status.ready);
+    site.on_project("refine", &[]).ok();
+    site.verified();
+}
+
+/// A round of rows of the owner.
+fn trains(site: &Site) {
+    site.write("more.csv", tables::largest(100..200));
+    site.push("more.csv", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.history()["rounds"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn nobody_is_approved_before_the_owner_says_so() {
+    let site = shared(&[]);
+    let _second = Second::start(&site, "second");
+    logged(&site, "the owner approved of no other warden", 1);
+    site.on_project("approve", &["--none"]).ok();
+    logged(&site, "did not approve of a warden", 1);
+    // The first goes on.
+    trains(&site);
+    let wrong = ["approve", "--project", &argument(&site.path("p")), "--warden", "snp"];
+    site.run(&wrong).refused(2, &["give a kind"]);
+}

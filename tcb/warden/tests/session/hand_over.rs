@@ -1,0 +1,168 @@
+//! A project passed on from one warden to another, command by command, and what is refused.
+
+use blindsmith_evidence::Claims;
+use blindsmith_identity::{Action, Approval, Order, PublicKey, sign_order};
+use blindsmith_protocol::{Blob, Evidence, FromWarden, Id, Outcome, ToWarden, from_cbor};
+use blindsmith_receipts::open_receipt;
+
+use super::owner::{Owner, signing};
+use super::refinery::{PROGRAM, Refinery, identity};
+
+/// A released project, and what the refinery keeps of it.
+struct Released {
+    owner: Owner,
+    state: Vec<u8>,
+    receipts: PublicKey,
+}
+
+impl Released {
+    fn to(refinery: &mut Refinery) -> Self {
+        let owner = Owner::new();
+        let (record, receipts, _) = owner.hand_over_keyed(refinery);
+        assert!(open_receipt(&record.receipt.0, &receipts).is_ok());
+        Released { owner, state: record.state.0, receipts }
+    }
+
+    fn order(&self, sequence: u64, action: Action) -> Blob {
+        Blob(sign_order(&Order { project: self.owner.id(), sequence, action }, &signing()))
+    }
+
+    fn approval(&self, sequence: u64, program: [u8; 32]) -> Blob {
+        let wardens = vec![("simulated".to_owned(), Blob(program.to_vec()))];
+        self.order(sequence, Action::Approve(Approval { wardens, receipts: self.receipts }))
+    }
+
+    fn give(&self, warden: &mut Refinery, order: Blob) {
+        let order = ToWarden::Order { project: self.owner.id(), order };
+        assert!(matches!(warden.command(&order, &[]).0, Outcome::Ordered));
+    }
+
+    fn challenge(&self, warden: &mut Refinery) -> ToWarden {
+        let (outcome, _) = warden.command(&ToWarden::Challenge { project: self.owner.id() }, &[]);
+        let Outcome::Challenge { asker, request } = outcome else { panic!("{outcome:?}") };
+        ToWarden::Attest { asker, request }
+    }
+
+    fn handed(&self, evidence: Evidence) -> ToWarden {
+        ToWarden::HandOver { project: self.owner.id(), evidence }
+    }
+
+    /// The command that a second warden takes over by, and its body.
+    fn take_over(&self, first: &mut Refinery, second: &mut Refinery) -> (ToWarden, Vec<u8>) {
+        let challenge = self.challenge(first);
+        let ToWarden::Attest { asker: from, .. } = challenge else { panic!("a challenge") };
+        let evidence = evidence(second, &challenge);
+        let (outcome, sealed) = first.command(&self.handed(evidence), &[]);
+        let Outcome::Handed { session, order } = outcome else { panic!("{outcome:?}") };
+        let body = [&(sealed.len() as u32).to_le_bytes(), sealed.as_slice(), &self.state].concat();
+        (ToWarden::TakeOver { spec: self.owner.spec.clone(), from, session, order }, body)
+    }
+}
+
+fn evidence(warden: &mut Refinery, challenge: &ToWarden) -> Evidence {
+    warden.send(challenge, &[]);
+    let (FromWarden::Evidence(evidence), _) = warden.receive() else { panic!("evidence is due") };
+    evidence
+}
+
+fn approved() -> (Refinery, Released) {
+    let mut first = Refinery::of(identity());
+    let project = Released::to(&mut first);
+    let order = project.approval(1, PROGRAM);
+    project.give(&mut first, order);
+    (first, project)
+}
+
+#[test]
+fn a_project_is_passed_on_and_the_first_warden_is_done_with_it() {
+    let ((mut first, project), mut second) = (approved(), Refinery::of(identity()));
+    let (command, body) = project.take_over(&mut first, &mut second);
+    let (outcome, tokens) = second.command(&command, &body);
+    let Outcome::Ready { holding, retired: false, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(!holding.0.is_empty() && from_cbor::<Vec<(Id, Blob)>>(&tokens).unwrap().is_empty());
+    let round = project.owner.round(1, &[]);
+    assert!(first.refusal(&round, &[]).contains("handed the project over to warden"));
+    // The second one is asked for rows that there are none of, as a warden that has the project is.
+    assert!(!second.refusal(&round, &[]).contains("handed"));
+    // What was sealed once is not taken twice.
+    assert!(second.refusal(&command, &body).contains("no such session"));
+    // Lost on the way, it is repeated: to this warden, which has not gone on yet, and to no other one.
+    let (command, body) = project.take_over(&mut first, &mut second);
+    assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
+    let mut third = Refinery::of(identity());
+    let found = evidence(&mut third, &project.challenge(&mut first));
+    assert!(first.refusal(&project.handed(found), &[]).contains("was handed over before, to warden"));
+    // Lost for good, the owner lets the first go on.
+    let forgiven = project.order(2, Action::Forgive);
+    project.give(&mut first, forgiven);
+    assert!(!first.refusal(&round, &[]).contains("handed"));
+}
+
+#[test]
+fn evidence_of_another_warden_session_or_program_gets_nothing() {
+    let ((mut first, project), mut second) = (approved(), Refinery::of(identity()));
+    // Replayed: the nonce is used by the first try, whatever comes of it.
+    let challenge = project.challenge(&mut first);
+    let answered = evidence(&mut second, &challenge);
+    let mut altered = answered.clone();
+    *altered.report.0.last_mut().unwrap() ^= 1;
+    assert!(first.refusal(&project.handed(altered), &[]).contains("signature does not verify"));
+    assert!(first.refusal(&project.handed(answered), &[]).contains("stale or replayed"));
+    // Never asked for.
+    let strange = evidence(&mut second, &super::refinery::attest([1; 32]));
+    project.challenge(&mut first);
+    assert!(first.refusal(&project.handed(strange), &[]).contains("stale or replayed"));
+    // Relayed: a report that vouches for other claims.
+    let challenge = project.challenge(&mut first);
+    let (mut claimed, other) =
+        (evidence(&mut second, &challenge), evidence(&mut second, &super::refinery::attest([1; 32])));
+    claimed.report = other.report;
+    assert!(first.refusal(&project.handed(claimed), &[]).contains("vouches for other claims"));
+    // Claims of hardware that this warden cannot appraise.
+    let challenge = project.challenge(&mut first);
+    let mut hardware = evidence(&mut second, &challenge);
+    let mut claims = Claims::decode(&hardware.claims.0).unwrap();
+    claims.tee = blindsmith_evidence::Tee::Snp;
+    hardware.claims = Blob(claims.encode());
+    assert!(
+        first.refusal(&project.handed(hardware), &[]).contains("cannot appraise evidence of the kind snp")
+    );
+    // Another program, once the owner's order names that one alone.
+    let order = project.approval(2, [1; 32]);
+    project.give(&mut first, order);
+    let found = evidence(&mut second, &project.challenge(&mut first));
+    assert!(first.refusal(&project.handed(found), &[]).contains("did not approve of a warden"));
+    // None of that changed anything.
+    assert!(!first.refusal(&project.owner.round(1, &[]), &[]).contains("handed"));
+}
+
+#[test]
+fn a_project_that_its_owner_did_not_release_is_not_taken_over() {
+    let ((mut first, project), mut second) = (approved(), Refinery::of(identity()));
+    // The owner's order names another project's key: somebody who is no warden of this one made it up.
+    let wardens = vec![("simulated".to_owned(), Blob(PROGRAM.to_vec()))];
+    let other = Action::Approve(Approval { wardens, receipts: PublicKey([9; 32]) });
+    let with = |command: ToWarden, order: Blob| match command {
+        ToWarden::TakeOver { spec, from, session, .. } => ToWarden::TakeOver { spec, from, session, order },
+        other => other,
+    };
+    let (command, body) = project.take_over(&mut first, &mut second);
+    let message = second.refusal(&with(command, project.order(1, other)), &body);
+    assert!(message.contains("not the project that its owner released"), "{message}");
+    let (command, body) = project.take_over(&mut first, &mut second);
+    assert!(
+        second.refusal(&with(command, project.order(1, Action::Forgive)), &body).contains("approves of no")
+    );
+    let (command, body) = project.take_over(&mut first, &mut second);
+    let mut altered = project.approval(1, PROGRAM);
+    *altered.0.last_mut().unwrap() ^= 1;
+    assert!(second.refusal(&with(command, altered), &body).contains("the order"));
+    // Cut off, and altered.
+    for change in [|body: &mut Vec<u8>| body.truncate(2), |body: &mut Vec<u8>| body[100] ^= 1] {
+        let (command, mut body) = project.take_over(&mut first, &mut second);
+        change(&mut body);
+        second.refusal(&command, &body);
+    }
+    let (command, body) = project.take_over(&mut first, &mut second);
+    assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
+}
