@@ -139,6 +139,15 @@ impl Handed {
     }
 }
 
+/// Why a warden does nothing for a project that it handed over.
+pub(crate) fn handed_over(counter: &Counter) -> String {
+    format!(
+        "this warden handed the project over to warden {}: start that one; if it is lost, and never began, the owner \
+         may let this one go on with blindsmith forgive",
+        Id(counter.successor)
+    )
+}
+
 impl Project {
     /// Passes the project on to the warden whose evidence this is; this one is done with it.
     ///

@@ -17,6 +17,7 @@ use crate::cloud::Cloud;
 use crate::counters::Counter;
 use crate::course::{self, Trained};
 use crate::fit::check_recipe;
+use crate::hand_over::handed_over;
 use crate::members::Members;
 use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
@@ -557,14 +558,6 @@ impl Project {
         let counter = self.counter(identity)?;
         self.allowed(&Counter { attempts: 0, ..counter })
     }
-}
-
-fn handed_over(counter: &Counter) -> String {
-    format!(
-        "this warden handed the project over to warden {}: start that one; if it is lost, and never began, the owner \
-         may let this one go on with blindsmith forgive",
-        Id(counter.successor)
-    )
 }
 
 /// The key in these bytes.
