@@ -7,6 +7,7 @@ mod http;
 mod project;
 mod rows;
 mod services;
+pub mod spool;
 mod trust;
 mod upload;
 

@@ -53,6 +53,7 @@ impl<'a> Upload<'a> {
         seed: &Key,
         rows: &'a Matrix,
         targets: Option<&'a Targets>,
+        freshness: Freshness,
     ) -> Result<Self, Failure> {
         if !(1..=MAX_ROWS as usize).contains(&rows.rows()) {
             let message =
@@ -69,7 +70,7 @@ impl<'a> Upload<'a> {
         let labels = targets.map(|t| write_labels(t, 0, rows.rows())).unwrap_or_default();
         let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
         let view = View::new(rows.as_slice(), rows.rows(), rows.cols());
-        let (key, encryption) = UploadKey::encrypt(seed, context, view, &labels, masks, Freshness::Fresh);
+        let (key, encryption) = UploadKey::encrypt(seed, context, view, &labels, masks, freshness);
         Ok(Upload { spec, key, encryption, targets, rows: rows.rows() })
     }
 
@@ -162,7 +163,19 @@ pub fn send(
     (rows, targets): (&Matrix, &Targets),
     observe: &mut dyn FnMut(u64),
 ) -> Result<Sent, Failure> {
-    let upload = Upload::new(spec, sender.seed, rows, Some(targets))?;
+    send_with(connection, spec, sender, (role, Freshness::Fresh), (rows, targets), observe)
+}
+
+/// The same, fresh or the same upload for the same rows.
+pub(crate) fn send_with(
+    connection: &mut Connection,
+    spec: &ProjectSpec,
+    sender: Sender<'_>,
+    (role, freshness): (Role, Freshness),
+    (rows, targets): (&Matrix, &Targets),
+    observe: &mut dyn FnMut(u64),
+) -> Result<Sent, Failure> {
+    let upload = Upload::new(spec, sender.seed, rows, Some(targets), freshness)?;
     let header = upload.stream(connection, (sender.contributor, sender.terms), role, observe)?;
     let bytes = header.body_bytes(spec);
     match connection.request(&Request::Commit { header }, &[])? {
@@ -181,7 +194,7 @@ pub fn ask(
     observe: &mut dyn FnMut(u64),
 ) -> Result<Vec<f32>, Failure> {
     let seed = Key::random();
-    let upload = Upload::new(spec, &seed, rows, None)?;
+    let upload = Upload::new(spec, &seed, rows, None, Freshness::Fresh)?;
     let header = upload.stream(connection, (Id([0; 32]), [0; 32]), Role::Query, observe)?;
     let (project, query) = (spec.id(), header.id());
     let info = query_info(&MemberContext { project: &project, query: &query });

@@ -69,6 +69,8 @@ enum Command {
     Soak(soak::Soak),
     /// Lists rounds, their decisions, and versions.
     History(history::History),
+    /// Sends rows that wait since push --spool.
+    Flush(push::Flush),
     /// Makes an earlier version the current one.
     Rollback(history::Rollback),
     /// Has a quarantined upload tried again.
@@ -141,6 +143,7 @@ impl Cli {
             Command::Rollback(command) => command.run(),
             Command::Readmit(command) => command.run(),
             Command::Forgive(command) => command.run(),
+            Command::Flush(command) => command.run(),
             Command::Approve(command) => command.run(),
             Command::Join(command) => command.run(),
             Command::Invite(command) => command.run(),

@@ -136,3 +136,50 @@ fn a_second_refinery_is_refused_and_harms_nothing() {
     site.push("rows.csv", &[]).ok();
     assert_eq!(site.wait()["rounds"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn rows_wait_until_they_fill_a_block_and_are_sent_once() {
+    let mut site = Site::new();
+    created(&site);
+    let block = site.project().spec.block_rows();
+    let spooled = |site: &Site, rows: std::ops::Range<usize>| {
+        site.write("few.csv", tables::largest(rows));
+        site.push("few.csv", &["--spool"])
+    };
+    let first = spooled(&site, 60..63).ok().json();
+    assert_eq!((&first["waiting"], &first["uploads"]), (&3.into(), &serde_json::json!([])));
+    assert_eq!(site.status()["uploads"], serde_json::json!([]));
+    // Without a refinery rows wait too, and all of a block are sent later.
+    site.services.kill_refinery();
+    let path = site.path("p/spool.training");
+    let three = std::fs::read(&path).unwrap();
+    spooled(&site, 63..64).refused(4, &[]);
+    site.services.start_refinery().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), three, "what failed is not kept: it would be pushed again");
+    let full = spooled(&site, 63..60 + block + 2).ok().json();
+    assert_eq!((&full["sent"], &full["waiting"]), (&block.into(), &2.into()));
+    // The rest takes the room of a block.
+    let rest = site.on_project("flush", &[]).ok().json();
+    assert_eq!((&rest["sent"], &rest["waiting"], &rest["bytes"]), (&2.into(), &0.into(), &full["bytes"]));
+    assert_eq!(site.on_project("flush", &[]).ok().json()["uploads"], serde_json::json!([]));
+    let uploads = site.stored().uploads(&site.project().id()).unwrap();
+    let rows: Vec<u32> = uploads.iter().map(|u| u.header.rows).collect();
+    assert_eq!(rows, [block as u32, 2]);
+}
+
+#[test]
+fn an_upload_from_the_spool_that_was_interrupted_is_made_again_and_counts_once() {
+    let site = Site::new();
+    created(&site);
+    let block = site.project().spec.block_rows();
+    site.write("rows.csv", tables::largest(60..60 + block - 1));
+    site.push("rows.csv", &["--spool"]).ok();
+    let path = site.path("p/spool.training");
+    let waiting = std::fs::read(&path).unwrap();
+    let sent = site.on_project("flush", &[]).ok().json();
+    // As if the answer had never arrived.
+    std::fs::write(&path, &waiting).unwrap();
+    let again = site.on_project("flush", &[]).ok().json();
+    assert_eq!(again["uploads"], sent["uploads"]);
+    assert_eq!(site.stored().uploads(&site.project().id()).unwrap().len(), 1);
+}
