@@ -15,6 +15,7 @@ pub fn confine(arguments: &Arguments) -> Result<Option<Report>, String> {
     let (environment, usual) = match arguments.tee {
         // Laptops and containers limit locked memory.
         TeeArgument::Simulated => (Environment::Process, MemoryLock::Try),
+        TeeArgument::Tdx | TeeArgument::Snp => (Environment::Guest, MemoryLock::Required),
     };
     if let Sandbox::Off = arguments.sandbox {
         if environment != Environment::Process {

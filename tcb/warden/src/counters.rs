@@ -115,7 +115,7 @@ impl Counters for FileCounters {
     }
 }
 
-/// Counters that end with the process: for tests and for measurements.
+/// Counters that end with the process: where what is sealed ends with it too, for tests and for measurements.
 #[derive(Default)]
 pub struct MemoryCounters(Mutex<BTreeMap<Id, Counter>>);
 

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use blindsmith_evidence::Simulated;
+use blindsmith_evidence::{Configfs, Simulated, Tsm};
 use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_protocol::{FrameError, Lane};
-use blindsmith_warden::{FileCounters, Identity, Projects, serve};
+use blindsmith_warden::{FileCounters, Identity, MemoryCounters, Projects, Tee, serve};
 use clap::{Parser, ValueEnum};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -34,7 +34,8 @@ struct Arguments {
     /// The refinery's socket for wardens.
     #[arg(long, value_name = "PATH")]
     refinery: PathBuf,
-    /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing.
+    /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing. In `tdx` and `snp`
+    /// guests there is no sealing yet: what the warden holds is gone when it ends.
     #[arg(long, value_enum)]
     tee: TeeArgument,
     /// Directory of the sealing key and of the counters (simulated wardens keep them in files).
@@ -66,6 +67,8 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum TeeArgument {
     Simulated,
+    Tdx,
+    Snp,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,10 +96,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
-    let TeeArgument::Simulated = arguments.tee;
     eprintln!(
-        "blindsmith-warden: SIMULATED. No hardware protects this process: whoever runs it can read every secret \
-         released to it. Only projects that accept simulation by name should."
+        "blindsmith-warden: {}",
+        match arguments.tee {
+            TeeArgument::Simulated =>
+                "SIMULATED. No hardware protects this process: whoever runs it can read every secret \
+                 released to it. Only projects that accept simulation by name should.",
+            TeeArgument::Tdx | TeeArgument::Snp =>
+                "what this warden holds is gone when it ends: there is no sealing in this kind of guest yet.",
+        }
     );
     let program = program().map_err(|e| format!("this program's own file: {e}"))?;
     // Before any thread, and before any secret.
@@ -107,14 +115,11 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         pool.map_err(|e| e.to_string())?;
     }
     let _alone = alone(&arguments.state)?;
-    let sealing = sealing_key(&arguments.state)
-        .map_err(|e| format!("the sealing key in {}: {e}", arguments.state.display()))?;
-    let counters = FileCounters::open(&arguments.state.join("counters"), &sealing)
-        .map_err(|e| format!("the counters in {}: {e}", arguments.state.display()))?;
-    let key = SigningKey::from_seed(sealing.derive("simulated reports", &[]).expose());
-    let attester = Simulated::new(key, program);
-    let mut identity =
-        Identity::new(Box::new(attester), sealing, Box::new(counters)).map_err(|e| e.to_string())?;
+    let mut identity = match arguments.tee {
+        TeeArgument::Simulated => simulated(&arguments.state, program),
+        TeeArgument::Tdx => guest(Tee::Tdx),
+        TeeArgument::Snp => guest(Tee::Snp),
+    }?;
     identity.take_over = arguments.take_over;
     let projects = Projects::default();
     std::thread::scope(|scope| {
@@ -124,6 +129,23 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         let queries = queries.join().map_err(|_| "the link for queries panicked".to_owned());
         rounds.and(queries?)
     })
+}
+
+/// A warden that nothing vouches for, whose sealing key and counters are files.
+fn simulated(state: &Path, program: [u8; 32]) -> Result<Identity, String> {
+    let sealing = sealing_key(state).map_err(|e| format!("the sealing key in {}: {e}", state.display()))?;
+    let counters = FileCounters::open(&state.join("counters"), &sealing)
+        .map_err(|e| format!("the counters in {}: {e}", state.display()))?;
+    let key = SigningKey::from_seed(sealing.derive("simulated reports", &[]).expose());
+    let attester = Simulated::new(key, program);
+    Identity::new(Box::new(attester), sealing, Box::new(counters)).map_err(|e| e.to_string())
+}
+
+/// A warden in a confidential virtual machine. Nothing that it seals outlives it, and so no counter has to.
+fn guest(tee: Tee) -> Result<Identity, String> {
+    let attester = Tsm::new(Configfs::new(), tee).ok_or("this kind has no reports of the kernel's")?;
+    let identity = Identity::new(Box::new(attester), Key::random(), Box::new(MemoryCounters::default()));
+    identity.map_err(|e| e.to_string())
 }
 
 /// SHA-256 of the program's file: what a simulated report names as its measurement.

@@ -43,6 +43,18 @@ fn a_warden_says_what_it_is_or_does_not_start() {
     refused(&program(&dir, &["--tee", "real"]).output().unwrap(), 2, &["simulated"]);
     let once = program(&dir, &["--tee", "simulated", "--once"]).output().unwrap();
     refused(&once, 1, &["SIMULATED", "link.sock", "No such file"]);
+    // Where there is no such guest, nothing is fallen back to.
+    if !std::path::Path::new("/sys/kernel/config/tsm").exists() {
+        for tee in ["tdx", "snp"] {
+            refused(
+                &program(&dir, &["--tee", tee, "--memory-lock", "try"]).output().unwrap(),
+                1,
+                &["tsm/report", "load tdx_guest or sev_guest"],
+            );
+            let open = program(&dir, &["--tee", tee, "--sandbox", "off"]).output().unwrap();
+            refused(&open, 1, &["--sandbox off is for --tee simulated"]);
+        }
+    }
 }
 
 #[test]
