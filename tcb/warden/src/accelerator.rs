@@ -283,13 +283,15 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
 
     fn request(
         &self,
-        kind: ProductKind,
+        shape: &ProductShape,
         layer: usize,
         left: Left,
         right: u32,
         sum: bool,
     ) -> Result<Ticket, ProductError> {
-        Ok(self.cloud.request(ProductRequest { kind, layer: layer as u32, left, right, sum })?)
+        let (kind, layer) = (shape.kind, layer as u32);
+        let residues = shape.residues() + shape.extras() * shape.tile.degree();
+        Ok(self.cloud.request(ProductRequest { kind, layer, left, right, sum, residues })?)
     }
 
     /// Waits for projections of stored rows.
@@ -382,10 +384,12 @@ impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
         let index = |g: &Group| GroupRef { upload: g.upload, group: g.first_block / self.spec.group_blocks };
         let names: Vec<GroupRef> = groups.iter().map(index).collect();
         // On their way before the product is asked for, which takes longer.
-        let across = self.cloud.projections(&names, Projection::Group)?;
+        let bytes = |polynomials| names.len() * self.spec.projection_bytes(polynomials);
+        let (inputs, blocks_of) = (self.spec.input_blocks(), self.spec.group_blocks as usize);
+        let across = self.cloud.projections(&names, Projection::Group, bytes(inputs))?;
         let along = match self.pass.0 {
             0 => None,
-            _ => Some(self.cloud.projections(&names, Projection::Rows)?),
+            _ => Some(self.cloud.projections(&names, Projection::Rows, bytes(blocks_of))?),
         };
         let checks =
             PartChecks::Asked { rows: metered(|| self.rows.scalars(&blocks)), groups, across, along };

@@ -133,7 +133,8 @@ pub fn admit<C: Cloud>(
     let at_once = CHUNK.div_ceil(group_bytes).max(threads).min((MOST / group_bytes).max(1)) as u32;
     let ask = |first: u32| -> Result<_, CloudError> {
         let (from, to) = (first * spec.group_blocks, (first + at_once).min(groups) * spec.group_blocks);
-        cloud.read(index, from, to.min(blocks) - from)
+        let count = to.min(blocks) - from;
+        cloud.read(index, from, count, count as usize * spec.block_bytes())
     };
     let mut next = Some(ask(0)?);
     let (mut digests, mut bad) = (Vec::with_capacity(blocks as usize), Vec::new());

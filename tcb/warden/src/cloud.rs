@@ -29,6 +29,8 @@ pub struct ProductRequest {
     pub right: u32,
     /// Whether what was accumulated for the layer is added.
     pub sum: bool,
+    /// Residues of the product, extra polynomials included.
+    pub residues: usize,
 }
 
 /// Carries out instructions, in the order in which they are given. Pieces of an operand may be written
@@ -52,14 +54,15 @@ pub trait Cloud: Sync {
     /// Waits for a product and hands it over as it arrives. Every ticket is collected once, in any order.
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError>;
 
-    /// Asks for consecutive row blocks of an upload, as they were uploaded, without waiting for them.
-    fn read(&self, upload: u32, first: u32, count: u32) -> Result<Ticket, CloudError>;
+    /// Asks for consecutive row blocks of an upload, as they were uploaded, so many bytes, without waiting for them.
+    fn read(&self, upload: u32, first: u32, count: u32, bytes: usize) -> Result<Ticket, CloudError>;
 
     /// Has the sealed projections of a sampling group kept with its upload.
     fn keep(&self, group: GroupRef, sealed: &[u8]) -> Result<(), CloudError>;
 
-    /// Asks for kept projections without waiting for them.
-    fn projections(&self, groups: &[GroupRef], which: Projection) -> Result<Ticket, CloudError>;
+    /// Asks for kept projections, at most so many bytes, without waiting for them.
+    fn projections(&self, groups: &[GroupRef], which: Projection, bytes: usize)
+    -> Result<Ticket, CloudError>;
 
     /// Waits for bytes that were asked for. Every ticket is collected once, in any order.
     fn bytes(&self, ticket: Ticket) -> Result<Bytes, CloudError>;

@@ -1,12 +1,12 @@
 //! The refinery over a stream: frames out by any thread, frames in by one reader, bulk data in shared memory
 //! where the two sides share a machine.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::BufReader;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use blindsmith_matrix::Shape;
@@ -23,19 +23,51 @@ type Frame = (ToWarden, Vec<u8>);
 
 /// Frames that wait to be looked at: a refinery that sends more waits.
 const WAITING: usize = 64;
+/// Bytes in them from which on no further one is read.
+const WAITING_BYTES: usize = 512 << 20;
+/// What an answer may have beyond twice what was asked for, in bytes: what is wrong with it is found and named later.
+const SLACK: u64 = 64 << 10;
+/// What a frame takes beside its body, about.
+const FRAME: u64 = 256;
 
 /// A refinery at the other end of a stream.
 pub struct Remote {
     stream: UnixStream,
     writer: Mutex<UnixStream>,
     frames: Mutex<Receiver<Result<Frame, FrameError>>>,
+    waiting: Arc<Waiting>,
     shared: Option<Transport>,
     state: Mutex<State>,
+}
+
+/// Bytes of frames that wait to be looked at.
+#[derive(Default)]
+struct Waiting {
+    bytes: Mutex<usize>,
+    less: Condvar,
+}
+
+impl Waiting {
+    /// Waits for room, then takes it.
+    fn take(&self, bytes: usize) {
+        let mut waiting = lock(&self.bytes);
+        while *waiting >= WAITING_BYTES {
+            waiting = self.less.wait(waiting).unwrap_or_else(|e| e.into_inner());
+        }
+        *waiting += bytes;
+    }
+
+    fn give(&self, bytes: usize) {
+        *lock(&self.bytes) -= bytes;
+        self.less.notify_all();
+    }
 }
 
 #[derive(Default)]
 struct State {
     requested: u64,
+    /// Most bytes of answers that are due, in the order of their tickets.
+    limits: VecDeque<u64>,
     /// Whether something was accumulated after the last request: no answer tells when it is done.
     accumulating: bool,
     /// Answers whose frames have all arrived.
@@ -70,10 +102,14 @@ impl Remote {
         // Reading goes on whatever the others do: two sides that both write would wait for each other.
         let (to, frames) = sync_channel(WAITING);
         let mut reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
+        let waiting = Arc::<Waiting>::default();
+        let counted = waiting.clone();
         std::thread::spawn(move || {
             loop {
-                let frame = read_head(&mut reader)
-                    .and_then(|(message, body)| Ok((message, read_body(&mut reader, body, MAX_BODY)?)));
+                let frame = read_head(&mut reader).and_then(|(message, body)| {
+                    counted.take(body);
+                    Ok((message, read_body(&mut reader, body, MAX_BODY)?))
+                });
                 let ended = frame.is_err();
                 if to.send(frame).is_err() || ended {
                     return;
@@ -84,6 +120,7 @@ impl Remote {
             writer: Mutex::new(stream.try_clone()?),
             stream,
             frames: Mutex::new(frames),
+            waiting,
             shared,
             state: Mutex::default(),
         })
@@ -96,7 +133,9 @@ impl Remote {
 
     /// Waits for a frame.
     pub fn receive(&self) -> Result<Frame, FrameError> {
-        lock(&self.frames).recv().unwrap_or(Err(FrameError::Closed))
+        let frame = lock(&self.frames).recv().unwrap_or(Err(FrameError::Closed))?;
+        self.waiting.give(frame.1.len());
+        Ok(frame)
     }
 
     /// Time spent waiting for answers so far.
@@ -141,9 +180,15 @@ impl Remote {
         }
     }
 
-    /// All frames of the product, or of the bytes, that arrive next.
+    /// All frames of the product, or of the bytes, that arrive next: at most about twice as much as was asked for.
     fn product(&self) -> Result<Vec<Frame>, CloudError> {
-        let first = self.answer()?;
+        let mut room = lock(&self.state).limits.pop_front().unwrap_or(0).saturating_mul(2) + SLACK;
+        let mut taken = |frame: Frame| -> Result<Frame, CloudError> {
+            let long = FrameError::Unexpected("an answer that is much longer than what was asked for");
+            room = room.checked_sub(frame.1.len() as u64 + FRAME).ok_or(long)?;
+            Ok(frame)
+        };
+        let first = taken(self.answer()?)?;
         let rows = match first.0 {
             ToWarden::Extras { rows, .. } => rows,
             ToWarden::Bytes { .. } => 0,
@@ -152,7 +197,7 @@ impl Remote {
         let mut frames = vec![first];
         let mut left = rows;
         while left > 0 {
-            let frame = self.answer()?;
+            let frame = taken(self.answer()?)?;
             let ToWarden::Rows { count, .. } = frame.0 else {
                 return Err(FrameError::Unexpected("rows of a product are due").into());
             };
@@ -214,9 +259,10 @@ impl Remote {
     }
 
     /// Numbers what is asked for next; and how many answers were collected.
-    fn ticket(&self) -> (Ticket, u64) {
+    fn ticket(&self, bytes: usize) -> (Ticket, u64) {
         let mut state = lock(&self.state);
         state.requested += 1;
+        state.limits.push_back(bytes as u64);
         state.accumulating = false;
         (Ticket(state.requested - 1), state.collected)
     }
@@ -289,8 +335,8 @@ impl Cloud for Remote {
     }
 
     fn request(&self, product: crate::ProductRequest) -> Result<Ticket, CloudError> {
-        let (ticket, received) = self.ticket();
-        let crate::ProductRequest { kind, layer, left, right, sum } = product;
+        let crate::ProductRequest { kind, layer, left, right, sum, residues } = product;
+        let (ticket, received) = self.ticket(8 * residues);
         let multiply = Instruction::Multiply { kind, layer, left, right, received, sum };
         self.send(&FromWarden::Do(multiply), &[])?;
         Ok(ticket)
@@ -307,8 +353,8 @@ impl Cloud for Remote {
         done
     }
 
-    fn read(&self, upload: u32, first: u32, count: u32) -> Result<Ticket, CloudError> {
-        let (ticket, received) = self.ticket();
+    fn read(&self, upload: u32, first: u32, count: u32, bytes: usize) -> Result<Ticket, CloudError> {
+        let (ticket, received) = self.ticket(bytes);
         self.send(&FromWarden::Do(Instruction::Read { upload, first, count, received }), &[])?;
         Ok(ticket)
     }
@@ -317,8 +363,13 @@ impl Cloud for Remote {
         Ok(self.send(&FromWarden::Do(Instruction::Keep { group }), sealed)?)
     }
 
-    fn projections(&self, groups: &[GroupRef], which: Projection) -> Result<Ticket, CloudError> {
-        let (ticket, received) = self.ticket();
+    fn projections(
+        &self,
+        groups: &[GroupRef],
+        which: Projection,
+        bytes: usize,
+    ) -> Result<Ticket, CloudError> {
+        let (ticket, received) = self.ticket(bytes);
         let instruction = Instruction::Projections { groups: groups.to_vec(), which, received };
         self.send(&FromWarden::Do(instruction), &[])?;
         Ok(ticket)
@@ -372,6 +423,9 @@ impl Drop for Remote {
     fn drop(&mut self) {
         // Wakes the reader, which ends with the stream.
         _ = self.stream.shutdown(Shutdown::Both);
+        // Or with its wait for room.
+        *lock(&self.waiting.bytes) = 0;
+        self.waiting.less.notify_all();
     }
 }
 
@@ -417,7 +471,9 @@ mod tests {
         let mut refinery = BufReader::new(refinery);
         let multiply = |right| {
             let (kind, left) = (ProductKind::WeightGradient, Left::Operand(9));
-            remote.request(crate::ProductRequest { kind, layer: 0, left, right, sum: false }).unwrap()
+            remote
+                .request(crate::ProductRequest { kind, layer: 0, left, right, sum: false, residues: 0 })
+                .unwrap()
         };
         let mut answer = |ticket| {
             write_frame(&mut answers, &ToWarden::Extras { rows: 0, place: None }, &[]).unwrap();

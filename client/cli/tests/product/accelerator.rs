@@ -79,7 +79,7 @@ impl Cloud for InProcess<'_> {
 
     fn request(&self, product: ProductRequest) -> Result<Ticket, CloudError> {
         let mut state = self.0.lock().unwrap();
-        let ProductRequest { kind, layer, left, right, sum } = product;
+        let ProductRequest { kind, layer, left, right, sum, .. } = product;
         let made = state.engine.multiply(kind, layer, &left, right, sum).map_err(refused)?;
         let ticket = state.requested;
         state.requested += 1;
@@ -98,7 +98,7 @@ impl Cloud for InProcess<'_> {
         to.rows(0, &body)
     }
 
-    fn read(&self, upload: u32, first: u32, count: u32) -> Result<Ticket, CloudError> {
+    fn read(&self, upload: u32, first: u32, count: u32, _: usize) -> Result<Ticket, CloudError> {
         self.answer(Instruction::Read { upload, first, count, received: 0 })
     }
 
@@ -106,7 +106,7 @@ impl Cloud for InProcess<'_> {
         self.0.lock().unwrap().engine.keep(&group, sealed).map_err(refused)
     }
 
-    fn projections(&self, groups: &[GroupRef], which: Projection) -> Result<Ticket, CloudError> {
+    fn projections(&self, groups: &[GroupRef], which: Projection, _: usize) -> Result<Ticket, CloudError> {
         self.answer(Instruction::Projections { groups: groups.to_vec(), which, received: 0 })
     }
 

@@ -67,7 +67,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             Left::Operands(operands) => Left::Operand(operands[index]),
             Left::Operand(operand) => Left::Operand(*operand),
         };
-        let ticket = self.request(ProductKind::Forward, layer, name, weights.operand, false)?;
+        let ticket = self.request(&shape, layer, name, weights.operand, false)?;
         self.layers[layer].forward.push_back(Started { ticket, part: index });
         Ok(())
     }
@@ -137,8 +137,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let state = &self.layers[layer];
         let last = bounds.is_none() || state.micro_batches + 1 == self.pass.0;
         let ticket = if last {
-            let (kind, left) = (ProductKind::WeightGradient, left.name.clone());
-            Some(self.request(kind, layer, left, sent.operand, open.is_some())?)
+            Some(self.request(&shape, layer, left.name.clone(), sent.operand, open.is_some())?)
         } else {
             self.cloud.accumulate(layer as u32, left.name.clone(), sent.operand)?;
             None
@@ -209,7 +208,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             Expected { scalars, body, extras: contract(&sent.masks, &checks.along) }
         });
         let left = Left::Operand(sent.operand);
-        let ticket = self.request(ProductKind::InputGradient, layer, left, weights.operand, false)?;
+        let ticket = self.request(&shape, layer, left, weights.operand, false)?;
         self.cloud.free(&[sent.operand])?;
         let scales = [scale, weights.scale];
         self.layers[layer].input.push_back(StartedInput { ticket, rows, shape, sent, scales, checks });

@@ -277,3 +277,24 @@ fn residues_in_shared_memory_are_checked_alike() {
         refinery.send(&ToWarden::Rows { first: 0, count: rows, place }, &[]);
     });
 }
+
+#[test]
+fn an_answer_much_longer_than_what_was_asked_for_ends_the_link_instead_of_filling_memory() {
+    // Of frames with bodies, and of frames without.
+    for (body, frames) in [(vec![0; 64 << 10], 100), (vec![], 100_000)] {
+        let Playing { mut refinery, owner, uploads, given } = playing();
+        refinery.send(&owner.round(1, &given), &[]);
+        loop {
+            match refinery.receive() {
+                (FromWarden::Do(Instruction::Multiply { .. }), _) => break,
+                (FromWarden::Do(instruction), _) => _ = stored(&mut refinery, &owner, &uploads, &instruction),
+                (FromWarden::Progress(_), _) => {}
+                other => panic!("{other:?} where an instruction is due"),
+            }
+        }
+        refinery.send(&ToWarden::Extras { rows: u32::MAX, place: None }, &[]);
+        let row = ToWarden::Rows { first: 0, count: 1, place: None };
+        assert!(!(0..frames).all(|_| refinery.try_send(&row, &body)), "all of them were taken");
+        refinery.assert_ended("much longer than what was asked for");
+    }
+}

@@ -60,6 +60,11 @@ impl Refinery {
         write_frame(&mut self.stream, message, &[body]).unwrap();
     }
 
+    /// Whether the warden still took it.
+    pub fn try_send(&mut self, message: &ToWarden, body: &[u8]) -> bool {
+        write_frame(&mut self.stream, message, &[body]).is_ok()
+    }
+
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
