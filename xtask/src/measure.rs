@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -186,25 +187,35 @@ fn build(place: &Path, epoch: &str) -> Result<Vec<u8>> {
     let target = place.join("target");
     let maps = [(place, SOURCES), (home.as_path(), CARGO_HOME)];
     let flags = |option: &str| maps.map(|(from, to)| format!("{option}={}={to}", from.display()));
-    // A space in a path is none between flags.
-    let rust = flags("--remap-path-prefix").join("\x1f");
+    // Not as RUSTFLAGS: cargo names crates by those, names enter the code, and the paths in them differ.
+    let compiler = place.join("remapped-rustc");
+    fs::write(&compiler, wrapper(&flags("--remap-path-prefix")))?;
+    fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755))?;
     let status = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
         .args(["build", "--release", "--locked", "--package", PROGRAM])
         .current_dir(place)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_ENCODED_RUSTFLAGS", rust)
+        .env("RUSTC_WRAPPER", &compiler)
         .env("CFLAGS", flags("-ffile-prefix-map").join(" "))
         .env("SOURCE_DATE_EPOCH", epoch)
         .env("LC_ALL", "C")
         .env("TZ", "UTC")
         .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stdout(std::io::stderr())
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "the build failed");
     let program = target.join("release").join(PROGRAM);
     fs::read(&program).with_context(|| format!("{}", program.display()))
+}
+
+/// A program that calls the compiler with more arguments.
+fn wrapper(more: &[String]) -> String {
+    // A quote within quotes: end them, write it, begin them again.
+    let quoted = more.iter().map(|argument| format!(" '{}'", argument.replace('\'', "'\\''")));
+    format!("#!/bin/sh\ncompiler=$1\nshift\nexec \"$compiler\" \"$@\"{}\n", quoted.collect::<String>())
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -278,6 +289,17 @@ mod tests {
             let refused = parse(given).unwrap_err().to_string();
             assert!(refused.contains(words), "{refused}");
         }
+    }
+
+    #[test]
+    fn the_wrapped_compiler_is_given_what_it_was_given_and_more() {
+        let dir = std::env::temp_dir().join(format!("blindsmith-xtask-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let program = dir.join("wrapper");
+        fs::write(&program, wrapper(&["--remap=a b's=/x".into()])).unwrap();
+        let printed = said(Command::new("sh").arg(&program).args(["printf", "%s|", "one two"])).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(printed, "one two|--remap=a b's=/x|");
     }
 
     #[test]

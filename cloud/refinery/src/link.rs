@@ -72,6 +72,7 @@ pub fn serve_warden(shared: &Shared, stream: &UnixStream) -> Result<(), FrameErr
     let (tee, lane, mut link) = Link::accept(stream)?;
     stream.set_read_timeout(None)?;
     if lane == Lane::Rounds && link.take_over {
+        info!(warden = %link.holder, "a warden waits to take projects over");
         link = link.taking_over(shared)?;
     }
     let turns = if lane == Lane::Rounds { &shared.link } else { &shared.query_link };

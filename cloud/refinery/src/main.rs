@@ -2,6 +2,7 @@
 
 mod maintenance;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BLINDSMITH_LOG");
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| config.log.filter.as_str().into()))
+        // Colours are for people: files and journals are searched.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Text => log.init(),
