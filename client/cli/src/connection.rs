@@ -6,7 +6,7 @@ use std::path::Path;
 
 use blindsmith_identity::SigningKey;
 use blindsmith_protocol::{
-    FrameError, Id, MAX_BODY, Progress, ProjectStatus, Reply, Request, Role, read_body, read_head,
+    FrameError, Id, MAX_BODY, Progress, ProjectStatus, Reply, Request, Role, from_cbor, read_body, read_head,
     write_frame,
 };
 
@@ -71,6 +71,7 @@ impl Connection {
         let body = read_body(reader, body, MAX_BODY)?;
         match reply {
             Reply::Failed { message } => Err(Failure::Refused(message)),
+            Reply::StatusFollows => Ok((Reply::Status(from_cbor(&body)?), Vec::new())),
             reply => Ok((reply, body)),
         }
     }

@@ -144,7 +144,7 @@ impl Client<'_> {
             Request::Refine { project, epochs } => shared.refine(project, epochs).map(done),
             Request::Status { project } => {
                 let status = shared.lock().status(&project).ok_or_else(|| unknown(&project))?;
-                Ok((Reply::Status(status), Vec::new()))
+                Ok((Reply::StatusFollows, to_cbor(&status)))
             }
             Request::Pull { project, version } => {
                 let (version, model) = shared.pull(&project, version)?;
@@ -178,7 +178,7 @@ impl Client<'_> {
                     if found.idle(state.warden.is_some()) {
                         // The project is there, as was just seen.
                         let status = state.status(project).ok_or(FrameError::Closed)?;
-                        return Ok(Ok((Reply::Status(status), Vec::new())));
+                        return Ok(Ok((Reply::StatusFollows, to_cbor(&status))));
                     }
                     let progress = found.progress.clone();
                     if progress.is_some() && progress != sent {

@@ -79,7 +79,7 @@ pub enum Request {
         /// Epochs, if others than the recipe's.
         epochs: Option<u32>,
     },
-    /// Sends [`Reply::Progress`] until no round is running or waiting, then [`Reply::Status`].
+    /// Sends [`Reply::Progress`] until no round is running or waiting, then [`Reply::StatusFollows`].
     Watch {
         /// The project.
         project: Id,
@@ -158,8 +158,10 @@ pub enum Reply {
     },
     /// How far a round is.
     Progress(Progress),
-    /// What there is.
+    /// What there is, as programs pass it on; over a link it comes as [`Reply::StatusFollows`].
     Status(ProjectStatus),
+    /// What there is. Body: a [`ProjectStatus`], which grows with the project.
+    StatusFollows,
     /// Body: a sealed model.
     Model {
         /// Its version.

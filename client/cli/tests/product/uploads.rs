@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use blindsmith_protocol::{Reply, Request, UploadHeader};
+use blindsmith_protocol::{Blob, Reply, Request, UploadHeader};
+use blindsmith_refinery::Store;
 use serde_json::Value;
 
 use crate::site::{Outcome, Site, argument};
@@ -182,4 +183,23 @@ fn an_upload_from_the_spool_that_was_interrupted_is_made_again_and_counts_once()
     let again = site.on_project("flush", &[]).ok().json();
     assert_eq!(again["uploads"], sent["uploads"]);
     assert_eq!(site.stored().uploads(&site.project().id()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_status_of_a_project_that_grew_for_months_arrives() {
+    let mut site = Site::new();
+    created(&site);
+    let (id, directory) = (site.project().id(), site.services.store());
+    site.services.kill_refinery();
+    let store = Store::open(&directory).unwrap();
+    let mut record = store.round(&id, 0).unwrap();
+    for round in 1..=8 {
+        record.summary.round = round;
+        record.summary.metrics = Blob(vec![0; 700_000]);
+        store.save_round(&id, &record, None).unwrap();
+    }
+    drop(store);
+    site.services.start_refinery().unwrap();
+    let (reply, _) = site.connect().request(&Request::Status { project: id }, &[]).unwrap();
+    assert!(matches!(reply, Reply::Status(status) if status.rounds.len() == 9));
 }

@@ -173,6 +173,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         any::<u64>().prop_map(|version| Reply::Model { version }),
         Just(Reply::Answer),
         Just(Reply::Receipts),
+        Just(Reply::StatusFollows),
         vec(blob(), 0..3).prop_map(Reply::Orders),
         text().prop_map(|message| Reply::Failed { message }),
     ]
