@@ -122,22 +122,27 @@ impl Objective {
     /// of the loss over valid rows and outputs. The labels have passed [`Objective::check`] and have as many
     /// rows.
     pub fn error(&self, outputs: &mut Matrix, labels: &Labels) -> f64 {
+        let mut sum = 0.0;
+        self.error_by_row(outputs, labels, |loss| sum += f64::from(loss));
+        sum
+    }
+
+    /// As [`Objective::error`], with each row's loss, the sum over its outputs; 0 of rows that are not valid.
+    pub(crate) fn error_by_row(&self, outputs: &mut Matrix, labels: &Labels, mut each: impl FnMut(f32)) {
         let weights = labels.weights.iter().zip(&labels.valid);
         let rows = outputs.iter_rows_mut().zip(weights);
-        let mut sum = 0.0;
         match &labels.targets {
             Targets::Classes(classes) => {
                 for ((z, (&weight, &valid)), &class) in rows.zip(classes) {
-                    sum += f64::from(self.class_error(z, class, weight, mask(valid)));
+                    each(self.class_error(z, class, weight, mask(valid)));
                 }
             }
             Targets::Values(values) => {
                 for ((z, (&weight, &valid)), t) in rows.zip(values.iter_rows()) {
-                    sum += f64::from(self.value_error(z, t, weight, mask(valid)));
+                    each(self.value_error(z, t, weight, mask(valid)));
                 }
             }
         }
-        sum
     }
 
     /// Error and softmax cross-entropy of one row.

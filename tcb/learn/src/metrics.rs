@@ -37,11 +37,59 @@ pub struct Metrics {
     pub rmse: Option<f64>,
 }
 
+/// Losses row by row, so that those of two models can be compared beyond chance.
+#[derive(Clone, Default)]
+pub struct Losses {
+    /// 0 of rows that are not valid.
+    each: Vec<f32>,
+    valid: u64,
+}
+
+/// A mean, and how far chance moves it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Estimate {
+    /// The mean over the valid rows.
+    pub mean: f64,
+    /// Its standard error: the standard deviation of the rows' values, by the root of their number. 0 of fewer than
+    /// two rows.
+    pub error: f64,
+}
+
+impl Losses {
+    /// Of rows whose losses are known; all of them are valid.
+    pub fn of(each: &[f32]) -> Self {
+        Losses { each: each.to_vec(), valid: each.len() as u64 }
+    }
+
+    /// The mean loss.
+    pub fn estimate(&self) -> Estimate {
+        self.excess(&Losses { each: vec![0.0; self.each.len()], valid: self.valid }, 0.0)
+    }
+
+    /// By how much the loss is above `ratio` times that of another model over the same rows: the mean of the rows'
+    /// differences. Rows that both models find hard do not add to the error. Over other rows than these nothing can be
+    /// said: the result is not a number then.
+    pub fn excess(&self, other: &Losses, ratio: f64) -> Estimate {
+        if (self.each.len(), self.valid) != (other.each.len(), other.valid) {
+            return Estimate { mean: f64::NAN, error: f64::NAN };
+        }
+        let rows = self.valid.max(1) as f64;
+        let differences =
+            || self.each.iter().zip(&other.each).map(|(a, b)| f64::from(*a) - ratio * f64::from(*b));
+        let mean = differences().sum::<f64>() / rows;
+        // Rows that are not valid add the mean's square, which is taken away.
+        let invalid = self.each.len() as f64 - self.valid as f64;
+        let squares = differences().map(|d| (d - mean) * (d - mean)).sum::<f64>() - invalid * mean * mean;
+        Estimate { mean, error: (squares.max(0.0) / ((rows - 1.0).max(1.0) * rows)).sqrt() }
+    }
+}
+
 /// Sums from which [`Metrics`] follow.
 pub struct Scoreboard {
     objective: Objective,
     rows: u64,
     loss: f64,
+    losses: Losses,
     squares: f64,
     hits: u64,
     outputs: Vec<Tally>,
@@ -62,7 +110,16 @@ impl Scoreboard {
         let outputs = objective.outputs();
         let wants_auc = objective.loss() != Loss::MeanSquaredError && outputs <= MAX_AUC_OUTPUTS;
         let tally = Tally { scores: wants_auc.then(|| Box::new(Histogram::new())), ..Tally::default() };
-        Scoreboard { objective, rows: 0, loss: 0.0, squares: 0.0, hits: 0, outputs: vec![tally; outputs] }
+        let losses = Losses::default();
+        Scoreboard {
+            objective,
+            rows: 0,
+            loss: 0.0,
+            losses,
+            squares: 0.0,
+            hits: 0,
+            outputs: vec![tally; outputs],
+        }
     }
 
     /// Adds a batch: the last layer's outputs, which become the error, and labels for as many rows that
@@ -77,7 +134,24 @@ impl Scoreboard {
                 Targets::Values(values) => self.add_values(z, values.row(row), valid),
             }
         }
-        self.loss += self.objective.error(outputs, labels);
+        // The mean over the outputs, as in the figures.
+        let labels_a_row = match self.objective.loss() {
+            Loss::SoftmaxCrossEntropy => 1.0,
+            Loss::Logistic | Loss::MeanSquaredError => self.outputs.len() as f32,
+        };
+        let mut sum = 0.0;
+        let each = &mut self.losses.each;
+        self.objective.error_by_row(outputs, labels, |loss| {
+            sum += f64::from(loss);
+            each.push(loss / labels_a_row);
+        });
+        self.loss += sum;
+        self.losses.valid = self.rows;
+    }
+
+    /// The loss of each row, in the order in which they were added.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     fn add_class(&mut self, z: &[f32], class: u32, valid: u32, probabilities: &mut [f32]) {

@@ -372,6 +372,16 @@ impl Trainer {
         evaluate(&self.network, &self.objective, accelerator, batches, load)
     }
 
+    /// As [`Trainer::evaluate`], with the losses row by row.
+    pub fn judge<A: Accelerator>(
+        &self,
+        accelerator: &mut A,
+        batches: &Sampler,
+        load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+    ) -> Result<Scoreboard, TrainError<A::Error>> {
+        judge(&self.network, &self.objective, accelerator, batches, load)
+    }
+
     /// A copy of all that training changes.
     pub fn state(&self) -> TrainerState {
         TrainerState::of(self)
@@ -391,8 +401,18 @@ pub fn evaluate<A: Accelerator>(
     objective: &Objective,
     accelerator: &mut A,
     batches: &Sampler,
-    mut load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+    load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
 ) -> Result<Metrics, TrainError<A::Error>> {
+    judge(network, objective, accelerator, batches, load).map(|scores| scores.metrics())
+}
+
+fn judge<A: Accelerator>(
+    network: &Network,
+    objective: &Objective,
+    accelerator: &mut A,
+    batches: &Sampler,
+    mut load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+) -> Result<Scoreboard, TrainError<A::Error>> {
     let mut tape = Tape::default();
     let mut scores = Scoreboard::new(objective.clone());
     accelerator.begin(Pass::Inference).map_err(TrainError::Accelerator)?;
@@ -404,7 +424,7 @@ pub fn evaluate<A: Accelerator>(
         network.forward(accelerator, &batch, &mut tape)?;
         scores.add(&mut tape.outputs, batch.labels());
     }
-    Ok(scores.metrics())
+    Ok(scores)
 }
 
 /// The predictions for a batch's rows, padding included: probabilities of the classes, of each label, or

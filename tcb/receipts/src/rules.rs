@@ -35,10 +35,11 @@ pub struct Rules {
     /// Rows that may be predicted for one query key in the project's life.
     pub queries: u64,
     /// A round is promoted if the loss over the rows that judge is at most this, in thousandths of the loss of the
-    /// current version: 1000 to 1,000,000.
+    /// current version, or above it by no more than chance explains (two standard errors): 1000 to 1,000,000.
     pub tolerance: u32,
-    /// A new upload is set aside if its loss is above this, in thousandths of the loss over the rows that judge, and
-    /// above that of a model that knows nothing: 1000 to 1,000,000, or 0 to set none aside.
+    /// A new upload is set aside if its loss is above this, in thousandths of the loss over the rows that judge, by
+    /// more than chance explains (two standard errors), and above that of a model that knows nothing: 1000 to
+    /// 1,000,000, or 0 to set none aside.
     pub screening: u32,
     /// Most held-out rows of one contributor that judge: 1 or more.
     pub judging_rows: u64,
@@ -60,7 +61,7 @@ impl Default for Rules {
             precision: 10,
             queries: 1_000_000,
             tolerance: 1100,
-            screening: 3000,
+            screening: 1500,
             judging_rows: 4096,
             replay: None,
             patience: 0,

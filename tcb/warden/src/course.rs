@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use blindsmith_identity::Terms;
 use blindsmith_keys::{Context, Freshness, Key};
 use blindsmith_learn::{
-    Group, Matrix, Metrics, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer, TrainerState,
+    Group, Losses, Matrix, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer, TrainerState,
 };
 use blindsmith_protocol::{Id, Progress, Quarantined, Reason, Role};
 use blindsmith_receipts::Rules;
@@ -20,6 +20,8 @@ use crate::standing::{Place, Standing};
 
 /// Rows of an upload by which it is screened, about.
 const SCREENED_ROWS: u64 = 512;
+/// Held-out rows that are enough to screen an upload by them alone.
+const ENOUGH_HELD_OUT: u64 = 128;
 /// Rows of a batch where nothing is trained.
 const JUDGED_ROWS: usize = 1024;
 
@@ -173,16 +175,16 @@ impl<C: Cloud> Course<'_, '_, C> {
     }
 
     /// Figures over groups, and the loss of outputs that are all zero.
-    fn evaluate(&mut self, groups: Vec<Group>) -> Result<(Metrics, f64), RoundError> {
+    fn evaluate(&mut self, groups: Vec<Group>) -> Result<(Scoreboard, f64), RoundError> {
         let sampler = self.sampler(groups, JUDGED_ROWS.min(self.recipe.batch_rows))?;
         let mut uninformed = Scoreboard::new(self.trainer.objective().clone());
         let (uploads, outputs) = (self.uploads, self.recipe.outputs());
-        let metrics = self.trainer.evaluate(&mut self.accelerator, &sampler, |accelerator, groups| {
+        let scores = self.trainer.judge(&mut self.accelerator, &sampler, |accelerator, groups| {
             let labels = uploads.labels(accelerator.cloud(), groups, |_| false)?;
             uninformed.add(&mut Matrix::zeros(labels.rows(), outputs), &labels);
             Ok(labels)
         })?;
-        Ok((metrics, uninformed.metrics().loss))
+        Ok((scores, uninformed.metrics().loss))
     }
 
     fn sampler(&self, groups: Vec<Group>, batch_rows: usize) -> Result<Sampler, RoundError> {
@@ -300,7 +302,7 @@ impl<C: Cloud> Course<'_, '_, C> {
             if patience == 0 {
                 continue;
             }
-            let Some(loss) = self.judge()? else { continue };
+            let Some(loss) = self.judge()?.map(|losses| losses.estimate().mean) else { continue };
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
                 (best, without) = (Some((loss, self.trainer.state())), 0);
             } else {
@@ -335,7 +337,7 @@ impl<C: Cloud> Course<'_, '_, C> {
         let judges = self.judging();
         let validation = match judges.is_empty() {
             true => None,
-            false => Some(self.evaluate(judges.clone())?.0),
+            false => Some(self.evaluate(judges.clone())?.0.metrics()),
         };
         let contributors = self.by_contributor(&judges)?;
         let mut standing = std::mem::take(&mut self.standing);
@@ -414,7 +416,7 @@ impl<C: Cloud> Course<'_, '_, C> {
             let judged = groups.iter().map(|g| self.uploads.rows_of(g)).sum::<u64>();
             // Of a single contributor the figures over all rows are its own.
             let shown = !alone && !groups.is_empty() && judged >= least && !self.rules.fixed_schedule;
-            let validation = if shown { Some(self.evaluate(groups)?.0) } else { None };
+            let validation = if shown { Some(self.evaluate(groups)?.0.metrics()) } else { None };
             found.push(ContributorMetrics { contributor, rows, validation });
         }
         Ok(found)
@@ -425,27 +427,30 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
     type State = TrainerState;
     type Error = RoundError;
 
-    fn judge(&mut self) -> Result<Option<f64>, RoundError> {
+    fn judge(&mut self) -> Result<Option<Losses>, RoundError> {
         let groups = self.judging();
         if groups.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.evaluate(groups)?.0.loss))
+        Ok(Some(self.evaluate(groups)?.0.losses().clone()))
     }
 
     fn screen(&mut self, upload: u32) -> Result<Screening, RoundError> {
         let (held_out, training) =
             (&self.groups.held_out[upload as usize], &self.groups.training[upload as usize]);
+        // Rows that it was not trained on tell more, where there are enough of them.
+        let held_out_rows = held_out.iter().map(|g| self.uploads.rows_of(g)).sum::<u64>();
+        let most =
+            if held_out_rows < ENOUGH_HELD_OUT { SCREENED_ROWS } else { held_out_rows.min(SCREENED_ROWS) };
         let mut rows = 0;
-        // Rows that it was not trained on tell more, where there are any.
         let sample = held_out.iter().chain(training).copied().take_while(|g| {
-            let take = rows < SCREENED_ROWS;
+            let take = rows < most;
             rows += self.uploads.rows_of(g);
             take
         });
         let sample = sample.collect();
-        let (metrics, uninformed) = self.evaluate(sample)?;
-        Ok(Screening { loss: metrics.loss, uninformed })
+        let (scores, uninformed) = self.evaluate(sample)?;
+        Ok(Screening { loss: scores.losses().estimate(), uninformed })
     }
 
     fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, RoundError> {

@@ -5,15 +5,23 @@
 //! is screened by its own loss: under the current model before it is trained on, and under the model that was trained
 //! on it before that becomes current. What is worse without standing out is found by trying uploads apart: halves,
 //! then quarters. Nobody is blamed before a training over old rows alone showed that those do not make it worse too.
+//!
+//! Losses over a few hundred rows move by chance, near the end of training by more than they fall. A loss counts as
+//! larger where it is so by more than [`CERTAINTY`] standard errors; whether training made the model worse is judged
+//! by the rows' differences, in which what the rows have in common cancels.
 
+use blindsmith_learn::{Estimate, Losses};
 use blindsmith_protocol::Reason;
 use blindsmith_receipts::Rules;
+
+/// Standard errors beyond which a difference is not taken for chance.
+const CERTAINTY: f64 = 2.0;
 
 /// Losses over some rows of an upload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Screening {
     /// Of the model.
-    pub loss: f64,
+    pub loss: Estimate,
     /// Of a model whose outputs are all zero.
     pub uninformed: f64,
 }
@@ -24,8 +32,8 @@ pub(crate) trait Bench {
     type State;
     /// Why a round must be abandoned.
     type Error;
-    /// The model's loss over the rows that judge, if there are any.
-    fn judge(&mut self) -> Result<Option<f64>, Self::Error>;
+    /// The model's loss over each row that judges, if there are any: the same rows until uploads are set aside.
+    fn judge(&mut self) -> Result<Option<Losses>, Self::Error>;
     /// Losses over some rows of an upload.
     fn screen(&mut self, upload: u32) -> Result<Screening, Self::Error>;
     /// Trains on these new uploads, on old ones beside them. Those that the terms of their contributors keep out, with
@@ -61,11 +69,15 @@ pub(crate) struct Decided {
 }
 
 /// Whether an upload stands out.
-fn suspicious(rules: &Rules, judged: f64, screening: Screening) -> bool {
-    let limit = judged * f64::from(rules.screening) / 1000.0;
+fn suspicious(rules: &Rules, judged: f64, Screening { loss, uninformed }: Screening) -> bool {
+    let limit = judged * f64::from(rules.screening) / 1000.0 + CERTAINTY * loss.error;
     // A loss that is no number is suspicious too.
-    let within = screening.loss <= limit || screening.loss <= screening.uninformed;
+    let within = loss.mean <= limit || loss.mean <= uninformed;
     rules.screening != 0 && !within
+}
+
+fn mean(losses: &Option<Losses>) -> Option<f64> {
+    losses.as_ref().map(|losses| losses.estimate().mean)
 }
 
 /// Runs a round over new uploads; `old` are screened again.
@@ -75,19 +87,24 @@ pub(crate) fn decide<B: Bench>(
     old: &[u32],
     rules: &Rules,
 ) -> Result<Decided, B::Error> {
-    let mut decided = Decided { before: bench.judge()?, ..Decided::default() };
-    decided.after = decided.before;
-    let screened = match decided.before {
+    let mut current = bench.judge()?;
+    let screened = match mean(&current) {
         Some(judged) => find(bench, &[old, new].concat(), rules, judged)?,
         None => Vec::new(),
     };
     bench.set_aside(&screened);
+    if screened.iter().any(|upload| old.contains(upload)) {
+        // Its rows judge no longer.
+        current = bench.judge()?;
+    }
+    let before = mean(&current);
+    let mut decided = Decided { before, after: before, ..Decided::default() };
     let clean: Vec<u32> = new.iter().copied().filter(|u| !screened.contains(u)).collect();
     decided.quarantined.extend(screened.into_iter().map(|u| (u, Reason::Screened)));
     if clean.is_empty() && !new.is_empty() {
         return Ok(decided);
     }
-    let mut search = Search { sets: vec![clean], controlled: false };
+    let mut search = Search { sets: vec![clean], controlled: false, current };
     while let Some(set) = search.sets.pop() {
         if decided.trials >= rules.trials {
             // They wait for another round.
@@ -103,18 +120,28 @@ struct Search {
     sets: Vec<Vec<u32>>,
     /// Whether a training over old rows alone was tried.
     controlled: bool,
+    /// Losses of the model as it is, without the training under way.
+    current: Option<Losses>,
 }
 
 /// Whether the model is good enough after a training.
-fn good(rules: &Rules, before: Option<f64>, after: Option<f64>) -> bool {
+fn good(rules: &Rules, before: &Option<Losses>, after: &Option<Losses>) -> bool {
     match (before, after) {
-        (Some(before), Some(after)) => after <= before * f64::from(rules.tolerance) / 1000.0,
+        (Some(before), Some(after)) => {
+            let Estimate { mean, error } = after.excess(before, f64::from(rules.tolerance) / 1000.0);
+            mean <= CERTAINTY * error
+        }
         _ => true,
     }
 }
 
 /// Whether training makes the model worse without any new upload. Where there are no old rows, nobody can tell.
-fn worse_anyway<B: Bench>(bench: &mut B, rules: &Rules, decided: &mut Decided) -> Result<bool, B::Error> {
+fn worse_anyway<B: Bench>(
+    bench: &mut B,
+    rules: &Rules,
+    current: &Option<Losses>,
+    decided: &mut Decided,
+) -> Result<bool, B::Error> {
     if !bench.has_old() {
         return Ok(false);
     }
@@ -123,7 +150,7 @@ fn worse_anyway<B: Bench>(bench: &mut B, rules: &Rules, decided: &mut Decided) -
     decided.trials += 1;
     let judged = bench.judge()?;
     bench.restore(before)?;
-    Ok(!good(rules, decided.after, judged))
+    Ok(!good(rules, current, &judged))
 }
 
 /// One training, kept or taken back.
@@ -142,7 +169,7 @@ fn attempt<B: Bench>(
     }
     decided.trials += 1;
     let judged = bench.judge()?;
-    let found = match judged {
+    let found = match mean(&judged) {
         Some(judged) => find(bench, &trained, rules, judged)?,
         None => Vec::new(),
     };
@@ -156,17 +183,18 @@ fn attempt<B: Bench>(
         }
         return Ok(());
     }
-    if good(rules, decided.after, judged) {
+    if good(rules, &search.current, &judged) {
         bench.accept(&trained);
         decided.promoted = true;
         decided.accepted.extend(trained);
-        decided.after = judged;
+        decided.after = mean(&judged);
+        search.current = judged;
         return Ok(());
     }
     bench.restore(before)?;
     if !trained.is_empty()
         && !std::mem::replace(&mut search.controlled, true)
-        && worse_anyway(bench, rules, decided)?
+        && worse_anyway(bench, rules, &search.current, decided)?
     {
         // It is not their doing: they wait.
         search.sets.clear();
@@ -195,17 +223,19 @@ pub(crate) fn decide_once<B: Bench>(
     old: &[u32],
     rules: &Rules,
 ) -> Result<Decided, B::Error> {
-    let before = bench.judge()?;
+    let current = bench.judge()?;
+    let before = mean(&current);
     let all = [old, new].concat();
     let screened = find(bench, &all, rules, before.unwrap_or(f64::INFINITY))?;
     bench.set_aside(&screened);
     let saved = bench.save();
     let waiting = bench.train(new)?;
-    let after = bench.judge()?;
+    let judged = bench.judge()?;
+    let after = mean(&judged);
     let found = find(bench, &all, rules, after.unwrap_or(f64::INFINITY))?;
     let found: Vec<u32> = found.into_iter().filter(|u| !screened.contains(u)).collect();
     let kept = |u: &&u32| ![&waiting, &screened, &found].iter().any(|list| list.contains(*u));
-    let good = found.is_empty() && good(rules, before, after);
+    let good = found.is_empty() && good(rules, &current, &judged);
     let mut decided = Decided { promoted: good, trials: 1, before, after, ..Decided::default() };
     if good {
         decided.accepted = new.iter().filter(kept).copied().collect();
@@ -253,6 +283,8 @@ mod tests {
         effect: Vec<f64>,
         /// Their own losses; those of a model that knows nothing are 1.
         own: Vec<f64>,
+        /// How far the rows' losses scatter around the model's, after a training and in uploads.
+        scatter: f64,
         /// Uploads that stand out only once they were trained on.
         late: BTreeSet<u32>,
         waiting: BTreeSet<u32>,
@@ -268,14 +300,18 @@ mod tests {
         type State = (f64, BTreeSet<u32>);
         type Error = ();
 
-        fn judge(&mut self) -> Result<Option<f64>, ()> {
-            Ok(self.judges.then_some(self.loss))
+        fn judge(&mut self) -> Result<Option<Losses>, ()> {
+            let scatter = if self.trainings.is_empty() { 0.0 } else { self.scatter };
+            let rows: Vec<f32> = (0..100)
+                .map(|row| (self.loss + if row % 2 == 0 { scatter } else { -scatter }) as f32)
+                .collect();
+            Ok(self.judges.then(|| Losses::of(&rows)))
         }
 
         fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
             let late = self.late.contains(&upload) && self.trained.contains(&upload);
-            let loss = if late { 9.0 } else { self.own[upload as usize] };
-            Ok(Screening { loss, uninformed: 1.0 })
+            let mean = if late { 9.0 } else { self.own[upload as usize] };
+            Ok(Screening { loss: Estimate { mean, error: self.scatter / 10.0 }, uninformed: 1.0 })
         }
 
         fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, ()> {
@@ -330,8 +366,9 @@ mod tests {
         let mut bench = fake(5);
         let decided = run(&mut bench);
         assert!(decided.promoted && decided.quarantined.is_empty());
-        assert_eq!((decided.accepted, decided.trials), (vec![0, 1, 2, 3, 4], 1));
-        assert_eq!((decided.before, decided.after), (Some(0.5), Some(0.45)));
+        assert_eq!((&decided.accepted, decided.trials), (&vec![0, 1, 2, 3, 4], 1));
+        let after = decided.after.unwrap();
+        assert!(decided.before == Some(0.5) && (after - 0.45).abs() < 1e-6, "{decided:?}");
     }
 
     #[test]
@@ -349,7 +386,7 @@ mod tests {
         let mut bench = fake(2);
         (bench.loss, bench.own[1]) = (0.01, 0.9);
         assert_eq!(run(&mut bench).quarantined, []);
-        let nan = Screening { loss: f64::NAN, uninformed: 1.0 };
+        let nan = Screening { loss: Estimate { mean: f64::NAN, error: f64::NAN }, uninformed: 1.0 };
         assert!(suspicious(&Rules::default(), 0.5, nan));
         assert!(!suspicious(&Rules { screening: 0, ..Rules::default() }, 0.5, nan));
     }
@@ -375,6 +412,62 @@ mod tests {
             assert!(decided.trials <= 9, "{}", decided.trials);
             assert!(bench.loss < 0.5 && !bench.trained.contains(&(culprit as u32)));
         }
+    }
+
+    #[test]
+    fn what_chance_explains_is_neither_rolled_back_nor_blamed() {
+        // The loss rises from 0.5 to 0.65, by 0.1 more than is tolerated; its standard error over a hundred rows is a
+        // tenth of the scatter.
+        for (scatter, promoted) in [(1.0, true), (0.1, false)] {
+            let mut bench = fake(1);
+            (bench.scatter, bench.training, bench.effect[0]) = (scatter, 1.0, 1.3);
+            let decided = run(&mut bench);
+            assert_eq!((decided.promoted, decided.quarantined.is_empty()), (promoted, promoted));
+        }
+        // An upload with three times the loss of the rows that judge, give or take a tenth of the scatter.
+        for (scatter, aside) in [(10.0, 0), (0.5, 1)] {
+            let mut bench = fake(2);
+            (bench.scatter, bench.own[1]) = (scatter, 1.5);
+            assert_eq!(run(&mut bench).quarantined.len(), aside);
+        }
+    }
+
+    #[test]
+    fn rows_of_an_upload_that_was_set_aside_judge_neither_before_nor_after() {
+        struct Judging(Fake);
+        impl Bench for Judging {
+            type State = (f64, BTreeSet<u32>);
+            type Error = ();
+            fn judge(&mut self) -> Result<Option<Losses>, ()> {
+                // Its rows are hard: with them the loss before is large, and training can do what it will.
+                let rows = if self.0.aside.is_empty() { vec![0.5, 9.0] } else { vec![self.0.loss as f32] };
+                Ok(Some(Losses::of(&rows)))
+            }
+            fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
+                self.0.screen(upload)
+            }
+            fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, ()> {
+                self.0.train(new)
+            }
+            fn has_old(&self) -> bool {
+                self.0.has_old()
+            }
+            fn accept(&mut self, _uploads: &[u32]) {}
+            fn set_aside(&mut self, uploads: &[u32]) {
+                self.0.set_aside(uploads);
+            }
+            fn save(&self) -> Self::State {
+                self.0.save()
+            }
+            fn restore(&mut self, state: Self::State) -> Result<(), ()> {
+                self.0.restore(state)
+            }
+        }
+        let mut bench = Judging(fake(2));
+        (bench.0.own[0], bench.0.effect[1]) = (99.0, 3.0);
+        let decided = decide(&mut bench, &[1], &[0], &Rules::default()).unwrap();
+        assert_eq!(decided.quarantined, [(0, Reason::Screened), (1, Reason::Worse)]);
+        assert_eq!((decided.promoted, decided.before), (false, Some(0.5)));
     }
 
     #[test]

@@ -56,14 +56,14 @@ impl RoundMetrics {
     }
 
     /// As sealed: its length (u32, little-endian), CBOR, and zeros up to a length that follows from the numbers
-    /// of epochs, steps, layers, contributors and uploads given alone. CBOR writes some values shorter than others; a
-    /// failure's words have at most [`MAX_FAILURE`] bytes.
-    pub fn encode(&self, uploads: usize) -> Vec<u8> {
+    /// of epochs, steps, layers and contributors and from `aside` alone, the most uploads that may have been set aside:
+    /// all, where it is not public which were.
+    /// CBOR writes some values shorter than others; a failure's words have at most [`MAX_FAILURE`] bytes.
+    pub fn encode(&self, aside: usize) -> Vec<u8> {
         let body = to_cbor(self);
         let noise: usize = self.gradient_noise.iter().map(|layers| 9 + 5 * layers.len()).sum();
-        // Any of the uploads may have been set aside.
         let contributors = 400 * self.contributors.len();
-        let longest = 512 + MAX_FAILURE + 9 * self.training_loss.len() + noise + contributors + 80 * uploads;
+        let longest = 512 + MAX_FAILURE + 9 * self.training_loss.len() + noise + contributors + 80 * aside;
         let mut out = (body.len() as u32).to_le_bytes().to_vec();
         out.extend(body);
         out.resize(out.len().max(4 + longest), 0);

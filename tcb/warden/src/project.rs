@@ -273,8 +273,9 @@ impl Project {
         let layers = Zeroizing::new(encode_model(self.trainer.network().layers()));
         let after = commit(&opening, &layers);
         model.extend_from_slice(&layers);
-        let (model, sealed_metrics) = (seal("model", &model), seal("metrics", &metrics.encode(given.len())));
         let fixed = self.release.rules.fixed_schedule;
+        let aside = if fixed { given.len() } else { metrics.quarantined.len() };
+        let (model, sealed_metrics) = (seal("model", &model), seal("metrics", &metrics.encode(aside)));
         let decision = match fixed {
             true => Decision::Sealed(seal("decision", &decision_bytes(&decision))),
             false => decision,

@@ -25,6 +25,8 @@ const FIRST: usize = 97;
 const UPLOAD: usize = 36;
 /// How often memory, file handles and disk are looked at.
 const SAMPLE: Duration = Duration::from_secs(5);
+/// Most uploads after the kills so that what waits is tried again.
+const LATER: usize = 5;
 const LABEL: &str = "class";
 
 /// Contributors send rows of the built-in digits at random times, one upload has its labels shuffled, refinery and
@@ -97,10 +99,11 @@ struct Flat {
     refinery_files: [f64; 2],
     warden_files: [f64; 2],
     disk_mib: [f64; 2],
-    stored_mib: [f64; 2],
+    /// Disk with all versions and receipts, divided by the uploads acknowledged so far.
+    disk_kib_an_upload: [f64; 2],
 }
 
-/// One look: resident MiB and files of refinery and warden, MiB on disk, MiB of uploads.
+/// One look: resident MiB and files of refinery and warden, MiB on disk, KiB of it for each upload.
 type Look = [f64; 6];
 
 struct Site<'a> {
@@ -245,6 +248,14 @@ impl Site<'_> {
         // Without a warden there is nothing to wait for.
         services.await_warden()?;
         self.settle()?;
+        // What a round that was taken back left waiting is tried again when something new comes, as it always does.
+        for number in 0..LATER {
+            if !self.waits()? {
+                break;
+            }
+            self.send_more(&data, 900 + number, &mut log)?;
+            self.settle()?;
+        }
         let (flat, queries) = self.keep_on(services, &data, &mut log)?;
         self.settle()?;
         let again = again.into_inner();
@@ -323,19 +334,16 @@ impl Site<'_> {
         let end = Instant::now() + Duration::from_secs(60 * self.soak.minutes);
         let query = self.write("query.csv", &data.select(&(0..20).collect::<Vec<_>>()))?;
         let (mut looks, mut next) = (Vec::<Look>::new(), Instant::now());
-        let (mut queries, mut number, again) = ([0, 0], 1000, AtomicUsize::new(0));
+        let (mut queries, mut number) = ([0, 0], 1000);
         while Instant::now() < end {
-            let member = draw(u64::from(self.soak.contributors)) as usize;
-            let rows: Vec<usize> = (0..UPLOAD).map(|_| JUDGING + FIRST + draw(1200) as usize).collect();
             number += 1;
-            let rows = data.select(&rows);
-            log.acknowledged.push((self.push(member, number, &rows, &again)?, rows.rows() as u64));
+            self.send_more(data, number, log)?;
             for _ in 0..5 {
                 let asked = self.blindsmith(&["predict", "--project", &self.path("owner"), "--data", &query]);
                 queries[usize::from(asked.is_err())] += 1;
             }
             if Instant::now() >= next {
-                looks.push(self.look(services)?);
+                looks.push(self.look(services, log.acknowledged.len())?);
                 next = Instant::now() + SAMPLE;
             }
             std::thread::sleep(Duration::from_millis(500 + draw(2000)));
@@ -343,19 +351,35 @@ impl Site<'_> {
         Ok((flat(&looks), queries))
     }
 
-    fn look(&self, services: &Services) -> Result<Look, Failure> {
+    /// An upload of anybody, of rows that were sent before.
+    fn send_more(&self, data: &Dataset, number: usize, log: &mut Log) -> Result<(), Failure> {
+        let member = draw(u64::from(self.soak.contributors)) as usize;
+        let rows: Vec<usize> = (0..UPLOAD).map(|_| JUDGING + FIRST + draw(1200) as usize).collect();
+        let rows = data.select(&rows);
+        let id = self.push(member, number, &rows, &AtomicUsize::new(0))?;
+        log.acknowledged.push((id, rows.rows() as u64));
+        Ok(())
+    }
+
+    /// Whether an upload is neither used nor set aside.
+    fn waits(&self) -> Result<bool, Failure> {
+        let history = self.must(&["history", "--project", &self.path("owner")])?;
+        let uploads = history["uploads"].as_array().cloned().unwrap_or_default();
+        Ok(uploads.iter().any(|upload| upload["state"] == "admitted"))
+    }
+
+    fn look(&self, services: &Services, uploads: usize) -> Result<Look, Failure> {
         let [refinery, warden] = services.processes();
         let other = |e: std::io::Error| Failure::Other(e.to_string());
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let stored =
-            size(&services.store(), &|path| path.extension().is_some_and(|e| e == "rows")).map_err(other)?;
+        let disk = mib(size(&services.store()).map_err(other)?);
         Ok([
             mib(resident(refinery)),
             mib(resident(warden)),
             handles(refinery) as f64,
             handles(warden) as f64,
-            mib(size(&services.store(), &|_| true).map_err(other)?),
-            mib(stored),
+            disk,
+            1024.0 * disk / uploads as f64,
         ])
     }
 
@@ -440,7 +464,7 @@ fn flat(looks: &[Look]) -> Option<Flat> {
         refinery_files: both(2),
         warden_files: both(3),
         disk_mib: both(4),
-        stored_mib: both(5),
+        disk_kib_an_upload: both(5),
     })
 }
 
@@ -456,15 +480,15 @@ fn handles(process: Option<u32>) -> usize {
     process.and_then(|id| Some(std::fs::read_dir(format!("/proc/{id}/fd")).ok()?.count())).unwrap_or(0)
 }
 
-/// Bytes of the files below a directory of which this holds.
-fn size(dir: &Path, counts: &dyn Fn(&Path) -> bool) -> std::io::Result<u64> {
+/// Bytes of the files below a directory.
+fn size(dir: &Path) -> std::io::Result<u64> {
     let mut sum = 0;
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         // Files come and go while they are counted.
         match std::fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => sum += size(&path, counts).unwrap_or(0),
-            Ok(found) if counts(&path) => sum += found.len(),
+            Ok(found) if found.is_dir() => sum += size(&path).unwrap_or(0),
+            Ok(found) if found.is_file() => sum += found.len(),
             _ => {}
         }
     }

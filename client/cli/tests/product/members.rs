@@ -166,10 +166,10 @@ fn rows_of_terms_that_allow_one_version_enter_one() {
     let site = shared(&["--tolerance", "100"]);
     site.member("a", &["--most-versions", "1"]);
     site.member("b", &[]);
-    site.sends("a", tables::largest(100..300));
-    site.sends("b", tables::largest(300..500));
+    site.sends("a", tables::largest(100..700));
+    site.sends("b", tables::largest(700..800));
     site.on_project("refine", &[]).ok();
-    site.sends("b", tables::largest(500..600));
+    site.sends("b", tables::largest(800..900));
     site.on_project("refine", &[]).ok();
     let status = site.status();
     assert_eq!(
@@ -177,8 +177,8 @@ fn rows_of_terms_that_allow_one_version_enter_one() {
         (&"promoted".into(), &"promoted".into())
     );
     let rows = |round: usize| status["rounds"][round]["rows"].as_u64().unwrap();
-    // Of 200 rows each some are held out; in the second round those of one member alone are trained on.
-    assert!(rows(1) > 300 && rows(2) <= 300, "{} {}", rows(1), rows(2));
+    // About a tenth is held out; in the second round rows of one member alone are trained on.
+    assert!(rows(1) > 300 && rows(2) <= 200, "{} {}", rows(1), rows(2));
 }
 
 #[test]

@@ -182,3 +182,43 @@ fn the_first_of_equal_outputs_is_the_prediction() {
     scores.add(&mut Matrix::from_rows(2, 3, z).expect("shape"), &labels);
     assert_eq!(scores.metrics().accuracy, Some(0.5));
 }
+
+#[test]
+fn differences_of_losses_have_the_error_of_their_mean() {
+    // Rows of 3, 1, 2 against 1, 1, 1: differences 2, 0, 1; mean 1, standard deviation 1, its error 1 / sqrt(3).
+    let (new, old) = (Losses::of(&[3.0, 1.0, 2.0]), Losses::of(&[1.0, 1.0, 1.0]));
+    let excess = new.excess(&old, 1.0);
+    assert!((excess.mean - 1.0).abs() < 1e-12 && (excess.error - 3f64.sqrt().recip()).abs() < 1e-12);
+    assert_eq!(new.excess(&old, 2.0).mean, 0.0);
+    assert_eq!(new.estimate().mean, 2.0);
+    assert_eq!(Losses::of(&[4.0]).estimate(), Estimate { mean: 4.0, error: 0.0 });
+    assert!(new.excess(&Losses::of(&[1.0]), 1.0).mean.is_nan(), "over other rows nothing can be said");
+    assert_eq!(Losses::of(&[f32::INFINITY, 1.0]).estimate().mean, f64::INFINITY);
+}
+
+fn filled(rows: usize, cols: usize, of: impl Fn(usize, usize) -> f32) -> Matrix {
+    let values = (0..rows * cols).map(|i| of(i / cols, i % cols)).collect();
+    Matrix::from_rows(rows, cols, values).expect("as many values")
+}
+
+#[test]
+fn losses_row_by_row_have_the_mean_of_the_figures() {
+    for (loss, outputs) in [(Loss::SoftmaxCrossEntropy, 3), (Loss::Logistic, 2), (Loss::MeanSquaredError, 2)]
+    {
+        let mut scores = Scoreboard::new(Objective::new(loss, outputs, &[]).expect("objective"));
+        let targets = match loss {
+            Loss::SoftmaxCrossEntropy => Targets::Classes(vec![2, 0, 1, 0]),
+            _ => Targets::Values(filled(4, outputs, |row, col| ((row + col) % 2) as f32)),
+        };
+        // The last row is padding.
+        let labels = Labels::new(targets).with_valid(vec![true, true, true, false]).expect("four rows");
+        let z = |rows| filled(rows, outputs, |row, col| (row as f32 - 1.5) * (col as f32 + 0.5));
+        scores.add(&mut z(4), &labels);
+        let (all, metrics) = (scores.losses().estimate(), scores.metrics());
+        assert!((all.mean - metrics.loss).abs() < 1e-6, "{loss:?}: {} {}", all.mean, metrics.loss);
+        // As without the padding.
+        let mut without = Scoreboard::new(Objective::new(loss, outputs, &[]).expect("objective"));
+        without.add(&mut z(3), &labels.slice(0..3).expect("three rows"));
+        assert!((without.losses().estimate().error - all.error).abs() < 1e-6);
+    }
+}
