@@ -15,6 +15,7 @@ pub struct Services {
     refinery: Option<Child>,
     warden: Option<Child>,
     threads: Option<usize>,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// The program of this name beside the running one.
@@ -33,7 +34,8 @@ fn beside(name: &str) -> Result<PathBuf, Failure> {
 impl Services {
     /// Starts both with their files under `dir`.
     pub fn start(dir: &Path, threads: Option<usize>) -> Result<Self, Failure> {
-        let mut services = Services { dir: dir.to_owned(), refinery: None, warden: None, threads };
+        let mut services =
+            Services { dir: dir.to_owned(), refinery: None, warden: None, threads, environment: Vec::new() };
         services.start_refinery()?;
         services.start_warden()?;
         Ok(services)
@@ -60,6 +62,7 @@ impl Services {
         if let Some(threads) = self.threads {
             command.arg("--threads").arg(threads.to_string());
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.spawn().map_err(|e| Failure::Other(format!("{name} could not be started: {e}")))
     }
 
@@ -146,6 +149,17 @@ impl Services {
     /// Starts the warden if it is not running; else waits until the refinery can reach it.
     pub fn start_warden_if_away(&mut self) -> Result<(), Failure> {
         if self.warden.is_some() { Ok(()) } else { self.spawn_warden(&self.store().join("warden.sock"), &[]) }
+    }
+
+    /// Processes that are started from now on have these environment variables beside their parent's.
+    pub fn set_environment(&mut self, variables: &[(&'static str, &str)]) {
+        self.environment = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    }
+
+    /// Whether refinery and warden ended by themselves.
+    pub fn ended(&mut self) -> [bool; 2] {
+        [&mut self.refinery, &mut self.warden]
+            .map(|child| child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)))))
     }
 
     /// The processes' identifiers: refinery and warden.

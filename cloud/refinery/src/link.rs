@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::engine::{Blocks, Engine, EngineError, UploadFiles, residues};
 use crate::shared::{Job, Round, Shared, Stored, now};
 use crate::store::{Lease, StoreError, Verdict};
-use rounds::fault;
+use rounds::{Unread, fault};
 
 /// Bytes of a product's rows in one frame, about.
 const ROWS_FRAME: usize = 8 << 20;
@@ -320,13 +320,30 @@ impl Link {
             Job::Admit { project, upload } => {
                 let verdict = match self.admit(shared, &project, &upload)? {
                     Ok(verdict) => verdict,
+                    Err(Unread::Here(why)) => {
+                        let why = format!("it could not be read, and is tried again: {why}");
+                        warn!(%project, %upload, why, "an upload waits");
+                        shared.update(&project, |p| {
+                            p.uploads
+                                .iter_mut()
+                                .filter(|u| u.id == upload)
+                                .for_each(|u| u.try_again(why.clone()));
+                            p.failure = Some(format!("an upload waits: {why}"));
+                        });
+                        return Ok(());
+                    }
                     // It is tried again by the next refinery.
-                    Err(message) => Verdict::Refused(format!("it could not be read: {message}")),
+                    Err(Unread::There(why)) => Verdict::Refused(format!("it could not be read: {why}")),
                 };
                 if let Verdict::Refused(reason) = &verdict {
                     warn!(%project, %upload, reason, "an upload is left out");
                 }
-                shared.update(&project, |p| p.judge(&upload, verdict));
+                shared.update(&project, |p| {
+                    if p.uploads.iter().any(|u| u.id == upload && u.trouble.is_some()) {
+                        p.failure = None;
+                    }
+                    p.judge(&upload, verdict)
+                });
             }
             Job::Round(round) => {
                 let attempt = round.attempt + 1;

@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, Reason, Role,
-    RoundRecord, RoundSummary, UploadHeader, UploadState, UploadSummary, from_cbor,
+    Blob, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, RoundRecord, RoundSummary, UploadHeader,
+    from_cbor,
 };
 use tracing::warn;
+
+pub use stored::Stored;
 
 use crate::link::Link;
 use crate::operations::{Kind, Refusal};
@@ -69,64 +71,10 @@ pub struct Round {
     pub asked: bool,
 }
 
-/// An upload in memory.
-pub struct Stored {
-    pub id: Id,
-    pub header: UploadHeader,
-    /// Whether a round used it.
-    pub used: bool,
-    /// Whether the last round was given it: it is not new.
-    pub given: bool,
-    /// Why a round set it aside.
-    pub quarantined: Option<Reason>,
-    /// Whether its contributor took it back.
-    pub withdrawn: bool,
-    /// What the warden found when it read it.
-    pub verdict: Option<Verdict>,
-}
-
 impl Round {
     /// Its job in the store's queue.
     pub fn job(&self) -> JobName {
         JobName { project: self.project, kind: ROUND.into(), key: self.key.clone() }
-    }
-}
-
-impl Stored {
-    pub fn new(header: UploadHeader, verdict: Option<Verdict>) -> Self {
-        Stored {
-            id: header.id(),
-            header,
-            used: false,
-            given: false,
-            quarantined: None,
-            withdrawn: false,
-            verdict,
-        }
-    }
-
-    /// Whether there are rows to train on, as far as is known.
-    pub fn trains(&self) -> bool {
-        self.header.role == Role::Training && !self.refused() && !self.withdrawn && self.quarantined.is_none()
-    }
-
-    /// Whether there are rows to train on that the last round was not given.
-    pub fn is_new(&self) -> bool {
-        self.trains() && !self.given
-    }
-
-    pub fn refused(&self) -> bool {
-        matches!(self.verdict, Some(Verdict::Refused(_)))
-    }
-
-    /// It as a round is given it.
-    pub fn admitted(&self) -> Option<AdmittedUpload> {
-        match &self.verdict {
-            Some(Verdict::Admitted(admission)) if !self.withdrawn => {
-                Some(AdmittedUpload { header: self.header.clone(), admission: admission.clone() })
-            }
-            _ => None,
-        }
     }
 }
 
@@ -196,14 +144,14 @@ impl Project {
     pub fn judge(&mut self, upload: &Id, verdict: Verdict) -> bool {
         let found = self.uploads.iter_mut().find(|u| u.id == *upload);
         found.is_some_and(|found| {
-            found.verdict = Some(verdict);
+            (found.verdict, found.trouble) = (Some(verdict), None);
             true
         })
     }
 
     /// The next upload that no warden has read.
     fn unread(&self) -> Option<Id> {
-        self.uploads.iter().find(|u| u.verdict.is_none() && !u.withdrawn).map(|u| u.id)
+        self.uploads.iter().find(|u| u.is_unread()).map(|u| u.id)
     }
 
     /// Takes note of what the next round left.
@@ -425,8 +373,9 @@ impl Shared {
             if let Some(job) = job {
                 return Some(job);
             }
-            // Some rounds wait for a time of the day.
-            let woken = self.changed.wait_timeout(state, CLOCK);
+            // Some rounds wait for a time of the day, and some uploads until they are tried again.
+            let waiting = state.projects.values().flat_map(|p| &p.uploads).any(|u| u.trouble.is_some());
+            let woken = self.changed.wait_timeout(state, if waiting { CLOCK / 20 } else { CLOCK });
             state = woken.unwrap_or_else(|e| e.into_inner()).0;
         }
     }
@@ -521,40 +470,6 @@ impl State {
     }
 }
 
-impl Stored {
-    fn summary(&self, spec: &ProjectSpec) -> UploadSummary {
-        UploadSummary {
-            upload: self.id,
-            role: self.header.role,
-            rows: self.header.rows,
-            bytes: self.header.body_bytes(spec),
-            contributor: self.header.contributor,
-            state: self.state(),
-            reason: self.reason(),
-        }
-    }
-
-    /// What became of it.
-    pub fn state(&self) -> UploadState {
-        match &self.verdict {
-            _ if self.withdrawn => UploadState::Withdrawn,
-            Some(Verdict::Refused(_)) => UploadState::Refused,
-            _ if self.quarantined.is_some() => UploadState::Quarantined,
-            _ if self.used => UploadState::Used,
-            Some(Verdict::Admitted(_)) => UploadState::Admitted,
-            None => UploadState::Stored,
-        }
-    }
-
-    /// Why it was refused or set aside.
-    pub fn reason(&self) -> Option<String> {
-        match &self.verdict {
-            Some(Verdict::Refused(reason)) => Some(reason.clone()),
-            _ => self.quarantined.map(|reason| reason.to_string()),
-        }
-    }
-}
-
 impl Project {
     pub fn new(spec: ProjectSpec, uploads: Vec<Stored>) -> Self {
         Project {
@@ -574,5 +489,6 @@ impl Project {
     }
 }
 
+mod stored;
 #[cfg(test)]
 mod tests;

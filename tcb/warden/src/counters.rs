@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,6 +17,7 @@ use blindsmith_keys::Key;
 use blindsmith_protocol::{Id, from_cbor, to_cbor};
 use serde::{Deserialize, Serialize};
 
+use crate::keep::replace_file;
 use crate::transport::lock;
 
 /// How far a project is.
@@ -105,13 +106,7 @@ impl Counters for FileCounters {
 
     fn store(&self, project: &Id, counter: &Counter) -> io::Result<()> {
         let sealed = self.key.seal(&project.to_string(), &to_cbor(counter)).0;
-        let (path, beside) = (self.path(project), self.dir.join(format!("{project}.new")));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&sealed)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        fs::File::open(&self.dir)?.sync_all()
+        replace_file(&self.dir, &project.to_string(), &sealed)
     }
 }
 

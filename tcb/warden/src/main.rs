@@ -4,8 +4,8 @@ mod config;
 mod confinement;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,10 +15,13 @@ use blindsmith_evidence::{Configfs, Simulated, Tsm};
 use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_protocol::{FrameError, Lane};
-use blindsmith_warden::{FileCounters, Identity, MemoryCounters, Projects, Tee, serve};
+use blindsmith_warden::{FileCounters, Identity, MemoryCounters, Projects, Tee, replace_file, serve};
 use clap::{Parser, ValueEnum};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+/// The file of a simulated warden's sealing key.
+const SEALING_KEY: &str = "sealing.simulated.key";
 
 /// Holds the secrets of projects and trains their models, with the refinery as its accelerator.
 #[derive(Parser)]
@@ -217,7 +220,7 @@ fn connect(
 /// The key of a simulated warden's sealing: a file that only its user reads, where hardware would derive it.
 fn sealing_key(dir: &Path) -> std::io::Result<Key> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let path = dir.join("sealing.simulated.key");
+    let path = dir.join(SEALING_KEY);
     let mut bytes = Zeroizing::new([0; 32]);
     match fs::File::open(&path) {
         Ok(mut file) => {
@@ -230,13 +233,7 @@ fn sealing_key(dir: &Path) -> std::io::Result<Key> {
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             bytes.copy_from_slice(Key::random().expose());
-            let beside = dir.join("sealing.simulated.key.new");
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(bytes.as_slice())?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            fs::File::open(dir)?.sync_all()?;
+            replace_file(dir, SEALING_KEY, bytes.as_slice())?;
         }
         Err(e) => return Err(e),
     }

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// Why an upload was not read.
+pub(super) enum Unread {
+    /// Something here was in the way, which may pass by itself.
+    Here(String),
+    /// What the warden said.
+    There(String),
+}
+
 impl Link {
     /// Has an upload read by the warden, and keeps what it found.
     pub(super) fn admit(
@@ -9,13 +17,13 @@ impl Link {
         shared: &Shared,
         project: &Id,
         upload: &Id,
-    ) -> Result<Result<Verdict, String>, FrameError> {
+    ) -> Result<Result<Verdict, Unread>, FrameError> {
         let found = {
             let state = shared.lock();
             let p = state.projects.get(project);
             p.and_then(|p| Some((p.spec.clone(), p.uploads.iter().find(|u| u.id == *upload)?.header.clone())))
         };
-        let Some((spec, header)) = found else { return Ok(Err("no such upload".into())) };
+        let Some((spec, header)) = found else { return Ok(Err(Unread::Here("no such upload".into()))) };
         let files = shared.store.rows(project, upload).and_then(|rows| {
             let kept = shared.store.projections()?;
             let projections =
@@ -24,7 +32,7 @@ impl Link {
         });
         let (kept, files) = match files {
             Ok(files) => files,
-            Err(e) => return Ok(Err(e.to_string())),
+            Err(e) => return Ok(Err(Unread::Here(e.to_string()))),
         };
         let blocks = Blocks::new(vec![files]);
         let memory = self.operands();
@@ -33,14 +41,14 @@ impl Link {
         let verdict = match self.follow(shared, project, &mut engine)? {
             (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
             (Outcome::Malformed { reason }, _) => Verdict::Refused(reason),
-            (Outcome::Refused { message }, _) => return Ok(Err(message)),
+            (Outcome::Refused { message }, _) => return Ok(Err(Unread::There(message))),
             (Outcome::Fault { instruction, report }, _) => {
-                return Ok(Err(fault(shared, project, &instruction, &report)));
+                return Ok(Err(Unread::There(fault(shared, project, &instruction, &report))));
             }
             _ => return Err(FrameError::Unexpected("not an answer to an upload")),
         };
         let stored = shared.store.judge(project, upload, kept, &verdict);
-        Ok(stored.map(|()| verdict).map_err(|e| e.to_string()))
+        Ok(stored.map(|()| verdict).map_err(|e| Unread::Here(e.to_string())))
     }
 
     /// Takes a round's job, runs it, and ends the job.
@@ -125,7 +133,11 @@ impl Link {
             for upload in forged {
                 // Another warden may have admitted it: this one reads it for itself, once.
                 let verdict = match read_again.insert(upload) {
-                    true => self.admit(shared, &round.project, &upload)?.unwrap_or_else(Verdict::Refused),
+                    true => match self.admit(shared, &round.project, &upload)? {
+                        Ok(verdict) => verdict,
+                        Err(Unread::Here(why)) => return Ok(Err(why)),
+                        Err(Unread::There(why)) => Verdict::Refused(why),
+                    },
                     false => Verdict::Refused("the warden did not admit it".into()),
                 };
                 let judged = shared.update(&round.project, |p| p.judge(&upload, verdict)).unwrap_or(false);
