@@ -8,6 +8,7 @@ mod gemm;
 mod predict;
 mod products;
 mod report;
+mod serving;
 mod stage;
 mod step;
 mod upload;
@@ -40,6 +41,8 @@ enum What {
     Upload(upload::Upload),
     /// Encrypted predictions with real processes.
     Predict(predict::Predict),
+    /// Queries while a model is being trained, and projects that share a refinery, with real processes.
+    Serving(serving::Serving),
     /// Every table of BENCHMARKS.md, as Markdown on standard output.
     #[command(hide = true)]
     Report(report::Report),
@@ -53,6 +56,7 @@ impl Bench {
             What::Step(command) => command.run(),
             What::Upload(command) => command.run(),
             What::Predict(command) => command.run(),
+            What::Serving(command) => command.run(),
             What::Report(command) => command.run(),
         }
     }

@@ -1,5 +1,7 @@
 //! A project on synthetic rows with a real refinery and a real warden.
 
+use std::sync::Arc;
+
 use blindsmith_attest::Appraised;
 use blindsmith_data::{Beyond, Standardiser};
 use blindsmith_identity::Purpose;
@@ -137,11 +139,32 @@ impl Setting {
     }
 }
 
-/// Running processes and the project that they work on.
-pub(super) struct Stage {
+/// Running processes.
+pub(super) struct Grounds {
     // Ended before the directory goes.
-    _services: Services,
+    services: Services,
     _dir: TempDir,
+}
+
+impl Grounds {
+    /// Starts refinery and warden with so many threads each.
+    pub fn start(threads: usize) -> Result<Arc<Self>, Failure> {
+        let dir = tempfile::Builder::new()
+            .prefix("blindsmith-bench-")
+            .tempdir()
+            .map_err(|e| Failure::Other(format!("no temporary directory: {e}")))?;
+        let services = Services::start(dir.path(), Some(threads))?;
+        Ok(Arc::new(Grounds { services, _dir: dir }))
+    }
+
+    pub fn connect(&self) -> Result<Connection, Failure> {
+        Connection::open(&self.services.socket())
+    }
+}
+
+/// Running processes and a project that they work on.
+pub(super) struct Stage {
+    pub grounds: Arc<Grounds>,
     pub project: ClientProject,
     keys: Keys,
     connection: Connection,
@@ -152,18 +175,18 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts refinery and warden, creates the project and releases its secrets.
     pub fn start(setting: &Setting) -> Result<Self, Failure> {
+        Stage::on(Grounds::start(setting.threads)?, setting)
+    }
+
+    /// Creates a project beside others and releases its secrets.
+    pub fn on(grounds: Arc<Grounds>, setting: &Setting) -> Result<Self, Failure> {
         let recipe = setting.recipe()?;
         let keys = Keys::generate();
         let spec = setting.spec(&recipe, keys.public())?;
-        let dir = tempfile::Builder::new()
-            .prefix("blindsmith-bench-")
-            .tempdir()
-            .map_err(|e| Failure::Other(format!("no temporary directory: {e}")))?;
-        let services = Services::start(dir.path(), Some(setting.threads))?;
         let trainer = Trainer::new(recipe.clone()).map_err(|e| Failure::Settings(e.to_string()))?;
         let project = ClientProject {
             format: FORMAT,
-            refinery: services.socket().display().to_string(),
+            refinery: grounds.services.socket().display().to_string(),
             spec,
             recipe,
             standardiser: Standardiser::from_ranges(
@@ -181,7 +204,7 @@ impl Stage {
             attestation: Attestation::simulated(),
             rules: Rules { queries: u64::from(u32::MAX), ..Rules::default() },
         };
-        let mut connection = Connection::open(&services.socket())?;
+        let mut connection = grounds.connect()?;
         let warden = appraise_warden(
             &mut connection,
             (project.id(), &project.attestation, project.kem),
@@ -189,7 +212,7 @@ impl Stage {
             Purpose::Release,
         )?;
         hand_over(&mut connection, &project, &keys, &warden, trainer.network().layers())?;
-        Ok(Stage { _services: services, _dir: dir, project, keys, connection, warden, trainer })
+        Ok(Stage { grounds, project, keys, connection, warden, trainer })
     }
 
     /// Encrypts and sends rows.
@@ -202,9 +225,15 @@ impl Stage {
 
     /// Runs a round of so many epochs.
     pub fn round(&mut self, epochs: u32) -> Result<RoundSummary, Failure> {
+        let mut connection = self.grounds.connect()?;
+        self.round_over(&mut connection, epochs)
+    }
+
+    /// The same over a connection of the caller's.
+    pub fn round_over(&self, connection: &mut Connection, epochs: u32) -> Result<RoundSummary, Failure> {
         let project = self.project.id();
-        self.connection.command(&Request::Refine { project, epochs: Some(epochs) }, &[])?;
-        let status: ProjectStatus = self.connection.watch(project, |_| {})?;
+        connection.command(&Request::Refine { project, epochs: Some(epochs) }, &[])?;
+        let status: ProjectStatus = connection.watch(project, |_| {})?;
         if let Some(failure) = status.failure {
             return Err(Failure::Refused(failure));
         }
@@ -215,6 +244,12 @@ impl Stage {
     pub fn ask(&mut self, rows: &Matrix) -> Result<Vec<f32>, Failure> {
         let member = self.keys.member(&self.project.id());
         ask(&mut self.connection, &self.project.spec, &member, &self.warden, rows, &mut |_| {})
+    }
+
+    /// Predictions of rows, over a connection of the caller's: any number of threads may ask.
+    pub fn ask_over(&self, connection: &mut Connection, rows: &Matrix) -> Result<Vec<f32>, Failure> {
+        let member = self.keys.member(&self.project.id());
+        ask(connection, &self.project.spec, &member, &self.warden, rows, &mut |_| {})
     }
 
     /// The same training in the clear, from the same start; a round of it has so many epochs.
