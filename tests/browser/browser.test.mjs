@@ -104,6 +104,18 @@ test("a member sees no figures, and no key of another's is taken for the owner's
   }
 });
 
+test("a viewer's file shows everything that the owner sees, and its figures", async (t) => {
+  const { identity } = await import("../../cloud/refinery/web/sealed.js");
+  const { publicKey } = await identity(Uint8Array.from({ length: 32 }, () => 7));
+  for (const [metrics, figures] of [[vectors.viewer, true], ["08".repeat(32), false]]) {
+    const { page, pick } = await open(t, { keys: { [publicKey]: "viewer" } });
+    await pick(`${MEMBER}\n${metrics}\n`);
+    await page.getByRole("heading", { name: "Uploads" }).waitFor();
+    await (figures ? page.getByRole("img").first() : page.getByText("The figures do not open")).waitFor();
+    assert.equal((await page.getByRole("img").count()) > 0, figures);
+  }
+});
+
 test("figures that the refinery altered are told of loudly", async (t) => {
   const status = structuredClone(vectors.status);
   const { metrics } = status.rounds[2];

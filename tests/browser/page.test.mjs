@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { decodeCbor, decodeMetrics } from "../../cloud/refinery/web/metrics.js";
-import { derive, fromHex, identity, keyOfFile, ownerKey, toHex, unseal } from "../../cloud/refinery/web/sealed.js";
+import { derive, fromHex, identity, keysOfFile, metricsKey, toHex, unseal } from "../../cloud/refinery/web/sealed.js";
 import { contentDigest, parameters, signatureBase, signed } from "../../cloud/refinery/web/signature.js";
 
 const vectors = JSON.parse(readFileSync(new URL("vectors.json", import.meta.url)));
@@ -18,10 +18,12 @@ test("keys are derived as the programs do", async () => {
   assert.equal((await identity(root)).publicKey, vectors.identity);
 });
 
-test("a key file has 64 digits, and nothing else is one", () => {
-  assert.deepEqual(keyOfFile(`${vectors.root}\n`), root);
-  for (const text of ["", vectors.root.slice(1), `${vectors.root}0`, `${vectors.root}\n${vectors.root}`, "g".repeat(64)]) {
-    assert.throws(() => keyOfFile(text), /no key file/);
+test("a key file has 64 digits a line, and nothing else is one", () => {
+  const line = vectors.root;
+  assert.deepEqual(keysOfFile(`${line}\n`), { root, metrics: null });
+  assert.deepEqual(keysOfFile(`${line}\n${"07".repeat(32)}\n`), { root, metrics: fromHex("07".repeat(32)) });
+  for (const text of ["", line.slice(1), `${line}0`, `${line} ${line}`, `${line}\n${line}\n${line}`, `${line}\n0`, "g".repeat(64)]) {
+    assert.throws(() => keysOfFile(text), /no key file/);
   }
 });
 
@@ -84,7 +86,8 @@ test("a name never means more than a name", () => {
 });
 
 test("metrics open in the owner's browser", async () => {
-  const key = await ownerKey(root, vectors.project);
+  const key = await metricsKey(root, vectors.project);
+  assert.equal(toHex(key), vectors.viewer, "what a viewer's file has");
   for (const [i, round] of vectors.status.rounds.entries()) {
     const opened = await unseal(key, `metrics ${vectors.project} ${i}`, fromHex(round.metrics));
     const metrics = decodeMetrics(opened);

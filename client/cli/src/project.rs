@@ -12,6 +12,7 @@ use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::Rules;
+use blindsmith_warden::metrics_key;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -104,9 +105,22 @@ impl Keys {
         self.root.derive(purpose, &[&project.0])
     }
 
-    /// Metrics and models are sealed to it.
+    /// Models are sealed to it.
     pub fn owner(&self, project: &Id) -> Key {
         self.of("owner", project)
+    }
+
+    /// Metrics are sealed to it.
+    pub fn metrics(&self, project: &Id) -> Key {
+        metrics_key(&self.owner(project))
+    }
+
+    /// Writes a key file for somebody who is to see a project's figures and nothing else: a root of its own, from which
+    /// its identity follows, and the key of the metrics. Its public key.
+    pub fn write_viewer(&self, project: &Id, path: &Path) -> Result<Id, Failure> {
+        let viewer = Keys::generate();
+        write_keys(path, &[&viewer.root, &self.metrics(project)])?;
+        Ok(viewer.public())
     }
 
     /// Queries are authenticated by it.
@@ -184,12 +198,19 @@ impl Keys {
     }
 
     fn write(&self, path: &Path) -> Result<(), Failure> {
-        use std::fmt::Write as _;
-        let mut text = Zeroizing::new(String::with_capacity(65));
-        self.root.expose().iter().for_each(|b| _ = write!(text, "{b:02x}"));
-        text.push('\n');
-        write_file(path, text.as_bytes())
+        write_keys(path, &[&self.root])
     }
+}
+
+/// Writes keys in hexadecimal digits, a line each.
+fn write_keys(path: &Path, keys: &[&Key]) -> Result<(), Failure> {
+    use std::fmt::Write as _;
+    let mut text = Zeroizing::new(String::with_capacity(65 * keys.len()));
+    for key in keys {
+        key.expose().iter().for_each(|b| _ = write!(text, "{b:02x}"));
+        text.push('\n');
+    }
+    write_file(path, text.as_bytes())
 }
 
 impl Labelling {

@@ -9,7 +9,7 @@ use blindsmith_protocol::{
     Blob, Decision, Id, ProjectStatus, Quarantined, Reason, Role, RoundSummary, UploadState, UploadSummary,
     to_cbor,
 };
-use blindsmith_warden::{ContributorMetrics, RoundMetrics, model_context};
+use blindsmith_warden::{ContributorMetrics, RoundMetrics, metrics_key, model_context};
 use serde_json::{Value, json};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/browser/vectors.json");
@@ -24,8 +24,8 @@ fn root() -> Key {
     Key::from_bytes(std::array::from_fn(|i| i as u8 + 1))
 }
 
-fn owner() -> Key {
-    root().derive("owner", &[&PROJECT.0])
+fn metrics_are_sealed_to() -> Key {
+    metrics_key(&root().derive("owner", &[&PROJECT.0]))
 }
 
 fn identity() -> SigningKey {
@@ -92,7 +92,7 @@ fn summary(round: u64) -> RoundSummary {
         rows: if matches!(round, 0 | 5) { 0 } else { 1200 + 300 * round },
         steps: 40 * round,
         seconds: 3.25 + round as f64,
-        metrics: Blob(sealed(&owner(), &context, &opened, [round as u8; 32])),
+        metrics: Blob(sealed(&metrics_are_sealed_to(), &context, &opened, [round as u8; 32])),
         decision: decision(round),
         current: [0, 1, 2, 2, 4, 2][round as usize],
         quarantined: aside(round),
@@ -159,6 +159,7 @@ fn vectors() -> Value {
     json!({
         "root": hex(root().expose()),
         "project": PROJECT.to_string(),
+        "viewer": hex(metrics_are_sealed_to().expose()),
         "derived": [derived("owner", &[&PROJECT.0]), derived("identity", &[]), derived("a", &[b"", b"bc", &[0; 300]])],
         "identity": identity().verifying().to_string(),
         "sealed": {

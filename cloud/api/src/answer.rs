@@ -48,7 +48,7 @@ pub struct ProjectEntry {
     pub project: String,
     /// Its name.
     pub name: String,
-    /// `owner`, `contributor` or `querier`.
+    /// `owner`, `contributor`, `querier` or `viewer`.
     pub role: String,
 }
 

@@ -99,7 +99,7 @@ routes! {
     Post "/v1/projects" Creator: "Creates a project, whose specification names the signing key as its owner.",
         Some((crate::CBOR, "An array: specification, sealed initial model")) => (201, JSON, "Created");
     Get "/v1/projects" Known: "The projects that the key owns or is a member of.", None => (200, JSON, "Projects");
-    Get "/v1/projects/{project}" Member: "Status. Members see uploads of their own alone. CBOR if asked for.",
+    Get "/v1/projects/{project}" Member: "Status. Contributors and queriers see uploads of their own alone. CBOR if asked for.",
         None => (200, JSON, "Status");
     Get "/v1/projects/{project}/spec" Member: "The specification.", None => (200, crate::CBOR, "Specification");
     Post "/v1/projects/{project}/attest" Member: "The warden's evidence for who asks.",

@@ -3,7 +3,7 @@
 
 import { curve, digits } from "./chart.js";
 import { decodeMetrics } from "./metrics.js";
-import { fromHex, identity, keyOfFile, ownerKey, unseal } from "./sealed.js";
+import { fromHex, identity, keysOfFile, metricsKey, unseal } from "./sealed.js";
 import { signed } from "./signature.js";
 
 const PERIOD = 2000;
@@ -136,13 +136,18 @@ function progressCard(status, progress) {
   return card;
 }
 
+/** Whether all uploads and all figures are this key's to see. */
+function seesAll(view) {
+  return view.role === "owner" || view.role === "viewer";
+}
+
 function curves(view, rounds, width) {
   const card = make("section", { class: "card", "aria-labelledby": "curve-title" }, make("h2", { id: "curve-title" }, "Learning curve"));
   const opened = rounds.filter((r) => r.metrics);
   const sealed = rounds.length - opened.length;
   if (opened.length && sealed) {
     card.append(make("p", { class: "loud" }, `The figures of ${sealed} rounds do not open: the refinery altered them.`));
-  } else if (sealed && view.role === "owner") {
+  } else if (sealed && seesAll(view)) {
     card.append(make("p", { class: "loud" }, "The figures do not open: this is another project's key, or the refinery altered them."));
   } else if (sealed) {
     card.append(make("p", { class: "faint" }, "Figures are sealed to the project's owner."));
@@ -201,7 +206,7 @@ const STATES = [
 function uploadsCard(view, status) {
   const card = make("section", { class: "card", "aria-labelledby": "uploads-title" }, make("h2", { id: "uploads-title" }, "Uploads"));
   if (!status.uploads.length) {
-    const whose = view.role === "owner" ? "None yet." : "None of yours yet.";
+    const whose = seesAll(view) ? "None yet." : "None of yours yet.";
     card.append(make("p", { class: "faint" }, `${whose} Send rows with `, make("code", {}, "blindsmith push"), "."));
     return card;
   }
@@ -296,7 +301,7 @@ async function poll(view) {
 
 async function choose(project, role) {
   session.view?.stop.abort();
-  const key = await ownerKey(session.root, project);
+  const key = session.metrics ?? (await metricsKey(session.root, project));
   const view = { project, role, key, opened: new Map(), progress: null, text: "", following: false, stop: new AbortController() };
   session.view = view;
   $("project").replaceChildren(make("p", { class: "faint" }, "Asking the refinery…"));
@@ -328,11 +333,11 @@ async function start(file) {
   tell("");
   if (!globalThis.crypto?.subtle) throw new Error("browsers open keys over https or on this machine only: use an https address");
   if (file.size > 4096) throw new Error("this is no key file: it is too long");
-  const root = keyOfFile(await file.text());
+  const { root, metrics } = keysOfFile(await file.text());
   const who = await identity(root).catch((cause) => {
     throw new Error("this browser has no Ed25519: use a newer one", { cause });
   });
-  session = { root, identity: who, projects: [], view: null };
+  session = { root, metrics, identity: who, projects: [], view: null };
   const { projects } = await askJson("/v1/projects");
   const good = (p) => /^[0-9a-f]{64}$/.test(p.project) && typeof p.name === "string" && typeof p.role === "string";
   session.projects = projects.filter(good);
@@ -354,6 +359,7 @@ $("key").addEventListener("change", (event) => {
 });
 $("forget").addEventListener("click", () => {
   session.root.fill(0);
+  session.metrics?.fill(0);
   session.view?.key.fill(0);
   location.replace("/");
 });

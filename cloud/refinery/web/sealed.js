@@ -22,13 +22,16 @@ export function toBase64(bytes) {
   return btoa(String.fromCharCode(...bytes));
 }
 
-/** The root key in a key file: 64 hexadecimal digits. Throws if the file is none. */
-export function keyOfFile(text) {
-  const digits = text.trim();
-  if (!/^[0-9a-f]{64}$/i.test(digits)) {
-    throw new Error("this is no key file: choose owner.key or member.key of a project's directory");
+/**
+ * The keys in a key file, lines of 64 hexadecimal digits: the root, and in a viewer's file the key of the metrics, else null.
+ * Throws if the file is none.
+ */
+export function keysOfFile(text) {
+  const lines = text.trim().split(/\r?\n/);
+  if (lines.length > 2 || !lines.every((line) => /^[0-9a-f]{64}$/i.test(line))) {
+    throw new Error("this is no key file: choose one that blindsmith viewer wrote, or member.key of a project's directory");
   }
-  return fromHex(digits);
+  return { root: fromHex(lines[0]), metrics: lines.length > 1 ? fromHex(lines[1]) : null };
 }
 
 /** Joins byte arrays. */
@@ -66,9 +69,9 @@ export async function unseal(key, context, sealed) {
   return new Uint8Array(await crypto.subtle.decrypt(algorithm, aes, sealed.subarray(SALT)));
 }
 
-/** The key under which a project's metrics are sealed to its owner. */
-export function ownerKey(root, project) {
-  return derive(root, "owner", [fromHex(project)]);
+/** The key under which a project's metrics are sealed, from the owner's root. */
+export async function metricsKey(root, project) {
+  return derive(await derive(root, "owner", [fromHex(project)]), "metrics");
 }
 
 /** The identity of a key file: the public key in hexadecimal digits, and what signs. */

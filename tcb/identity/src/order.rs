@@ -24,6 +24,8 @@ pub enum MemberRole {
     Contributor,
     /// Ask for predictions.
     Querier,
+    /// See what goes on: every upload's state, every round; nothing else.
+    Viewer,
 }
 
 /// What a member may use; the refinery keeps to it.

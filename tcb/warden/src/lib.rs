@@ -43,7 +43,9 @@ pub use metrics::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
 pub use model::{ModelError, decode_model, encode_model};
 pub use project::{Project, ProjectError};
 pub use query::REFUSED;
-pub use release::{MemberContext, Release, ReleaseFormatError, model_context, query_info, session_info};
+pub use release::{
+    MemberContext, Release, ReleaseFormatError, metrics_key, model_context, query_info, session_info,
+};
 pub use remote::Remote;
 pub use round::open_projections;
 pub use serving::Projects;

@@ -21,7 +21,7 @@ use crate::hand_over::handed_over;
 use crate::members::Members;
 use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
-use crate::release::{Release, model_context, session_info};
+use crate::release::{Release, metrics_key, model_context, session_info};
 use crate::round::{self, RoundError, Task, VALUES};
 use crate::session::Identity;
 use crate::standing::{Place, Standing};
@@ -267,19 +267,18 @@ impl Project {
     pub(crate) fn record(&mut self, identity: &Identity, done: Done<'_>, counter: &Counter) -> RoundRecord {
         let Done { summary, given, used, metrics, decision } = done;
         let (owner, round) = (&self.release.owner, self.round);
-        let seal = |what, bytes: &[u8]| Blob(owner.seal(&model_context(what, &self.id, round), bytes).0);
+        let context = |what| model_context(what, &self.id, round);
+        let seal = |key: &Key, what, bytes: &[u8]| Blob(key.seal(&context(what), bytes).0);
         let opening = random_bytes::<32>();
         let mut model = Zeroizing::new(opening.to_vec());
-        let layers = Zeroizing::new(encode_model(self.trainer.network().layers()));
-        let after = commit(&opening, &layers);
-        model.extend_from_slice(&layers);
+        model.extend_from_slice(&Zeroizing::new(encode_model(self.trainer.network().layers())));
+        let after = commit(&opening, &model[opening.len()..]);
         let fixed = self.release.rules.fixed_schedule;
         let aside = if fixed { given.len() } else { metrics.quarantined.len() };
-        let (model, sealed_metrics) = (seal("model", &model), seal("metrics", &metrics.encode(aside)));
-        let decision = match fixed {
-            true => Decision::Sealed(seal("decision", &decision_bytes(&decision))),
-            false => decision,
-        };
+        let sealed_metrics = seal(&metrics_key(owner), "metrics", &metrics.encode(aside));
+        let model = seal(owner, "model", &model);
+        let sealed = || Decision::Sealed(seal(owner, "decision", &decision_bytes(&decision)));
+        let decision = if fixed { sealed() } else { decision };
         let quarantined = if fixed { vec![] } else { metrics.quarantined.clone() };
         // Which version is current would tell what was decided.
         let current = if fixed { round } else { self.standing.current };

@@ -1,6 +1,7 @@
 //! What an owner releases to a warden: 32-byte seeds and the recipe, in one sealed message.
 //!
-//! Before sealing (HPKE, see `blindsmith-keys`): `BSRELEA3`; the owner's key (metrics and models are sealed to it),
+//! Before sealing (HPKE, see `blindsmith-keys`): `BSRELEA3`; the owner's key (models are sealed to it, metrics
+//! to [`metrics_key`] of it),
 //! the members' key (queries are authenticated by it), the key of the initial model, the seed of the owner's own rows;
 //! the CBOR of rules and recipe. Other contributors hand over their seeds themselves.
 
@@ -15,7 +16,7 @@ const MAGIC: &[u8; 8] = b"BSRELEA3";
 
 /// The secrets of a project.
 pub struct Release {
-    /// Metrics and models are sealed under it.
+    /// Models are sealed under it, metrics under [`metrics_key`] of it.
     pub owner: Key,
     /// Who queries proves to hold it.
     pub member: Key,
@@ -57,6 +58,12 @@ pub fn query_info(context: &MemberContext<'_>) -> Vec<u8> {
     info.extend(context.project.0);
     info.extend(context.query.0);
     info
+}
+
+/// What opens a project's metrics and nothing else, of what the warden seals to the owner: a page that shows figures
+/// needs no more.
+pub fn metrics_key(owner: &Key) -> Key {
+    owner.derive("metrics", &[])
 }
 
 /// The context under which a round's model or metrics are sealed.

@@ -205,6 +205,54 @@ pub(crate) fn give(common: &ProjectArguments, action: Action, words: &str) -> Re
 enum RoleName {
     Contributor,
     Querier,
+    Viewer,
+}
+
+/// Writes a key file with which the refinery's page shows the project: uploads, rounds, and the learning curve. It opens no
+/// model, sends nothing and asks nothing. Needs the owner's key.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith viewer --project ./sales --out sales.viewer.key\n\nblindsmith revoke --member KEY takes it back: the refinery then shows it nothing more."
+)]
+pub struct Viewer {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// The key file to write; keep it as you keep the figures.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// A name for people; the refinery sees it.
+    #[arg(long, default_value = "viewer")]
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Viewing {
+    member: String,
+    order: u64,
+}
+
+impl Viewer {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let keys = Keys::load_owner(&self.common.project)?;
+        let project = ClientProject::load(&self.common.project)?.id();
+        if self.out.exists() {
+            return Err(Failure::project(&self.out, "it is there already: give another name"));
+        }
+        let member = keys.write_viewer(&project, &self.out)?.into();
+        let (role, quota) = (MemberRole::Viewer, Quota { bytes: 0, rows: 0, uploads: 0 });
+        let order = order(&self.common, Action::Invite { member, name: self.name, role, quota });
+        // Without the order nobody knows the key.
+        let order = order.inspect_err(|_| _ = std::fs::remove_file(&self.out))?;
+        report(self.common.json, &Viewing { member: Id::from(member).to_string(), order }, |v| {
+            println!(
+                "order {}: {} sees the project; pick {} in the refinery's page",
+                v.order,
+                v.member,
+                self.out.display()
+            );
+        })
+    }
 }
 
 /// Invites a member, or gives it another name, role or quota. Needs the owner's key.
@@ -241,6 +289,7 @@ impl Invite {
         let role = match self.role {
             RoleName::Contributor => MemberRole::Contributor,
             RoleName::Querier => MemberRole::Querier,
+            RoleName::Viewer => MemberRole::Viewer,
         };
         let quota = Quota { bytes: self.most_bytes, rows: self.most_rows, uploads: self.most_uploads };
         let action = Action::Invite { member: self.member, name: self.name.clone(), role, quota };

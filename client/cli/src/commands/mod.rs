@@ -87,6 +87,8 @@ enum Command {
     Revoke(members::Revoke),
     /// Lists members.
     Members(members::Members),
+    /// Writes a key file that shows the project and opens its figures, and no model.
+    Viewer(members::Viewer),
     /// Takes an upload of one's own back.
     Withdraw(members::Withdraw),
     /// Appraises attestation evidence of hardware, offline.
@@ -149,6 +151,7 @@ impl Cli {
             Command::Invite(command) => command.run(),
             Command::Revoke(command) => command.run(),
             Command::Members(command) => command.run(),
+            Command::Viewer(command) => command.run(),
             Command::Withdraw(command) => command.run(),
             Command::Attest(command) => command.run(),
             Command::Policy(command) => command.run(),

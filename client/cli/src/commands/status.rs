@@ -171,13 +171,13 @@ impl Report {
     /// Opens the sealed metrics if the owner's keys are there.
     pub fn new(status: ProjectStatus, project: &ClientProject, keys: Option<&Keys>) -> Result<Self, Failure> {
         let id = project.id();
-        let owner = keys.map(|k| k.owner(&id));
+        let key = keys.map(|k| k.metrics(&id));
         let rounds = status.rounds.iter().map(|r| {
-            let metrics = match &owner {
+            let metrics = match &key {
                 None => None,
-                Some(owner) => {
+                Some(key) => {
                     let refused = || Failure::Keys { what: "a round's metrics" };
-                    let opened = owner.unseal(&model_context("metrics", &id, r.round), &r.metrics.0);
+                    let opened = key.unseal(&model_context("metrics", &id, r.round), &r.metrics.0);
                     Some(RoundMetrics::decode(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
                 }
             };

@@ -1,5 +1,8 @@
 //! Several contributors under keys and terms of their own; rounds that judge and set aside; versions that come back.
 
+use blindsmith_keys::Key;
+use blindsmith_protocol::{Id, Request};
+use blindsmith_warden::{RoundMetrics, model_context};
 use serde_json::Value;
 
 use crate::site::{Outcome, Site, argument};
@@ -245,4 +248,38 @@ fn members_and_orders_survive_new_wardens_and_new_refineries() {
     site.on_project("refine", &[]).ok();
     assert_eq!(site.state_of(&upload), "used");
     site.assert_no_panic();
+}
+
+#[test]
+fn a_viewers_key_opens_figures_and_no_model() {
+    let site = shared(&[]);
+    site.write("rows.csv", tables::largest(100..300));
+    site.push("rows.csv", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    let made = site.on_project("viewer", &["--out", "v.key", "--name", "dashboard"]).ok().json();
+    site.on_project("viewer", &["--out", "v.key"]).refused(8, &["v.key", "there already"]);
+    let members = site.on_project("members", &[]).ok().json();
+    assert_eq!(
+        (members[0]["member"].clone(), members[0]["role"].clone()),
+        (made["member"].clone(), "viewer".into())
+    );
+    assert_eq!(members.as_array().unwrap().len(), 1, "what was refused ordered nothing");
+    // The second line is the key of the metrics.
+    let file = std::fs::read_to_string(site.path("v.key")).unwrap();
+    let [root, metrics]: [Id; 2] =
+        file.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap();
+    assert_ne!(
+        file.lines().next(),
+        std::fs::read_to_string(site.path("p/owner.key")).unwrap().lines().next()
+    );
+    let (project, key) = (site.project().id(), Key::from_bytes(metrics.0));
+    let (reply, _) = site.connect().request(&Request::Status { project }, &[]).unwrap();
+    let blindsmith_protocol::Reply::Status(status) = reply else { panic!("a status") };
+    let opened = key.unseal(&model_context("metrics", &project, 1), &status.rounds[1].metrics.0).unwrap();
+    let loss = RoundMetrics::decode(&opened).unwrap().validation.unwrap().loss;
+    assert_eq!(site.history()["rounds"][1]["validation"]["loss"], loss);
+    let model = site.stored().round(&project, 1).unwrap().model.0;
+    for key in [Key::from_bytes(root.0), key] {
+        assert!(key.unseal(&model_context("model", &project, 1), &model).is_err());
+    }
 }

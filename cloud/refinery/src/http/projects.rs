@@ -54,6 +54,7 @@ pub(super) async fn list(
             Standing::Owner => "owner",
             Standing::Member(MemberRole::Contributor) => "contributor",
             Standing::Member(MemberRole::Querier) => "querier",
+            Standing::Member(MemberRole::Viewer) => "viewer",
             Standing::None => return None,
         };
         Some(ProjectEntry { project: id.to_string(), name: p.spec.name.clone(), role: role.into() })
@@ -67,7 +68,8 @@ fn status_of(service: &Service, caller: &Caller) -> Result<ProjectStatus, Refuse
     let (project, _) = caller.project()?;
     let state = service.shared.lock();
     let mut status = state.status(&project).ok_or_else(|| unknown(&project))?;
-    if caller.standing != Standing::Owner {
+    let sees_all = matches!(caller.standing, Standing::Owner | Standing::Member(MemberRole::Viewer));
+    if !sees_all {
         status.uploads.retain(|upload| is(&caller.key, &upload.contributor));
     }
     Ok(status)

@@ -88,6 +88,40 @@ fn contributors_see_and_touch_nothing_of_each_other() {
 }
 
 #[test]
+fn viewers_see_everything_that_is_sealed_or_public_and_do_nothing() {
+    let owner = key(1);
+    let service = Service::start(&format!("owners = [\"{}\"]", owner.verifying()), "");
+    let (one, viewer, spec) = (key(2), key(3), service.create(&owner));
+    let id = spec.id();
+    let roles = [(&one, MemberRole::Contributor, 1), (&viewer, MemberRole::Viewer, 2)];
+    for (member, role, number) in roles {
+        let done = order(&service, &spec, number, invite(member, role, Quota::default()), &owner);
+        assert_eq!(done.status, 204, "{}", done.json());
+    }
+    let (_, uploaded, answer) = stored(&service, &spec, &one, 1);
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    let path = format!("/v1/projects/{id}");
+    let status = service.call("GET", &path, &[], &viewer).json();
+    assert_eq!(status["uploads"][0]["upload"], uploaded.to_string());
+    assert_eq!(service.call("GET", "/v1/projects", &[], &viewer).json()["projects"][0]["role"], "viewer");
+    for (rest, words) in [("/uploads", "contributors"), ("/queries", "queriers"), ("/rounds", "owner alone")]
+    {
+        service.call("POST", &format!("{path}{rest}"), b"{}", &viewer).refused(403, words);
+    }
+    for rest in ["/models/newest", "/release", "/orders"] {
+        let method = if rest == "/models/newest" { "GET" } else { "POST" };
+        service.call(method, &format!("{path}{rest}"), b"{}", &viewer).refused(403, "owner alone");
+    }
+    let withdrawal = sign_withdrawal(&Withdrawal { project: id, upload: uploaded }, &viewer);
+    let refused = service.call("DELETE", &format!("{path}/uploads/{uploaded}"), &withdrawal, &viewer);
+    assert!((400..500).contains(&refused.status), "{}", refused.json());
+    // Revoked, it is a stranger.
+    let revoke = Action::Revoke { member: viewer.verifying() };
+    assert_eq!(order(&service, &spec, 3, revoke, &owner).status, 204);
+    service.call("GET", &path, &[], &viewer).refused(403, "not a member");
+}
+
+#[test]
 fn quotas_hold_and_revoked_members_are_strangers() {
     let owner = key(1);
     let mut service = Service::start(&format!("owners = [\"{}\"]", owner.verifying()), "");
