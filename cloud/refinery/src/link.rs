@@ -26,9 +26,9 @@ use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
 use crate::engine::{Blocks, Engine, EngineError, UploadFiles, residues};
-use crate::shared::{Job, Round, Shared, Stored, now};
+use crate::shared::{Failure, Job, Round, Shared, Stored, now};
 use crate::store::{Lease, StoreError, Verdict};
-use rounds::{Unread, fault};
+use rounds::fault;
 
 /// Bytes of a product's rows in one frame, about.
 const ROWS_FRAME: usize = 8 << 20;
@@ -126,7 +126,7 @@ impl Drop for Leaving<'_> {
         state.projects.values_mut().for_each(|p| {
             p.ready = false;
             p.progress = None;
-            if p.failed_at.is_none() {
+            if !p.failed() {
                 // It was this warden's.
                 p.failure = None;
             }
@@ -311,16 +311,12 @@ impl Link {
             }
             Job::Rollback { project, version } => {
                 let done = self.roll_back(shared, project, version)?;
-                shared.update(&project, |p| {
-                    // What the warden refuses it refuses again.
-                    p.rollback = None;
-                    p.failure = done.err();
-                });
+                shared.update(&project, |p| p.rolled_back(done));
             }
             Job::Admit { project, upload } => {
                 let verdict = match self.admit(shared, &project, &upload)? {
                     Ok(verdict) => verdict,
-                    Err(Unread::Here(why)) => {
+                    Err(Failure::Here(why)) => {
                         let why = format!("it could not be read, and is tried again: {why}");
                         warn!(%project, %upload, why, "an upload waits");
                         shared.update(&project, |p| {
@@ -333,7 +329,7 @@ impl Link {
                         return Ok(());
                     }
                     // It is tried again by the next refinery.
-                    Err(Unread::There(why)) => Verdict::Refused(format!("it could not be read: {why}")),
+                    Err(Failure::There(why)) => Verdict::Refused(format!("it could not be read: {why}")),
                 };
                 if let Verdict::Refused(reason) = &verdict {
                     warn!(%project, %upload, reason, "an upload is left out");
@@ -357,15 +353,11 @@ impl Link {
                     }
                     Err(e) => {
                         self.end_job(shared);
-                        (Err(format!("the warden was lost {attempt} times in this round: {e}")), Some(e))
+                        let why = format!("the warden was lost {attempt} times in this round: {e}");
+                        (Err(Failure::There(why)), Some(e))
                     }
                 };
-                shared.update(&round.project, |p| {
-                    p.pending = p.pending.saturating_sub(1);
-                    p.progress = None;
-                    p.failed_at = done.is_err().then_some(p.uploads.len());
-                    p.failure = done.err();
-                });
+                shared.update(&round.project, |p| p.ended(done));
                 if let Some(e) = broken {
                     return Err(e);
                 }

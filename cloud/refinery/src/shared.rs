@@ -13,7 +13,7 @@ use blindsmith_protocol::{
 };
 use tracing::warn;
 
-pub use stored::Stored;
+pub use stored::{Stored, Trouble};
 
 use crate::link::Link;
 use crate::operations::{Kind, Refusal};
@@ -78,6 +78,14 @@ impl Round {
     }
 }
 
+/// Why an upload was not read, or a round not run.
+pub enum Failure {
+    /// Something here was in the way, which may pass by itself.
+    Here(String),
+    /// What the warden said.
+    There(String),
+}
+
 /// A project in memory.
 pub struct Project {
     pub spec: Arc<ProjectSpec>,
@@ -91,6 +99,8 @@ pub struct Project {
     pub failure: Option<String>,
     /// Uploads there were when a round failed: it is not tried again by itself before there are more.
     pub failed_at: Option<usize>,
+    /// What kept a round from being stored, or its rows from being read: it is tried again by itself.
+    pub trouble: Option<Trouble>,
     /// Its members, as the owner's orders made them.
     pub roster: Roster,
     /// The orders, signed, from the first on.
@@ -109,6 +119,53 @@ impl Project {
             && self.pending == 0
             && self.has_new()
             && self.failed_at != Some(self.uploads.len())
+            && !self.waits()
+    }
+
+    /// Whether it is too early to try again what failed.
+    fn waits(&self) -> bool {
+        self.trouble.as_ref().is_some_and(Trouble::waits)
+    }
+
+    /// Whether the last round failed.
+    pub fn failed(&self) -> bool {
+        self.failed_at.is_some() || self.trouble.is_some()
+    }
+
+    /// Takes note of how a round ended; one that something here was in the way of is tried again if it would start by
+    /// itself.
+    pub fn ended(&mut self, done: Result<(), Failure>) {
+        self.pending = self.pending.saturating_sub(1);
+        self.progress = None;
+        let before = self.trouble.take();
+        (self.failed_at, self.failure) = match done {
+            Ok(()) => (None, None),
+            Err(Failure::Here(why)) if self.has_new() && self.triggered(now()) => {
+                self.trouble = Some(Trouble::after(before.as_ref(), why.clone()));
+                (None, Some(format!("a round failed, and is tried again: {why}")))
+            }
+            Err(Failure::Here(why) | Failure::There(why)) => (Some(self.uploads.len()), Some(why)),
+        };
+    }
+
+    /// Takes note of what became of an order to go back to an earlier version.
+    pub fn rolled_back(&mut self, done: Result<(), Failure>) {
+        let before = self.trouble.take();
+        self.failure = match done {
+            Ok(()) => {
+                self.rollback = None;
+                None
+            }
+            Err(Failure::Here(why)) => {
+                self.trouble = Some(Trouble::after(before.as_ref(), why.clone()));
+                Some(format!("a rollback failed, and is tried again: {why}"))
+            }
+            Err(Failure::There(why)) => {
+                // What the warden refuses it refuses again.
+                self.rollback = None;
+                Some(why)
+            }
+        };
     }
 
     /// Whether rows or time call for a round; both in seconds since 1970.
@@ -225,7 +282,8 @@ impl Project {
     /// Whether there is nothing to wait for: no round, or none that could start.
     pub fn idle(&self, warden: bool) -> bool {
         let cannot_start = !warden || (!self.ready && self.failure.is_some());
-        let unread = self.ready && (self.unread().is_some() || self.rollback.is_some());
+        let rollback = self.rollback.is_some() && !self.waits();
+        let unread = self.ready && (self.unread().is_some() || rollback);
         cannot_start || (self.pending == 0 && !self.due() && !unread)
     }
 }
@@ -373,8 +431,9 @@ impl Shared {
             if let Some(job) = job {
                 return Some(job);
             }
-            // Some rounds wait for a time of the day, and some uploads until they are tried again.
-            let waiting = state.projects.values().flat_map(|p| &p.uploads).any(|u| u.trouble.is_some());
+            // Some rounds wait for a time of the day, and what failed until it is tried again.
+            let troubled = |p: &Project| p.trouble.is_some() || p.uploads.iter().any(|u| u.trouble.is_some());
+            let waiting = state.projects.values().any(troubled);
             let woken = self.changed.wait_timeout(state, if waiting { CLOCK / 20 } else { CLOCK });
             state = woken.unwrap_or_else(|e| e.into_inner()).0;
         }
@@ -431,7 +490,8 @@ impl State {
         let turn = self.projects.values().map(|p| p.served).max().unwrap_or(0) + 1;
         for (_, id) in order {
             let Some(project) = self.projects.get_mut(&id) else { continue };
-            let job = if let Some((_, version)) = project.rollback {
+            let rollback = project.rollback.filter(|_| !project.waits());
+            let job = if let Some((_, version)) = rollback {
                 Some(Job::Rollback { project: id, version })
             } else if let Some(upload) = project.unread() {
                 Some(Job::Admit { project: id, upload })
@@ -481,6 +541,7 @@ impl Project {
             progress: None,
             failure: None,
             failed_at: None,
+            trouble: None,
             roster: Roster::default(),
             orders: Vec::new(),
             rollback: None,

@@ -92,14 +92,8 @@ impl Run {
             }
             assert!(start.elapsed() < DEADLINE, "{place}: {status}");
             let failure = status["failure"].as_str().unwrap_or_default();
-            if self.mend() {
-                ended = true;
-            } else if there && !failure.is_empty() && !failure.contains("is tried again") {
-                // A round is tried again when there are more rows, or after a start.
-                self.site.services.kill_refinery();
-                self.site.services.start_refinery().unwrap();
-                self.site.services.await_warden().unwrap();
-            }
+            ended |= self.mend();
+            assert!(!there || failure.is_empty() || failure.contains("is tried again"), "{place}: {failure}");
         }
     }
 

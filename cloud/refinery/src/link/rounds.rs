@@ -2,14 +2,6 @@
 
 use super::*;
 
-/// Why an upload was not read.
-pub(super) enum Unread {
-    /// Something here was in the way, which may pass by itself.
-    Here(String),
-    /// What the warden said.
-    There(String),
-}
-
 impl Link {
     /// Has an upload read by the warden, and keeps what it found.
     pub(super) fn admit(
@@ -17,13 +9,13 @@ impl Link {
         shared: &Shared,
         project: &Id,
         upload: &Id,
-    ) -> Result<Result<Verdict, Unread>, FrameError> {
+    ) -> Result<Result<Verdict, Failure>, FrameError> {
         let found = {
             let state = shared.lock();
             let p = state.projects.get(project);
             p.and_then(|p| Some((p.spec.clone(), p.uploads.iter().find(|u| u.id == *upload)?.header.clone())))
         };
-        let Some((spec, header)) = found else { return Ok(Err(Unread::Here("no such upload".into()))) };
+        let Some((spec, header)) = found else { return Ok(Err(Failure::Here("no such upload".into()))) };
         let files = shared.store.rows(project, upload).and_then(|rows| {
             let kept = shared.store.projections()?;
             let projections =
@@ -32,7 +24,7 @@ impl Link {
         });
         let (kept, files) = match files {
             Ok(files) => files,
-            Err(e) => return Ok(Err(Unread::Here(e.to_string()))),
+            Err(e) => return Ok(Err(Failure::Here(e.to_string()))),
         };
         let blocks = Blocks::new(vec![files]);
         let memory = self.operands();
@@ -41,14 +33,14 @@ impl Link {
         let verdict = match self.follow(shared, project, &mut engine)? {
             (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
             (Outcome::Malformed { reason }, _) => Verdict::Refused(reason),
-            (Outcome::Refused { message }, _) => return Ok(Err(Unread::There(message))),
+            (Outcome::Refused { message }, _) => return Ok(Err(Failure::There(message))),
             (Outcome::Fault { instruction, report }, _) => {
-                return Ok(Err(Unread::There(fault(shared, project, &instruction, &report))));
+                return Ok(Err(Failure::There(fault(shared, project, &instruction, &report))));
             }
             _ => return Err(FrameError::Unexpected("not an answer to an upload")),
         };
         let stored = shared.store.judge(project, upload, kept, &verdict);
-        Ok(stored.map(|()| verdict).map_err(|e| Unread::Here(e.to_string())))
+        Ok(stored.map(|()| verdict).map_err(|e| Failure::Here(e.to_string())))
     }
 
     /// Takes a round's job, runs it, and ends the job.
@@ -56,7 +48,7 @@ impl Link {
         &mut self,
         shared: &Shared,
         round: &Round,
-    ) -> Result<Result<(), String>, FrameError> {
+    ) -> Result<Result<(), Failure>, FrameError> {
         let (job, now) = (round.job(), SystemTime::now());
         let taken = || {
             if !round.asked {
@@ -67,9 +59,12 @@ impl Link {
         match taken() {
             Ok(Some(lease)) => self.job = Some((lease, Instant::now())),
             Ok(None) => return Ok(Ok(())),
-            Err(e) => return Ok(Err(e.to_string())),
+            Err(e) => return Ok(Err(Failure::Here(e.to_string()))),
         }
-        let done = self.round(shared, round)?;
+        let done = match rehearsed(shared, &round.project) {
+            Ok(()) => self.round(shared, round)?,
+            Err(e) => Err(Failure::Here(e.to_string())),
+        };
         // Still there if there was no round.
         self.end_job(shared);
         Ok(done)
@@ -106,13 +101,17 @@ impl Link {
     }
 
     /// Runs a round, without the uploads that the warden refuses.
-    pub(super) fn round(&mut self, shared: &Shared, round: &Round) -> Result<Result<(), String>, FrameError> {
+    pub(super) fn round(
+        &mut self,
+        shared: &Shared,
+        round: &Round,
+    ) -> Result<Result<(), Failure>, FrameError> {
         let mut read_again = HashSet::new();
         loop {
             let given = {
                 let state = shared.lock();
                 let Some(p) = state.projects.get(&round.project) else {
-                    return Ok(Err("no such project".into()));
+                    return Ok(Err(Failure::There("no such project".into())));
                 };
                 if !round.asked && !p.has_new() {
                     return Ok(Ok(()));
@@ -135,8 +134,8 @@ impl Link {
                 let verdict = match read_again.insert(upload) {
                     true => match self.admit(shared, &round.project, &upload)? {
                         Ok(verdict) => verdict,
-                        Err(Unread::Here(why)) => return Ok(Err(why)),
-                        Err(Unread::There(why)) => Verdict::Refused(why),
+                        Err(here @ Failure::Here(_)) => return Ok(Err(here)),
+                        Err(Failure::There(why)) => Verdict::Refused(why),
                     },
                     false => Verdict::Refused("the warden did not admit it".into()),
                 };
@@ -151,7 +150,8 @@ impl Link {
     fn attempt(&mut self, shared: &Shared, round: &Round, given: Given) -> Result<Attempt, FrameError> {
         let Given { spec, number, uploads } = given;
         let Round { project, attempt, epochs, .. } = *round;
-        let failed = |message: String| Ok(Attempt::Over(Err(message)));
+        let failed = |message: String| Ok(Attempt::Over(Err(Failure::There(message))));
+        let here = |e: StoreError| Ok(Attempt::Over(Err(Failure::Here(e.to_string()))));
         let mut files = Vec::with_capacity(uploads.len());
         for AdmittedUpload { header, .. } in &uploads {
             let id = header.id();
@@ -160,7 +160,7 @@ impl Link {
                 Ok((rows, projections)) => {
                     files.push(UploadFiles { header: header.clone(), rows, projections });
                 }
-                Err(e) => return failed(StoreError::to_string(&e)),
+                Err(e) => return here(e),
             }
         }
         let blocks = Blocks::new(files);
@@ -192,13 +192,13 @@ impl Link {
             self.job = job;
             // The warden is a round ahead of what is stored: it goes back.
             self.restore(shared)?;
-            return failed(e.to_string());
+            return here(e);
         }
         self.send(&ToWarden::Stored { project, round: number }, &[])?;
         info!(project = %project, round = number, seconds = record.summary.seconds, "a round is complete");
         shared.update(&project, |p| p.record(&record));
         let failure = match record.summary.decision {
-            Decision::Failed { reason } => Err(reason),
+            Decision::Failed { reason } => Err(Failure::There(reason)),
             _ => Ok(()),
         };
         Ok(Attempt::Over(failure))
@@ -210,24 +210,27 @@ impl Link {
         shared: &Shared,
         project: Id,
         version: u64,
-    ) -> Result<Result<(), String>, FrameError> {
+    ) -> Result<Result<(), Failure>, FrameError> {
         let newest = shared.lock().projects.get(&project).and_then(|p| p.rounds.last().map(|r| r.round));
-        let Some(newest) = newest else { return Ok(Err("no such project".into())) };
-        let model = match shared.store.round(&project, version) {
+        let Some(newest) = newest else { return Ok(Err(Failure::There("no such project".into()))) };
+        let here = |e: StoreError| Ok(Err(Failure::Here(e.to_string())));
+        let model = match rehearsed(shared, &project).and_then(|()| shared.store.round(&project, version)) {
             Ok(record) => record.model,
-            Err(e) => return Ok(Err(e.to_string())),
+            // A version that there is not.
+            Err(e @ StoreError::Missing(_)) => return Ok(Err(Failure::There(e.to_string()))),
+            Err(e) => return here(e),
         };
         let round = newest + 1;
         self.send(&ToWarden::Rollback { project, round, version }, &[&model.0])?;
         let mut record: RoundRecord = match self.finish()? {
             (Outcome::Round, body) => from_cbor(&body)?,
-            (Outcome::Refused { message }, _) => return Ok(Err(message)),
+            (Outcome::Refused { message }, _) => return Ok(Err(Failure::There(message))),
             _ => return Err(FrameError::Unexpected("not an answer to a rollback")),
         };
         (record.summary.at, record.summary.asked) = (now(), true);
         if let Err(e) = shared.store.save_round(&project, &record, None) {
             self.restore(shared)?;
-            return Ok(Err(e.to_string()));
+            return here(e);
         }
         self.send(&ToWarden::Stored { project, round }, &[])?;
         info!(%project, version, "an earlier version is current again");
@@ -247,6 +250,17 @@ pub(super) fn fault(shared: &Shared, project: &Id, instruction: &str, report: &B
     )
 }
 
+/// After a round that could not be stored: whether one like the newest could be now. What a round costs, and the attempt
+/// that the warden counts, is not spent before.
+fn rehearsed(shared: &Shared, project: &Id) -> Result<(), StoreError> {
+    let newest = {
+        let state = shared.lock();
+        let troubled = state.projects.get(project).filter(|p| p.trouble.is_some());
+        troubled.and_then(|p| p.rounds.last()).map(|r| r.round)
+    };
+    newest.map_or(Ok(()), |round| shared.store.rehearse(project, round))
+}
+
 /// What a round is given.
 struct Given {
     spec: Arc<ProjectSpec>,
@@ -255,7 +269,7 @@ struct Given {
 }
 
 enum Attempt {
-    Over(Result<(), String>),
+    Over(Result<(), Failure>),
     /// Nothing was done: these are no contributor's.
     Forged(Vec<Id>),
 }

@@ -48,7 +48,7 @@ impl Link {
             shared.update(&id, |p| {
                 p.ready = ready.is_ok();
                 // Why a round failed stays to be read.
-                if p.failed_at.is_none() || !p.ready {
+                if !p.failed() || !p.ready {
                     p.failure = ready.err();
                 }
             });

@@ -37,6 +37,19 @@ pub struct Trouble {
     wait: Duration,
 }
 
+impl Trouble {
+    /// To be tried again after a while, each time after twice as long.
+    pub fn after(before: Option<&Trouble>, why: String) -> Self {
+        let wait = before.map_or(FIRST_WAIT, |trouble| (2 * trouble.wait).min(LONGEST_WAIT));
+        Trouble { why, again: Instant::now() + wait, wait }
+    }
+
+    /// Whether it is too early.
+    pub fn waits(&self) -> bool {
+        self.again > Instant::now()
+    }
+}
+
 impl Stored {
     pub fn new(header: UploadHeader, verdict: Option<Verdict>) -> Self {
         Stored {
@@ -63,14 +76,13 @@ impl Stored {
 
     /// Whether the warden is to read it now.
     pub fn is_unread(&self) -> bool {
-        let waits = self.trouble.as_ref().is_some_and(|trouble| trouble.again > Instant::now());
+        let waits = self.trouble.as_ref().is_some_and(Trouble::waits);
         self.verdict.is_none() && !self.withdrawn && !waits
     }
 
-    /// It could not be read, and is tried again after a while, each time after twice as long.
+    /// It could not be read, and is tried again.
     pub fn try_again(&mut self, why: String) {
-        let wait = self.trouble.as_ref().map_or(FIRST_WAIT, |trouble| (2 * trouble.wait).min(LONGEST_WAIT));
-        self.trouble = Some(Trouble { why, again: Instant::now() + wait, wait });
+        self.trouble = Some(Trouble::after(self.trouble.as_ref(), why));
     }
 
     pub fn refused(&self) -> bool {

@@ -125,6 +125,19 @@ impl Blobs {
         Ok(name)
     }
 
+    /// Whether such a blob could be kept now. Nothing of it stays.
+    pub(super) fn rehearse(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut file = self.incoming.file()?;
+        let path = file.path().to_owned();
+        let written = failpoint::write("rehearsal.write", file.as_file_mut(), bytes);
+        written.and_then(|()| file.as_file().sync_all()).map_err(io_error(&path))?;
+        match &self.place {
+            Place::Directory(_) => Ok(()),
+            // Whether it answers.
+            Place::Remote(remote) => remote.bytes(&Id([0; 32])).map(drop),
+        }
+    }
+
     /// A blob for reading at any place. What was compared with its name once since the start is not again.
     pub(super) fn open(&self, name: &Id) -> Result<File, StoreError> {
         let (path, file) = match &self.place {

@@ -84,6 +84,12 @@ impl Store {
         Ok(record)
     }
 
+    /// Writes a round's state and model once more, and forgets them: whether one like it could be stored.
+    pub fn rehearse(&self, project: &Id, round: u64) -> Result<(), StoreError> {
+        let record = self.round(project, round)?;
+        self.blobs.rehearse(&[record.state.0, record.model.0].concat())
+    }
+
     /// Drops the sealed states of all but the newest `keep` rounds of each project, at least one. Models and
     /// receipts stay. The number of states that went.
     pub fn prune_states(&self, keep: u32) -> Result<u64, StoreError> {

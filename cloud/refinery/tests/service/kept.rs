@@ -147,6 +147,22 @@ fn states_of_old_rounds_may_go_and_their_models_stay() {
     });
 }
 
+#[test]
+fn a_rehearsal_says_whether_a_round_could_be_stored_and_leaves_nothing() {
+    everywhere(|site, store, project| {
+        store.save_round(&project, &record(0), None).unwrap();
+        store.rehearse(&project, 0).unwrap();
+        assert!(matches!(store.rehearse(&project, 1), Err(StoreError::Missing(_))));
+        let incoming = site.dir.path().join("store/incoming");
+        assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0);
+        sound(&store);
+        fs::remove_dir(&incoming).unwrap();
+        assert!(matches!(store.rehearse(&project, 0), Err(StoreError::Io { .. })));
+        fs::create_dir(&incoming).unwrap();
+        store.rehearse(&project, 0).unwrap();
+    });
+}
+
 fn job(project: Id, key: &[u8]) -> JobName {
     JobName { project, kind: "round".into(), key: key.to_vec() }
 }
