@@ -56,6 +56,8 @@ pub struct LocalConfig {
     pub clients: Option<PathBuf>,
     /// The warden's socket; `warden.sock` in the store if none.
     pub warden: Option<PathBuf>,
+    /// Port on loopback for a warden in an SGX enclave; none if none.
+    pub enclave: Option<SocketAddr>,
 }
 
 /// Who may create projects.
@@ -239,6 +241,12 @@ impl Config {
         let (http, limits) = (&self.http, &self.limits);
         if self.threads == Some(0) {
             return fail("threads must be at least 1; leave it out to use all cores");
+        }
+        if self.local.enclave.is_some_and(|address| !address.ip().is_loopback()) {
+            return fail(
+                "local.enclave must be an address on loopback, such as 127.0.0.1:7411: whoever reaches it may \
+                         keep the warden's place",
+            );
         }
         if http.certificate.is_some() != http.key.is_some() {
             return fail("http.certificate and http.key go together: give both for TLS, or none");

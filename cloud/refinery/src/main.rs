@@ -101,7 +101,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let waiting = config.limits.uploads + config.limits.queries + 32;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(waiting).build()?;
-    let done = runtime.block_on(run(&config, shared, Addresses { clients, warden }));
+    let done =
+        runtime.block_on(run(&config, shared, Addresses { clients, warden, enclave: config.local.enclave }));
     // Threads that wait for the warden are not waited for: like a crash, which the store survives.
     runtime.shutdown_background();
     done.map(|()| ExitCode::SUCCESS)

@@ -1,6 +1,8 @@
 //! Clients: one thread a connection, requests in turn.
 
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -22,27 +24,29 @@ pub struct Addresses {
     pub clients: PathBuf,
     /// Socket for the warden.
     pub warden: PathBuf,
+    /// Port for a warden in an enclave.
+    pub enclave: Option<SocketAddr>,
 }
 
 /// Listens until the process ends.
 pub fn serve(shared: Arc<Shared>, addresses: &Addresses) -> std::io::Result<()> {
     let wardens = listen(&addresses.warden)?;
+    let enclaves = addresses.enclave.map(TcpListener::bind).transpose()?;
     let clients = listen(&addresses.clients)?;
     let for_wardens = shared.clone();
-    std::thread::spawn(move || {
-        for stream in wardens.incoming() {
-            let shared = for_wardens.clone();
-            // The stream is closed after what became of it was said.
-            let serve = move |stream: UnixStream| match serve_warden(&shared, &stream) {
-                Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
-                Err(e) => warn!("the link to the warden ended: {e}"),
-            };
-            match stream {
-                Ok(stream) => _ = std::thread::spawn(move || serve(stream)),
-                Err(e) => warn!("a warden could not be accepted: {e}"),
-            }
-        }
-    });
+    std::thread::spawn(move || wardens.incoming().for_each(|stream| accept(&for_wardens, stream)));
+    if let Some(enclaves) = enclaves {
+        info!(enclaves = ?addresses.enclave, "listening");
+        let shared = shared.clone();
+        let connected = |stream: TcpStream| {
+            stream.set_nodelay(true)?;
+            // What is done with a connected stream does not depend on its kind; memory is not shared on this one.
+            Ok(UnixStream::from(OwnedFd::from(stream)))
+        };
+        std::thread::spawn(move || {
+            enclaves.incoming().for_each(|stream| accept(&shared, stream.and_then(connected)));
+        });
+    }
     info!(clients = %addresses.clients.display(), warden = %addresses.warden.display(), "listening");
     for stream in clients.incoming() {
         let shared = shared.clone();
@@ -52,6 +56,20 @@ pub fn serve(shared: Arc<Shared>, addresses: &Addresses) -> std::io::Result<()> 
         }
     }
     Ok(())
+}
+
+/// Serves a warden, in a thread of its own.
+fn accept(shared: &Arc<Shared>, stream: io::Result<UnixStream>) {
+    let shared = shared.clone();
+    // The stream is closed after what became of it was said.
+    let serve = move |stream: UnixStream| match serve_warden(&shared, &stream) {
+        Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
+        Err(e) => warn!("the link to the warden ended: {e}"),
+    };
+    match stream {
+        Ok(stream) => _ = std::thread::spawn(move || serve(stream)),
+        Err(e) => warn!("a warden could not be accepted: {e}"),
+    }
 }
 
 /// Binds a socket, replacing one that nobody serves any more.

@@ -6,16 +6,16 @@
 //! ([`Gramine`], for SGX), or from nobody ([`Simulated`]). Nothing here verifies reports of hardware: that is what
 //! relying parties do.
 
-#![forbid(unsafe_code)]
-
 mod attester;
 mod claims;
+mod firmware;
 mod gramine;
 mod simulated;
 mod tsm;
 
 pub use attester::{AttestError, Attester, MAX_REPORT, Report, measurement};
 pub use claims::{Claims, ClaimsError, MAX_CLAIMS, Tee, report_data};
+pub use firmware::{Firmware, KeyRequest, SevGuest, sealing_secret};
 pub use gramine::{Devices, DevicesAt, Gramine};
 pub use simulated::{Simulated, SimulatedError, SimulatedReport};
 pub use tsm::{Configfs, Kernel, REPORTS, Tsm};

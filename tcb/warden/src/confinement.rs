@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 
 use blindsmith_sandbox::{Environment, MemoryLock, Report, Rules, restrict};
 
+use crate::address::Address;
 use crate::{Arguments, Lock, Sandbox, TeeArgument};
 
 /// Makes the state's directory and confines the process to it. The result has to be kept.
@@ -16,6 +17,8 @@ pub fn confine(arguments: &Arguments) -> Result<Option<Report>, String> {
         // Laptops and containers limit locked memory.
         TeeArgument::Simulated => (Environment::Process, MemoryLock::Try),
         TeeArgument::Tdx | TeeArgument::Snp => (Environment::Guest, MemoryLock::Required),
+        // The host has no way into an enclave's memory.
+        TeeArgument::Sgx => (Environment::Enclave, MemoryLock::Off),
     };
     if let Sandbox::Off = arguments.sandbox {
         if environment != Environment::Process {
@@ -35,7 +38,17 @@ pub fn confine(arguments: &Arguments) -> Result<Option<Report>, String> {
         Some(Lock::Try) => MemoryLock::Try,
         Some(Lock::Required) => MemoryLock::Required,
     };
-    let rules = Rules { state, refinery: &arguments.refinery, environment, memory_lock };
+    let refinery = match (&arguments.refinery, environment) {
+        (Address::Socket(path), _) => path.as_path(),
+        // No rules are made from it.
+        (Address::Tcp(_), Environment::Enclave) => state,
+        (Address::Tcp(_), _) => {
+            return Err(
+                "the sandbox lets a warden reach a socket's path and no port: --refinery tcp:... is for --tee sgx".into()
+            );
+        }
+    };
+    let rules = Rules { state, refinery, environment, memory_lock };
     let report = restrict(&rules).map_err(|e| e.to_string())?;
     eprintln!("blindsmith-warden: {report}");
     Ok(Some(report))

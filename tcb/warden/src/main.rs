@@ -1,27 +1,31 @@
 //! `blindsmith-warden`: the trusted process.
 
+mod address;
 mod config;
 mod confinement;
 
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use blindsmith_evidence::{Configfs, Simulated, Tsm};
+use address::Address;
+use blindsmith_evidence::{Attester, Configfs, DevicesAt, Gramine, SevGuest, Simulated, Tsm, sealing_secret};
 use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_protocol::{FrameError, Lane};
 use blindsmith_warden::{FileCounters, Identity, MemoryCounters, Projects, Tee, replace_file, serve};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// The file of a simulated warden's sealing key.
 const SEALING_KEY: &str = "sealing.simulated.key";
+/// That of one in an enclave, where the state's directory is encrypted.
+const ENCLAVE_KEY: &str = "sealing.key";
 
 /// Holds the secrets of projects and trains their models, with the refinery as its accelerator.
 #[derive(Parser)]
@@ -34,14 +38,14 @@ struct Arguments {
     /// Options from a file, one `option = value` a line with the names of these; what else is given here goes before.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The refinery's socket for wardens.
-    #[arg(long, value_name = "PATH")]
-    refinery: PathBuf,
-    /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing. In `tdx` and `snp`
-    /// guests there is no sealing yet: what the warden holds is gone when it ends.
+    /// The refinery's socket for wardens; `tcp:ADDRESS:PORT` from an enclave, or without a sandbox.
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(Address::parse))]
+    refinery: Address,
+    /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing. A `tdx` guest has no
+    /// sealing: what the warden holds is gone when it ends. None but `simulated` was ever run on its hardware.
     #[arg(long, value_enum)]
     tee: TeeArgument,
-    /// Directory of the sealing key and of the counters (simulated wardens keep them in files).
+    /// Directory of the counters, and of the sealing key where hardware derives none.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
     /// Threads [default: all cores].
@@ -70,6 +74,7 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum TeeArgument {
     Simulated,
+    Sgx,
     Tdx,
     Snp,
 }
@@ -105,23 +110,47 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             TeeArgument::Simulated =>
                 "SIMULATED. No hardware protects this process: whoever runs it can read every secret \
                  released to it. Only projects that accept simulation by name should.",
-            TeeArgument::Tdx | TeeArgument::Snp =>
-                "what this warden holds is gone when it ends: there is no sealing in this kind of guest yet.",
+            TeeArgument::Tdx =>
+                "what this warden holds is gone when it ends: there is no sealing in this kind of guest.",
+            TeeArgument::Snp =>
+                "sealed to this chip, measurement, policy, security version and firmware: after an update of the \
+                 firmware what was sealed before is lost.",
+            TeeArgument::Sgx => "sealed to this enclave on this machine, by Gramine.",
         }
     );
     let program = program().map_err(|e| format!("this program's own file: {e}"))?;
-    // Before any thread, and before any secret.
+    let sealing = match arguments.tee {
+        // Its device is out of reach afterwards.
+        TeeArgument::Snp => Some(derived()?),
+        _ => None,
+    };
+    // Before any thread, and before any other secret.
     let _confined = confinement::confine(arguments)?;
     blindsmith_ring::backend::chosen()?;
     if let Some(threads) = arguments.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|e| e.to_string())?;
     }
-    let _alone = alone(&arguments.state)?;
+    let state = &arguments.state;
+    // A lock in an enclave is the enclave's own.
+    let _alone = match arguments.tee {
+        TeeArgument::Sgx => None,
+        _ => Some(alone(state)?),
+    };
     let mut identity = match arguments.tee {
-        TeeArgument::Simulated => simulated(&arguments.state, program),
-        TeeArgument::Tdx => guest(Tee::Tdx),
-        TeeArgument::Snp => guest(Tee::Snp),
+        TeeArgument::Simulated => simulated(state, program),
+        TeeArgument::Sgx => {
+            let quotes = Box::new(Gramine::new(DevicesAt::gramine()));
+            // Before a key is made that nothing would seal.
+            quotes.report(&[0; 64]).map_err(|e| e.to_string())?;
+            sealed(quotes, sealing_key(state, ENCLAVE_KEY)?, state)
+        }
+        TeeArgument::Snp => sealed(kernel(Tee::Snp)?, sealing.ok_or("no sealing key was derived")?, state),
+        TeeArgument::Tdx => {
+            // Nothing that it seals outlives it, and so no counter has to.
+            let counters = Box::new(MemoryCounters::default());
+            Identity::new(kernel(Tee::Tdx)?, Key::random(), counters).map_err(|e| e.to_string())
+        }
     }?;
     identity.take_over = arguments.take_over;
     let projects = Projects::default();
@@ -136,19 +165,33 @@ fn run(arguments: &Arguments) -> Result<(), String> {
 
 /// A warden that nothing vouches for, whose sealing key and counters are files.
 fn simulated(state: &Path, program: [u8; 32]) -> Result<Identity, String> {
-    let sealing = sealing_key(state).map_err(|e| format!("the sealing key in {}: {e}", state.display()))?;
-    let counters = FileCounters::open(&state.join("counters"), &sealing)
-        .map_err(|e| format!("the counters in {}: {e}", state.display()))?;
+    let sealing = sealing_key(state, SEALING_KEY)?;
     let key = SigningKey::from_seed(sealing.derive("simulated reports", &[]).expose());
-    let attester = Simulated::new(key, program);
-    Identity::new(Box::new(attester), sealing, Box::new(counters)).map_err(|e| e.to_string())
+    sealed(Box::new(Simulated::new(key, program)), sealing, state)
 }
 
-/// A warden in a confidential virtual machine. Nothing that it seals outlives it, and so no counter has to.
-fn guest(tee: Tee) -> Result<Identity, String> {
+/// A warden with a sealing key, whose counters are files: who can take the whole directory back takes them back as well, which
+/// the owner's chain of receipts shows.
+fn sealed(attester: Box<dyn Attester>, sealing: Key, state: &Path) -> Result<Identity, String> {
+    let counters = FileCounters::open(&state.join("counters"), &sealing)
+        .map_err(|e| format!("the counters in {}: {e}", state.display()))?;
+    Identity::new(attester, sealing, Box::new(counters)).map_err(|e| e.to_string())
+}
+
+/// The kernel's reports in a confidential virtual machine.
+fn kernel(tee: Tee) -> Result<Box<dyn Attester>, String> {
     let attester = Tsm::new(Configfs::new(), tee).ok_or("this kind has no reports of the kernel's")?;
-    let identity = Identity::new(Box::new(attester), Key::random(), Box::new(MemoryCounters::default()));
-    identity.map_err(|e| e.to_string())
+    Ok(Box::new(attester))
+}
+
+/// The sealing key of a warden in a SEV-SNP guest.
+fn derived() -> Result<Key, String> {
+    let report = kernel(Tee::Snp)?.report(&[0; 64]);
+    let report = report
+        .map_err(|e| format!("{e}: start it in a SEV-SNP guest, mount configfs, load sev_guest"))?
+        .report;
+    let secret = sealing_secret(&SevGuest, &report).map_err(|e| e.to_string())?;
+    Ok(Key::from_bytes(*secret).derive("sealing", &[b"snp"]))
 }
 
 /// SHA-256 of the program's file: what a simulated report names as its measurement.
@@ -171,7 +214,7 @@ fn link(identity: &Identity, projects: &Projects, lane: Lane, arguments: &Argume
         match connect(identity, projects, lane, arguments) {
             Ok(()) => _ = say("", "the refinery closed the connection".into()),
             Err(e) => {
-                let message = format!("{}: {e}", arguments.refinery.display());
+                let message = format!("{}: {e}", arguments.refinery);
                 if arguments.once {
                     return Err(message);
                 }
@@ -213,14 +256,18 @@ fn connect(
     lane: Lane,
     arguments: &Arguments,
 ) -> Result<(), FrameError> {
-    let stream = UnixStream::connect(&arguments.refinery)?;
-    serve(identity, projects, lane, stream, !arguments.no_shared_memory)
+    let share = arguments.refinery.shares_memory() && !arguments.no_shared_memory;
+    serve(identity, projects, lane, arguments.refinery.connect()?, share)
 }
 
-/// The key of a simulated warden's sealing: a file that only its user reads, where hardware would derive it.
-fn sealing_key(dir: &Path) -> std::io::Result<Key> {
+/// A sealing key that is a file, which only its user reads, where no hardware derives one.
+fn sealing_key(dir: &Path, name: &str) -> Result<Key, String> {
+    kept_key(dir, name).map_err(|e| format!("the sealing key in {}: {e}", dir.display()))
+}
+
+fn kept_key(dir: &Path, name: &str) -> std::io::Result<Key> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let path = dir.join(SEALING_KEY);
+    let path = dir.join(name);
     let mut bytes = Zeroizing::new([0; 32]);
     match fs::File::open(&path) {
         Ok(mut file) => {
@@ -233,7 +280,7 @@ fn sealing_key(dir: &Path) -> std::io::Result<Key> {
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             bytes.copy_from_slice(Key::random().expose());
-            replace_file(dir, SEALING_KEY, bytes.as_slice())?;
+            replace_file(dir, name, bytes.as_slice())?;
         }
         Err(e) => return Err(e),
     }

@@ -4,6 +4,7 @@ mod accelerator;
 mod attacks;
 mod crashes;
 mod damage;
+mod enclave;
 mod failpoints;
 mod flow;
 mod garbage;

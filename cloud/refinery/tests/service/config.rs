@@ -23,7 +23,7 @@ fn the_example_has_every_option() {
         .collect();
     let set = Config::parse(&uncommented).unwrap();
     assert!(set.threads.is_some() && set.store.metadata.is_some() && set.store.blobs.is_some());
-    assert!(set.local.clients.is_some() && set.local.warden.is_some());
+    assert!(set.local.clients.is_some() && set.local.warden.is_some() && set.local.enclave.is_some());
     assert!(set.http.listen.is_some() && set.http.certificate.is_some() && set.http.owners.is_some());
 }
 
@@ -31,6 +31,8 @@ fn the_example_has_every_option() {
 fn mistakes_are_named() {
     for (text, words) in [
         ("[http]\nlissten = 1", "lissten"),
+        ("[local]\nenclave = \"0.0.0.0:7411\"", "local.enclave must be an address on loopback"),
+        ("[local]\nenclave = \"127.0.0.1\"", "enclave"),
         ("[http]\nlisten = \"8080\"", "listen"),
         ("[http]\ncertificate = \"a.pem\"", "go together"),
         ("[http]\nowners = \"everyone\"", "anyone"),

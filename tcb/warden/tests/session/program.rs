@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Output, Stdio};
@@ -43,16 +44,29 @@ fn a_warden_says_what_it_is_or_does_not_start() {
     refused(&program(&dir, &["--tee", "real"]).output().unwrap(), 2, &["simulated"]);
     let once = program(&dir, &["--tee", "simulated", "--once"]).output().unwrap();
     refused(&once, 1, &["SIMULATED", "link.sock", "No such file"]);
-    // Where there is no such guest, nothing is fallen back to.
+    // A port is not what the sandbox lets it reach, and names are not looked up.
+    let port = ["--tee", "simulated", "--refinery", "tcp:127.0.0.1:7411"];
+    refused(&program(&dir, &port).output().unwrap(), 1, &["reach a socket's path and no port"]);
+    let name = ["--tee", "sgx", "--refinery", "tcp:localhost:7411"];
+    refused(&program(&dir, &name).output().unwrap(), 2, &["tcp:127.0.0.1:PORT"]);
+    // Where there is no such guest or enclave, nothing is fallen back to.
+    if !std::path::Path::new("/dev/attestation").exists() {
+        let outside = program(&dir, &["--tee", "sgx", "--once"]).output().unwrap();
+        refused(&outside, 1, &["not applicable in an enclave", "/dev/attestation/attestation_type"]);
+        assert!(!dir.path().join("state/sealing.key").exists(), "no key is made outside of an enclave");
+        let open = program(&dir, &["--tee", "sgx", "--sandbox", "off"]).output().unwrap();
+        refused(&open, 1, &["--sandbox off is for --tee simulated"]);
+    }
     if !std::path::Path::new("/sys/kernel/config/tsm").exists() {
-        for tee in ["tdx", "snp"] {
+        for (tee, advice) in [("tdx", "load tdx_guest or sev_guest"), ("snp", "load sev_guest")] {
             refused(
                 &program(&dir, &["--tee", tee, "--memory-lock", "try"]).output().unwrap(),
                 1,
-                &["tsm/report", "load tdx_guest or sev_guest"],
+                &["tsm/report", advice],
             );
             let open = program(&dir, &["--tee", tee, "--sandbox", "off"]).output().unwrap();
-            refused(&open, 1, &["--sandbox off is for --tee simulated"]);
+            let words = if tee == "tdx" { "--sandbox off is for --tee simulated" } else { advice };
+            refused(&open, 1, &[words]);
         }
     }
 }
@@ -104,6 +118,22 @@ fn its_sealing_key_is_its_users_alone_and_is_never_replaced() {
         refused(&start(), 1, &["the sealing key in state", "32 bytes"]);
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
+}
+
+#[test]
+fn at_a_port_it_shares_no_memory() {
+    let dir = TempDir::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = format!("tcp:{}", listener.local_addr().unwrap());
+    let warden =
+        program(&dir, &["--tee", "simulated", "--sandbox", "off", "--refinery", &link]).spawn().unwrap();
+    let _warden = Running(warden);
+    let (mut stream, _) = listener.accept().unwrap();
+    let (hello, _) = read_head::<FromWarden>(&mut stream).unwrap();
+    assert!(matches!(hello, FromWarden::Hello { shared: false, .. }));
+    write_frame(&mut stream, &attest([4; 32]), &[]).unwrap();
+    let (evidence, _) = read_head::<FromWarden>(&mut stream).unwrap();
+    assert!(matches!(evidence, FromWarden::Evidence(_)));
 }
 
 #[test]
