@@ -126,11 +126,7 @@ impl Services {
     fn wait(&mut self, what: &str, ready: impl Fn() -> bool) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !ready() {
-            let ended = [&mut self.refinery, &mut self.warden]
-                .into_iter()
-                .flatten()
-                .any(|child| matches!(child.try_wait(), Ok(Some(_))));
-            if ended || Instant::now() > deadline {
+            if self.ended().contains(&true) || Instant::now() > deadline {
                 return Err(Failure::Other(format!(
                     "{what} did not start: see the logs in {}",
                     self.dir.display()

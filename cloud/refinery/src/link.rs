@@ -334,12 +334,7 @@ impl Link {
                 if let Verdict::Refused(reason) = &verdict {
                     warn!(%project, %upload, reason, "an upload is left out");
                 }
-                shared.update(&project, |p| {
-                    if p.uploads.iter().any(|u| u.id == upload && u.trouble.is_some()) {
-                        p.failure = None;
-                    }
-                    p.judge(&upload, verdict)
-                });
+                shared.update(&project, |p| p.judge(&upload, verdict));
             }
             Job::Round(round) => {
                 let attempt = round.attempt + 1;

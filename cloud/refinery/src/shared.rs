@@ -201,7 +201,10 @@ impl Project {
     pub fn judge(&mut self, upload: &Id, verdict: Verdict) -> bool {
         let found = self.uploads.iter_mut().find(|u| u.id == *upload);
         found.is_some_and(|found| {
-            (found.verdict, found.trouble) = (Some(verdict), None);
+            found.verdict = Some(verdict);
+            if found.trouble.take().is_some() {
+                self.failure = None;
+            }
             true
         })
     }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::AttestError;
 use crate::attester::io as failed;
@@ -67,6 +67,7 @@ struct Message {
 const GET_DERIVED_KEY: Opcode = opcode::read_write::<Message>(b'S', 1);
 
 impl Firmware for SevGuest {
+    #[expect(unsafe_code, reason = "an operation of a device that no library knows")]
     fn derived_key(&self, request: &KeyRequest) -> io::Result<Zeroizing<[u8; 64]>> {
         let device = File::options().read(true).write(true).open("/dev/sev-guest")?;
         let mut response = Zeroizing::new([0; 64]);
@@ -98,14 +99,11 @@ impl Firmware for SevGuest {
 /// [`AttestError`]: no report, no device, or a refusal.
 pub fn sealing_secret(firmware: &dyn Firmware, report: &[u8]) -> Result<Zeroizing<[u8; 32]>, AttestError> {
     const WHAT: &str = "/dev/sev-guest: a derived key";
-    if report.len() != REPORT {
+    let svn = report.get(GUEST_SVN..).and_then(<[u8]>::first_chunk::<4>);
+    let tcb = report.get(COMMITTED_TCB..).and_then(<[u8]>::first_chunk::<8>);
+    let (REPORT, Some(svn), Some(tcb)) = (report.len(), svn, tcb) else {
         let found = report.len();
         return Err(AttestError::Malformed(format!("a report of {found} bytes, where {REPORT} are one")));
-    }
-    let (Some(svn), Some(tcb)) =
-        (report[GUEST_SVN..].first_chunk::<4>(), report[COMMITTED_TCB..].first_chunk::<8>())
-    else {
-        return Err(AttestError::Malformed("a report that is cut off".into()));
     };
     let request = KeyRequest {
         root: 0,
@@ -120,13 +118,12 @@ pub fn sealing_secret(firmware: &dyn Firmware, report: &[u8]) -> Result<Zeroizin
         let status = &response[STATUS];
         return Err(failed(WHAT)(io::Error::other(format!("the firmware refuses with status {status:?}"))));
     }
-    let mut key = Zeroizing::new([0; 32]);
-    key.copy_from_slice(&response[KEY]);
     // What no firmware derives.
     if response[KEY].iter().fold(0, |all, byte| all | byte) == 0 {
-        key.zeroize();
         return Err(failed(WHAT)(io::Error::other("the response holds no key")));
     }
+    let mut key = Zeroizing::new([0; 32]);
+    key.copy_from_slice(&response[KEY]);
     Ok(key)
 }
 

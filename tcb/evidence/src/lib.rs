@@ -6,6 +6,8 @@
 //! ([`Gramine`], for SGX), or from nobody ([`Simulated`]). Nothing here verifies reports of hardware: that is what
 //! relying parties do.
 
+#![deny(unsafe_code)]
+
 mod attester;
 mod claims;
 mod firmware;

@@ -8,7 +8,7 @@ use blindsmith_protocol::{
 
 use crate::store::Verdict;
 
-/// How long after an upload could not be read it is tried again, at first and at most.
+/// How long after something failed it is tried again, at first and at most.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 

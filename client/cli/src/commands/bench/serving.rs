@@ -167,11 +167,11 @@ impl Serving {
         })
     }
 
-    fn queries(&self, stage: &mut Stage, queriers: u32, training: bool) -> Result<Queries, Failure> {
+    fn queries(&self, stage: &Stage, queriers: u32, training: bool) -> Result<Queries, Failure> {
         let inputs = self.layers.0[0];
         let (rows, _) = synthetic(self.rows as usize, inputs, 2, 4);
         let budget = Duration::from_secs_f64(self.seconds);
-        let ask = |stage: &Stage| -> Result<Vec<(f64, bool)>, Failure> {
+        let ask = || -> Result<Vec<(f64, bool)>, Failure> {
             std::thread::scope(|scope| {
                 let asking: Vec<_> = (0..queriers)
                     .map(|_| {
@@ -202,11 +202,10 @@ impl Serving {
         let start = Instant::now();
         let (steps_per_second, asked) = match training {
             true => {
-                let shared: &Stage = stage;
-                let (steps, asked) = while_training(shared, || ask(shared))?;
+                let (steps, asked) = while_training(stage, ask)?;
                 (Some(steps), asked?)
             }
-            false => (None, ask(stage)?),
+            false => (None, ask()?),
         };
         // Until the last of them was answered.
         let seconds = start.elapsed().as_secs_f64();
