@@ -32,7 +32,7 @@ fn beside(name: &str) -> Result<PathBuf, Failure> {
 }
 
 impl Services {
-    /// Starts both with their files under `dir`.
+    /// Starts both with their files under `dir`, the refinery as `dir`/refinery.toml says, if that is there.
     pub fn start(dir: &Path, threads: Option<usize>) -> Result<Self, Failure> {
         let mut services =
             Services { dir: dir.to_owned(), refinery: None, warden: None, threads, environment: Vec::new() };
@@ -68,7 +68,9 @@ impl Services {
 
     /// Starts the refinery and waits until it answers.
     pub fn start_refinery(&mut self) -> Result<(), Failure> {
-        self.start_refinery_with(&[])
+        let config = self.dir.join("refinery.toml");
+        let path = config.to_str().filter(|_| config.is_file());
+        self.start_refinery_with(path.map(|path| ["--config", path]).as_ref().map_or(&[], |both| both))
     }
 
     /// The same with more arguments.

@@ -9,6 +9,7 @@ use blindsmith_protocol::MAX_BODY;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::engine::ROW_BYTES;
 use crate::store::{CACHE_BYTES, Places};
 
 /// A configuration that cannot be used.
@@ -112,6 +113,8 @@ pub struct LimitsConfig {
     pub chunk_bytes: u64,
     /// Largest sealed initial model.
     pub model_bytes: u64,
+    /// Bytes of rows that a round keeps in memory.
+    pub row_bytes: usize,
     /// Chunks and commits worked on at a time.
     pub uploads: usize,
     /// Queries, releases and requests for evidence that wait for the warden at a time.
@@ -191,6 +194,7 @@ impl Default for LimitsConfig {
             bytes_in_flight: 1 << 30,
             chunk_bytes: MAX_CHUNK as u64,
             model_bytes: MAX_BODY as u64,
+            row_bytes: ROW_BYTES,
             uploads: 16,
             queries: 32,
             watchers: 256,
@@ -312,6 +316,9 @@ impl Config {
         }
         if limits.model_bytes == 0 || limits.model_bytes > MAX_BODY as u64 {
             return Err(ConfigError(format!("limits.model_bytes must be 1 to {MAX_BODY}")));
+        }
+        if limits.row_bytes > 1 << 40 {
+            return Err(ConfigError(format!("limits.row_bytes must be 0 to {}", 1_u64 << 40)));
         }
         // Models go out as large as rounds leave them.
         let least = 2 * MAX_BODY as u64;

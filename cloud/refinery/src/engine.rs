@@ -1,6 +1,6 @@
 //! The accelerator: keeps the operands of a session, and multiplies.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use blindsmith_ring::{LANES, Lanes, backend as ring, zeroed_lanes};
 use blindsmith_shared::Region;
 use rayon::prelude::*;
 use thiserror::Error;
+
+use cache::Cache;
 
 use crate::store::read_at;
 
@@ -95,6 +97,9 @@ impl Blocks {
 /// Most bytes that one instruction may ask for.
 const MOST_BYTES: usize = MAX_BODY;
 
+/// Bytes of row blocks that are kept, unless it is said otherwise.
+pub const ROW_BYTES: usize = 256 << 20;
+
 struct Resident {
     shape: Shape,
     masks: Vec<Lanes>,
@@ -117,6 +122,7 @@ pub struct Engine<'a> {
     operands: HashMap<u32, Resident>,
     spare: Vec<Vec<Lanes>>,
     rows: Cache,
+    row_bytes: usize,
     sums: HashMap<u32, Sum>,
     spare_sum: Vec<u64>,
     /// Wall-clock time spent multiplying.
@@ -155,10 +161,16 @@ impl<'a> Engine<'a> {
             operands: HashMap::new(),
             spare: Vec::new(),
             rows: Cache::default(),
+            row_bytes: ROW_BYTES,
             sums: HashMap::new(),
             spare_sum: Vec::new(),
             busy: Duration::ZERO,
         }
+    }
+
+    /// The same with as many bytes of row blocks kept, if one product has not more of them.
+    pub fn with_row_bytes(self, row_bytes: usize) -> Self {
+        Engine { row_bytes, ..self }
     }
 
     /// The same with operands in shared memory.
@@ -314,7 +326,7 @@ impl<'a> Engine<'a> {
     fn read_rows(&mut self, blocks: &[BlockRef]) -> Result<(), EngineError> {
         let (spec, stored) = (self.spec, self.blocks);
         let skip = spec.sealed_label_bytes() as u64;
-        self.rows.hold(blocks, spec.packed_block_bytes(), |block, out| {
+        self.rows.hold(self.row_bytes, blocks, spec.packed_block_bytes(), |block, out| {
             let (file, offset) = stored.find(spec, block)?;
             read_at(file, out, offset + skip).map_err(EngineError::from)
         })
@@ -431,7 +443,7 @@ impl<'a> Engine<'a> {
         }
         let right_strips = self.strips_of(right)?;
         let (left_strips, left_masks): (Vec<Strip<'_>>, &[Lanes]) = match left {
-            Left::Blocks(blocks) => (self.rows.strips(blocks)?, &self.masks),
+            Left::Blocks(blocks) => (self.rows.strips(blocks, self.spec.packed_block_bytes())?, &self.masks),
             Left::Operands(names) => {
                 let mut strips = Vec::new();
                 for (i, name) in names.iter().enumerate() {
@@ -489,55 +501,6 @@ fn add(sum: &mut [u64], residues: &[u64]) -> Result<(), EngineError> {
 /// A sum of weight gradients, or why there is none.
 type Sum = Result<Vec<u64>, EngineError>;
 
-/// Packed row blocks that were read, up to a limit beyond those of one product.
-#[derive(Default)]
-struct Cache {
-    held: HashMap<BlockRef, Vec<u8>>,
-    /// In the order in which they came.
-    order: VecDeque<BlockRef>,
-}
-
-/// Bytes of row blocks that are kept.
-const CACHE_BYTES: usize = 256 << 20;
-
-impl Cache {
-    /// Reads those of the blocks, of `size` bytes each, that are not there; others make room for them.
-    fn hold(
-        &mut self,
-        blocks: &[BlockRef],
-        size: usize,
-        read: impl Fn(&BlockRef, &mut [u8]) -> Result<(), EngineError> + Sync,
-    ) -> Result<(), EngineError> {
-        let wanted: HashSet<&BlockRef> = blocks.iter().collect();
-        let mut missing: Vec<BlockRef> = wanted.iter().copied().copied().collect();
-        missing.retain(|block| !self.held.contains_key(block));
-        let limit = (CACHE_BYTES / size).max(wanted.len());
-        let mut spare = Vec::new();
-        let mut kept = VecDeque::new();
-        while self.held.len() + missing.len() > limit {
-            let Some(oldest) = self.order.pop_front() else { break };
-            if wanted.contains(&oldest) {
-                kept.push_back(oldest);
-            } else {
-                spare.extend(self.held.remove(&oldest));
-            }
-        }
-        kept.append(&mut self.order);
-        self.order = kept;
-        let buffer = || spare.pop().unwrap_or_else(|| vec![0; size]);
-        let mut buffers: Vec<Vec<u8>> = std::iter::repeat_with(buffer).take(missing.len()).collect();
-        missing.par_iter().zip(&mut buffers).try_for_each(|(block, out)| read(block, out))?;
-        self.order.extend(&missing);
-        self.held.extend(missing.into_iter().zip(buffers));
-        Ok(())
-    }
-
-    fn strips(&self, blocks: &[BlockRef]) -> Result<Vec<Strip<'_>>, EngineError> {
-        let strip = |block| self.held.get(block).map(|bytes| Strip::Packed(bytes));
-        blocks.iter().map(strip).collect::<Option<_>>().ok_or(Unfit("a row block that was not read"))
-    }
-}
-
 /// Residues of a product, extra polynomials included.
 pub fn residues(shape: &ProductShape) -> usize {
     shape.residues() + shape.extras() * shape.tile.degree()
@@ -574,3 +537,5 @@ fn products(
     }?;
     Ok(product.compute(false, out)?)
 }
+
+mod cache;

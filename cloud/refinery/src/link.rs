@@ -264,7 +264,9 @@ impl Link {
                 let blocks = Blocks::new(vec![UploadFiles { header: *header, rows, projections }]);
                 self.send(&command, &[])?;
                 let memory = self.operands();
-                let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
+                let mut engine = Engine::new(&spec, &blocks)
+                    .with_row_bytes(shared.row_bytes)
+                    .with_shared(memory.as_deref());
                 let outcome = self.follow(shared, &project, &mut engine)?;
                 _ = reply.send(match outcome {
                     (Outcome::Answer, answer) => Ok(answer),

@@ -15,6 +15,7 @@ use tracing::warn;
 
 pub use stored::{Stored, Trouble};
 
+use crate::engine::ROW_BYTES;
 use crate::link::Link;
 use crate::operations::{Kind, Refusal};
 use crate::store::{JobName, Store, StoreError, Verdict};
@@ -371,6 +372,8 @@ pub struct Shared {
     /// Held by its link for queries.
     pub(crate) query_link: Mutex<()>,
     pub(crate) changed: Changed,
+    /// Bytes of row blocks that a session with the warden keeps in memory.
+    pub(crate) row_bytes: usize,
 }
 
 impl Shared {
@@ -402,7 +405,13 @@ impl Shared {
             link: Mutex::default(),
             query_link: Mutex::default(),
             changed: Changed::default(),
+            row_bytes: ROW_BYTES,
         })
+    }
+
+    /// The same with as many bytes of row blocks in memory in a session with the warden.
+    pub fn with_row_bytes(self, row_bytes: usize) -> Self {
+        Shared { row_bytes, ..self }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

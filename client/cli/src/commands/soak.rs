@@ -27,6 +27,8 @@ const UPLOAD: usize = 36;
 const SAMPLE: Duration = Duration::from_secs(5);
 /// Most uploads after the kills so that what waits is tried again.
 const LATER: usize = 5;
+/// Bytes of rows that the refinery keeps in memory in a round: few, so that they are all in use after some minutes.
+const ROW_BYTES: usize = 16 << 20;
 const LABEL: &str = "class";
 
 /// Contributors send rows of the built-in digits at random times, one upload has its labels shuffled, refinery and
@@ -126,6 +128,9 @@ impl Soak {
             .tempdir()
             .map_err(|e| Failure::Other(format!("no temporary directory: {e}")))?;
         let start = Instant::now();
+        let config = dir.path().join("refinery.toml");
+        std::fs::write(&config, format!("[limits]\nrow_bytes = {ROW_BYTES}\n"))
+            .map_err(|e| Failure::project(&config, e))?;
         let mut services = Services::start(dir.path(), self.threads)?;
         let socket = services.socket().display().to_string();
         let site = Site { soak: &self, dir: dir.path().to_owned(), socket };

@@ -28,7 +28,8 @@ impl Link {
         };
         let blocks = Blocks::new(vec![files]);
         let memory = self.operands();
-        let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
+        let mut engine =
+            Engine::new(&spec, &blocks).with_row_bytes(shared.row_bytes).with_shared(memory.as_deref());
         self.send(&ToWarden::Admit { project: *project, header }, &[])?;
         let verdict = match self.follow(shared, project, &mut engine)? {
             (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
@@ -165,7 +166,8 @@ impl Link {
         }
         let blocks = Blocks::new(files);
         let memory = self.operands();
-        let mut engine = Engine::new(&spec, &blocks).with_shared(memory.as_deref());
+        let mut engine =
+            Engine::new(&spec, &blocks).with_row_bytes(shared.row_bytes).with_shared(memory.as_deref());
         let (traffic, cpu) = (self.traffic, clock_gettime(ClockId::ProcessCPUTime));
         let start = Instant::now();
         self.send(&ToWarden::Round { project, round: number, attempt, epochs, uploads }, &[])?;
