@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use blindsmith_compute::Strip;
 use blindsmith_protocol::BlockRef;
+use memmap2::MmapMut;
 use rayon::prelude::*;
 
 use super::EngineError::{self, Unfit};
 
-/// Row blocks of one size, in slots of one piece of memory. It is far larger than what the allocator keeps for later
-/// (glibc: 32 MiB at most), so that it goes back to the system with the session; of what is not used yet nothing is
-/// resident.
+/// Row blocks of one size, in slots of a mapping of its own: unlike what an allocator frees, it goes back to the system with
+/// the session, and of what is not used yet nothing is resident.
 #[derive(Default)]
 pub(super) struct Cache {
-    slots: Vec<u8>,
+    slots: Option<MmapMut>,
     /// Where each block is; the slots in use are the first ones.
     held: HashMap<BlockRef, usize>,
     /// In the order in which they came.
@@ -31,20 +31,22 @@ impl Cache {
         read: impl Fn(&BlockRef, &mut [u8]) -> Result<(), EngineError> + Sync,
     ) -> Result<(), EngineError> {
         let wanted: HashSet<BlockRef> = blocks.iter().copied().collect();
-        if wanted.len() * size > self.slots.len() {
+        if wanted.len() * size > self.slots().len() {
+            // The old one is gone before the new one comes.
+            *self = Cache::default();
             let capacity = (limit / size).max(wanted.len());
-            *self = Cache { slots: vec![0; capacity * size], ..Cache::default() };
+            self.slots = Some(MmapMut::map_anon(capacity * size)?);
         }
         let missing: Vec<BlockRef> =
             wanted.iter().copied().filter(|block| !self.held.contains_key(block)).collect();
         let used = self.held.len();
-        let unused = self.slots.len() / size - used;
+        let unused = self.slots().len() / size - used;
         let mut free = self.evict(missing.len().saturating_sub(unused), &wanted);
         free.extend(used..used + missing.len() - free.len());
         free.sort_unstable();
         let places: Vec<(BlockRef, usize)> = missing.into_iter().zip(free).collect();
         let mut reads = Vec::with_capacity(places.len());
-        let (mut rest, mut at) = (self.slots.as_mut_slice(), 0);
+        let (mut rest, mut at) = (self.slots.as_deref_mut().unwrap_or_default(), 0);
         for (block, slot) in &places {
             let (buffer, behind) = rest.split_at_mut((slot - at) * size).1.split_at_mut(size);
             reads.push((block, buffer));
@@ -59,6 +61,10 @@ impl Cache {
         self.order.extend(places.iter().map(|(block, _)| block));
         self.held.extend(places);
         Ok(())
+    }
+
+    fn slots(&self) -> &[u8] {
+        self.slots.as_deref().unwrap_or_default()
     }
 
     /// Forgets the oldest blocks, of those that are not wanted; their slots.
@@ -81,7 +87,7 @@ impl Cache {
     pub fn strips(&self, blocks: &[BlockRef], size: usize) -> Result<Vec<Strip<'_>>, EngineError> {
         let strip = |block| {
             let start = self.held.get(block)? * size;
-            self.slots.get(start..start + size).map(Strip::Packed)
+            self.slots().get(start..start + size).map(Strip::Packed)
         };
         blocks.iter().map(strip).collect::<Option<_>>().ok_or(Unfit("a row block that was not read"))
     }
