@@ -15,7 +15,7 @@ use blindsmith_learn::TrainerState;
 use blindsmith_protocol::{
     AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, Id, Instruction, Lane, Ledger, Left,
     Outcome, Progress, ProjectStatus, Quarantined, Reason, Reply, Request, RoundRecord, RoundSummary,
-    ToWarden, UploadState, UploadSummary, to_cbor, write_frame,
+    Seen, ToWarden, UploadState, UploadSummary, to_cbor, write_frame,
 };
 use blindsmith_receipts::{FaultReport, RECEIPT_VERSION, Receipt, Rules, sign_receipt};
 use blindsmith_ring::backend;
@@ -156,6 +156,7 @@ fn status() -> ProjectStatus {
         failure: None,
         uploads: vec![UploadSummary {
             upload: Id([1; 32]),
+            place: 0,
             role: header().role,
             rows: 20,
             bytes: 1000,
@@ -164,6 +165,8 @@ fn status() -> ProjectStatus {
             reason: None,
         }],
         rounds: vec![RoundSummary::default()],
+        seen: Seen { run: 1, change: 2, rounds: 1 },
+        more: false,
     }
 }
 
@@ -191,7 +194,7 @@ fn replies() -> Vec<Reply> {
         Reply::Spec(spec()),
         Reply::Evidence(evidence()),
         Reply::Accepted { upload: Id([1; 32]), new: true },
-        Reply::Status(status()),
+        Reply::StatusFollows,
         Reply::Orders(vec![Blob(sign_order(&orders()[0], &owner()))]),
         Reply::Failed { message: "no".into() },
     ]

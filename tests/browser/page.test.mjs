@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { decodeCbor, decodeMetrics } from "../../cloud/refinery/web/metrics.js";
+import { merge } from "../../cloud/refinery/web/parts.js";
 import { derive, fromHex, identity, keysOfFile, metricsKey, toHex, unseal } from "../../cloud/refinery/web/sealed.js";
 import { contentDigest, parameters, signatureBase, signed } from "../../cloud/refinery/web/signature.js";
 
@@ -96,6 +97,24 @@ test("metrics open in the owner's browser", async () => {
     await assert.rejects(unseal(key, `metrics ${vectors.project} ${i + 1}`, fromHex(round.metrics)), "another round's");
     assert.throws(() => decodeMetrics(opened.slice(0, 40)));
   }
+});
+
+test("a status comes in parts, changes replace what was, and another run begins anew", () => {
+  const upload = (place, state) => ({ place, state });
+  const part = ([run, change, number], uploads, rounds, more = true) =>
+    ({ seen: { run, change, rounds: number }, uploads, rounds: rounds.map((round) => ({ round })), more });
+  let known = merge(null, part([7, 5, 2], [upload(3, "stored"), upload(0, "used")], [0, 1]));
+  known = merge(known, part([7, 9, 3], [upload(1, "stored"), upload(3, "admitted")], [2], false));
+  assert.deepEqual(known.uploads, [upload(0, "used"), upload(1, "stored"), upload(3, "admitted")]);
+  assert.equal(known.rounds.length, 3);
+  const anew = merge(known, part([8, 1, 1], [upload(4, "used")], [0]));
+  assert.deepEqual([anew.uploads, anew.rounds.length], [[upload(4, "used")], 1]);
+  for (const [defect, wrong] of [
+    ["a round is missing", part([7, 9, 5], [], [4])], ["a round comes twice", part([7, 9, 4], [], [0])],
+    ["it counts other rounds than it brings", part([7, 9, 9], [], [3])], ["nothing new, and more to come", part([7, 9, 3], [], [])],
+    ["a place beyond the limit", part([7, 10, 3], [upload(8192, "used")], [])], ["no numbers", { uploads: [], rounds: [] }],
+    ["another run that begins in the middle", part([8, 5, 2], [], [1])],
+  ]) assert.throws(() => merge(known, wrong), /do not follow/, defect);
 });
 
 test("what is no metrics is refused", () => {

@@ -29,6 +29,26 @@ function verified(request, seen) {
   return verify(null, Buffer.from(base), key, bytes) ? keyid : null;
 }
 
+/** Of `site.status` what follows `seen`, a few uploads and rounds at a time: as the refinery's parts, but smaller. */
+function partOf(site, query) {
+  const seen = Object.fromEntries([...query].map(([name, value]) => [name, Number(value)]));
+  const told = (site.told ??= []);
+  for (const [place, upload] of site.status.uploads.entries()) {
+    const text = JSON.stringify(upload);
+    if (told[place]?.text !== text) told[place] = { text, change: (site.changes = (site.changes ?? 0) + 1) };
+  }
+  const { run } = site.status.seen;
+  const { change, rounds: from } = seen.run === run ? seen : { change: 0, rounds: 0 };
+  const changed = told.map((t, place) => ({ ...t, place })).filter((t) => t.change > change).sort((a, b) => a.change - b.change);
+  const some = changed.slice(0, 4);
+  const rounds = site.status.rounds.slice(from, from + 3);
+  const last = some.length < changed.length ? some.at(-1).change : site.changes;
+  const next = { run, change: last, rounds: from + rounds.length };
+  const uploads = some.map(({ place }) => ({ ...site.status.uploads[place], place }));
+  const more = some.length < changed.length || next.rounds < site.status.rounds.length;
+  return { ...site.status, uploads, rounds, seen: next, more };
+}
+
 /** Serves on a free port of this machine. `site.status` may be changed while it runs. */
 export async function serve(site) {
   const seen = new Set();
@@ -45,7 +65,8 @@ export async function serve(site) {
     const { status } = site;
     const [project, role] = [status.project, site.keys[key]];
     if (request.url === "/v1/projects") return json(200, { projects: [{ project, name: status.name, role }] });
-    if (request.url === `/v1/projects/${project}`) return json(200, status);
+    const { pathname, searchParams } = new URL(request.url, "http://host");
+    if (pathname === `/v1/projects/${project}`) return json(200, partOf(site, searchParams));
     if (request.url === `/v1/projects/${project}/events`) {
       response.writeHead(200, { "Content-Type": "text/event-stream" });
       // Cut where it hurts.

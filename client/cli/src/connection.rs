@@ -12,6 +12,7 @@ use blindsmith_protocol::{
 
 use crate::Failure;
 use crate::http::HttpClient;
+use crate::standing::merge;
 
 /// Requests go out and replies come back in turn.
 pub struct Connection(Transport);
@@ -71,7 +72,6 @@ impl Connection {
         let body = read_body(reader, body, MAX_BODY)?;
         match reply {
             Reply::Failed { message } => Err(Failure::Refused(message)),
-            Reply::StatusFollows => Ok((Reply::Status(from_cbor(&body)?), Vec::new())),
             reply => Ok((reply, body)),
         }
     }
@@ -93,6 +93,30 @@ impl Connection {
         }
     }
 
+    /// What the refinery knows of a project.
+    pub fn status(&mut self, project: Id) -> Result<ProjectStatus, Failure> {
+        let mut known = None;
+        self.refresh(project, &mut known)?;
+        known.ok_or_else(unexpected)
+    }
+
+    /// Brings a status, or none, up to date; what has not changed is not sent again.
+    pub fn refresh(&mut self, project: Id, known: &mut Option<ProjectStatus>) -> Result<(), Failure> {
+        loop {
+            let seen = known.as_ref().map(|status| status.seen).unwrap_or_default();
+            let part = match &self.0 {
+                Transport::Http(client) => client.status(&project, seen)?,
+                Transport::Socket { .. } => match self.request(&Request::Status { project, seen }, &[])? {
+                    (Reply::StatusFollows, part) => from_cbor(&part)?,
+                    _ => return Err(unexpected()),
+                },
+            };
+            if !merge(known, part)? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Begins an upload or a query: row blocks follow, then what they are.
     pub fn begin(&mut self, project: Id, role: Role) -> Result<(), Failure> {
         match &mut self.0 {
@@ -101,20 +125,31 @@ impl Connection {
         }
     }
 
-    /// Waits until no round is running or due, telling of progress.
+    /// Waits until no round is running or due, or none can be because no warden is there, telling of progress.
     pub fn watch(
         &mut self,
         project: Id,
         mut observe: impl FnMut(&Progress),
     ) -> Result<ProjectStatus, Failure> {
+        loop {
+            self.follow(project, &mut observe)?;
+            let status = self.status(project)?;
+            // A warden that was away may be back.
+            if !(status.busy && status.ready && status.warden.is_some()) {
+                return Ok(status);
+            }
+        }
+    }
+
+    fn follow(&mut self, project: Id, observe: &mut dyn FnMut(&Progress)) -> Result<(), Failure> {
         if let Transport::Http(client) = &self.0 {
-            return client.watch(&project, &mut observe);
+            return client.watch(&project, observe);
         }
         self.send(&Request::Watch { project }, &[])?;
         loop {
             match self.receive()?.0 {
                 Reply::Progress(progress) => observe(&progress),
-                Reply::Status(status) => return Ok(status),
+                Reply::Done => return Ok(()),
                 _ => return Err(unexpected()),
             }
         }

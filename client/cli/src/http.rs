@@ -12,7 +12,9 @@ use blindsmith_api::{
 };
 use blindsmith_identity::{SigningKey, open_withdrawal};
 use blindsmith_keys::random_bytes;
-use blindsmith_protocol::{Blob, Id, Progress, ProjectStatus, Reply, Request, Role, from_cbor, to_cbor};
+use blindsmith_protocol::{
+    Blob, Id, Progress, ProjectStatus, Reply, Request, Role, Seen, from_cbor, to_cbor,
+};
 use serde::de::DeserializeOwned;
 use ureq::http;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -270,7 +272,6 @@ impl HttpClient {
                 let call = Call { again: false, ..post(&path, "application/json", &body) };
                 self.call(&call, "*/*").map(|_| done)
             }
-            Request::Status { project } => Ok((Reply::Status(self.status(project)?), Vec::new())),
             Request::Pull { project, version } => {
                 let version = version.map_or_else(|| "newest".to_owned(), |version| version.to_string());
                 let answer = self.call(&get(&at(project, &format!("/models/{version}"))), "*/*")?;
@@ -314,12 +315,16 @@ impl HttpClient {
                 let call = Call { again: false, ..post(&path, CBOR, &body) };
                 Ok((Reply::Answer, self.call(&call, "*/*")?.body))
             }
-            Request::Push { .. } | Request::Watch { .. } => Err(unexpected()),
+            Request::Push { .. } | Request::Watch { .. } | Request::Status { .. } => Err(unexpected()),
         }
     }
 
-    fn status(&self, project: &Id) -> Result<ProjectStatus, Failure> {
-        let answer = self.call(&get(&format!("/v1/projects/{project}")), CBOR)?;
+    /// What there is of a project beyond what was seen, or a part of it.
+    pub fn status(&self, project: &Id, seen: Seen) -> Result<ProjectStatus, Failure> {
+        let Seen { run, change, rounds } = seen;
+        let (path, query) =
+            (format!("/v1/projects/{project}"), format!("?run={run}&change={change}&rounds={rounds}"));
+        let answer = self.call(&Call { query: &query, ..get(&path) }, CBOR)?;
         Ok(from_cbor(&answer.body)?)
     }
 
@@ -396,7 +401,7 @@ impl HttpClient {
     }
 
     /// Follows the project's events until no round runs or is due.
-    pub fn watch(&self, project: &Id, observe: &mut dyn FnMut(&Progress)) -> Result<ProjectStatus, Failure> {
+    pub fn watch(&self, project: &Id, observe: &mut dyn FnMut(&Progress)) -> Result<(), Failure> {
         let path = format!("/v1/projects/{project}/events");
         let mut tries = 0;
         loop {
@@ -407,7 +412,7 @@ impl HttpClient {
                         tries = 0;
                         observe(progress);
                     }) {
-                        return self.status(project);
+                        return Ok(());
                     }
                     pause(tries)
                 }

@@ -8,6 +8,7 @@ mod project;
 mod rows;
 mod services;
 pub mod spool;
+mod standing;
 mod trust;
 mod upload;
 

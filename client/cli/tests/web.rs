@@ -6,8 +6,8 @@ use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_learn::Metrics;
 use blindsmith_protocol::{
-    Blob, Decision, Id, ProjectStatus, Quarantined, Reason, Role, RoundSummary, UploadState, UploadSummary,
-    to_cbor,
+    Blob, Decision, Id, ProjectStatus, Quarantined, Reason, Role, RoundSummary, Seen, UploadState,
+    UploadSummary, to_cbor,
 };
 use blindsmith_warden::{ContributorMetrics, RoundMetrics, metrics_key, model_context};
 use serde_json::{Value, json};
@@ -106,6 +106,7 @@ fn summary(round: u64) -> RoundSummary {
 fn status() -> ProjectStatus {
     let upload = |byte: u8, rows, state, reason: Option<&str>| UploadSummary {
         upload: Id([byte; 32]),
+        place: [0xa1, 0xa2, 0xb2, 0xb3, 0xa3, 0xa4].iter().position(|b| *b == byte).unwrap() as u32,
         role: Role::Training,
         rows,
         bytes: u64::from(rows) * 4096,
@@ -130,6 +131,8 @@ fn status() -> ProjectStatus {
             upload(0xa4, 250, UploadState::Stored, None),
         ],
         rounds: (0..ROUNDS).map(summary).collect(),
+        seen: Seen { run: 1, change: 6, rounds: ROUNDS },
+        more: false,
     }
 }
 

@@ -2,7 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Access, Method, ROUTES};
+use crate::{Access, Method, ROUTES, Route};
+
+/// The names of the numbers that a route's query may have.
+fn queries(route: &Route) -> &'static [&'static str] {
+    match (route.method, route.path) {
+        (Method::Patch, _) => &["offset"],
+        (Method::Get, "/v1/projects/{project}") => &["run", "change", "rounds"],
+        (Method::Get, "/v1/projects/{project}/rounds") => &["from"],
+        _ => &[],
+    }
+}
 
 /// The OpenAPI 3.1 description.
 pub fn openapi() -> Value {
@@ -14,8 +24,8 @@ pub fn openapi() -> Value {
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
             .collect();
-        if route.method == Method::Patch {
-            parameters.push(json!({"name": "offset", "in": "query", "required": true,
+        for name in queries(route) {
+            parameters.push(json!({"name": name, "in": "query", "required": route.method == Method::Patch,
                 "schema": {"type": "integer", "minimum": 0}}));
         }
         let (status, media, meaning) = route.answer;

@@ -99,8 +99,8 @@ routes! {
     Post "/v1/projects" Creator: "Creates a project, whose specification names the signing key as its owner.",
         Some((crate::CBOR, "An array: specification, sealed initial model")) => (201, JSON, "Created");
     Get "/v1/projects" Known: "The projects that the key owns or is a member of.", None => (200, JSON, "Projects");
-    Get "/v1/projects/{project}" Member: "Status. Contributors and queriers see uploads of their own alone. CBOR if asked for.",
-        None => (200, JSON, "Status");
+    Get "/v1/projects/{project}" Member: "Status, or the part of it that follows ?run=NUMBER&change=NUMBER&rounds=NUMBER, which are `seen` of the part before. Contributors and queriers see uploads of their own alone. CBOR if asked for.",
+        None => (200, JSON, "Status; there is another part if `more`");
     Get "/v1/projects/{project}/spec" Member: "The specification.", None => (200, crate::CBOR, "Specification");
     Post "/v1/projects/{project}/attest" Member: "The warden's evidence for who asks.",
         Some((crate::COSE, "The signed request")) => (200, crate::CBOR, "Evidence");
@@ -132,7 +132,8 @@ routes! {
         Some((crate::CBOR, "An array: header, sealed seed")) => (200, crate::BYTES, "The sealed answer");
     Post "/v1/projects/{project}/rounds" Owner: "Asks for a round.",
         Some((JSON, "Refine")) => (202, "", "The round waits for its turn");
-    Get "/v1/projects/{project}/rounds" Member: "The rounds so far.", None => (200, JSON, "An array of rounds");
+    Get "/v1/projects/{project}/rounds" Member: "The rounds so far from ?from=NUMBER on, as many as an answer should have.",
+        None => (200, JSON, "An array of rounds; empty after the last");
     Get "/v1/projects/{project}/models/{version}" Owner: "The sealed model of a version, or `newest`.",
         None => (200, crate::BYTES, "The sealed model");
     Get "/v1/projects/{project}/receipts" Member: "The warden's receipts and its reports of wrong answers.",

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use blindsmith_identity::{PublicKey, open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
-    Blob, Evidence, Id, Ledger, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, UploadHeader, to_cbor,
+    Blob, Evidence, Id, Ledger, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, ProjectStatus, Role, RoundSummary,
+    Seen, UploadHeader, to_cbor,
 };
 use tracing::info;
 
@@ -124,6 +125,27 @@ impl Shared {
         Ok(())
     }
 
+    /// A part of a project's status: what follows what was seen, of the uploads those of one contributor if it is named.
+    pub(crate) fn status(&self, id: &Id, seen: Seen, only: Option<&Id>) -> Result<ProjectStatus, Refusal> {
+        // Another run may have had another past.
+        let seen = if seen.run == self.run { seen } else { Seen { run: self.run, ..Seen::default() } };
+        let (mut status, known) = {
+            let state = self.lock();
+            let found = state.projects.get(id).ok_or_else(|| unknown(id))?;
+            (state.status(found, seen, only), found.rounds.len() as u64)
+        };
+        status.rounds = self.store.summaries(id, seen.rounds..known)?;
+        status.seen.rounds = seen.rounds.min(known) + status.rounds.len() as u64;
+        status.more |= status.seen.rounds < known;
+        Ok(status)
+    }
+
+    /// Rounds from this one on, as many as an answer should have.
+    pub(crate) fn rounds(&self, id: &Id, from: u64) -> Result<Vec<RoundSummary>, Refusal> {
+        let known = self.project(id, |p| p.rounds.len() as u64)?;
+        Ok(self.store.summaries(id, from..known)?)
+    }
+
     /// The sealed model of a version, the newest if none is named.
     pub(crate) fn pull(&self, project: &Id, version: Option<u64>) -> Result<(u64, Vec<u8>), Refusal> {
         let newest = self.project(project, |p| p.rounds.last().map(|r| r.round))?;
@@ -138,9 +160,9 @@ impl Shared {
     }
 
     pub(crate) fn receipts(&self, project: &Id) -> Result<Ledger, Refusal> {
-        let rounds: Vec<u64> = self.project(project, |p| p.rounds.iter().map(|r| r.round).collect())?;
-        let receipt = |round| self.store.round(project, round).map(|record| record.receipt);
-        let receipts = rounds.into_iter().map(receipt).collect::<Result<_, _>>()?;
+        self.spec(project)?;
+        let mut receipts = Vec::new();
+        self.store.each_round(project, |record| receipts.push(record.receipt))?;
         Ok(Ledger { receipts, faults: self.store.faults(project)? })
     }
 
@@ -155,7 +177,7 @@ impl Shared {
             let state = self.lock();
             let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
             match found.uploads.iter().find(|u| u.id == upload) {
-                Some(there) if there.withdrawn => return Err(StoreError::Withdrawn(upload).into()),
+                Some(there) if there.withdrawn() => return Err(StoreError::Withdrawn(upload).into()),
                 Some(_) => return Ok((upload, false)),
                 None => {}
             }
@@ -241,7 +263,7 @@ impl Shared {
         self.store.withdraw(project, &upload)?;
         info!(%project, %upload, "an upload was withdrawn");
         self.update(project, |p| {
-            p.uploads.iter_mut().filter(|u| u.id == upload).for_each(|u| u.withdrawn = true);
+            p.uploads.iter_mut().filter(|u| u.id == upload).for_each(Stored::withdraw);
         });
         Ok(())
     }
@@ -278,7 +300,7 @@ impl State {
 impl Project {
     /// Rows, bytes and uploads that a contributor has stored; what it withdrew is not.
     pub(crate) fn stored(&self, contributor: &Id) -> (u64, u64, u32) {
-        let own = self.uploads.iter().filter(|u| u.header.contributor == *contributor && !u.withdrawn);
+        let own = self.uploads.iter().filter(|u| u.header.contributor == *contributor && !u.withdrawn());
         own.fold((0, 0, 0), |(rows, bytes, uploads), u| {
             (rows + u64::from(u.header.rows), bytes + u.header.body_bytes(&self.spec), uploads + 1)
         })

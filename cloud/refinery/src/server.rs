@@ -160,9 +160,8 @@ impl Client<'_> {
             Request::Release { project } => shared.release(project, body).map(confirmed),
             Request::Spec { project } => Ok((Reply::Spec((*shared.spec(&project)?).clone()), Vec::new())),
             Request::Refine { project, epochs } => shared.refine(project, epochs).map(done),
-            Request::Status { project } => {
-                let status = shared.lock().status(&project).ok_or_else(|| unknown(&project))?;
-                Ok((Reply::StatusFollows, to_cbor(&status)))
+            Request::Status { project, seen } => {
+                Ok((Reply::StatusFollows, to_cbor(&shared.status(&project, seen, None)?)))
             }
             Request::Pull { project, version } => {
                 let (version, model) = shared.pull(&project, version)?;
@@ -194,9 +193,7 @@ impl Client<'_> {
                 loop {
                     let Some(found) = state.projects.get(project) else { return Ok(Err(unknown(project))) };
                     if found.idle(state.warden.is_some()) {
-                        // The project is there, as was just seen.
-                        let status = state.status(project).ok_or(FrameError::Closed)?;
-                        return Ok(Ok((Reply::StatusFollows, to_cbor(&status))));
+                        return Ok(Ok((Reply::Done, Vec::new())));
                     }
                     let progress = found.progress.clone();
                     if progress.is_some() && progress != sent {

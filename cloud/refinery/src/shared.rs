@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    Blob, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, RoundRecord, RoundSummary, UploadHeader,
-    from_cbor,
+    Blob, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, RoundRecord, RoundSummary, Seen,
+    UploadHeader, from_cbor,
 };
 use tracing::warn;
 
@@ -24,6 +24,8 @@ use crate::store::{JobName, Store, StoreError, Verdict};
 const DAY: u64 = 24 * 60 * 60;
 /// The kind of the jobs that are rounds.
 const ROUND: &str = "round";
+/// Most uploads in a part of a status.
+const PART_UPLOADS: usize = 1000;
 /// How often the time of the day is looked at.
 const CLOCK: Duration = Duration::from_secs(20);
 
@@ -87,11 +89,22 @@ pub enum Failure {
     There(String),
 }
 
+/// A round in memory; the rest is in the store.
+pub struct Ran {
+    pub round: u64,
+    /// The number of the last order that it knew.
+    pub orders: u64,
+    /// When it was stored, in seconds since 1970.
+    pub at: u64,
+    /// Whether somebody asked for it.
+    pub asked: bool,
+}
+
 /// A project in memory.
 pub struct Project {
     pub spec: Arc<ProjectSpec>,
     pub uploads: Vec<Stored>,
-    pub rounds: Vec<RoundSummary>,
+    pub rounds: Vec<Ran>,
     /// Whether the connected warden holds the secrets.
     pub ready: bool,
     /// Rounds asked for and not finished.
@@ -202,8 +215,7 @@ impl Project {
     pub fn judge(&mut self, upload: &Id, verdict: Verdict) -> bool {
         let found = self.uploads.iter_mut().find(|u| u.id == *upload);
         found.is_some_and(|found| {
-            found.verdict = Some(verdict);
-            if found.trouble.take().is_some() {
+            if found.judge(verdict) {
                 self.failure = None;
             }
             true
@@ -221,17 +233,15 @@ impl Project {
             (record.given.iter().collect(), record.used.iter().collect());
         let restored = matches!(record.summary.decision, blindsmith_protocol::Decision::Restored { .. });
         for upload in &mut self.uploads {
-            if !restored {
-                upload.given = given.contains(&upload.id);
-            }
-            upload.used |= used.contains(&upload.id);
-            let found = record.summary.quarantined.iter().find(|q| q.upload == upload.id);
-            upload.quarantined = found.map(|q| q.reason).or(upload.quarantined);
+            let given = (!restored).then(|| given.contains(&upload.id));
+            let aside = record.summary.quarantined.iter().find(|q| q.upload == upload.id);
+            upload.round(given, used.contains(&upload.id), aside.map(|q| q.reason));
         }
         if self.rollback.is_some_and(|(order, _)| order <= record.summary.orders) {
             self.rollback = None;
         }
-        self.rounds.push(record.summary.clone());
+        let RoundSummary { round, orders, at, asked, .. } = record.summary;
+        self.rounds.push(Ran { round, orders, at, asked });
     }
 
     /// Checks that an order is the owner's and the next one.
@@ -269,7 +279,7 @@ impl Project {
             }
             Action::Readmit { upload } if order.sequence > known => {
                 for found in self.uploads.iter_mut().filter(|u| u.id == *upload) {
-                    (found.quarantined, found.given) = (None, false);
+                    found.readmit();
                 }
             }
             Action::Invite { member, .. } => self.enrolled(&(*member).into()),
@@ -280,7 +290,7 @@ impl Project {
     /// What was refused because its contributor was no member is read again.
     pub fn enrolled(&mut self, contributor: &Id) {
         let by = |u: &&mut Stored| u.header.contributor == *contributor && u.refused();
-        self.uploads.iter_mut().filter(by).for_each(|u| u.verdict = None);
+        self.uploads.iter_mut().filter(by).for_each(Stored::forget_verdict);
     }
 
     /// Whether there is nothing to wait for: no round, or none that could start.
@@ -374,6 +384,8 @@ pub struct Shared {
     pub(crate) changed: Changed,
     /// Bytes of row blocks that a session with the warden keeps in memory.
     pub(crate) row_bytes: usize,
+    /// Tells this run of the refinery from others.
+    pub(crate) run: u64,
 }
 
 impl Shared {
@@ -385,7 +397,7 @@ impl Shared {
             let uploads = uploads.collect();
             let id = found.spec.id();
             let mut project = Project::new(found.spec, uploads);
-            found.rounds.iter().for_each(|record| project.record(record));
+            store.each_round(&id, |record| project.record(&record))?;
             for Blob(signed) in found.orders {
                 match project.check_order(&signed) {
                     Ok(order) => project.ordered(signed, &order),
@@ -393,7 +405,7 @@ impl Shared {
                 }
             }
             let withdrawn: HashSet<Id> = found.withdrawn.into_iter().collect();
-            project.uploads.iter_mut().for_each(|u| u.withdrawn = withdrawn.contains(&u.id));
+            project.uploads.iter_mut().filter(|u| withdrawn.contains(&u.id)).for_each(Stored::withdraw);
             projects.insert(id, project);
         }
         let jobs = asked_for(&store, &mut projects)?;
@@ -406,6 +418,9 @@ impl Shared {
             query_link: Mutex::default(),
             changed: Changed::default(),
             row_bytes: ROW_BYTES,
+            // Of 52 bits, and never 0.
+            run: 1 + getrandom::u64().map_err(|e| StoreError::Place(format!("no randomness: {e}")))?
+                % (1 << 52),
         })
     }
 
@@ -444,7 +459,7 @@ impl Shared {
                 return Some(job);
             }
             // Some rounds wait for a time of the day, and what failed until it is tried again.
-            let troubled = |p: &Project| p.trouble.is_some() || p.uploads.iter().any(|u| u.trouble.is_some());
+            let troubled = |p: &Project| p.trouble.is_some() || p.uploads.iter().any(Stored::troubled);
             let waiting = state.projects.values().any(troubled);
             let woken = self.changed.wait_timeout(state, if waiting { CLOCK / 20 } else { CLOCK });
             state = woken.unwrap_or_else(|e| e.into_inner()).0;
@@ -527,18 +542,29 @@ impl State {
         None
     }
 
-    pub(crate) fn status(&self, id: &Id) -> Option<ProjectStatus> {
-        let project = self.projects.get(id)?;
-        Some(ProjectStatus {
-            project: *id,
+    /// A project's status without its rounds: of the uploads, of one contributor if it is named, those that changed after
+    /// `seen`.
+    pub(crate) fn status(&self, project: &Project, seen: Seen, only: Option<&Id>) -> ProjectStatus {
+        let listed = project.uploads.iter().zip(0..).filter(|(u, _)| {
+            u.changed() > seen.change && only.is_none_or(|contributor| u.header.contributor == *contributor)
+        });
+        let mut changed: Vec<(&Stored, u32)> = listed.collect();
+        changed.sort_unstable_by_key(|(u, _)| u.changed());
+        let more = changed.len() > PART_UPLOADS;
+        changed.truncate(PART_UPLOADS);
+        let last = changed.last().filter(|_| more).map_or_else(stored::last_change, |(u, _)| u.changed());
+        ProjectStatus {
+            project: project.spec.id(),
             name: project.spec.name.clone(),
             ready: project.ready,
             warden: self.warden.clone(),
             busy: project.pending > 0 || project.due(),
             failure: project.failure.clone(),
-            uploads: project.uploads.iter().map(|u| u.summary(&project.spec)).collect(),
-            rounds: project.rounds.clone(),
-        })
+            uploads: changed.iter().map(|(u, place)| u.summary(*place, &project.spec)).collect(),
+            rounds: Vec::new(),
+            seen: Seen { change: last, ..seen },
+            more,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 import { curve, digits } from "./chart.js";
 import { decodeMetrics } from "./metrics.js";
+import { merge } from "./parts.js";
 import { fromHex, identity, keysOfFile, metricsKey, unseal } from "./sealed.js";
 import { signed } from "./signature.js";
 
@@ -273,12 +274,25 @@ async function follow(view) {
   }
 }
 
+/** Brings what is known of a project up to date: the refinery sends, in parts, what is new or has changed. */
+async function statusOf(view) {
+  let known = view.known;
+  for (;;) {
+    const { run, change, rounds } = known?.seen ?? { run: 0, change: 0, rounds: 0 };
+    const part = await askJson(`/v1/projects/${view.project}?run=${run}&change=${change}&rounds=${rounds}`);
+    known = merge(known, part);
+    if (!part.more) break;
+  }
+  view.known = known;
+  return known;
+}
+
 async function update(view) {
   try {
-    const status = await askJson(`/v1/projects/${view.project}`);
+    const status = await statusOf(view);
     if (session?.view !== view) return;
     tell("");
-    const text = JSON.stringify(status);
+    const text = JSON.stringify({ ...status, seen: null });
     // What has not changed is left as it is: where the reader is, and what is selected.
     if (text !== view.text) {
       Object.assign(view, { text, status });

@@ -16,8 +16,8 @@ pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, re
 pub use limits::*;
 pub use link::{FromWarden, Instruction, Lane, Left, Outcome, Place, Projection, ToWarden};
 pub use message::{
-    Blob, Evidence, Ledger, Progress, ProjectStatus, Reply, Request, RoundRecord, RoundSummary, UploadState,
-    UploadSummary,
+    Blob, Evidence, Ledger, Progress, ProjectStatus, Reply, Request, RoundRecord, RoundSummary, Seen,
+    UploadState, UploadSummary,
 };
 pub use project::{Id, Layer, ProjectSpec, SpecError, Trigger};
 pub use upload::{

@@ -79,15 +79,17 @@ pub enum Request {
         /// Epochs, if others than the recipe's.
         epochs: Option<u32>,
     },
-    /// Sends [`Reply::Progress`] until no round is running or waiting, then [`Reply::StatusFollows`].
+    /// Sends [`Reply::Progress`] until no round is running or waiting, then [`Reply::Done`].
     Watch {
         /// The project.
         project: Id,
     },
-    /// What there is.
+    /// What there is that the client has not seen, or the first part of it.
     Status {
         /// The project.
         project: Id,
+        /// What it has seen.
+        seen: Seen,
     },
     /// The sealed model of a version; the newest if none is named.
     Pull {
@@ -158,9 +160,7 @@ pub enum Reply {
     },
     /// How far a round is.
     Progress(Progress),
-    /// What there is, as programs pass it on; over a link it comes as [`Reply::StatusFollows`].
-    Status(ProjectStatus),
-    /// What there is. Body: a [`ProjectStatus`], which grows with the project.
+    /// What there is. Body: a [`ProjectStatus`].
     StatusFollows,
     /// Body: a sealed model.
     Model {
@@ -200,7 +200,18 @@ pub struct Progress {
     pub steps: u64,
 }
 
-/// What the refinery knows of a project.
+/// How much of a project's status a client has; zeros for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Seen {
+    /// Tells one run of the refinery from another; below 2^53, which any program can count to.
+    pub run: u64,
+    /// The number, within that run, of the last change of an upload.
+    pub change: u64,
+    /// Rounds, from round 0 on.
+    pub rounds: u64,
+}
+
+/// What the refinery knows of a project, or a part of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProjectStatus {
     /// The project.
@@ -215,10 +226,14 @@ pub struct ProjectStatus {
     pub busy: bool,
     /// Why the last round failed, if it did.
     pub failure: Option<String>,
-    /// The uploads, in order of arrival.
+    /// Uploads that are new or have changed, in the order in which they did.
     pub uploads: Vec<UploadSummary>,
-    /// The rounds, in order.
+    /// The rounds that follow those seen, in order.
     pub rounds: Vec<RoundSummary>,
+    /// What has been seen with this part.
+    pub seen: Seen,
+    /// Whether there is another part.
+    pub more: bool,
 }
 
 /// An upload as the refinery sees it.
@@ -226,6 +241,8 @@ pub struct ProjectStatus {
 pub struct UploadSummary {
     /// The upload.
     pub upload: Id,
+    /// Uploads of the project that arrived before it.
+    pub place: u32,
     /// What it is for.
     pub role: Role,
     /// Its rows.

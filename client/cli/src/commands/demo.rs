@@ -6,14 +6,12 @@ use std::time::Instant;
 
 use blindsmith_data::{Dataset, Part, ReadOptions, Table, Targets, digits};
 use blindsmith_learn::{Group, Labels, Layer, Network};
-use blindsmith_protocol::{Reply, Request};
 use blindsmith_twin::Run;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::status::{Report, RoundReport};
 use super::{TrainingArguments, pull};
-use crate::connection::unexpected;
 use crate::project::{ClientProject, Keys};
 use crate::rows::standardise;
 use crate::{Connection, Failure, Services};
@@ -299,10 +297,7 @@ impl Stage<'_> {
         let mut connection = Connection::open(&self.services.socket())?;
         let (_, initial) = pull::fetch(&mut connection, &project, &keys, Some(0), None)?;
         let (_, refined) = pull::fetch(&mut connection, &project, &keys, None, Some(&self.project()))?;
-        let request = Request::Status { project: project.id() };
-        let (Reply::Status(status), _) = connection.request(&request, &[])? else {
-            return Err(unexpected());
-        };
+        let status = connection.status(project.id())?;
         let report = Report::new(status, &project, Some(&keys))?;
         self.demo.say("the owner is back, has verified the receipts and fetched the refined model; training the twin in the clear");
 

@@ -2,7 +2,7 @@
 
 use blindsmith_identity::Action;
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{Id, Reply, Request, UploadState};
+use blindsmith_protocol::{Id, UploadState};
 use clap::Args;
 use serde::Serialize;
 
@@ -10,7 +10,6 @@ use super::members::give;
 use super::status::{Report, SetAside, words};
 use super::{ProjectArguments, report};
 use crate::Failure;
-use crate::connection::unexpected;
 use crate::project::Keys;
 
 /// Lists the rounds with their decisions, and which version was current after each.
@@ -61,10 +60,7 @@ impl History {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
-        let request = Request::Status { project: project.id() };
-        let (Reply::Status(status), _) = connection.request(&request, &[])? else {
-            return Err(unexpected());
-        };
+        let status = connection.status(project.id())?;
         let keys = Keys::load_if_there(&self.common.project)?;
         let Report { project, rounds, uploads, .. } = Report::new(status, &project, keys.as_ref())?;
         let rounds: Vec<Version> = rounds

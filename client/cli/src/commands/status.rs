@@ -1,13 +1,12 @@
 //! `blindsmith status`.
 
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{Decision, ProjectStatus, Quarantined, Reply, Request, Role, UploadState};
+use blindsmith_protocol::{Decision, ProjectStatus, Quarantined, Role, UploadState};
 use blindsmith_warden::{RoundMetrics, model_context};
 use clap::Args;
 use serde::Serialize;
 
 use super::{ProjectArguments, report};
-use crate::connection::unexpected;
 use crate::project::Keys;
 use crate::{ClientProject, Failure};
 
@@ -25,10 +24,7 @@ impl Status {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
-        let request = Request::Status { project: project.id() };
-        let (Reply::Status(status), _) = connection.request(&request, &[])? else {
-            return Err(unexpected());
-        };
+        let status = connection.status(project.id())?;
         let keys = Keys::load_if_there(&self.common.project)?;
         Report::new(status, &project, keys.as_ref())?.print(self.common.json)
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use blindsmith_protocol::{Id, Progress, Reply, Request, UploadState};
+use blindsmith_protocol::{Id, Progress, ProjectStatus, UploadState};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use serde::Serialize;
@@ -98,6 +98,8 @@ struct Source {
     keys: Option<Keys>,
     project: ClientProject,
     connection: Option<Connection>,
+    /// What the refinery told so far.
+    status: Option<ProjectStatus>,
     progress: Arc<Mutex<Option<Progress>>>,
     /// Listens to the round under way on a connection of its own, which is silent between steps.
     listener: Option<JoinHandle<()>>,
@@ -108,7 +110,15 @@ impl Source {
         let (project, connection) = common.open()?;
         let keys = Keys::load_if_there(&common.project)?;
         let progress = Arc::default();
-        Ok(Source { common, keys, project, connection: Some(connection), progress, listener: None })
+        Ok(Source {
+            common,
+            keys,
+            project,
+            connection: Some(connection),
+            status: None,
+            progress,
+            listener: None,
+        })
     }
 
     fn ask(&mut self) -> Result<View, Failure> {
@@ -116,11 +126,9 @@ impl Source {
             Some(connection) => connection,
             None => self.common.open()?.1,
         };
-        let request = Request::Status { project: self.project.id() };
-        let (Reply::Status(status), _) = connection.request(&request, &[])? else {
-            return Err(unexpected());
-        };
+        connection.refresh(self.project.id(), &mut self.status)?;
         self.connection = Some(connection);
+        let status = self.status.clone().ok_or_else(unexpected)?;
         let report = Report::new(status, &self.project, self.keys.as_ref())?;
         if report.busy {
             self.listen();

@@ -113,8 +113,8 @@ fn an_upload_cut_off_by_a_crash_leaves_nothing() {
     site.services.start_refinery().unwrap();
     site.services.await_warden().unwrap();
     assert_eq!(std::fs::read_dir(&incoming).unwrap().count(), 0);
-    let (reply, _) = site.connect().request(&Request::Status { project: project.id() }, &[]).unwrap();
-    assert!(matches!(reply, Reply::Status(status) if status.uploads.is_empty() && status.ready));
+    let status = site.connect().status(project.id()).unwrap();
+    assert!(status.uploads.is_empty() && status.ready);
     site.write("rows.csv", tables::largest(60..80));
     site.push("rows.csv", &[]).ok();
     assert_eq!(site.wait()["rounds"].as_array().unwrap().len(), 2);

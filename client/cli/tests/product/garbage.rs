@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use blindsmith_protocol::{
     Blob, FromWarden, Id, Instruction, Lane, Left, MAX_BODY, MAX_HEAD, Outcome, PROTOCOL_VERSION, Reply,
-    Request, Role, ToWarden, UploadHeader, read_body, read_head, write_frame,
+    Request, Role, Seen, ToWarden, UploadHeader, read_body, read_head, write_frame,
 };
 use proptest::prelude::*;
 
@@ -157,7 +157,7 @@ fn a_refused_request_does_not_end_the_connection() {
     let unknown = Id([7; 32]);
     let mut connection = site.connect();
     for request in [
-        Request::Status { project: unknown },
+        Request::Status { project: unknown, seen: Seen::default() },
         Request::Spec { project: unknown },
         Request::Pull { project: unknown, version: None },
         Request::Pull { project: site.project().id(), version: Some(9) },

@@ -1,7 +1,7 @@
 //! Several contributors under keys and terms of their own; rounds that judge and set aside; versions that come back.
 
 use blindsmith_keys::Key;
-use blindsmith_protocol::{Id, Request};
+use blindsmith_protocol::Id;
 use blindsmith_warden::{RoundMetrics, model_context};
 use serde_json::Value;
 
@@ -273,8 +273,7 @@ fn a_viewers_key_opens_figures_and_no_model() {
         std::fs::read_to_string(site.path("p/owner.key")).unwrap().lines().next()
     );
     let (project, key) = (site.project().id(), Key::from_bytes(metrics.0));
-    let (reply, _) = site.connect().request(&Request::Status { project }, &[]).unwrap();
-    let blindsmith_protocol::Reply::Status(status) = reply else { panic!("a status") };
+    let status = site.connect().status(project).unwrap();
     let opened = key.unseal(&model_context("metrics", &project, 1), &status.rounds[1].metrics.0).unwrap();
     let loss = RoundMetrics::decode(&opened).unwrap().validation.unwrap().loss;
     assert_eq!(site.history()["rounds"][1]["validation"]["loss"], loss);

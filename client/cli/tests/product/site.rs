@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use blindsmith::{ClientProject, Connection, Services};
-use blindsmith_protocol::{Id, Progress, ProjectStatus, Reply, Request};
+use blindsmith_protocol::{Id, ProjectStatus, Reply, Request};
 use blindsmith_refinery::{Places, Store};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -128,12 +128,10 @@ impl Site {
 
     /// Asks until the status is as it will be once the refinery has noticed what happened.
     pub fn until(&self, done: impl Fn(&ProjectStatus) -> bool) {
-        let (request, deadline) = (Request::Status { project: self.project().id() }, Duration::from_secs(60));
+        let (project, deadline) = (self.project().id(), Duration::from_secs(60));
         let (mut connection, start) = (self.connect(), Instant::now());
         loop {
-            let (Reply::Status(status), _) = connection.request(&request, &[]).unwrap() else {
-                panic!("a status")
-            };
+            let status = connection.status(project).unwrap();
             if done(&status) {
                 return;
             }
@@ -178,17 +176,17 @@ impl Site {
     /// ends first, the test has proved nothing, and fails.
     pub fn during_a_round(&mut self, steps: u64, act: impl FnOnce(&mut Services)) {
         let (project, mut connection) = (self.project().id(), self.connect());
-        let (services, mut act) = (&mut self.services, Some(act));
-        let watched = connection.watch(project, |progress: &Progress| {
-            if progress.step >= steps
-                && let Some(act) = act.take()
-            {
-                act(services);
+        connection.send(&Request::Watch { project }, &[]).unwrap();
+        loop {
+            match connection.receive().unwrap().0 {
+                Reply::Progress(progress) if progress.step >= steps => {
+                    assert!(progress.step < progress.steps, "the round was over before it was disturbed");
+                    return act(&mut self.services);
+                }
+                Reply::Progress(_) => {}
+                _ => panic!("the round was over before it was disturbed"),
             }
-        });
-        // The connection ends with the refinery, or the warden's absence ends the wait.
-        let idle = |status: ProjectStatus| status.warden.is_some() && !status.busy;
-        assert!(act.is_none() && !watched.is_ok_and(idle), "the round was over before it was disturbed");
+        }
     }
 
     /// What a program wrote to its standard error.

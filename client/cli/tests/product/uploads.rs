@@ -200,6 +200,5 @@ fn a_status_of_a_project_that_grew_for_months_arrives() {
     }
     drop(store);
     site.services.start_refinery().unwrap();
-    let (reply, _) = site.connect().request(&Request::Status { project: id }, &[]).unwrap();
-    assert!(matches!(reply, Reply::Status(status) if status.rounds.len() == 9));
+    assert_eq!(site.connect().status(id).unwrap().rounds.len(), 9);
 }

@@ -37,6 +37,7 @@ files! {
     "/app.js" "app.js" SCRIPT;
     "/chart.js" "chart.js" SCRIPT;
     "/metrics.js" "metrics.js" SCRIPT;
+    "/parts.js" "parts.js" SCRIPT;
     "/sealed.js" "sealed.js" SCRIPT;
     "/signature.js" "signature.js" SCRIPT;
     "/icon.svg" "icon.svg" IMAGE;

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use blindsmith_api::{BYTES, CBOR, COSE, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
 use blindsmith_identity::{MemberRole, PublicKey};
-use blindsmith_protocol::{Blob, Id, ProjectSpec, ProjectStatus, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, Seen, from_cbor, to_cbor};
 
 use super::gate::{Caller, Standing};
 use super::problem::Refused;
 use super::{Answer, Service, blocking, bytes, invalid, json};
-use crate::operations::unknown;
 
 /// Bytes that a project's lists may take in an answer, reserved while it is made.
 const LISTS: u64 = 4 << 20;
@@ -63,35 +62,61 @@ pub(super) async fn list(
     json(&Projects { projects })
 }
 
-/// The status as this caller may see it.
-fn status_of(service: &Service, caller: &Caller) -> Result<ProjectStatus, Refused> {
-    let (project, _) = caller.project()?;
-    let state = service.shared.lock();
-    let mut status = state.status(&project).ok_or_else(|| unknown(&project))?;
-    let sees_all = matches!(caller.standing, Standing::Owner | Standing::Member(MemberRole::Viewer));
-    if !sees_all {
-        status.uploads.retain(|upload| is(&caller.key, &upload.contributor));
+/// The numbers of a query such as `?run=1&rounds=2`, each at most once and none that is not among the names; zero for those
+/// that are not there.
+fn numbers<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[u64; N], Refused> {
+    let mut found = [None; N];
+    for pair in query.into_iter().flat_map(|query| query.split('&')) {
+        let parsed = pair.split_once('=').and_then(|(name, value)| {
+            let at = names.iter().position(|known| *known == name)?;
+            let digits = value.bytes().all(|b| b.is_ascii_digit());
+            value.parse::<u64>().ok().filter(|_| digits && found[at].is_none()).map(|number| (at, number))
+        });
+        let Some((at, number)) = parsed else {
+            let named = names.map(|name| format!("{name}=NUMBER")).join("&");
+            return Err(Refused::new(StatusCode::BAD_REQUEST, format!("the query can have: ?{named}")));
+        };
+        found[at] = Some(number);
     }
-    Ok(status)
+    Ok(found.map(Option::unwrap_or_default))
 }
 
+/// A part of the status, as this caller may see it.
 pub(super) async fn status(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let _memory = service.reserve(LISTS)?;
-    let status = status_of(&service, &caller)?;
+    let memory = service.reserve(LISTS)?;
+    let (project, _) = caller.project()?;
+    let [run, change, rounds] = numbers(query.as_deref(), ["run", "change", "rounds"])?;
+    let sees_all = matches!(caller.standing, Standing::Owner | Standing::Member(MemberRole::Viewer));
+    let own = (!sees_all).then_some(Id::from(caller.key));
+    let shared = service.shared.clone();
     let cbor = headers.get(header::ACCEPT).is_some_and(|accept| accept == CBOR);
-    if cbor { Ok(bytes(CBOR, to_cbor(&status))) } else { json(&json_of(&status)) }
+    blocking(move || {
+        let _memory = memory;
+        let status = shared.status(&project, Seen { run, change, rounds }, own.as_ref())?;
+        if cbor { Ok(bytes(CBOR, to_cbor(&status))) } else { json(&json_of(&status)) }
+    })
+    .await
 }
 
 pub(super) async fn rounds(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
-    let _memory = service.reserve(LISTS)?;
-    json(&json_of(&status_of(&service, &caller)?.rounds))
+    let memory = service.reserve(LISTS)?;
+    let (project, _) = caller.project()?;
+    let [from] = numbers(query.as_deref(), ["from"])?;
+    let shared = service.shared.clone();
+    blocking(move || {
+        let _memory = memory;
+        json(&json_of(&shared.rounds(&project, from)?))
+    })
+    .await
 }
 
 pub(super) async fn spec(Extension(caller): Extension<Caller>) -> Answer {

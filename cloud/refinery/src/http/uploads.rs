@@ -35,7 +35,7 @@ pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller):
                 continue;
             }
             let bytes = upload.header.body_bytes(spec);
-            if !upload.withdrawn {
+            if !upload.withdrawn() {
                 let sum = sums.entry(contributor).or_default();
                 sum.uploads += 1;
                 sum.rows += u64::from(upload.header.rows);
@@ -182,7 +182,8 @@ pub(super) async fn commit(
     let (shared, locks) = (service.shared.clone(), service.clone());
     let (upload, new) = blocking(move || {
         let upload = header.id();
-        let there = shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn))?;
+        let there =
+            shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn()))?;
         let found = own(&shared, &caller, &session);
         if there {
             // Whoever did not hear that it was stored asks again.

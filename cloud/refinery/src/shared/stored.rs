@@ -1,5 +1,6 @@
 //! An upload as the refinery has it in memory.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use blindsmith_protocol::{
@@ -12,22 +13,42 @@ use crate::store::Verdict;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
+/// Changes of uploads, of all projects, in this run of the refinery.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// The number of the last change. Changes are made, and counted, under the lock of the state alone.
+pub fn last_change() -> u64 {
+    CHANGES.load(Ordering::Relaxed)
+}
+
+fn next_change() -> u64 {
+    CHANGES.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// An upload in memory.
 pub struct Stored {
     pub id: Id,
     pub header: UploadHeader,
+    standing: Standing,
+    /// The number of the change that made it what clients are told.
+    changed: u64,
+}
+
+/// What became of an upload.
+#[derive(Default)]
+struct Standing {
     /// Whether a round used it.
-    pub used: bool,
+    used: bool,
     /// Whether the last round was given it: it is not new.
-    pub given: bool,
+    given: bool,
     /// Why a round set it aside.
-    pub quarantined: Option<Reason>,
+    quarantined: Option<Reason>,
     /// Whether its contributor took it back.
-    pub withdrawn: bool,
+    withdrawn: bool,
     /// What the warden found when it read it.
-    pub verdict: Option<Verdict>,
+    verdict: Option<Verdict>,
     /// Why it could not be read, and when it is tried again.
-    pub trouble: Option<Trouble>,
+    trouble: Option<Trouble>,
 }
 
 /// Something that may pass by itself: a full disk, an object store that does not answer.
@@ -52,56 +73,106 @@ impl Trouble {
 
 impl Stored {
     pub fn new(header: UploadHeader, verdict: Option<Verdict>) -> Self {
-        Stored {
-            id: header.id(),
-            header,
-            used: false,
-            given: false,
-            quarantined: None,
-            withdrawn: false,
-            verdict,
-            trouble: None,
+        let standing = Standing { verdict, ..Standing::default() };
+        Stored { id: header.id(), header, standing, changed: next_change() }
+    }
+
+    /// Changes it, so that who has seen it before is told.
+    fn change(&mut self, change: impl FnOnce(&mut Standing)) {
+        let before = (self.state(), self.reason());
+        change(&mut self.standing);
+        if (self.state(), self.reason()) != before {
+            self.changed = next_change();
         }
     }
 
-    /// Whether there are rows to train on, as far as is known.
-    pub fn trains(&self) -> bool {
-        self.header.role == Role::Training && !self.refused() && !self.withdrawn && self.quarantined.is_none()
+    /// Takes note of what the warden found; whether it could not be read before.
+    pub fn judge(&mut self, verdict: Verdict) -> bool {
+        let troubled = self.standing.trouble.is_some();
+        self.change(|s| (s.verdict, s.trouble) = (Some(verdict), None));
+        troubled
     }
 
-    /// Whether there are rows to train on that the last round was not given.
-    pub fn is_new(&self) -> bool {
-        self.trains() && !self.given && self.trouble.is_none()
-    }
-
-    /// Whether the warden is to read it now.
-    pub fn is_unread(&self) -> bool {
-        let waits = self.trouble.as_ref().is_some_and(Trouble::waits);
-        self.verdict.is_none() && !self.withdrawn && !waits
+    /// The warden reads it again.
+    pub fn forget_verdict(&mut self) {
+        self.change(|s| s.verdict = None);
     }
 
     /// It could not be read, and is tried again.
     pub fn try_again(&mut self, why: String) {
-        self.trouble = Some(Trouble::after(self.trouble.as_ref(), why));
+        self.change(|s| s.trouble = Some(Trouble::after(s.trouble.as_ref(), why)));
+    }
+
+    /// Takes note of a round: whether it was given it, unless that does not count, whether it used it, and why it set it
+    /// aside, if it did.
+    pub fn round(&mut self, given: Option<bool>, used: bool, aside: Option<Reason>) {
+        self.change(|s| {
+            s.given = given.unwrap_or(s.given);
+            s.used |= used;
+            s.quarantined = aside.or(s.quarantined);
+        });
+    }
+
+    /// The next round tries it again, though one set it aside.
+    pub fn readmit(&mut self) {
+        self.change(|s| (s.quarantined, s.given) = (None, false));
+    }
+
+    /// Its contributor took it back.
+    pub fn withdraw(&mut self) {
+        self.change(|s| s.withdrawn = true);
+    }
+
+    /// The number of the change that made it what clients are told.
+    pub fn changed(&self) -> u64 {
+        self.changed
+    }
+
+    pub fn withdrawn(&self) -> bool {
+        self.standing.withdrawn
+    }
+
+    /// Whether it could not be read, and is tried again.
+    pub fn troubled(&self) -> bool {
+        self.standing.trouble.is_some()
+    }
+
+    /// Whether there are rows to train on, as far as is known.
+    pub fn trains(&self) -> bool {
+        let Standing { withdrawn, quarantined, .. } = &self.standing;
+        self.header.role == Role::Training && !self.refused() && !withdrawn && quarantined.is_none()
+    }
+
+    /// Whether there are rows to train on that the last round was not given.
+    pub fn is_new(&self) -> bool {
+        self.trains() && !self.standing.given && !self.troubled()
+    }
+
+    /// Whether the warden is to read it now.
+    pub fn is_unread(&self) -> bool {
+        let Standing { verdict, withdrawn, trouble, .. } = &self.standing;
+        verdict.is_none() && !withdrawn && !trouble.as_ref().is_some_and(Trouble::waits)
     }
 
     pub fn refused(&self) -> bool {
-        matches!(self.verdict, Some(Verdict::Refused(_)))
+        matches!(self.standing.verdict, Some(Verdict::Refused(_)))
     }
 
     /// It as a round is given it.
     pub fn admitted(&self) -> Option<AdmittedUpload> {
-        match &self.verdict {
-            Some(Verdict::Admitted(admission)) if !self.withdrawn => {
+        match &self.standing.verdict {
+            Some(Verdict::Admitted(admission)) if !self.withdrawn() => {
                 Some(AdmittedUpload { header: self.header.clone(), admission: admission.clone() })
             }
             _ => None,
         }
     }
 
-    pub fn summary(&self, spec: &ProjectSpec) -> UploadSummary {
+    /// It as clients are told; `place` uploads arrived before it.
+    pub fn summary(&self, place: u32, spec: &ProjectSpec) -> UploadSummary {
         UploadSummary {
             upload: self.id,
+            place,
             role: self.header.role,
             rows: self.header.rows,
             bytes: self.header.body_bytes(spec),
@@ -113,22 +184,22 @@ impl Stored {
 
     /// What became of it.
     pub fn state(&self) -> UploadState {
-        match &self.verdict {
-            _ if self.withdrawn => UploadState::Withdrawn,
-            Some(Verdict::Refused(_)) => UploadState::Refused,
-            _ if self.quarantined.is_some() => UploadState::Quarantined,
-            _ if self.used => UploadState::Used,
-            Some(Verdict::Admitted(_)) => UploadState::Admitted,
-            None => UploadState::Stored,
+        match &self.standing {
+            s if s.withdrawn => UploadState::Withdrawn,
+            Standing { verdict: Some(Verdict::Refused(_)), .. } => UploadState::Refused,
+            Standing { quarantined: Some(_), .. } => UploadState::Quarantined,
+            s if s.used => UploadState::Used,
+            Standing { verdict: Some(Verdict::Admitted(_)), .. } => UploadState::Admitted,
+            Standing { verdict: None, .. } => UploadState::Stored,
         }
     }
 
     /// Why it was refused or set aside.
     pub fn reason(&self) -> Option<String> {
-        match &self.verdict {
-            Some(Verdict::Refused(reason)) => Some(reason.clone()),
-            None if self.trouble.is_some() => self.trouble.as_ref().map(|trouble| trouble.why.clone()),
-            _ => self.quarantined.map(|reason| reason.to_string()),
+        match &self.standing {
+            Standing { verdict: Some(Verdict::Refused(reason)), .. } => Some(reason.clone()),
+            Standing { verdict: None, trouble: Some(trouble), .. } => Some(trouble.why.clone()),
+            Standing { quarantined, .. } => quarantined.map(|reason| reason.to_string()),
         }
     }
 }
@@ -156,7 +227,7 @@ mod tests {
             upload.try_again("no room".into());
             assert!(!upload.is_unread() && !upload.is_new(), "no round starts for it");
             assert_eq!((upload.state(), upload.reason()), (UploadState::Stored, Some("no room".into())));
-            let trouble = upload.trouble.as_mut().unwrap();
+            let trouble = upload.standing.trouble.as_mut().unwrap();
             waits.push(trouble.wait.as_secs());
             trouble.again = Instant::now();
             assert!(upload.is_unread());

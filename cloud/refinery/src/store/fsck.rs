@@ -122,7 +122,7 @@ impl Store {
         for spec in self.specs()? {
             let id = spec.id();
             self.uploads(&id)?;
-            self.rounds(&id)?;
+            self.each_round(&id, drop)?;
             self.faults(&id)?;
             self.orders(&id)?;
             self.all_enrolments(&id)?;

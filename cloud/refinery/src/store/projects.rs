@@ -1,6 +1,6 @@
 //! Projects, and all that a refinery has in mind of them when it starts.
 
-use blindsmith_protocol::{Blob, Id, ProjectSpec, RoundRecord, UploadHeader, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
 use sqlx::any::AnyRow;
 
 use super::Store;
@@ -19,8 +19,6 @@ pub struct StoredProject {
     pub withdrawn: Vec<Id>,
     /// The owner's signed orders, in sequence.
     pub orders: Vec<Blob>,
-    /// Its rounds, in order, without states and models.
-    pub rounds: Vec<RoundRecord>,
 }
 
 impl Store {
@@ -97,7 +95,7 @@ impl Store {
         rows.iter().map(spec).collect()
     }
 
-    /// Everything that is there. Rows that are missing or too short are told at once; whether their content is
+    /// Everything that is there but the rounds ([`Store::each_round`]). Rows that are missing or too short are told at once; whether their content is
     /// what was stored, when they are opened.
     pub fn projects(&self) -> Result<Vec<StoredProject>, StoreError> {
         let mut found = Vec::new();
@@ -122,8 +120,7 @@ impl Store {
                 let standing = upload.standing();
                 uploads.push((upload.header, standing));
             }
-            let (orders, rounds) = (self.orders(&id)?, self.rounds(&id)?);
-            found.push(StoredProject { spec, uploads, withdrawn, orders, rounds });
+            found.push(StoredProject { orders: self.orders(&id)?, spec, uploads, withdrawn });
         }
         Ok(found)
     }

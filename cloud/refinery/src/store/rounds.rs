@@ -1,5 +1,7 @@
 //! What rounds leave: records for good, their models too; states until later rounds make them needless.
 
+use std::ops::Range;
+
 use blindsmith_protocol::{Blob, Id, RoundRecord, RoundSummary, to_cbor};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -60,12 +62,54 @@ impl Store {
         Ok(RoundRecord { summary, given, used, state: Blob::default(), model: Blob::default(), receipt })
     }
 
-    /// The rounds of a project, in order, without states and models.
-    pub(super) fn rounds(&self, project: &Id) -> Result<Vec<RoundRecord>, StoreError> {
-        let query =
-            sqlx::query("SELECT round, summary, used, receipt FROM rounds WHERE project = $1 ORDER BY round");
-        let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
-        rows.iter().map(|row| self.read_round(row)).collect()
+    /// Reads the rounds of a project, in order, without states and models; few are in memory at a time.
+    pub fn each_round(&self, project: &Id, mut look: impl FnMut(RoundRecord)) -> Result<(), StoreError> {
+        /// Rounds that are read at a time: each may name all uploads of a project twice.
+        const AT_A_TIME: i64 = 16;
+        let mut next = 0;
+        loop {
+            let query = sqlx::query(
+                "SELECT round, summary, used, receipt FROM rounds WHERE project = $1 AND round >= $2 \
+                 ORDER BY round LIMIT $3",
+            );
+            let rows = self.metadata.rows(query.bind(project.0.to_vec()).bind(next).bind(AT_A_TIME))?;
+            for row in &rows {
+                let record = self.read_round(row)?;
+                next = record.summary.round as i64 + 1;
+                look(record);
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What clients are told of these rounds, from the first on, as many as an answer should have.
+    pub fn summaries(&self, project: &Id, rounds: Range<u64>) -> Result<Vec<RoundSummary>, StoreError> {
+        /// Bytes after which no more are added.
+        const BYTES: usize = 1 << 20;
+        /// Rounds that are read at a time.
+        const AT_A_TIME: i64 = 256;
+        let mut found = Vec::new();
+        if rounds.is_empty() {
+            return Ok(found);
+        }
+        let query = sqlx::query(
+            "SELECT round, summary FROM rounds WHERE project = $1 AND round >= $2 AND round < $3 \
+             ORDER BY round LIMIT $4",
+        );
+        let [start, end] = [rounds.start, rounds.end].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let query = query.bind(project.0.to_vec()).bind(start).bind(end).bind(AT_A_TIME);
+        let mut size = 0;
+        for row in &self.metadata.rows(query)? {
+            let number = self.decoded(number(row, 0))?;
+            size += self.decoded(bytes(row, 1))?.len();
+            if size > BYTES && !found.is_empty() {
+                break;
+            }
+            found.push(self.parsed(row, 1, &format!("round {number}"))?);
+        }
+        Ok(found)
     }
 
     /// Reads a round. Its state is empty once it was dropped ([`Store::prune_states`]).

@@ -69,7 +69,11 @@ fn everything_is_there_after_a_restart() {
         let store = reopened(site, store);
         let found = &store.projects().unwrap()[0];
         assert_eq!(found.uploads, [(upload.clone(), Some(Verdict::Admitted(Blob(vec![1]))))]);
-        assert_eq!(found.rounds.len(), 2);
+        assert_eq!(store.summaries(&project, 0..9).unwrap(), [record(0).summary, record(1).summary]);
+        assert_eq!(store.summaries(&project, 1..2).unwrap(), [record(1).summary]);
+        let mut receipts = Vec::new();
+        store.each_round(&project, |found| receipts.push(found.receipt)).unwrap();
+        assert_eq!(receipts, [record(0).receipt, record(1).receipt]);
         assert_eq!(store.initial_model(&project).unwrap(), b"sealed model");
         assert_eq!(content(store.rows(&project, &upload.id()).unwrap()), blocks(&spec(), 2));
         assert_eq!(content(store.kept(&project, &upload.id()).unwrap()), b"projections");

@@ -62,7 +62,8 @@ fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
     assert_eq!(projects.len(), 1);
     assert_eq!(projects[0].spec, stored.spec);
     assert_eq!(projects[0].uploads.iter().map(|(h, _)| h.id()).collect::<Vec<_>>(), [earlier, later]);
-    let rounds: Vec<u64> = projects[0].rounds.iter().map(|r| r.summary.round).collect();
+    let mut rounds = Vec::new();
+    stored.store.each_round(&stored.spec.id(), |r| rounds.push(r.summary.round)).unwrap();
     assert_eq!(rounds, [0, 1, 2, 10]);
     assert_eq!(stored.store.initial_model(&stored.spec.id()).unwrap(), b"sealed model");
     let rows = stored.store.rows(&stored.spec.id(), &earlier).unwrap();

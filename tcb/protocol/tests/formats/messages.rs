@@ -4,7 +4,7 @@ use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, GroupRef, Instruction, Lane, Left,
     Outcome, Place, Progress, ProjectStatus, Projection, Quarantined, Reason, Reply, Request, RoundRecord,
-    RoundSummary, ToWarden, UploadState, UploadSummary, from_cbor, read_head, to_cbor,
+    RoundSummary, Seen, ToWarden, UploadState, UploadSummary, from_cbor, read_head, to_cbor,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -98,22 +98,20 @@ fn record() -> impl Strategy<Value = RoundRecord> {
     )
 }
 
+fn seen() -> impl Strategy<Value = Seen> {
+    any::<(u64, u64, u64)>().prop_map(|(run, change, rounds)| Seen { run, change, rounds })
+}
+
 fn status() -> impl Strategy<Value = ProjectStatus> {
     let states = [UploadState::Stored, UploadState::Used, UploadState::Quarantined, UploadState::Withdrawn];
     let state = prop::sample::select(states.to_vec());
-    let upload = (ids(), ids(), role(), any::<u32>(), any::<u64>(), option::of(text()), state);
-    let upload = upload.prop_map(|(upload, contributor, role, rows, bytes, reason, state)| UploadSummary {
-        upload,
-        role,
-        rows,
-        bytes,
-        contributor,
-        state,
-        reason,
+    let upload = (ids(), ids(), role(), any::<(u32, u32)>(), any::<u64>(), option::of(text()), state);
+    let upload = upload.prop_map(|(upload, contributor, role, (place, rows), bytes, reason, state)| {
+        UploadSummary { upload, place, role, rows, bytes, contributor, state, reason }
     });
     let flags = (any::<bool>(), any::<bool>(), option::of(text()), option::of(text()));
-    (ids(), text(), flags, vec(upload, 0..4), vec(summary(), 0..3)).prop_map(
-        |(project, name, (ready, busy, warden, failure), uploads, rounds)| ProjectStatus {
+    (ids(), text(), flags, vec(upload, 0..4), vec(summary(), 0..3), (seen(), any::<bool>())).prop_map(
+        |(project, name, (ready, busy, warden, failure), uploads, rounds, (seen, more))| ProjectStatus {
             project,
             name,
             ready,
@@ -122,6 +120,8 @@ fn status() -> impl Strategy<Value = ProjectStatus> {
             failure,
             uploads,
             rounds,
+            seen,
+            more,
         },
     )
 }
@@ -142,7 +142,7 @@ fn request() -> impl Strategy<Value = Request> {
         header().prop_map(|header| Request::Ask { header }),
         (ids(), option::of(any::<u32>())).prop_map(|(project, epochs)| Request::Refine { project, epochs }),
         ids().prop_map(|project| Request::Watch { project }),
-        ids().prop_map(|project| Request::Status { project }),
+        (ids(), seen()).prop_map(|(project, seen)| Request::Status { project, seen }),
         (ids(), option::of(any::<u64>())).prop_map(|(project, version)| Request::Pull { project, version }),
         ids().prop_map(|project| Request::Receipts { project }),
         (ids(), blob()).prop_map(|(project, order)| Request::Order { project, order }),
@@ -169,7 +169,6 @@ fn reply() -> impl Strategy<Value = Reply> {
         blob().prop_map(|confirmation| Reply::Confirmed { confirmation }),
         (ids(), any::<bool>()).prop_map(|(upload, new)| Reply::Accepted { upload, new }),
         progress().prop_map(Reply::Progress),
-        status().prop_map(Reply::Status),
         any::<u64>().prop_map(|version| Reply::Model { version }),
         Just(Reply::Answer),
         Just(Reply::Receipts),
@@ -345,6 +344,11 @@ proptest! {
     #[test]
     fn requests_survive(message in request(), body in vec(any::<u8>(), 0..9)) {
         prop_assert_eq!(returned(&message, &body), (message, body.len()));
+    }
+
+    #[test]
+    fn a_status_survives(status in status()) {
+        prop_assert_eq!(from_cbor::<ProjectStatus>(&to_cbor(&status)).unwrap(), status);
     }
 
     #[test]

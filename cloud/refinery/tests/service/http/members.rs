@@ -5,6 +5,8 @@ use blindsmith_identity::{
 };
 use blindsmith_protocol::{Id, ProjectSpec};
 
+use serde_json::json;
+
 use super::service::{Answer, Service, upload};
 
 fn key(byte: u8) -> SigningKey {
@@ -119,6 +121,57 @@ fn viewers_see_everything_that_is_sealed_or_public_and_do_nothing() {
     let revoke = Action::Revoke { member: viewer.verifying() };
     assert_eq!(order(&service, &spec, 3, revoke, &owner).status, 204);
     service.call("GET", &path, &[], &viewer).refused(403, "not a member");
+}
+
+#[test]
+fn a_status_brings_what_changed_since_the_last_one() {
+    let owner = key(1);
+    let service = Service::start(&format!("owners = [\"{}\"]", owner.verifying()), "");
+    let (one, two, spec) = (key(2), key(3), service.create(&owner));
+    let id = spec.id();
+    for (member, number) in [(&one, 1), (&two, 2)] {
+        let role = MemberRole::Contributor;
+        assert_eq!(
+            order(&service, &spec, number, invite(member, role, Quota::default()), &owner).status,
+            204
+        );
+    }
+    let (_, first, answer) = stored(&service, &spec, &one, 1);
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    let (_, second, _) = stored(&service, &spec, &two, 2);
+    let path = format!("/v1/projects/{id}");
+    let after = |seen: &serde_json::Value, key: &_| {
+        let query = format!("{path}?run={}&change={}&rounds={}", seen["run"], seen["change"], seen["rounds"]);
+        service.call("GET", &query, &[], key).json()
+    };
+    let named = |status: &serde_json::Value| -> Vec<(String, u64)> {
+        let uploads = status["uploads"].as_array().unwrap().iter();
+        uploads.map(|u| (u["upload"].as_str().unwrap().to_owned(), u["place"].as_u64().unwrap())).collect()
+    };
+    let all = service.call("GET", &path, &[], &owner).json();
+    assert_eq!(named(&all), [(first.to_string(), 0), (second.to_string(), 1)]);
+    assert_eq!(all["more"], false);
+    let seen = &all["seen"];
+    assert_eq!(named(&after(seen, &owner)), []);
+    let withdrawal = sign_withdrawal(&Withdrawal { project: id, upload: first }, &one);
+    assert_eq!(service.call("DELETE", &format!("{path}/uploads/{first}"), &withdrawal, &one).status, 204);
+    let changed = after(seen, &owner);
+    assert_eq!(named(&changed), [(first.to_string(), 0)]);
+    assert_eq!(changed["uploads"][0]["state"], "withdrawn");
+    assert_eq!(named(&after(&changed["seen"], &owner)), []);
+    // Each of its own alone, and all of it after another run of the refinery.
+    assert_eq!(named(&after(seen, &one)), [(first.to_string(), 0)]);
+    assert_eq!(named(&after(seen, &two)), []);
+    let mut other = changed["seen"].clone();
+    other["run"] = (other["run"].as_u64().unwrap() + 1).into();
+    assert_eq!(named(&after(&other, &two)), [(second.to_string(), 1)]);
+    assert_eq!(service.call("GET", &format!("{path}/rounds?from=3"), &[], &one).json(), json!([]));
+    for query in ["rounds=x", "rounds=+1", "round=1", "run=1&run=1", "run", "", "change=18446744073709551616"]
+    {
+        service
+            .call("GET", &format!("{path}?{query}"), &[], &owner)
+            .refused(400, "?run=NUMBER&change=NUMBER");
+    }
 }
 
 #[test]
