@@ -118,7 +118,8 @@ fn who_follows_a_project_knows_all_uploads_as_they_are_and_is_told_each_change_o
     assert_eq!(member.ask(&state, &project, Some(&own)), 2300 / 3 + 1);
     check(&project, &owner, &member);
     // Each change of what is told, and how many it tells of.
-    let changes: [(usize, fn(&mut Project)); 9] = [
+    type Change = fn(&mut Project);
+    let changes: [(usize, Change); 9] = [
         (0, |_| {}),
         (1, |p| _ = p.uploads[10].judge(Verdict::Admitted(Blob(vec![1])))),
         (1, |p| p.uploads[2200].try_again("no room".into())),
