@@ -270,8 +270,8 @@ impl Report {
                 let state = if u.refused { "REFUSED" } else { "QUARANTINED" };
                 let reason = u.reason.as_ref().map(|reason| format!("  {state}: {reason}"));
                 let refused = reason.unwrap_or_default();
-                let id = &u.upload[..16];
-                println!("  {id}  {:>10} rows  {:>14} bytes  {:?}{refused}", u.rows, u.bytes, u.role);
+                let (id, role) = (&u.upload[..16], role_word(u.role));
+                println!("  {id}  {:>10} rows  {:>14} bytes  {role}{refused}", u.rows, u.bytes);
             }
             println!("\nround  uploads      rows   steps  seconds  training loss  validation");
             for round in &r.rounds {
@@ -290,6 +290,15 @@ impl Report {
                 );
             }
         })
+    }
+}
+
+/// What an upload is for, in one word.
+pub(crate) fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Training => "training",
+        Role::Validation => "validation",
+        Role::Query => "query",
     }
 }
 

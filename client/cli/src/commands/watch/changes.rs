@@ -1,6 +1,6 @@
 //! What changed between two views, in lines.
 
-use super::super::status::{RoundReport, words};
+use super::super::status::{RoundReport, role_word, words};
 use super::{View, short, speed, state_word};
 
 /// A line for each change; all of it if there was nothing before.
@@ -20,7 +20,7 @@ pub(super) fn lines(before: Option<&View>, now: &View) -> Vec<String> {
             continue;
         }
         let reason = upload.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
-        let (role, state) = (format!("{:?}", upload.role).to_lowercase(), state_word(upload.state));
+        let (role, state) = (role_word(upload.role), state_word(upload.state));
         lines.push(format!("upload {} {role} {} rows {state}{reason}", short(upload), upload.rows));
     }
     let known = before.map_or(0, |b| b.report.rounds.len());
