@@ -14,8 +14,8 @@ use blindsmith_identity::{
 use blindsmith_learn::TrainerState;
 use blindsmith_protocol::{
     AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, Id, Instruction, Lane, Ledger, Left,
-    Outcome, Progress, ProjectStatus, Quarantined, Reason, Reply, Request, RoundRecord, RoundSummary,
-    Seen, ToWarden, UploadState, UploadSummary, to_cbor, write_frame,
+    Outcome, Progress, ProjectStatus, Quarantined, Reason, Reply, Request, RoundRecord, RoundSummary, Seen,
+    ToWarden, UploadState, UploadSummary, to_cbor, write_frame,
 };
 use blindsmith_receipts::{FaultReport, RECEIPT_VERSION, Receipt, Rules, sign_receipt};
 use blindsmith_ring::backend;
