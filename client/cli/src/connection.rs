@@ -141,7 +141,8 @@ impl Connection {
         }
     }
 
-    fn follow(&mut self, project: Id, observe: &mut dyn FnMut(&Progress)) -> Result<(), Failure> {
+    /// The same for who asks for the status itself: it is not fetched.
+    pub fn follow(&mut self, project: Id, observe: &mut dyn FnMut(&Progress)) -> Result<(), Failure> {
         if let Transport::Http(client) = &self.0 {
             return client.watch(&project, observe);
         }

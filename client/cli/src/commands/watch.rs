@@ -157,10 +157,9 @@ impl Source {
 
 fn hear(common: &ProjectArguments, project: Id, told: &Mutex<Option<Progress>>) -> Result<(), Failure> {
     let (_, mut connection) = common.open()?;
-    connection.watch(project, |progress| {
+    connection.follow(project, &mut |progress| {
         *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress.clone());
-    })?;
-    Ok(())
+    })
 }
 
 impl Watch {

@@ -62,22 +62,27 @@ pub(super) async fn list(
     json(&Projects { projects })
 }
 
-/// The numbers of a query such as `?run=1&rounds=2`, each at most once and none that is not among the names; zero for those
-/// that are not there.
-fn numbers<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[u64; N], Refused> {
+/// The numbers of a query such as `run=1&rounds=2`; none if it has one twice, one that is not among the names, or something
+/// that is no number.
+pub(super) fn numbers<const N: usize>(query: Option<&str>, names: [&str; N]) -> Option<[Option<u64>; N]> {
     let mut found = [None; N];
     for pair in query.into_iter().flat_map(|query| query.split('&')) {
-        let parsed = pair.split_once('=').and_then(|(name, value)| {
-            let at = names.iter().position(|known| *known == name)?;
-            let digits = value.bytes().all(|b| b.is_ascii_digit());
-            value.parse::<u64>().ok().filter(|_| digits && found[at].is_none()).map(|number| (at, number))
-        });
-        let Some((at, number)) = parsed else {
-            let named = names.map(|name| format!("{name}=NUMBER")).join("&");
-            return Err(Refused::new(StatusCode::BAD_REQUEST, format!("the query can have: ?{named}")));
-        };
-        found[at] = Some(number);
+        let (name, value) = pair.split_once('=')?;
+        let at = names.iter().position(|known| *known == name)?;
+        let number = value.parse::<u64>().ok().filter(|_| value.bytes().all(|b| b.is_ascii_digit()))?;
+        if found[at].replace(number).is_some() {
+            return None;
+        }
     }
+    Some(found)
+}
+
+/// The same, zero for those that are not there.
+fn numbers_or_zero<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[u64; N], Refused> {
+    let found = numbers(query, names).ok_or_else(|| {
+        let named = names.map(|name| format!("{name}=NUMBER")).join("&");
+        Refused::new(StatusCode::BAD_REQUEST, format!("the query can have: ?{named}"))
+    })?;
     Ok(found.map(Option::unwrap_or_default))
 }
 
@@ -90,7 +95,7 @@ pub(super) async fn status(
 ) -> Answer {
     let memory = service.reserve(LISTS)?;
     let (project, _) = caller.project()?;
-    let [run, change, rounds] = numbers(query.as_deref(), ["run", "change", "rounds"])?;
+    let [run, change, rounds] = numbers_or_zero(query.as_deref(), ["run", "change", "rounds"])?;
     let sees_all = matches!(caller.standing, Standing::Owner | Standing::Member(MemberRole::Viewer));
     let own = (!sees_all).then_some(Id::from(caller.key));
     let shared = service.shared.clone();
@@ -110,7 +115,7 @@ pub(super) async fn rounds(
 ) -> Answer {
     let memory = service.reserve(LISTS)?;
     let (project, _) = caller.project()?;
-    let [from] = numbers(query.as_deref(), ["from"])?;
+    let [from] = numbers_or_zero(query.as_deref(), ["from"])?;
     let shared = service.shared.clone();
     blocking(move || {
         let _memory = memory;

@@ -14,7 +14,7 @@ use blindsmith_protocol::{Blob, Id, MAX_ROWS, Role, UploadError, UploadHeader, f
 
 use super::gate::{Caller, Standing};
 use super::problem::Refused;
-use super::projects::{done, is};
+use super::projects::{done, is, numbers};
 use super::{Answer, Service, blocking, invalid, json};
 use crate::operations::{Kind, Refusal};
 use crate::store::{Partial, PartialId, StoreError};
@@ -110,9 +110,8 @@ pub(super) async fn offset(
 
 /// The value of `offset=BYTES`, which is all that the query may be.
 fn wanted_offset(query: Option<&str>) -> Result<u64, Refused> {
-    let value = query.and_then(|query| query.strip_prefix("offset="));
-    let parsed = value.filter(|v| v.bytes().all(|b| b.is_ascii_digit())).and_then(|v| v.parse().ok());
-    parsed.ok_or_else(|| Refused::new(StatusCode::BAD_REQUEST, "say where the chunk begins: ?offset=BYTES"))
+    let found = numbers(query, ["offset"]).and_then(|[offset]| offset);
+    found.ok_or_else(|| Refused::new(StatusCode::BAD_REQUEST, "say where the chunk begins: ?offset=BYTES"))
 }
 
 /// Appends a chunk.

@@ -1,9 +1,14 @@
 //! The queue of work for the warden.
 
-use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_protocol::{Layer, Reason, Role, Trigger, UploadSummary};
+use blindsmith_protocol::{Reason, UploadSummary};
+use project::{header, spec};
 
 use super::*;
+
+/// What the tests of the service have a project of.
+#[allow(dead_code)]
+#[path = "../../tests/service/project.rs"]
+mod project;
 
 fn state(warden: Option<&str>) -> State {
     State {
@@ -41,36 +46,11 @@ fn without_a_warden_orders_do_not_wait_in_memory() {
     assert!(state.jobs.is_empty());
 }
 
-fn spec() -> ProjectSpec {
-    ProjectSpec {
-        name: "for a test".into(),
-        salt: [1; 32],
-        owner: Id([7; 32]),
-        security: Security::Bits128,
-        layers: vec![Layer { inputs: 6, outputs: 3, tile: Tile::new(8, 64, 4).unwrap() }],
-        feature_scale: Scale::from_log2(20),
-        mask: MaskSeed([2; 32]),
-        label_bytes: 8,
-        group_blocks: 1,
-        batch_rows: 32,
-        trigger: Trigger::AT_ONCE,
-    }
-}
-
 fn upload(number: u32) -> Stored {
     let mut nonce = [0; 32];
     nonce[..4].copy_from_slice(&number.to_le_bytes());
-    let header = UploadHeader {
-        project: spec().id(),
-        contributor: Id([(number % 3) as u8; 32]),
-        nonce,
-        role: Role::Training,
-        rows: 8,
-        terms: [0; 32],
-        root: Id([4; 32]),
-        tag: [5; 32],
-    };
-    Stored::new(header, None)
+    let contributor = Id([(number % 3) as u8; 32]);
+    Stored::new(UploadHeader { nonce, contributor, ..header(&spec(), &[]) }, None)
 }
 
 /// What a client has of the uploads, which asks for what is new until there is no more.
