@@ -375,7 +375,7 @@ fn texts() -> io::Result<()> {
 
 fn evidence_of_hardware() -> io::Result<()> {
     let mut corpus = Corpus::of("appraisal")?;
-    let folder = "client/attest/tests/evidence";
+    let folder = "tcb/appraisal/tests/evidence";
     for (which, evidence, collateral) in [
         (0, "sgx/sgx-v3.quote", &["sgx/sgx-v3.collateral.json"][..]),
         (1, "tdx/tdx-v4.quote", &["tdx/tdx-v4.collateral.json"]),

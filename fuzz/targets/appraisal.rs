@@ -17,7 +17,7 @@ struct Vector {
 
 macro_rules! file {
     ($name:literal) => {
-        include_bytes!(concat!("../../client/attest/tests/evidence/", $name)).as_slice()
+        include_bytes!(concat!("../../tcb/appraisal/tests/evidence/", $name)).as_slice()
     };
 }
 

@@ -14,9 +14,9 @@ mod tidy;
 mod tree;
 
 use std::fmt;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand};
 
 use graph::Graph;
@@ -50,14 +50,14 @@ impl fmt::Display for Finding {
 pub fn run() -> Result<ExitCode> {
     // Every platform and every feature: what could be built keeps the order too.
     let everything = metadata(&["--all-features"])?;
-    let shipped = metadata(&["--filter-platform", WARDEN_PLATFORM])?;
+    let (warden, without) = (warden(&[])?, warden(&["--no-default-features"])?);
     let graph = Graph::of(&everything)?;
     let tree = Tree::tracked(everything.workspace_root.as_std_path())?;
 
     let results = [
         ("layers: who may depend on whom", layers::check(&graph)),
-        ("warden: its external dependencies", allow_list::check(&Graph::of(&shipped)?, &tree)),
-        ("tcb: its size", Size::of(&Graph::of(&shipped)?, &tree).check()),
+        ("warden: its external dependencies", allow_list::check(&warden, &tree)),
+        ("tcb: its size", Size::of(&warden, &without, &tree).check()),
         ("licences: permissive ones only", licences::check(&graph, &tree)),
         ("secrets: not printed, copied or serialised", secrets::check(&tree)),
         ("gramine: manifests keep the host out", gramine::check(&tree)),
@@ -75,15 +75,33 @@ pub fn run() -> Result<ExitCode> {
 
 /// Prints how much code is trusted; fails if it is more than the limits.
 pub fn tcb() -> Result<ExitCode> {
-    let shipped = metadata(&["--filter-platform", WARDEN_PLATFORM])?;
-    let tree = Tree::tracked(shipped.workspace_root.as_std_path())?;
-    let size = Size::of(&Graph::of(&shipped)?, &tree);
+    let workspace = MetadataCommand::new().no_deps().exec().context("cannot read the workspace")?;
+    let tree = Tree::tracked(workspace.workspace_root.as_std_path())?;
+    let size = Size::of(&warden(&[])?, &warden(&["--no-default-features"])?, &tree);
     size.lines.iter().for_each(|(name, lines)| println!("{lines:>6} lines of code  {name}"));
     println!("{:>6} lines of code in all, without comments, blank lines and tests", size.total());
     println!("{:>6} external crates, listed with reasons in xtask/warden-allow-list.txt", size.crates);
+    println!("{:>6} external crates in a warden that is built without hand-over", size.without);
     let findings = size.check();
     findings.iter().for_each(|finding| println!("{finding}"));
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the warden is built of, with these options of cargo.
+fn warden(options: &[&str]) -> Result<Graph> {
+    // The resolver's graph has optional crates that no feature asks for; what cargo would build has not.
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["tree", "--locked", "--package", "blindsmith-warden", "--edges", "normal,build"])
+        .args(["--target", WARDEN_PLATFORM, "--prefix", "none", "--format", "{p}"])
+        .args(options)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo tree")?;
+    ensure!(output.status.success(), "cargo tree fails");
+    let listed = String::from_utf8(output.stdout).context("cargo tree prints no text")?;
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next()).map(String::from).collect();
+    let shipped = metadata(&["--filter-platform", WARDEN_PLATFORM])?;
+    Ok(Graph::of(&shipped)?.only(&names))
 }
 
 fn metadata(options: &[&str]) -> Result<Metadata> {

@@ -18,7 +18,7 @@ use crate::project::write_file;
 use crate::{Connection, Failure};
 
 /// The policy by which wardens are appraised.
-const POLICY_FILE: &str = "attestation.toml";
+pub(crate) const POLICY_FILE: &str = "attestation.toml";
 /// What verifies evidence of hardware.
 const COLLATERAL: &str = "collateral";
 /// What accepts simulated wardens and no others.
@@ -132,6 +132,11 @@ impl Attestation {
         // Best effort: the reason for it is what the user must hear of.
         _ = fs::remove_file(dir.join(POLICY_FILE));
         _ = fs::remove_dir_all(dir.join(COLLATERAL));
+    }
+
+    /// The policy's file.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The policy.

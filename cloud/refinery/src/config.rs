@@ -59,6 +59,8 @@ pub struct LocalConfig {
     pub warden: Option<PathBuf>,
     /// Port on loopback for a warden in an SGX enclave; none if none.
     pub enclave: Option<SocketAddr>,
+    /// Directory of the collateral that verifies wardens in hardware when one takes over; `collateral` in the store if none.
+    pub collateral: Option<PathBuf>,
 }
 
 /// Who may create projects.
@@ -334,11 +336,20 @@ impl Config {
         Places { root: directory, metadata, blobs, cache_bytes }
     }
 
+    /// A place that was given, or one in the store's directory.
+    fn place(&self, given: &Option<PathBuf>, name: &str) -> PathBuf {
+        given.clone().unwrap_or_else(|| self.store.directory.join(name))
+    }
+
     /// The operator's socket and the warden's.
     pub fn sockets(&self) -> (PathBuf, PathBuf) {
-        let or =
-            |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| self.store.directory.join(name));
-        (or(&self.local.clients, "refinery.sock"), or(&self.local.warden, "warden.sock"))
+        let LocalConfig { clients, warden, .. } = &self.local;
+        (self.place(clients, "refinery.sock"), self.place(warden, "warden.sock"))
+    }
+
+    /// The directory of collateral.
+    pub fn collateral(&self) -> PathBuf {
+        self.place(&self.local.collateral, "collateral")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The link to the warden: one connection, one command at a time; during a command the warden instructs.
 
+mod hand_over;
 mod rounds;
 mod secrets;
 

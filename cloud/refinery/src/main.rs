@@ -96,7 +96,7 @@ fn main() -> anyhow::Result<ExitCode> {
     allow_files();
     let store = Store::open_at(&config.places())?;
     let (clients, warden) = config.sockets();
-    let shared = Arc::new(Shared::new(store)?.with_row_bytes(config.limits.row_bytes));
+    let shared = Arc::new(Shared::new(store)?.configured(&config));
     // Threads that wait for the disk or the warden are as many as may wait, and some for small things.
     let waiting = config.limits.uploads + config.limits.queries + 32;
     let runtime =

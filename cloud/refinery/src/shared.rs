@@ -1,6 +1,7 @@
 //! What the threads of a refinery share: the store, the projects, and the queue of work for the warden.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, WaitTimeoutResult};
@@ -15,6 +16,7 @@ use tracing::warn;
 
 pub use stored::{Stored, Trouble};
 
+use crate::config::Config;
 use crate::engine::ROW_BYTES;
 use crate::link::Link;
 use crate::operations::{Kind, Refusal};
@@ -384,6 +386,8 @@ pub struct Shared {
     pub(crate) changed: Changed,
     /// Bytes of row blocks that a session with the warden keeps in memory.
     pub(crate) row_bytes: usize,
+    /// Directory of what verifies wardens in hardware.
+    pub(crate) collateral: PathBuf,
     /// Tells this run of the refinery from others.
     pub(crate) run: u64,
 }
@@ -418,15 +422,16 @@ impl Shared {
             query_link: Mutex::default(),
             changed: Changed::default(),
             row_bytes: ROW_BYTES,
+            collateral: PathBuf::from("collateral"),
             // Of 52 bits, and never 0.
             run: 1 + getrandom::u64().map_err(|e| StoreError::Place(format!("no randomness: {e}")))?
                 % (1 << 52),
         })
     }
 
-    /// The same with as many bytes of row blocks in memory in a session with the warden.
-    pub fn with_row_bytes(self, row_bytes: usize) -> Self {
-        Shared { row_bytes, ..self }
+    /// The same, as configured.
+    pub fn configured(self, config: &Config) -> Self {
+        Shared { row_bytes: config.limits.row_bytes, collateral: config.collateral(), ..self }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -15,6 +15,8 @@ pub const MAX_MEMBERS: usize = 4096;
 const MAX_APPROVED: usize = 64;
 /// Longest kind and longest measurement of a warden, in bytes.
 const MAX_BYTES: usize = 64;
+/// Longest policy of an approval, in bytes.
+pub const MAX_APPROVAL_POLICY: usize = 64 << 10;
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +93,12 @@ pub struct Approval {
     /// What verifies the project's receipts: whoever takes the project over makes sure by it that this is the project
     /// that its owner released.
     pub receipts: PublicKey,
+    /// The policy (see `blindsmith-appraisal`) by which their evidence is appraised; an empty one accepts nobody.
+    #[serde(default)]
+    pub policy: String,
+    /// When the owner said so, in seconds since 1970: a warden whose clock shows less appraises nothing.
+    #[serde(default)]
+    pub since: u64,
 }
 
 impl Approval {
@@ -105,6 +113,9 @@ impl Approval {
                 && !tee.chars().any(char::is_control)
                 && (1..=MAX_BYTES).contains(&measurement.0.len())
         };
+        if self.policy.len() > MAX_APPROVAL_POLICY {
+            return Err(SignedError::Limit(format!("a policy of more than {MAX_APPROVAL_POLICY} bytes")));
+        }
         match self.wardens.len() <= MAX_APPROVED && self.wardens.iter().all(good) {
             true => Ok(()),
             false => Err(SignedError::Limit(format!(
@@ -292,7 +303,8 @@ mod tests {
     #[test]
     fn approvals_name_wardens_one_by_one_and_are_limited() {
         let owner = SigningKey::from_seed(&[1; 32]);
-        let approval = |wardens| Approval { wardens, receipts: PublicKey([7; 32]) };
+        let approval =
+            |wardens| Approval { wardens, receipts: PublicKey([7; 32]), policy: String::new(), since: 0 };
         let one = |byte: u8, len| ("snp".to_owned(), Blob(vec![byte; len]));
         let opened = |wardens| {
             let action = Action::Approve(approval(wardens));

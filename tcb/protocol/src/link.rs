@@ -74,7 +74,8 @@ pub enum ToWarden {
         /// The project.
         project: Id,
     },
-    /// Hand the project over to the warden whose evidence this is. Answered by [`Outcome::Handed`].
+    /// Hand the project over to the warden whose evidence this is. Answered by [`Outcome::Handed`]. Body: the collateral
+    /// that verifies the evidence, in parts, each after its length in four bytes, little-endian.
     HandOver {
         /// The project.
         project: Id,

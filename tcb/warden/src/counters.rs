@@ -53,6 +53,17 @@ impl Counter {
         Counter { round, receipt, ..Counter::default() }
     }
 
+    /// Why a warden does nothing for a project that it handed over; none if it did not.
+    pub fn handed_over(&self) -> Option<String> {
+        (self.successor != [0; 32]).then(|| {
+            format!(
+                "this warden handed the project over to warden {}: start that one; if it is lost, and never began, the \
+                 owner may let this one go on with blindsmith forgive",
+                Id(self.successor)
+            )
+        })
+    }
+
     /// Once the round that was produced is acknowledged.
     pub fn advanced(&self) -> Self {
         let faults = self.faults.saturating_sub(self.reported);

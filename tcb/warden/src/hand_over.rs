@@ -1,7 +1,7 @@
 //! Hand-over: a warden passes a project on to another one, of which the owner approved before it left.
 //!
-//! The warden that has the project asks the other for evidence, with a nonce of its own, and makes sure that the owner's
-//! newest order approves of what it finds. It marks its counter first and seals then: from the mark on it runs no round
+//! The warden that has the project asks the other for evidence, with a nonce of its own, and appraises what comes by the
+//! policy in the owner's newest approval, as a client would (`blindsmith-appraisal`). It marks its counter first and seals then: from the mark on it runs no round
 //! and answers no query of the project, and repeats the hand-over to the same warden alone. The other makes sure, by the
 //! key of the project's receipts in the owner's order, that it takes over the project that its owner released, and goes on
 //! from the counter, so that nothing starts anew with it. Contributors' seeds go along only as far as their own terms
@@ -12,10 +12,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use blindsmith_evidence::{Claims, SimulatedReport, Tee, report_data};
-use blindsmith_identity::{Action, AttestRequest, Purpose, Terms, open_order, sign_request};
-use blindsmith_keys::{Key, Recipient, Suite, random_bytes};
+use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, Session};
+use blindsmith_identity::{Action, Approval, Purpose, Terms, open_order};
+use blindsmith_keys::{Key, Suite, random_bytes};
 use blindsmith_protocol::{Blob, Evidence, Id, Outcome, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
 use zeroize::{Zeroize, Zeroizing};
@@ -30,47 +31,53 @@ const MAGIC: &[u8; 8] = b"BSHANDO1";
 /// The suite of what is handed over.
 const SUITE: Suite = Suite::XWing;
 
-/// The nonces of challenges that are not answered yet, one a project.
+/// What other wardens were asked that did not answer yet, one a project.
 #[derive(Default)]
-pub(crate) struct Challenges(Mutex<BTreeMap<Id, [u8; 32]>>);
+pub(crate) struct Challenges(Mutex<BTreeMap<Id, Session>>);
 
-impl Challenges {
-    /// A challenge for the warden that will take this project over; an earlier one is forgotten.
-    pub fn begin(&self, project: Id, identity: &Identity) -> Outcome {
-        let nonce = random_bytes();
-        lock(&self.0).insert(project, nonce);
-        let (policy, kem, purpose) = ([0; 32], SUITE.number(), Purpose::Release);
-        let request = AttestRequest { project, nonce, policy, kem, purpose };
-        let request = Blob(sign_request(&request, &identity.signing));
-        Outcome::Challenge { asker: identity.signing.verifying().into(), request }
+/// This machine's clock, in seconds since 1970; not before the owner's approval.
+fn clock(approval: &Approval) -> Result<u64, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    match now >= approval.since {
+        true => Ok(now),
+        false => Err("this machine's clock is before the time at which the owner approved: set it".into()),
     }
 }
 
-/// Makes sure that evidence answers a challenge of this warden; what it claims and what was measured.
-fn appraise(identity: &Identity, project: &Id, evidence: &Evidence) -> Result<(Claims, Vec<u8>), String> {
-    // Whatever comes of it, the nonce is used.
-    let nonce = lock(&identity.challenges.0).remove(project);
-    let claims = Claims::decode(&evidence.claims.0).map_err(|e| format!("the other warden: {e}"))?;
-    let answers = nonce == Some(claims.nonce)
-        && claims.project == *project
-        && claims.asker == identity.signing.verifying()
-        && claims.kem == SUITE.number();
-    if !answers {
-        return Err(
-            "the other warden's evidence answers no challenge of this one: it is stale or replayed".into()
-        );
+/// The policy of an approval.
+fn policy(approval: &Approval) -> Result<AppraisedPolicy, String> {
+    AppraisedPolicy::parse(&approval.policy).map_err(|e| format!("the policy of the owner's approval: {e}"))
+}
+
+impl Challenges {
+    /// A challenge for the warden that will take this project over; an earlier one is forgotten.
+    fn begin(&self, project: Id, identity: &Identity, approval: &Approval) -> Result<Outcome, String> {
+        let (policy, now) = (policy(approval)?, clock(approval)?);
+        let session = Session::begin(random_bytes(), project, &identity.signing, SUITE, &policy, now);
+        let request = Blob(session.request(Purpose::Release, &identity.signing));
+        lock(&self.0).insert(project, session);
+        Ok(Outcome::Challenge { asker: identity.signing.verifying().into(), request })
     }
-    if claims.tee != Tee::Simulated {
-        return Err(format!(
-            "this warden cannot appraise evidence of the kind {}: its appraisal is not part of the program yet",
-            claims.tee.name()
-        ));
+
+    /// Appraises evidence that answers a challenge, by the owner's approval and as of the time `now`, with the collateral
+    /// in `body`: parts, each after its length in 32 bits.
+    fn appraise(
+        &self,
+        project: &Id,
+        evidence: &Evidence,
+        (approval, mut body, now): (&Approval, &[u8], u64),
+    ) -> Result<Appraised, String> {
+        // Whatever comes of it, the nonce is used.
+        let session = lock(&self.0).remove(project);
+        let session = session.ok_or("the other warden's evidence answers no challenge of this one")?;
+        let mut collateral = Collateral::default();
+        while !body.is_empty() {
+            let part = part(&mut body).ok_or("the collateral is cut off")?;
+            collateral.add(part).map_err(|e| e.to_string())?;
+        }
+        let appraised = session.appraise(evidence, &policy(approval)?, &collateral, now);
+        appraised.map_err(|e| format!("the other warden is refused: {e}"))
     }
-    let report = SimulatedReport::decode(&evidence.report.0).map_err(|e| format!("the other warden: {e}"))?;
-    if report.data != report_data(&evidence.claims.0) {
-        return Err("the other warden's report vouches for other claims: it was taken from elsewhere".into());
-    }
-    Ok((claims, report.measurement.to_vec()))
 }
 
 /// What goes from one warden to the other.
@@ -139,17 +146,21 @@ impl Handed {
     }
 }
 
-/// Why a warden does nothing for a project that it handed over.
-pub(crate) fn handed_over(counter: &Counter) -> String {
-    format!(
-        "this warden handed the project over to warden {}: start that one; if it is lost, and never began, the owner \
-         may let this one go on with blindsmith forgive",
-        Id(counter.successor)
-    )
-}
-
 impl Project {
-    /// Passes the project on to the warden whose evidence this is; this one is done with it.
+    /// The owner's newest approval.
+    fn approval(&self) -> Result<&(Approval, Vec<u8>), String> {
+        let none = "the owner approved of no other warden: that is done with blindsmith approve";
+        self.members.approval.as_ref().ok_or_else(|| none.into())
+    }
+
+    /// What the warden that will take the project over is asked by.
+    pub(crate) fn challenge(&self, identity: &Identity) -> Result<(Outcome, Vec<u8>), String> {
+        let (approval, _) = self.approval()?;
+        Ok((identity.challenges.begin(self.id, identity, approval)?, Vec::new()))
+    }
+
+    /// Passes the project on to the warden whose evidence this is; this one is done with it. Body: collateral, in parts
+    /// that each stand after their length (32 bits).
     ///
     /// # Errors
     /// If the evidence does not answer the challenge, or the owner did not approve of that warden, or the project was
@@ -158,34 +169,33 @@ impl Project {
         &self,
         identity: &Identity,
         evidence: &Evidence,
+        body: &[u8],
     ) -> Result<(Outcome, Vec<u8>), String> {
-        let (claims, measurement) = appraise(identity, &self.id, evidence)?;
+        let (approval, order) = self.approval()?;
+        let given = (approval, body, clock(approval)?);
+        let other = identity.challenges.appraise(&self.id, evidence, given)?;
         let _counting = identity.counting();
         let counter = self.counter(identity).map_err(|e| e.to_string())?;
         if self.members.roster.sequence() < counter.orders {
             return Err("the refinery withholds orders of the owner that it gave before".into());
         }
-        let Some((approval, order)) = &self.members.approval else {
-            return Err("the owner approved of no other warden: that is done with blindsmith approve".into());
-        };
-        let tee = claims.tee.name();
-        if !approval.allows(tee, &measurement) {
-            let found: String = measurement.iter().map(|b| format!("{b:02x}")).collect();
+        if !approval.allows(other.tee(), other.program()) {
+            let found: String = other.program().iter().map(|b| format!("{b:02x}")).collect();
             return Err(format!(
-                "the owner did not approve of a warden of the kind {tee} with measurement {found}"
+                "the owner did not approve of a warden of the kind {} with measurement {found}",
+                other.tee()
             ));
         }
-        let successor = claims.signing.0;
+        let successor = other.signing().0;
         if ![[0; 32], successor].contains(&counter.successor) {
             return Err(format!("the project was handed over before, to warden {}", Id(counter.successor)));
         }
-        let session = claims.session();
-        let recipient = Recipient::new(SUITE, &claims.recipient).map_err(|e| e.to_string())?;
+        let session = other.session();
         // Of simulated wardens terms name no measurement.
-        let measured = if claims.tee == Tee::Simulated { &[][..] } else { &measurement };
-        let allowed = self.members.enrolled().filter(|(_, _, terms)| terms.allow_warden(tee, measured));
+        let allowed = |terms: &Terms| terms.allow_warden(other.tee(), other.measurement());
+        let allowed = self.members.enrolled().filter(|(_, _, terms)| allowed(terms));
         let handed = Handed::encode(&self.vault, &Counter { successor: [0; 32], ..counter }, allowed);
-        let sealed = recipient.seal(&session_info("hand-over", &session), None, &handed);
+        let sealed = other.recipient().seal(&session_info("hand-over", &session), None, &handed);
         let (sealed, _) = sealed.map_err(|e| e.to_string())?;
         // Before it leaves.
         let marked = identity.counters.store(&self.id, &Counter { successor, ..counter });
@@ -247,24 +257,4 @@ impl Project {
 }
 
 #[cfg(test)]
-mod tests {
-    use blindsmith_identity::PublicKey;
-
-    use super::*;
-
-    #[test]
-    fn what_is_handed_over_survives_and_damage_is_refused() {
-        let counter = Counter { attempts: 2, answered: 77, ..Counter::at(9, [4; 32]) };
-        let terms = Terms::without_minima(PublicKey([1; 32]), "simulated", &[]);
-        let (vault, seed, id) = (Key::random(), Key::random(), Id([5; 32]));
-        let bytes = Handed::encode(&vault, &counter, [(&id, &seed, &terms)].into_iter());
-        let handed = Handed::decode(&bytes).unwrap();
-        assert_eq!((handed.vault.expose(), handed.counter), (vault.expose(), counter));
-        let (found, found_seed, found_terms) = &handed.members[0];
-        assert_eq!((found, found_seed.expose(), found_terms), (&id, seed.expose(), &terms));
-        let without = Handed::encode(&vault, &counter, std::iter::empty());
-        for len in (0..bytes.len()).filter(|len| *len != without.len()) {
-            assert!(Handed::decode(&bytes[..len]).is_none(), "truncated to {len}");
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ mod counters;
 mod course;
 mod decide;
 mod fit;
+#[cfg_attr(not(feature = "hand-over"), path = "no_hand_over.rs")]
 mod hand_over;
 mod keep;
 mod labels;

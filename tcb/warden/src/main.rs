@@ -152,6 +152,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             Identity::new(kernel(Tee::Tdx)?, Key::random(), counters).map_err(|e| e.to_string())
         }
     }?;
+    if arguments.take_over && !cfg!(feature = "hand-over") {
+        return Err("this warden was built without hand-over: leave --take-over out, or build it with".into());
+    }
     identity.take_over = arguments.take_over;
     let projects = Projects::default();
     std::thread::scope(|scope| {

@@ -17,7 +17,6 @@ use crate::cloud::Cloud;
 use crate::counters::Counter;
 use crate::course::{self, Trained};
 use crate::fit::check_recipe;
-use crate::hand_over::handed_over;
 use crate::members::Members;
 use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
@@ -508,8 +507,8 @@ impl Project {
 
     fn allowed(&self, counter: &Counter) -> Result<(), RoundError> {
         let rules = &self.release.rules;
-        if counter.successor != [0; 32] {
-            return Err(RoundError::Rules(handed_over(counter)));
+        if let Some(why) = counter.handed_over() {
+            return Err(RoundError::Rules(why));
         }
         if self.members.roster.sequence() < counter.orders {
             return Err(RoundError::Rules(
@@ -547,10 +546,8 @@ impl Project {
 
     /// Whether it was not handed over to another warden.
     pub(crate) fn active(&self, identity: &Identity) -> Result<(), String> {
-        match identity.counters.load(&self.id).map_err(|e| e.to_string())? {
-            Some(counter) if counter.successor != [0; 32] => Err(handed_over(&counter)),
-            _ => Ok(()),
-        }
+        let counter = identity.counters.load(&self.id).map_err(|e| e.to_string())?;
+        counter.and_then(|counter| counter.handed_over()).map_or(Ok(()), Err)
     }
 
     /// Whether the refinery may still be worked with.
@@ -577,10 +574,10 @@ fn check_fresh(counter: Option<Counter>, round: u64, receipts: Receipts) -> Resu
         1 => receipts.newest == counter.produced && receipts.before == counter.receipt,
         _ => false,
     };
-    match seen {
-        true => Ok(()),
-        false if counter.successor != [0; 32] => Err(ProjectError::HandedOver(handed_over(&counter))),
-        false => Err(ProjectError::Fork),
+    match (seen, counter.handed_over()) {
+        (true, _) => Ok(()),
+        (false, Some(why)) => Err(ProjectError::HandedOver(why)),
+        (false, None) => Err(ProjectError::Fork),
     }
 }
 

@@ -45,6 +45,7 @@ pub struct Identity {
     /// Held while a counter is read and written.
     counting: Mutex<()>,
     sessions: Sessions,
+    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) challenges: Challenges,
 }
 
@@ -214,10 +215,9 @@ impl Session<'_> {
                 let (token, confirmation) = (Blob::default(), Blob::default());
                 Ok((Outcome::Enrolled { token, confirmation }, Vec::new()))
             }),
-            ToWarden::Challenge { project } => self
-                .on(&project, |_, identity| Ok((identity.challenges.begin(project, identity), Vec::new()))),
+            ToWarden::Challenge { project } => self.on(&project, |found, identity| found.challenge(identity)),
             ToWarden::HandOver { project, evidence } => {
-                self.on(&project, |found, identity| found.hand_over(identity, &evidence))
+                self.on(&project, |found, identity| found.hand_over(identity, &evidence, &body))
             }
             ToWarden::TakeOver { spec, from, session, order } => {
                 let taken = Project::taken_over((spec, &from), self.identity, (&session, &order.0), &body);

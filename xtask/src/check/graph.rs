@@ -1,6 +1,6 @@
 //! The dependency graph, as cargo resolves it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, TargetKind};
@@ -68,6 +68,14 @@ impl Graph {
             }
         }
         Ok(Graph { crates: crates.collect(), edges })
+    }
+
+    /// Without the external crates that `keep` does not name.
+    pub fn only(mut self, keep: &HashSet<String>) -> Self {
+        let crates = &self.crates;
+        let kept = |edge: &Edge| crates[edge.to].folder.is_some() || keep.contains(&crates[edge.to].name);
+        self.edges.iter_mut().for_each(|edges| edges.retain(kept));
+        self
     }
 
     /// The crates of the workspace: index and folder.

@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Kind};
 
 /// The trusted crates, and what each may reach, directly or not. Arrows point up this list.
-const TRUSTED: [(&str, &[&str]); 11] = [
+const TRUSTED: [(&str, &[&str]); 12] = [
     ("tcb/ring", &[]),
     ("tcb/matrix", &["tcb/ring"]),
     ("tcb/keys", &["tcb/ring", "tcb/matrix"]),
@@ -15,6 +15,10 @@ const TRUSTED: [(&str, &[&str]); 11] = [
     ("tcb/evidence", &["tcb/ring", "tcb/matrix", "tcb/protocol", "tcb/identity"]),
     ("tcb/receipts", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity"]),
     ("tcb/sandbox", &[]),
+    (
+        "tcb/appraisal",
+        &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity", "tcb/evidence"],
+    ),
     (
         "tcb/warden",
         &[
@@ -28,6 +32,7 @@ const TRUSTED: [(&str, &[&str]); 11] = [
             "tcb/evidence",
             "tcb/receipts",
             "tcb/sandbox",
+            "tcb/appraisal",
         ],
     ),
 ];

@@ -1,6 +1,10 @@
 //! `blindsmith approve`.
 
-use blindsmith_identity::{Action, Approval, Purpose};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use blindsmith_attest::AppraisedPolicy;
+use blindsmith_identity::{Action, Approval, MAX_APPROVAL_POLICY, Purpose};
 use blindsmith_protocol::Blob;
 use clap::Args;
 
@@ -8,14 +12,15 @@ use super::ProjectArguments;
 use super::members::give;
 use crate::Failure;
 use crate::project::{Keys, load_trust};
-use crate::trust::appraise_warden;
+use crate::trust::{POLICY_FILE, appraise_warden, now};
 
 /// Approves of wardens to which the project may be handed over while you are away: one that is started with --take-over
 /// gets it from the warden that has it. Without options, wardens with the measurement of the one that the refinery has now
-/// are approved. The newest approval counts alone. Needs the owner's key.
+/// are approved. The newest approval counts alone. Their evidence is appraised by the warden that has the project, by the
+/// policy that the approval holds. Needs the owner's key.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  blindsmith approve --project ./sales\n  blindsmith approve --project ./sales --warden snp:3f0c...\n  blindsmith approve --project ./sales --none"
+    after_help = "Examples:\n  blindsmith approve --project ./sales\n  blindsmith approve --project ./sales --warden snp:3f0c... --attestation next.toml\n  blindsmith approve --project ./sales --none"
 )]
 pub struct Approve {
     #[command(flatten)]
@@ -24,6 +29,9 @@ pub struct Approve {
     /// program.
     #[arg(long, value_name = "KIND:HEX", num_args = 1.., value_parser = parse)]
     warden: Vec<(String, Blob)>,
+    /// The policy by which their evidence is appraised, instead of the project's attestation.toml.
+    #[arg(long, value_name = "FILE", conflicts_with = "none")]
+    attestation: Option<PathBuf>,
     /// Approve of none any more.
     #[arg(long, conflicts_with = "warden")]
     none: bool,
@@ -38,19 +46,47 @@ fn parse(text: &str) -> Result<(String, Blob), String> {
     if known { Ok((kind.to_owned(), Blob(measurement))) } else { Err(wrong()) }
 }
 
+/// Makes sure that a policy accepts wardens of the kinds that are approved: the approval would be for nothing.
+fn accepts(text: &str, from: &Path, wardens: &[(String, Blob)]) -> Result<(), Failure> {
+    if text.len() > MAX_APPROVAL_POLICY {
+        let why =
+            format!("a policy of more than {MAX_APPROVAL_POLICY} bytes, which an approval has no room for");
+        return Err(Failure::unusable(from, why));
+    }
+    let parsed = AppraisedPolicy::parse(text).map_err(|e| Failure::unusable(from, e))?;
+    let policy = parsed.policy();
+    for (kind, _) in wardens {
+        let accepted = match kind.as_str() {
+            "simulated" => policy.accept_simulated,
+            "sgx" => policy.sgx.is_some(),
+            "tdx" => policy.tdx.is_some(),
+            _ => policy.snp.is_some(),
+        };
+        if !accepted {
+            return Err(Failure::Settings(format!(
+                "{} accepts no wardens of the kind {kind}: change it, or give another one with --attestation",
+                from.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Approve {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let dir = &self.common.project;
         let (_, _, receipts) = load_trust(dir)?.opened().map_err(Failure::NotProven)?;
-        let wardens = if self.none || !self.warden.is_empty() { self.warden } else { vec![self.current()?] };
-        let simulated = wardens.iter().any(|(kind, _)| kind == "simulated");
-        let (project, _) = self.common.open()?;
-        if simulated && !project.attestation.policy()?.policy().accept_simulated {
-            return Err(Failure::Settings(
-                "this project does not accept simulated wardens: its attestation.toml decides that".into(),
-            ));
-        }
+        let wardens = match self.none || !self.warden.is_empty() {
+            true => self.warden.clone(),
+            false => vec![self.current()?],
+        };
+        let policy = match &self.attestation {
+            Some(path) => fs::read_to_string(path).map_err(|e| Failure::unusable(path, e))?,
+            None => self.common.open()?.0.attestation.text().to_owned(),
+        };
+        let from = self.attestation.as_deref().unwrap_or(Path::new(POLICY_FILE));
+        accepts(&policy, from, &wardens)?;
         let words = match wardens.as_slice() {
             [] => "no other warden may take the project over".to_owned(),
             wardens => {
@@ -58,7 +94,8 @@ impl Approve {
                 format!("these wardens may take the project over: {}", names.collect::<Vec<_>>().join(", "))
             }
         };
-        give(&self.common, Action::Approve(Approval { wardens, receipts }), &words)
+        let approval = Approval { wardens, receipts, policy, since: now()? };
+        give(&self.common, Action::Approve(approval), &words)
     }
 
     /// What the refinery's warden is.

@@ -46,7 +46,7 @@ impl Policy {
                     file.display()
                 );
             }
-            Command::Explain { file } => print!("{}", read_policy(&file)?.explain()),
+            Command::Explain { file } => print!("{}", blindsmith_attest::explain(&read_policy(&file)?)),
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ fn a_warden_that_the_owner_did_not_approve_of_gets_nothing() {
     site.on_project("approve", &["--warden", &unknown]).ok();
     let _second = Second::start(&site, "second");
     logged(&site, "did not approve of a warden of the kind simulated", 1);
-    trains(&site);
+    trains(&site, 2);
     // The newest approval counts: the warden that waited takes over.
     site.on_project("approve", &[]).ok();
     logged(&site, "another warden goes on", 1);
@@ -106,12 +106,14 @@ fn a_warden_that_the_owner_did_not_approve_of_gets_nothing() {
     site.verified();
 }
 
-/// A round of rows of the owner.
-fn trains(site: &Site) {
+const SNP_ONLY: &str = "[snp]\nmachines = \"any\"\nguests = []\n[snp.minimum_tcb]\n";
+
+/// A round of rows of the owner; so many there are then.
+fn trains(site: &Site, rounds: usize) {
     site.write("more.csv", tables::largest(100..200));
     site.push("more.csv", &[]).ok();
     site.on_project("refine", &[]).ok();
-    assert_eq!(site.history()["rounds"].as_array().unwrap().len(), 2);
+    assert_eq!(site.history()["rounds"].as_array().unwrap().len(), rounds);
 }
 
 #[test]
@@ -122,7 +124,24 @@ fn nobody_is_approved_before_the_owner_says_so() {
     site.on_project("approve", &["--none"]).ok();
     logged(&site, "did not approve of a warden", 1);
     // The first goes on.
-    trains(&site);
-    let wrong = ["approve", "--project", &argument(&site.path("p")), "--warden", "snp"];
-    site.run(&wrong).refused(2, &["give a kind"]);
+    trains(&site, 2);
+    let approve = |warden: &str, more: &[&str]| {
+        let project = argument(&site.path("p"));
+        site.run(&[&["approve", "--project", &project, "--warden", warden], more].concat())
+    };
+    approve("snp", &[]).refused(2, &["give a kind"]);
+    let guest = format!("snp:{}", "5a".repeat(48));
+    approve(&guest, &[])
+        .refused(2, &["attestation.toml accepts no wardens of the kind snp", "--attestation"]);
+    // A policy for hardware alone: what is simulated is refused by it, not only by its name.
+    let policy = site.write("snp.toml", SNP_ONLY);
+    approve(&guest, &["--attestation", &policy]).ok();
+    logged(&site, "the other warden is refused: evidence.kind", 1);
+    // What the operator keeps for that and is none, is named.
+    let collateral = site.services.store().join("collateral");
+    std::fs::create_dir(&collateral).unwrap();
+    std::fs::write(collateral.join("notes"), "no collateral").unwrap();
+    site.on_project("approve", &[]).ok();
+    logged(&site, "not usable as collateral", 1);
+    trains(&site, 3);
 }

@@ -24,6 +24,8 @@ fn the_example_has_every_option() {
     let set = Config::parse(&uncommented).unwrap();
     assert!(set.threads.is_some() && set.store.metadata.is_some() && set.store.blobs.is_some());
     assert!(set.local.clients.is_some() && set.local.warden.is_some() && set.local.enclave.is_some());
+    assert_eq!(set.collateral(), Config::default().collateral());
+    assert!(set.local.collateral.is_some());
     assert!(set.http.listen.is_some() && set.http.certificate.is_some() && set.http.owners.is_some());
 }
 

@@ -28,8 +28,7 @@ impl Released {
     }
 
     fn approval(&self, sequence: u64, program: [u8; 32]) -> Blob {
-        let wardens = vec![("simulated".to_owned(), Blob(program.to_vec()))];
-        self.order(sequence, Action::Approve(Approval { wardens, receipts: self.receipts }))
+        self.order(sequence, Action::Approve(simulated(program, self.receipts)))
     }
 
     fn give(&self, warden: &mut Refinery, order: Blob) {
@@ -57,6 +56,12 @@ impl Released {
         let body = [&(sealed.len() as u32).to_le_bytes(), sealed.as_slice(), &self.state].concat();
         (ToWarden::TakeOver { spec: self.owner.spec.clone(), from, session, order }, body)
     }
+}
+
+/// An approval of simulated wardens of this program.
+fn simulated(program: [u8; 32], receipts: PublicKey) -> Approval {
+    let wardens = vec![("simulated".to_owned(), Blob(program.to_vec()))];
+    Approval { wardens, receipts, policy: "accept_simulated = true".into(), since: 1_790_000_000 }
 }
 
 fn evidence(warden: &mut Refinery, challenge: &ToWarden) -> Evidence {
@@ -101,37 +106,72 @@ fn a_project_is_passed_on_and_the_first_warden_is_done_with_it() {
 #[test]
 fn evidence_of_another_warden_session_or_program_gets_nothing() {
     let ((mut first, project), mut second) = (approved(), Refinery::of(identity()));
+    let refused = |first: &mut Refinery, evidence: Evidence, words: &str| {
+        let message = first.refusal(&project.handed(evidence), &[]);
+        assert!(message.contains(words), "{words}: {message}");
+    };
     // Replayed: the nonce is used by the first try, whatever comes of it.
     let challenge = project.challenge(&mut first);
     let answered = evidence(&mut second, &challenge);
     let mut altered = answered.clone();
     *altered.report.0.last_mut().unwrap() ^= 1;
-    assert!(first.refusal(&project.handed(altered), &[]).contains("signature does not verify"));
-    assert!(first.refusal(&project.handed(answered), &[]).contains("stale or replayed"));
+    refused(&mut first, altered, "signature does not verify");
+    refused(&mut first, answered, "answers no challenge of this one");
     // Never asked for.
     let strange = evidence(&mut second, &super::refinery::attest([1; 32]));
     project.challenge(&mut first);
-    assert!(first.refusal(&project.handed(strange), &[]).contains("stale or replayed"));
+    refused(&mut first, strange, "is refused: claims.");
     // Relayed: a report that vouches for other claims.
     let challenge = project.challenge(&mut first);
     let (mut claimed, other) =
         (evidence(&mut second, &challenge), evidence(&mut second, &super::refinery::attest([1; 32])));
     claimed.report = other.report;
-    assert!(first.refusal(&project.handed(claimed), &[]).contains("vouches for other claims"));
-    // Claims of hardware that this warden cannot appraise.
+    refused(&mut first, claimed, "report.data");
+    // Claims of hardware, in a simulated report.
     let challenge = project.challenge(&mut first);
     let mut hardware = evidence(&mut second, &challenge);
     let mut claims = Claims::decode(&hardware.claims.0).unwrap();
     claims.tee = blindsmith_evidence::Tee::Snp;
     hardware.claims = Blob(claims.encode());
-    assert!(
-        first.refusal(&project.handed(hardware), &[]).contains("cannot appraise evidence of the kind snp")
-    );
+    refused(&mut first, hardware, "claims.tee: expected simulated, found snp");
+    // Collateral that is none, and cut off.
+    for (body, words) in [(&b"\x03\0\0\0abc"[..], "not usable as collateral"), (b"\x09\0\0\0abc", "cut off")]
+    {
+        let challenge = project.challenge(&mut first);
+        let found = evidence(&mut second, &challenge);
+        let message = first.refusal(&project.handed(found), body);
+        assert!(message.contains(words), "{message}");
+    }
     // Another program, once the owner's order names that one alone.
     let order = project.approval(2, [1; 32]);
     project.give(&mut first, order);
     let found = evidence(&mut second, &project.challenge(&mut first));
-    assert!(first.refusal(&project.handed(found), &[]).contains("did not approve of a warden"));
+    refused(&mut first, found, "did not approve of a warden");
+    // The right program, but no policy that accepts it; a policy that is none; an approval of tomorrow.
+    let approval = |change: fn(&mut Approval)| {
+        let mut approval = simulated(PROGRAM, project.receipts);
+        change(&mut approval);
+        Action::Approve(approval)
+    };
+    let order = project.order(3, approval(|a| a.policy = String::new()));
+    project.give(&mut first, order);
+    let found = evidence(&mut second, &project.challenge(&mut first));
+    refused(&mut first, found, "evidence.kind: expected hardware evidence");
+    let challenge = ToWarden::Challenge { project: project.owner.id() };
+    let order = project.order(4, approval(|a| a.policy = "accept_everything = true".into()));
+    project.give(&mut first, order);
+    assert!(first.refusal(&challenge, &[]).contains("the policy of the owner's approval"));
+    let order = project.order(5, approval(|a| a.since = u64::MAX));
+    project.give(&mut first, order);
+    assert!(first.refusal(&challenge, &[]).contains("clock is before"));
+    // A challenge under another policy than the present one.
+    let order = project.approval(6, PROGRAM);
+    project.give(&mut first, order);
+    let challenge = project.challenge(&mut first);
+    let order = project.order(7, approval(|a| a.policy.push_str(" # changed")));
+    project.give(&mut first, order);
+    let found = evidence(&mut second, &challenge);
+    refused(&mut first, found, "claims.policy");
     // None of that changed anything.
     assert!(!first.refusal(&project.owner.round(1, &[]), &[]).contains("handed"));
 }
@@ -140,8 +180,7 @@ fn evidence_of_another_warden_session_or_program_gets_nothing() {
 fn a_project_that_its_owner_did_not_release_is_not_taken_over() {
     let ((mut first, project), mut second) = (approved(), Refinery::of(identity()));
     // The owner's order names another project's key: somebody who is no warden of this one made it up.
-    let wardens = vec![("simulated".to_owned(), Blob(PROGRAM.to_vec()))];
-    let other = Action::Approve(Approval { wardens, receipts: PublicKey([9; 32]) });
+    let other = Action::Approve(simulated(PROGRAM, PublicKey([9; 32])));
     let with = |command: ToWarden, order: Blob| match command {
         ToWarden::TakeOver { spec, from, session, .. } => ToWarden::TakeOver { spec, from, session, order },
         other => other,

@@ -11,7 +11,7 @@ use blindsmith_protocol::{Blob, Evidence, Id};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::appraisal::{self, Collateral, Policy, Refusal, Unusable};
+use crate::{Collateral, Policy, Refusal, Unusable, appraise};
 
 /// How long a nonce is good for, in seconds.
 pub const LIFETIME: u64 = 300;
@@ -46,8 +46,7 @@ impl AppraisedPolicy {
 /// What a relying party asked for. It takes one answer.
 ///
 /// ```
-/// use blindsmith_attest::{AppraisedPolicy, Session};
-/// use blindsmith_attest::appraisal::Collateral;
+/// use blindsmith_appraisal::{AppraisedPolicy, Collateral, Session};
 /// use blindsmith_identity::{Purpose, SigningKey};
 /// use blindsmith_keys::Suite;
 /// use blindsmith_protocol::{Evidence, Blob, Id};
@@ -160,8 +159,8 @@ impl Session {
                 "what vouches for the warden was altered on the way, or is of a version that is not known";
             one(refusal("evidence.report", "a report or quote", e.to_string(), advice))
         };
-        let report = appraisal::Evidence::parse(&evidence.report.0).map_err(unusable)?;
-        let found = appraisal::appraise(&report, collateral, policy.policy(), now);
+        let report = crate::Evidence::parse(&evidence.report.0).map_err(unusable)?;
+        let found = appraise(&report, collateral, policy.policy(), now);
         let data = hex(&report_data(&evidence.claims.0));
         if found.tee != claims.tee.name() {
             let advice = "the claims are of another environment: somebody put them together";
@@ -250,6 +249,11 @@ impl Appraised {
     /// The same, and of a simulated warden the SHA-256 of the program that it says it is: what approvals name.
     pub fn program(&self) -> &[u8] {
         &self.measured
+    }
+
+    /// The key under which it signs what concerns no project.
+    pub fn signing(&self) -> PublicKey {
+        self.claims.signing
     }
 
     /// The public key to which secrets may be sealed.

@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use blindsmith_attest::appraisal::{
-    Collateral, Evidence, MAX_COLLATERAL, MAX_EVIDENCE, Policy, Unusable, appraise,
-};
+use blindsmith_appraisal::{Collateral, Evidence, MAX_COLLATERAL, MAX_EVIDENCE, Policy, Unusable, appraise};
 use proptest::prelude::*;
 
 use crate::{Vector, file, refused};

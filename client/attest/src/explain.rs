@@ -2,32 +2,31 @@
 
 use std::fmt::Write;
 
-use super::policy::{Enclave, IntelPlatform, Platforms, Policy, SgxPolicy, SnpPolicy, TdxPolicy};
-use super::text::one_of;
+use blindsmith_appraisal::{
+    Enclave, IntelPlatform, Platforms, Policy, SgxPolicy, SnpPolicy, TdxPolicy, one_of,
+};
 
-impl Policy {
-    /// What the policy accepts, in words, one statement a line.
-    pub fn explain(&self) -> String {
-        let mut lines = Lines::default();
-        match self.accept_simulated {
-            true => lines.add("Simulated environments are ACCEPTED: whoever runs one can read all it holds."),
-            false => lines.add("Simulated environments are refused."),
-        }
-        match &self.sgx {
-            Some(policy) => sgx(policy, &mut lines),
-            None => lines.add("Intel SGX is refused."),
-        }
-        match &self.tdx {
-            Some(policy) => tdx(policy, &mut lines),
-            None => lines.add("Intel TDX is refused."),
-        }
-        match &self.snp {
-            Some(policy) => snp(policy, &mut lines),
-            None => lines.add("AMD SEV-SNP is refused."),
-        }
-        lines.add("Whatever this policy says, debug and platforms that their vendor revoked are refused.");
-        lines.0
+/// What a policy accepts, in words, one statement a line.
+pub fn explain(policy: &Policy) -> String {
+    let mut lines = Lines::default();
+    match policy.accept_simulated {
+        true => lines.add("Simulated environments are ACCEPTED: whoever runs one can read all it holds."),
+        false => lines.add("Simulated environments are refused."),
     }
+    match &policy.sgx {
+        Some(policy) => sgx(policy, &mut lines),
+        None => lines.add("Intel SGX is refused."),
+    }
+    match &policy.tdx {
+        Some(policy) => tdx(policy, &mut lines),
+        None => lines.add("Intel TDX is refused."),
+    }
+    match &policy.snp {
+        Some(policy) => snp(policy, &mut lines),
+        None => lines.add("AMD SEV-SNP is refused."),
+    }
+    lines.add("Whatever this policy says, debug and platforms that their vendor revoked are refused.");
+    lines.0
 }
 
 #[derive(Default)]
@@ -140,5 +139,25 @@ fn snp(policy: &SnpPolicy, lines: &mut Lines) {
         (policy.ciphertext_hiding, "hiding of ciphertexts"),
     ] {
         lines.add(format!("  {what}: {}.", if asked { "required" } else { "not required" }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blindsmith_appraisal::EXAMPLE;
+
+    use super::*;
+
+    #[test]
+    fn the_example_explains_itself() {
+        let words = explain(&Policy::parse(EXAMPLE).unwrap());
+        for part in [
+            "Simulated environments are refused",
+            "Intel SGX is accepted for",
+            "Milan from bootloader 4",
+            "no advisory",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
     }
 }

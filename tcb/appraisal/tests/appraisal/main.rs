@@ -6,7 +6,7 @@ mod vectors;
 
 use std::path::PathBuf;
 
-use blindsmith_attest::appraisal::{Appraisal, Collateral, Evidence, Policy, appraise};
+use blindsmith_appraisal::{Appraisal, Collateral, Evidence, Policy, appraise};
 use serde_json::Value;
 
 /// A file of the evidence.

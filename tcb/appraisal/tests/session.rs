@@ -1,7 +1,6 @@
 //! Evidence that does not answer the session it is shown in: each defect is named by the claim that fails.
 
-use blindsmith_attest::appraisal::Collateral;
-use blindsmith_attest::{Appraised, AppraisedPolicy, LIFETIME, Refused, Session};
+use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, LIFETIME, Refused, Session};
 use blindsmith_evidence::{Attester, Claims, Simulated, Tee, report_data};
 use blindsmith_identity::{Confirmed, Purpose, SigningKey, open_request, sign_confirmed};
 use blindsmith_keys::{RecipientKey, Suite};

@@ -1,4 +1,11 @@
-//! Appraisal of hardware evidence: quotes of Intel SGX and TDX, reports of AMD SEV-SNP.
+//! Appraisal of a warden's evidence (the roles and words are those of RFC 9334): quotes of Intel SGX and TDX, reports of
+//! AMD SEV-SNP. Clients appraise wardens by it before they release secrets, and wardens each other before one hands a
+//! project over.
+//!
+//! A relying party makes a [`Session`], whose nonce is used once, has a warden asked by it, and appraises the evidence
+//! that comes back: the claims must answer this session, the report must vouch for the claims, and [`appraise`] judges
+//! the report by the policy. Only the result, [`Appraised`], lets it seal secrets to that warden. Evidence of a simulated
+//! warden proves nothing: it is refused unless the policy accepts simulation by name.
 //!
 //! [`appraise`] is a pure function of evidence, collateral, policy and the relying party's time: it reads no file, no
 //! clock and no network, so that an appraisal can be repeated, years later, with the same result. It denies by
@@ -6,12 +13,14 @@
 //!
 //! What is checked, field by field, and what accepted evidence does not prove: `docs/appraisal.md`.
 
+#![forbid(unsafe_code)]
+
 mod amd;
 mod collateral;
 mod evidence;
-mod explain;
 mod intel;
 mod policy;
+mod session;
 mod snp;
 mod text;
 
@@ -26,6 +35,8 @@ pub use policy::{
     Bytes, EXAMPLE, Enclave, Guest, IntelPlatform, MAX_POLICY, Platforms, Policy, SgxPolicy, SnpPolicy,
     SnpTcb, SnpTcbs, TdxGuest, TdxPolicy,
 };
+pub use session::{Appraised, AppraisedPolicy, LIFETIME, Refused, Session};
+pub use text::one_of;
 
 /// What an appraisal found. The fields but `refusals` are what the evidence claims: believe them only if it is
 /// accepted.
@@ -86,14 +97,14 @@ pub enum Unusable {
 /// a clock that the relying party trusts.
 ///
 /// ```
-/// use blindsmith_attest::appraisal::{Collateral, Evidence, Policy, appraise};
+/// use blindsmith_appraisal::{Collateral, Evidence, Policy, appraise};
 ///
 /// let report = include_bytes!("../tests/evidence/snp/milan-v2.report");
 /// let evidence = Evidence::parse(report)?;
 /// let appraisal = appraise(&evidence, &Collateral::default(), &Policy::default(), 1_790_000_000);
 /// assert!(!appraisal.accepted);
 /// assert!(appraisal.refusals.iter().any(|r| r.claim == "policy.snp"));
-/// # Ok::<(), blindsmith_attest::appraisal::Unusable>(())
+/// # Ok::<(), blindsmith_appraisal::Unusable>(())
 /// ```
 pub fn appraise(evidence: &Evidence, collateral: &Collateral, policy: &Policy, at: u64) -> Appraisal {
     let mut findings = Findings::default();

@@ -1,27 +1,18 @@
 //! What policies accept and refuse.
 
-use blindsmith_attest::appraisal::{Collateral, EXAMPLE, Evidence, Policy, Unusable, appraise};
+use blindsmith_appraisal::{Collateral, EXAMPLE, Evidence, Policy, Unusable, appraise};
 use blindsmith_evidence::{Attester, Simulated};
 use blindsmith_identity::SigningKey;
 
 use crate::{Vector, refused};
 
 #[test]
-fn the_example_parses_explains_itself_and_accepts_nothing() {
+fn the_example_parses_and_accepts_nothing() {
     let example = Policy::parse(EXAMPLE).unwrap();
     assert!(example.sgx.is_some() && example.tdx.is_some() && example.snp.is_some());
     for vector in Vector::all() {
         let at = vector.facts["verify_at"].as_u64().unwrap_or(1_772_500_000);
         assert!(!vector.appraise_with(EXAMPLE, at).accepted, "{}", vector.id());
-    }
-    let words = example.explain();
-    for part in [
-        "Simulated environments are refused",
-        "Intel SGX is accepted for",
-        "Milan from bootloader 4",
-        "no advisory",
-    ] {
-        assert!(words.contains(part), "{part}: {words}");
     }
 }
 
