@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 fn evidence(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../attest/tests/evidence").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tcb/appraisal/tests/evidence").join(name)
 }
 
 fn blindsmith<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {

@@ -173,7 +173,7 @@ impl Shared {
         }
         let (project, upload) = (header.project, header.id());
         let _one_by_one = self.commits.lock().unwrap_or_else(|e| e.into_inner());
-        let sequence = {
+        {
             let state = self.lock();
             let found = state.projects.get(&project).ok_or_else(|| unknown(&project))?;
             match found.uploads.iter().find(|u| u.id == upload) {
@@ -187,9 +187,8 @@ impl Shared {
                 return Err(Refusal::new(Kind::Quota, message));
             }
             found.within_quota(&header)?;
-            found.uploads.len() as u64
-        };
-        incoming.commit(&header, sequence)?;
+        }
+        incoming.commit(&header)?;
         info!(%project, %upload, rows = header.rows, "an upload is stored");
         self.update(&project, |p| p.uploads.push(Stored::new(header, None)));
         Ok((upload, true))

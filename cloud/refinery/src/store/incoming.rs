@@ -100,13 +100,13 @@ impl<'a> Incoming<'a> {
         Ok(())
     }
 
-    /// Makes the upload durable. `sequence` orders uploads by arrival. One that is there already stays as it is.
-    pub fn commit(self, header: &UploadHeader, sequence: u64) -> Result<(), StoreError> {
+    /// Makes the upload durable, after those that are there. One that is there already stays as it is.
+    pub fn commit(self, header: &UploadHeader) -> Result<(), StoreError> {
         self.check(header)?;
         let rows = Id(*self.hash.finalize().as_bytes());
         let bytes = self.bytes();
         let Incoming { store, file, partial, .. } = self;
-        store.add_upload(header, sequence, file, (rows, bytes), partial)
+        store.add_upload(header, file, (rows, bytes), partial)
     }
 
     /// Turns the content into a file without a name, for a query that is answered and forgotten.

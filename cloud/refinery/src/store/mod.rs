@@ -24,6 +24,7 @@ mod incoming;
 mod jobs;
 mod members;
 mod metadata;
+mod named;
 mod partials;
 mod projects;
 mod remote;

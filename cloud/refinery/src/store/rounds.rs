@@ -10,6 +10,7 @@ use super::Store;
 use super::error::{StoreError, damaged};
 use super::jobs::Lease;
 use super::metadata::{Refusal, bytes, digest, now, number, some_digest};
+use super::named::{Named, Places};
 
 impl Store {
     /// Stores what a round left. One that has its number already is replaced: a warden ended it again because
@@ -33,7 +34,10 @@ impl Store {
             .bind(project.0.to_vec())
             .bind(record.summary.round as i64)
             .bind(to_cbor(&record.summary))
-            .bind(to_cbor(&(&record.given, &record.used)))
+            .bind(
+                Named { given: record.given.clone(), used: record.used.clone() }
+                    .encode(&self.places(project)?),
+            )
             .bind(state.0.to_vec())
             .bind(model.0.to_vec())
             .bind(record.receipt.0.clone())
@@ -50,14 +54,26 @@ impl Store {
         })
     }
 
-    fn read_round(&self, row: &AnyRow) -> Result<RoundRecord, StoreError> {
+    /// The uploads of a project under their places in the order of arrival.
+    fn places(&self, project: &Id) -> Result<Places, StoreError> {
+        let query =
+            sqlx::query("SELECT sequence, id FROM uploads WHERE project = $1 ORDER BY sequence, created, id");
+        let mut places = Places::default();
+        for row in &self.metadata.rows(query.bind(project.0.to_vec()))? {
+            places.add(self.decoded(number(row, 0))?, Id(self.decoded(digest(row, 1))?));
+        }
+        Ok(places)
+    }
+
+    fn read_round(&self, row: &AnyRow, places: &Places) -> Result<RoundRecord, StoreError> {
         let number = self.decoded(number(row, 0))?;
         let summary: RoundSummary = self.parsed(row, 1, &format!("round {number}"))?;
         if summary.round != number {
             return Err(damaged(&self.metadata.path(), format!("round {number} is another round's")));
         }
-        let (given, used): (Vec<Id>, Vec<Id>) =
-            self.parsed(row, 2, &format!("the uploads of round {number}"))?;
+        let named = Named::decode(&self.decoded(bytes(row, 2))?, places);
+        let Named { given, used } = named
+            .map_err(|why| damaged(&self.metadata.path(), format!("the uploads of round {number}: {why}")))?;
         let receipt = Blob(self.decoded(bytes(row, 3))?);
         Ok(RoundRecord { summary, given, used, state: Blob::default(), model: Blob::default(), receipt })
     }
@@ -66,6 +82,7 @@ impl Store {
     pub fn each_round(&self, project: &Id, mut look: impl FnMut(RoundRecord)) -> Result<(), StoreError> {
         /// Rounds that are read at a time: each may name all uploads of a project twice.
         const AT_A_TIME: i64 = 16;
+        let places = self.places(project)?;
         let mut next = 0;
         loop {
             let query = sqlx::query(
@@ -74,7 +91,7 @@ impl Store {
             );
             let rows = self.metadata.rows(query.bind(project.0.to_vec()).bind(next).bind(AT_A_TIME))?;
             for row in &rows {
-                let record = self.read_round(row)?;
+                let record = self.read_round(row, &places)?;
                 next = record.summary.round as i64 + 1;
                 look(record);
             }
@@ -120,7 +137,7 @@ impl Store {
         );
         let row = self.metadata.row(query.bind(project.0.to_vec()).bind(round as i64))?;
         let row = row.ok_or_else(|| StoreError::Missing(format!("round {round} of project {project}")))?;
-        let mut record = self.read_round(&row)?;
+        let mut record = self.read_round(&row, &self.places(project)?)?;
         if let Some(state) = self.decoded(some_digest(&row, 4))? {
             record.state = Blob(self.blobs.read(&Id(state))?);
         }

@@ -123,7 +123,6 @@ impl Store {
     pub(super) fn add_upload(
         &self,
         header: &UploadHeader,
-        sequence: u64,
         file: NamedTempFile,
         (rows, bytes): (Id, u64),
         partial: Option<PartialId>,
@@ -139,12 +138,13 @@ impl Store {
         self.blobs.keep(&adding, file, &rows)?;
         let insert = sqlx::query(
             "INSERT INTO uploads (project, id, sequence, header, contributor, row_count, byte_count, rows_blob, \
-             state, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+             state, created) VALUES ($1, $2, \
+             (SELECT COALESCE(MAX(sequence) + 1, 0) FROM uploads WHERE project = $1), \
+             $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         );
         let insert = insert
             .bind(project.0.to_vec())
             .bind(upload.0.to_vec())
-            .bind(sequence as i64)
             .bind(to_cbor(header))
             .bind(header.contributor.0.to_vec())
             .bind(i64::from(header.rows))

@@ -68,7 +68,7 @@ const SCRIPT: [Step; 11] = [
             let (bytes, header) = upload(1);
             let mut incoming = s.receive(&spec())?;
             incoming.blocks_arrived(&bytes)?;
-            incoming.commit(&header, 0)
+            incoming.commit(&header)
         },
         |s| stored(s, 1).is_some(),
     ),
@@ -96,7 +96,7 @@ const SCRIPT: [Step; 11] = [
                     s.append_partial(&id, offset as u64, &bytes[offset..end])?;
                 }
             }
-            s.open_partial(&id, &spec())?.commit(&header, 1)
+            s.open_partial(&id, &spec())?.commit(&header)
         },
         |s| stored(s, 2).is_some(),
     ),

@@ -28,12 +28,12 @@ fn reopened(site: &Site, store: Store) -> Store {
 }
 
 /// Stores blocks under a header with this nonce.
-fn commit(store: &Store, count: u32, nonce: u8, sequence: u64) -> UploadHeader {
+fn commit(store: &Store, count: u32, nonce: u8) -> UploadHeader {
     let bytes = blocks(&spec(), count);
     let header = UploadHeader { nonce: [nonce; 32], ..header(&spec(), &bytes) };
     let mut incoming = store.receive(&spec()).unwrap();
     incoming.blocks_arrived(&bytes).unwrap();
-    incoming.commit(&header, sequence).unwrap();
+    incoming.commit(&header).unwrap();
     header
 }
 
@@ -59,7 +59,7 @@ fn sound(store: &Store) {
 #[test]
 fn everything_is_there_after_a_restart() {
     everywhere(|site, store, project| {
-        let upload = commit(&store, 2, 1, 0);
+        let upload = commit(&store, 2, 1);
         admit(&store, &upload.id(), b"projections");
         for round in [0, 1] {
             store.save_round(&project, &record(round), None).unwrap();
@@ -87,7 +87,7 @@ fn everything_is_there_after_a_restart() {
 #[test]
 fn withdrawn_rows_are_gone_unless_another_upload_has_them() {
     everywhere(|_, store, project| {
-        let (first, second) = (commit(&store, 1, 1, 0), commit(&store, 1, 2, 1));
+        let (first, second) = (commit(&store, 1, 1), commit(&store, 1, 2));
         admit(&store, &first.id(), b"projections");
         store.withdraw(&project, &first.id()).unwrap();
         store.withdraw(&project, &first.id()).unwrap();
@@ -105,7 +105,7 @@ fn withdrawn_rows_are_gone_unless_another_upload_has_them() {
         let bytes = blocks(&spec(), 1);
         let mut incoming = store.receive(&spec()).unwrap();
         incoming.blocks_arrived(&bytes).unwrap();
-        assert!(matches!(incoming.commit(&first, 2), Err(StoreError::Withdrawn(_))));
+        assert!(matches!(incoming.commit(&first), Err(StoreError::Withdrawn(_))));
     });
 }
 
@@ -247,8 +247,8 @@ fn a_resumable_upload_goes_on_after_a_restart() {
         store.append_partial(&id, 100, b).unwrap();
         // Refused, it stays.
         let other = UploadHeader { root: Id([9; 32]), ..header.clone() };
-        assert!(store.open_partial(&id, &spec()).unwrap().commit(&other, 0).is_err());
-        store.open_partial(&id, &spec()).unwrap().commit(&header, 0).unwrap();
+        assert!(store.open_partial(&id, &spec()).unwrap().commit(&other).is_err());
+        store.open_partial(&id, &spec()).unwrap().commit(&header).unwrap();
         assert_eq!(content(store.rows(&project, &header.id()).unwrap()), bytes);
         assert!(store.partials().unwrap().is_empty());
         sound(&store);
@@ -268,7 +268,7 @@ fn damage_is_named_and_only_what_nothing_needs_is_collected() {
         let site = place().unwrap();
         let store = Store::open_at(&site.places).unwrap();
         store.create(&spec(), b"sealed model").unwrap();
-        let upload = commit(&store, 1, 1, 0);
+        let upload = commit(&store, 1, 1);
         let blobs = match &site.places.blobs {
             Some(_) => site.dir.path().join("objects"),
             None => site.places.root.join("blobs"),
@@ -299,7 +299,7 @@ fn a_copy_made_while_serving_is_a_store() {
         let site = place().unwrap();
         let store = Store::open_at(&site.places).unwrap();
         store.create(&spec(), b"sealed model").unwrap();
-        let upload = commit(&store, 1, 1, 0);
+        let upload = commit(&store, 1, 1);
         store.begin_partial(&spec().id(), &Id([8; 32])).unwrap();
         let beside = Store::beside(&site.places).unwrap();
         let copy = site.dir.path().join("copy");
@@ -322,7 +322,7 @@ fn copies_of_objects_keep_within_their_limit_but_for_those_in_use() {
     let store = Store::open_at(&site.places).unwrap();
     store.create(&spec(), &[1; 600]).unwrap();
     let project = spec().id();
-    let upload = commit(&store, 2, 1, 0).id();
+    let upload = commit(&store, 2, 1).id();
     let size = 2 * spec().block_bytes() as u64;
     assert!(size > site.places.cache_bytes);
     let cached = || -> u64 {

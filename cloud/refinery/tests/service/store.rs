@@ -30,7 +30,7 @@ fn created() -> Stored {
 }
 
 impl Stored {
-    fn commit(&self, sequence: u64, count: u32, change: fn(&mut UploadHeader)) -> Result<Id, StoreError> {
+    fn commit(&self, count: u32, change: fn(&mut UploadHeader)) -> Result<Id, StoreError> {
         let bytes = blocks(&self.spec, count);
         let mut header = header(&self.spec, &bytes);
         change(&mut header);
@@ -38,7 +38,7 @@ impl Stored {
         for part in bytes.chunks(2 * self.spec.block_bytes()) {
             incoming.blocks_arrived(part)?;
         }
-        incoming.commit(&header, sequence)?;
+        incoming.commit(&header)?;
         Ok(header.id())
     }
 
@@ -52,8 +52,8 @@ impl Stored {
 #[test]
 fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
     let stored = created();
-    let later = stored.commit(1, 1, |h| h.nonce = [1; 32]).unwrap();
-    let earlier = stored.commit(0, 3, |h| h.nonce = [2; 32]).unwrap();
+    let earlier = stored.commit(3, |h| h.nonce = [2; 32]).unwrap();
+    let later = stored.commit(1, |h| h.nonce = [1; 32]).unwrap();
     for round in [0, 1, 10, 2] {
         stored.store.save_round(&stored.spec.id(), &record(round), None).unwrap();
     }
@@ -83,7 +83,7 @@ fn a_project_is_created_once() {
 #[test]
 fn uploads_that_do_not_fit_are_refused_and_leave_nothing() {
     let stored = created();
-    let refused = |change: fn(&mut UploadHeader)| match stored.commit(0, 2, change) {
+    let refused = |change: fn(&mut UploadHeader)| match stored.commit(2, change) {
         Err(StoreError::Upload(e)) => e,
         other => panic!("{other:?} where a refusal is due"),
     };
@@ -93,7 +93,7 @@ fn uploads_that_do_not_fit_are_refused_and_leave_nothing() {
     // Two blocks came: 9 to 16 rows.
     assert!(matches!(refused(|h| h.rows = 17), UploadError::Length { rows: 17, .. }));
     assert!(matches!(refused(|h| h.rows = 8), UploadError::Length { rows: 8, .. }));
-    assert!(stored.commit(0, 2, |h| h.rows = 9).is_ok());
+    assert!(stored.commit(2, |h| h.rows = 9).is_ok());
     assert_eq!(files(&stored.dir.path().join("incoming")), [""; 0]);
 }
 
@@ -132,7 +132,7 @@ fn a_restart_removes_what_was_under_way_and_nothing_else() {
     // As a killed process leaves it.
     std::mem::forget(file);
     fs::write(incoming.join("notes.txt"), "somebody else's").unwrap();
-    stored.commit(0, 1, |_| {}).unwrap();
+    stored.commit(1, |_| {}).unwrap();
     fs::write(incoming.join(format!("{}.part", "0".repeat(32))), "a piece that nothing tells of").unwrap();
 
     let stored = stored.reopened();
@@ -143,7 +143,7 @@ fn a_restart_removes_what_was_under_way_and_nothing_else() {
 #[test]
 fn damaged_blobs_are_named() {
     let stored = created();
-    let id = stored.commit(0, 2, |_| {}).unwrap();
+    let id = stored.commit(2, |_| {}).unwrap();
     let project = stored.spec.id();
     stored.store.save_round(&project, &record(0), None).unwrap();
     let rows = stored.store.upload(&project, &id).unwrap().rows;
