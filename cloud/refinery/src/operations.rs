@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Quota,
     /// Not now.
     Unavailable,
+    /// Disk, database or object store do not do their work, which may pass.
+    Store,
     /// The refinery's own fault.
     Failed,
 }
@@ -54,6 +56,7 @@ impl From<StoreError> for Refusal {
             StoreError::Exists(_) | StoreError::Offset { .. } => Kind::Conflict,
             StoreError::Withdrawn(_) => Kind::Gone,
             StoreError::Missing(_) => Kind::Unknown,
+            StoreError::Io { .. } | StoreError::Metadata { .. } | StoreError::Remote { .. } => Kind::Store,
             _ => Kind::Failed,
         };
         Refusal::new(kind, e.to_string())

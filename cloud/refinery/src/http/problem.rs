@@ -73,6 +73,12 @@ impl From<Refusal> for Refused {
             Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Quota => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::Unavailable => return Refused::busy(message, 5),
+            Kind::Store => {
+                tracing::error!("{message}");
+                let detail =
+                    "the refinery's store is full or does not answer, its log says more: try again later";
+                return Refused::busy(detail, 5);
+            }
             Kind::Failed => {
                 // Paths and the operating system's words are for the operator.
                 tracing::error!("{message}");
@@ -95,5 +101,22 @@ impl IntoResponse for Refused {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreError;
+
+    #[test]
+    fn a_store_in_trouble_is_worth_another_try_and_its_places_stay_here() {
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let full = Refused::from(StoreError::Io { path: "/secret/place".into(), source });
+        assert_eq!((full.status, full.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
+        let damaged = StoreError::Damaged { path: "/secret/place".into(), why: "a bit".into() };
+        let damaged = Refused::from(damaged);
+        assert_eq!((damaged.status, damaged.retry_after), (StatusCode::INTERNAL_SERVER_ERROR, None));
+        assert!([full, damaged].iter().all(|refused| !refused.detail.contains("secret")));
     }
 }
