@@ -105,7 +105,7 @@ mod tests {
     use super::super::graph::synthetic::graph;
     use super::*;
 
-    const SOUND: [&str; 29] = [
+    const SOUND: [&str; 31] = [
         "tcb/ring -> aes",
         "tcb/matrix -> tcb/ring",
         "tcb/keys -> tcb/matrix",
@@ -115,12 +115,14 @@ mod tests {
         "tcb/receipts -> tcb/protocol",
         "tcb/identity -> tcb/protocol",
         "tcb/evidence -> tcb/identity",
+        "tcb/appraisal -> tcb/evidence",
         "tcb/warden -> tcb/keys",
         "tcb/warden -> tcb/learn",
         "tcb/warden -> tcb/protocol",
         "tcb/warden -> tcb/receipts",
         "tcb/warden -> tcb/shared",
         "tcb/warden -> tcb/sandbox",
+        "tcb/warden -> tcb/appraisal",
         "tcb/warden -dev-> tcb/learn",
         "cloud/compute -> tcb/ring",
         "cloud/refinery -> cloud/compute",
