@@ -92,7 +92,7 @@ impl Fixture {
         };
         let mut incoming = store.receive(&spec).expect("room");
         incoming.blocks_arrived(&block).expect("zeros are residues");
-        incoming.commit(&header, 0).expect("an upload");
+        incoming.commit(&header).expect("an upload");
         let kept = store.projections().expect("a file");
         let admitted = Verdict::Admitted(Blob(vec![1; 40]));
         store.judge(&id, &header.id(), kept, &admitted).expect("a verdict");
