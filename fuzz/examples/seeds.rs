@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, Seen, UploadState, UploadSummary};
 use blindsmith_attest::chain::Trust;
 use blindsmith_fuzz::{header, network, owner, recipe, release, request, spec, trust};
 use blindsmith_identity::{
@@ -13,9 +14,8 @@ use blindsmith_identity::{
 };
 use blindsmith_learn::TrainerState;
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, Id, Instruction, Lane, Ledger, Left,
-    Outcome, Progress, ProjectStatus, Quarantined, Reason, Reply, Request, RoundRecord, RoundSummary, Seen,
-    ToWarden, UploadState, UploadSummary, to_cbor, write_frame,
+    AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, Id, Instruction, Lane, Left, Outcome,
+    Progress, Quarantined, Reason, RoundRecord, RoundSummary, ToWarden, to_cbor, write_frame,
 };
 use blindsmith_receipts::{FaultReport, RECEIPT_VERSION, Receipt, Rules, sign_receipt};
 use blindsmith_ring::backend;

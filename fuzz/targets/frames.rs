@@ -2,9 +2,8 @@
 
 #![no_main]
 
-use blindsmith_protocol::{
-    FromWarden, MAX_BODY, Reply, Request, ToWarden, read_body, read_head, to_cbor, write_frame,
-};
+use blindsmith_api::message::{Reply, Request};
+use blindsmith_protocol::{FromWarden, MAX_BODY, ToWarden, read_body, read_head, to_cbor, write_frame};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -2,10 +2,11 @@
 
 #![no_main]
 
+use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request};
 use blindsmith_fuzz::decoded;
 use blindsmith_protocol::{
-    AdmittedUpload, Decision, Evidence, FromWarden, Ledger, Progress, ProjectStatus, Reply, Request,
-    RoundRecord, RoundSummary, ToWarden, UploadHeader,
+    AdmittedUpload, Decision, Evidence, FromWarden, Progress, RoundRecord, RoundSummary, ToWarden,
+    UploadHeader,
 };
 use blindsmith_receipts::Rules;
 use libfuzzer_sys::fuzz_target;

@@ -4,10 +4,10 @@ use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use blindsmith_api::message::{ProjectStatus, Reply, Request};
 use blindsmith_identity::SigningKey;
 use blindsmith_protocol::{
-    FrameError, Id, MAX_BODY, Progress, ProjectStatus, Reply, Request, Role, from_cbor, read_body, read_head,
-    write_frame,
+    FrameError, Id, MAX_BODY, Progress, Role, from_cbor, read_body, read_head, write_frame,
 };
 
 use crate::Failure;

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use blindsmith_api::message::{ProjectStatus, Reply, Request, Seen};
 use blindsmith_api::{
     Accepted, BYTES, CBOR, COSE, EMPTY_QUERY, MAX_CHUNK, Offset, Problem, Refine, Session, VERSION_HEADER,
     authority, content_digest, sign,
 };
 use blindsmith_identity::{SigningKey, open_withdrawal};
 use blindsmith_keys::random_bytes;
-use blindsmith_protocol::{
-    Blob, Id, Progress, ProjectStatus, Reply, Request, Role, Seen, from_cbor, to_cbor,
-};
+use blindsmith_protocol::{Blob, Id, Progress, Role, from_cbor, to_cbor};
 use serde::de::DeserializeOwned;
 use ureq::http;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use blindsmith_protocol::{Reply, Request};
+use blindsmith_api::message::{Reply, Request};
 
 use crate::trust::answers;
 use crate::{Connection, Failure};

@@ -1,6 +1,7 @@
 //! A project's status, which comes in parts.
 
-use blindsmith_protocol::{MAX_UPLOADS, ProjectStatus};
+use blindsmith_api::message::ProjectStatus;
+use blindsmith_protocol::MAX_UPLOADS;
 
 use crate::Failure;
 use crate::connection::unexpected;
@@ -39,7 +40,8 @@ pub(crate) fn merge(known: &mut Option<ProjectStatus>, mut part: ProjectStatus) 
 
 #[cfg(test)]
 mod tests {
-    use blindsmith_protocol::{Id, Role, RoundSummary, Seen, UploadState, UploadSummary};
+    use blindsmith_api::message::{Seen, UploadState, UploadSummary};
+    use blindsmith_protocol::{Id, Role, RoundSummary};
 
     use super::*;
 

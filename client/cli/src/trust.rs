@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::appraisal::Collateral;
 use blindsmith_attest::{Appraised, AppraisedPolicy, Session};
 use blindsmith_identity::{Purpose, SigningKey};
 use blindsmith_keys::{Suite, random_bytes};
-use blindsmith_protocol::{Blob, Id, Reply, Request};
+use blindsmith_protocol::{Blob, Id};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 

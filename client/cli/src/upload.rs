@@ -2,12 +2,11 @@
 
 use std::sync::mpsc::sync_channel;
 
+use blindsmith_api::message::{Reply, Request};
 use blindsmith_keys::{Encryption, Freshness, Key, Scratch, Suite, UploadContext, UploadKey};
 use blindsmith_learn::{Matrix, Targets};
 use blindsmith_matrix::View;
-use blindsmith_protocol::{
-    Id, MAX_ROWS, ProjectSpec, Reply, Request, Role, UploadHeader, block_digest, root_digest,
-};
+use blindsmith_protocol::{Id, MAX_ROWS, ProjectSpec, Role, UploadHeader, block_digest, root_digest};
 use blindsmith_warden::{MemberContext, REFUSED, query_info, write_labels};
 use rayon::prelude::*;
 

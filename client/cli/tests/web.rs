@@ -1,14 +1,12 @@
 //! What the refinery's page must compute as the programs do: `tests/browser/vectors.json`, made from fixed keys. The
 //! page's own tests read it; this one compares it with what the code gives, and opens what it seals.
 
+use blindsmith_api::message::{ProjectStatus, Seen, UploadState, UploadSummary};
 use blindsmith_api::{Request, content_digest, json_of, sign};
 use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{
-    Blob, Decision, Id, ProjectStatus, Quarantined, Reason, Role, RoundSummary, Seen, UploadState,
-    UploadSummary, to_cbor,
-};
+use blindsmith_protocol::{Blob, Decision, Id, Quarantined, Reason, Role, RoundSummary, to_cbor};
 use blindsmith_warden::{ContributorMetrics, RoundMetrics, metrics_key, model_context};
 use serde_json::{Value, json};
 

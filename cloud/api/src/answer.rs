@@ -1,6 +1,6 @@
 //! Answers, as JSON.
 
-use blindsmith_protocol::UploadState;
+use crate::message::UploadState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod message;
 mod openapi;
 mod route;
 mod signature;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
+use blindsmith_api::message::{Ledger, ProjectStatus, Seen};
 use blindsmith_identity::{PublicKey, open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
-    Blob, Evidence, Id, Ledger, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, ProjectStatus, Role, RoundSummary,
-    Seen, UploadHeader, to_cbor,
+    Blob, Evidence, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, RoundSummary, UploadHeader, to_cbor,
 };
 use tracing::info;
 

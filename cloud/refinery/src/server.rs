@@ -8,9 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blindsmith_protocol::{
-    FrameError, Id, MAX_BODY, MAX_SEALED, Reply, Request, read_body, read_head, to_cbor, write_frame,
-};
+use blindsmith_api::message::{Reply, Request};
+use blindsmith_protocol::{FrameError, Id, MAX_BODY, MAX_SEALED, read_body, read_head, to_cbor, write_frame};
 use tracing::{info, warn};
 
 use crate::link::serve_warden;

@@ -7,10 +7,10 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, WaitTimeoutResult};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use blindsmith_api::message::{ProjectStatus, Seen};
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    Blob, Evidence, Id, Lane, Progress, ProjectSpec, ProjectStatus, RoundRecord, RoundSummary, Seen,
-    UploadHeader, from_cbor,
+    Blob, Evidence, Id, Lane, Progress, ProjectSpec, RoundRecord, RoundSummary, UploadHeader, from_cbor,
 };
 use tracing::warn;
 

@@ -15,10 +15,7 @@ pub use decision::{Decision, Quarantined, Reason};
 pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
 pub use limits::*;
 pub use link::{FromWarden, Instruction, Lane, Left, Outcome, Place, Projection, ToWarden};
-pub use message::{
-    Blob, Evidence, Ledger, Progress, ProjectStatus, Reply, Request, RoundRecord, RoundSummary, Seen,
-    UploadState, UploadSummary,
-};
+pub use message::{Blob, Evidence, Progress, RoundRecord, RoundSummary};
 pub use project::{Id, Layer, ProjectSpec, SpecError, Trigger};
 pub use upload::{
     AdmittedUpload, BlockRef, GroupRef, Role, UploadError, UploadHeader, block_digest, root_digest,

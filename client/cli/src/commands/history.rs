@@ -1,8 +1,9 @@
 //! Versions: `blindsmith history`, `rollback`, `readmit`, `forgive`.
 
+use blindsmith_api::message::UploadState;
 use blindsmith_identity::Action;
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{Id, UploadState};
+use blindsmith_protocol::Id;
 use clap::Args;
 use serde::Serialize;
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
 use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
@@ -10,7 +11,7 @@ use blindsmith_keys::{Key, random_bytes};
 use blindsmith_learn::{Group, Labels, Layer, Matrix, Network, Recipe, Trainer};
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_matrix::{MaskSeed, Scale};
-use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Reply, Request, Trigger};
+use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Trigger};
 use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
 use blindsmith_warden::{Release, check_size, encode_model, label_bytes, model_context, session_info};

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
 use blindsmith_identity::{
     Action, Enrolment, MemberRole, Order, PublicKey, Purpose, Quota, Roster, Terms, Withdrawal, open_order,
     sign_enrolment, sign_order, sign_withdrawal,
 };
-use blindsmith_protocol::{Blob, Id, Reply, Request};
+use blindsmith_protocol::{Blob, Id};
 use blindsmith_warden::enrolment_info;
 use clap::{Args, ValueEnum};
 use serde::Serialize;

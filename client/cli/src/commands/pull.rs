@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use blindsmith_api::message::{Ledger, Reply, Request};
 use blindsmith_attest::chain::{Bundle, Newest, Trust, verify};
 use blindsmith_data::{Linear, Model, ModelFile};
 use blindsmith_learn::Layer;
-use blindsmith_protocol::{Blob, Id, Ledger, Reply, Request, from_cbor};
+use blindsmith_protocol::{Blob, Id, from_cbor};
 use blindsmith_receipts::{Receipt, commit, open_receipt, receipt_digest};
 use blindsmith_warden::{decode_model, model_context};
 use clap::Args;

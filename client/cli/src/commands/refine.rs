@@ -1,6 +1,6 @@
 //! `blindsmith refine`.
 
-use blindsmith_protocol::Request;
+use blindsmith_api::message::Request;
 use clap::Args;
 
 use super::status::Report;

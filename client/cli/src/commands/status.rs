@@ -1,7 +1,8 @@
 //! `blindsmith status`.
 
+use blindsmith_api::message::{ProjectStatus, UploadState};
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{Decision, ProjectStatus, Quarantined, Role, UploadState};
+use blindsmith_protocol::{Decision, Quarantined, Role};
 use blindsmith_warden::{RoundMetrics, model_context};
 use clap::Args;
 use serde::Serialize;
@@ -213,7 +214,7 @@ impl Report {
                 gradient_noise: m.gradient_noise,
             })
         });
-        let upload = |u: &blindsmith_protocol::UploadSummary| UploadReport {
+        let upload = |u: &blindsmith_api::message::UploadSummary| UploadReport {
             upload: u.upload.to_string(),
             role: u.role,
             rows: u.rows,

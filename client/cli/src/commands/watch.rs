@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use blindsmith_protocol::{Id, Progress, ProjectStatus, UploadState};
+use blindsmith_api::message::{ProjectStatus, UploadState};
+use blindsmith_protocol::{Id, Progress};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Processes killed in the middle of a round (SIGKILL): the round is completed by itself, from where it
 //! started, and nothing that was acknowledged is lost or there twice.
 
-use blindsmith_protocol::{Reply, Request};
+use blindsmith_api::message::{Reply, Request};
 use serde_json::Value;
 
 use crate::plain::Twin;

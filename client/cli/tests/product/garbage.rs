@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use blindsmith_api::message::{Reply, Request, Seen};
 use blindsmith_protocol::{
-    Blob, FromWarden, Id, Instruction, Lane, Left, MAX_BODY, MAX_HEAD, Outcome, PROTOCOL_VERSION, Reply,
-    Request, Role, Seen, ToWarden, UploadHeader, read_body, read_head, write_frame,
+    Blob, FromWarden, Id, Instruction, Lane, Left, MAX_BODY, MAX_HEAD, Outcome, PROTOCOL_VERSION, Role,
+    ToWarden, UploadHeader, read_body, read_head, write_frame,
 };
 use proptest::prelude::*;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use blindsmith_protocol::Request;
+use blindsmith_api::message::Request;
 
 use crate::members::shared;
 use crate::site::{Site, argument};

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::chain::{Bundle, OwnerPolicy, Trust};
 use blindsmith_evidence::{Claims, Tee};
 use blindsmith_identity::{AttestRequest, Confirmed, Purpose, sign_confirmed, sign_request};
 use blindsmith_keys::Key;
-use blindsmith_protocol::{Blob, Evidence, Id, Reply, Request};
+use blindsmith_protocol::{Blob, Evidence, Id};
 use blindsmith_receipts::{
     Decision, RECEIPT_VERSION, Receipt, Rules, SigningKey, receipt_digest, receipt_signing_key, sign_receipt,
 };

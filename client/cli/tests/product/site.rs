@@ -6,7 +6,8 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use blindsmith::{ClientProject, Connection, Services};
-use blindsmith_protocol::{Id, ProjectStatus, Reply, Request};
+use blindsmith_api::message::{ProjectStatus, Reply, Request};
+use blindsmith_protocol::Id;
 use blindsmith_refinery::{Places, Store};
 use serde_json::Value;
 use tempfile::TempDir;

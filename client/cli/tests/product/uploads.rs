@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use blindsmith_protocol::{Blob, Reply, Request, UploadHeader};
+use blindsmith_api::message::{Reply, Request};
+use blindsmith_protocol::{Blob, UploadHeader};
 use blindsmith_refinery::Store;
 use serde_json::Value;
 

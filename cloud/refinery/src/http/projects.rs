@@ -6,9 +6,10 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use blindsmith_api::message::Seen;
 use blindsmith_api::{BYTES, CBOR, COSE, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
 use blindsmith_identity::{MemberRole, PublicKey};
-use blindsmith_protocol::{Blob, Id, ProjectSpec, Seen, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
 
 use super::gate::{Caller, Standing};
 use super::problem::Refused;

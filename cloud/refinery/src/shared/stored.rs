@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use blindsmith_protocol::{
-    AdmittedUpload, Id, ProjectSpec, Reason, Role, UploadHeader, UploadState, UploadSummary,
-};
+use blindsmith_api::message::{UploadState, UploadSummary};
+use blindsmith_protocol::{AdmittedUpload, Id, ProjectSpec, Reason, Role, UploadHeader};
 
 use crate::store::Verdict;
 

@@ -1,6 +1,7 @@
 //! The queue of work for the warden.
 
-use blindsmith_protocol::{Reason, UploadSummary};
+use blindsmith_api::message::UploadSummary;
+use blindsmith_protocol::Reason;
 use project::{header, spec};
 
 use super::*;

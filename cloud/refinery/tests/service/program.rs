@@ -6,7 +6,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use blindsmith_protocol::{Reply, Request, read_head, write_frame};
+use blindsmith_api::message::{Reply, Request};
+use blindsmith_protocol::{read_head, write_frame};
 use tempfile::TempDir;
 
 fn program(dir: &TempDir, arguments: &[&str]) -> Command {

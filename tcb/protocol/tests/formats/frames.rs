@@ -3,8 +3,8 @@
 use std::io::{self, Cursor, Read};
 
 use blindsmith_protocol::{
-    FrameError, FromWarden, HEADER_BYTES, MAGIC, MAX_BODY, MAX_HEAD, PROTOCOL_VERSION, Reply, Request,
-    ToWarden, from_cbor, read_body, read_head, to_cbor, write_frame,
+    FrameError, FromWarden, HEADER_BYTES, MAGIC, MAX_BODY, MAX_HEAD, PROTOCOL_VERSION, ToWarden, from_cbor,
+    read_body, read_head, to_cbor, write_frame,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,17 +16,14 @@ pub fn frame(head: &impl serde::Serialize, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn head_of(bytes: &[u8]) -> Result<(Request, usize), FrameError> {
+fn head_of(bytes: &[u8]) -> Result<(ToWarden, usize), FrameError> {
     read_head(&mut Cursor::new(bytes))
 }
 
-/// What every peer may have to read from anybody.
+/// What refinery and warden may have to read from anybody.
 fn decode_as_everything(bytes: &[u8]) {
-    _ = read_head::<Request>(&mut Cursor::new(bytes));
-    _ = read_head::<Reply>(&mut Cursor::new(bytes));
     _ = read_head::<ToWarden>(&mut Cursor::new(bytes));
     _ = read_head::<FromWarden>(&mut Cursor::new(bytes));
-    _ = from_cbor::<Request>(bytes);
     _ = from_cbor::<ToWarden>(bytes);
     _ = from_cbor::<FromWarden>(bytes);
 }
@@ -36,28 +33,28 @@ fn a_frame_has_these_bytes() {
     let expected = [
         b"BLSM".as_slice(),
         &[3, 0, 0, 0],
-        &[5, 0, 0, 0],
+        &[7, 0, 0, 0],
         &[3, 0, 0, 0],
-        // CBOR: a text of four bytes.
-        &[0x64],
-        b"Ping",
+        // CBOR: a text of six bytes.
+        &[0x66],
+        b"Labels",
         b"xyz",
     ];
-    assert_eq!(frame(&Request::Ping, b"xyz"), expected.concat());
-    let (request, body) = head_of(&expected.concat()).unwrap();
-    assert_eq!((request, body), (Request::Ping, 3));
+    assert_eq!(frame(&ToWarden::Labels, b"xyz"), expected.concat());
+    let (command, body) = head_of(&expected.concat()).unwrap();
+    assert_eq!((command, body), (ToWarden::Labels, 3));
 }
 
 #[test]
 fn parts_of_a_body_are_sent_one_after_the_other() {
     let mut parts = Vec::new();
-    write_frame(&mut parts, &Request::Ping, &[b"ab", b"", b"c"]).unwrap();
-    assert_eq!(parts, frame(&Request::Ping, b"abc"));
+    write_frame(&mut parts, &ToWarden::Labels, &[b"ab", b"", b"c"]).unwrap();
+    assert_eq!(parts, frame(&ToWarden::Labels, b"abc"));
 }
 
 #[test]
 fn another_magic_is_named() {
-    let mut bytes = frame(&Request::Ping, b"");
+    let mut bytes = frame(&ToWarden::Labels, b"");
     bytes[..4].copy_from_slice(b"HTTP");
     let error = head_of(&bytes).unwrap_err();
     assert!(matches!(error, FrameError::NotOurs(magic) if &magic == b"HTTP"));
@@ -66,7 +63,7 @@ fn another_magic_is_named() {
 
 #[test]
 fn another_version_is_named_with_ours() {
-    let mut bytes = frame(&Request::Ping, b"");
+    let mut bytes = frame(&ToWarden::Labels, b"");
     bytes[4..6].copy_from_slice(&(PROTOCOL_VERSION + 1).to_le_bytes());
     let error = head_of(&bytes).unwrap_err();
     assert!(matches!(error, FrameError::Version { theirs } if theirs == PROTOCOL_VERSION + 1));
@@ -79,7 +76,7 @@ fn another_version_is_named_with_ours() {
 #[test]
 fn reserved_bytes_must_be_zero() {
     for at in [6, 7] {
-        let mut bytes = frame(&Request::Ping, b"");
+        let mut bytes = frame(&ToWarden::Labels, b"");
         bytes[at] = 1;
         assert!(matches!(head_of(&bytes), Err(FrameError::Malformed(_))));
     }
@@ -87,7 +84,7 @@ fn reserved_bytes_must_be_zero() {
 
 #[test]
 fn a_frame_truncated_anywhere_is_an_error() {
-    let bytes = frame(&Request::Pull { project: super::uploads::id(1), version: Some(7) }, b"");
+    let bytes = frame(&ToWarden::Stored { project: super::uploads::id(1), round: 7 }, b"");
     assert!(matches!(head_of(&[]), Err(FrameError::Closed)));
     for len in 1..bytes.len() {
         match head_of(&bytes[..len]) {
@@ -128,7 +125,7 @@ fn oversize_lengths_are_refused_before_anything_is_read_or_reserved() {
         (5, MAX_BODY as u32 + 1, MAX_BODY),
         (5, u32::MAX, MAX_BODY),
     ] {
-        let error = read_head::<Request>(&mut OnlyTheFixedPart(Cursor::new(fixed(head, body)))).unwrap_err();
+        let error = read_head::<ToWarden>(&mut OnlyTheFixedPart(Cursor::new(fixed(head, body)))).unwrap_err();
         let bytes = head.max(body) as usize;
         assert!(matches!(error, FrameError::TooLarge { bytes: b, limit: l } if b == bytes && l == limit));
     }
@@ -147,17 +144,16 @@ fn what_is_too_large_is_not_sent() {
 
 #[test]
 fn bytes_after_a_message_are_refused() {
-    let mut bytes = to_cbor(&Request::Ping);
-    assert_eq!(from_cbor::<Request>(&bytes).unwrap(), Request::Ping);
+    let mut bytes = to_cbor(&ToWarden::Labels);
+    assert_eq!(from_cbor::<ToWarden>(&bytes).unwrap(), ToWarden::Labels);
     bytes.push(0);
-    assert!(matches!(from_cbor::<Request>(&bytes), Err(FrameError::Malformed(_))));
+    assert!(matches!(from_cbor::<ToWarden>(&bytes), Err(FrameError::Malformed(_))));
 }
 
 #[test]
 fn nesting_is_limited() {
     // A hundred arrays of one item, one within the other.
     let nested = [vec![0x81; 100], vec![0]].concat();
-    assert!(matches!(from_cbor::<Request>(&nested), Err(FrameError::Malformed(_))));
     assert!(matches!(from_cbor::<ToWarden>(&nested), Err(FrameError::Malformed(_))));
 }
 
@@ -173,14 +169,14 @@ fn lengths_within_a_message_reserve_no_memory() {
     bytes.push(0x9b);
     bytes.extend((1u64 << 60).to_be_bytes());
     assert!(matches!(from_cbor::<FromWarden>(&bytes), Err(FrameError::Malformed(_))));
-    // {"Attest": {"nonce": 2^60 bytes}}.
+    // {"Attest": {"request": 2^60 bytes}}.
     let mut bytes = vec![0xa1, 0x66];
     bytes.extend(b"Attest");
-    bytes.extend([0xa1, 0x65]);
-    bytes.extend(b"nonce");
+    bytes.extend([0xa1, 0x67]);
+    bytes.extend(b"request");
     bytes.push(0x5b);
     bytes.extend((1u64 << 60).to_be_bytes());
-    assert!(matches!(from_cbor::<Request>(&bytes), Err(FrameError::Malformed(_))));
+    assert!(matches!(from_cbor::<ToWarden>(&bytes), Err(FrameError::Malformed(_))));
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use blindsmith_matrix::{Form, MaskSeed, ProductKind};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, GroupRef, Instruction, Lane, Left,
-    Outcome, Place, Progress, ProjectStatus, Projection, Quarantined, Reason, Reply, Request, RoundRecord,
-    RoundSummary, Seen, ToWarden, UploadState, UploadSummary, from_cbor, read_head, to_cbor,
+    Outcome, Place, Progress, Projection, Quarantined, Reason, RoundRecord, RoundSummary, ToWarden,
+    from_cbor, read_head, to_cbor,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::frames::frame;
 use super::specifications::specification;
-use super::uploads::{header, id, ids, role};
+use super::uploads::{header, id, ids};
 
 fn blob() -> impl Strategy<Value = Blob> {
     vec(any::<u8>(), 0..40).prop_map(Blob)
@@ -98,84 +98,8 @@ fn record() -> impl Strategy<Value = RoundRecord> {
     )
 }
 
-fn seen() -> impl Strategy<Value = Seen> {
-    any::<(u64, u64, u64)>().prop_map(|(run, change, rounds)| Seen { run, change, rounds })
-}
-
-fn status() -> impl Strategy<Value = ProjectStatus> {
-    let states = [UploadState::Stored, UploadState::Used, UploadState::Quarantined, UploadState::Withdrawn];
-    let state = prop::sample::select(states.to_vec());
-    let upload = (ids(), ids(), role(), any::<(u32, u32)>(), any::<u64>(), option::of(text()), state);
-    let upload = upload.prop_map(|(upload, contributor, role, (place, rows), bytes, reason, state)| {
-        UploadSummary { upload, place, role, rows, bytes, contributor, state, reason }
-    });
-    let flags = (any::<bool>(), any::<bool>(), option::of(text()), option::of(text()));
-    (ids(), text(), flags, vec(upload, 0..4), vec(summary(), 0..3), (seen(), any::<bool>())).prop_map(
-        |(project, name, (ready, busy, warden, failure), uploads, rounds, (seen, more))| ProjectStatus {
-            project,
-            name,
-            ready,
-            warden,
-            busy,
-            failure,
-            uploads,
-            rounds,
-            seen,
-            more,
-        },
-    )
-}
-
 fn blocks() -> impl Strategy<Value = Vec<BlockRef>> {
     vec(any::<(u32, u32)>().prop_map(|(upload, block)| BlockRef { upload, block }), 0..6)
-}
-
-fn request() -> impl Strategy<Value = Request> {
-    prop_oneof![
-        specification().prop_map(|spec| Request::Create { spec }),
-        (ids(), blob()).prop_map(|(asker, request)| Request::Attest { asker, request }),
-        ids().prop_map(|project| Request::Release { project }),
-        ids().prop_map(|project| Request::Spec { project }),
-        ids().prop_map(|project| Request::Push { project }),
-        any::<u32>().prop_map(|first| Request::Blocks { first }),
-        header().prop_map(|header| Request::Commit { header }),
-        header().prop_map(|header| Request::Ask { header }),
-        (ids(), option::of(any::<u32>())).prop_map(|(project, epochs)| Request::Refine { project, epochs }),
-        ids().prop_map(|project| Request::Watch { project }),
-        (ids(), seen()).prop_map(|(project, seen)| Request::Status { project, seen }),
-        (ids(), option::of(any::<u64>())).prop_map(|(project, version)| Request::Pull { project, version }),
-        ids().prop_map(|project| Request::Receipts { project }),
-        (ids(), blob()).prop_map(|(project, order)| Request::Order { project, order }),
-        (ids(), ids(), blob()).prop_map(|(project, contributor, enrolment)| Request::Enrol {
-            project,
-            contributor,
-            enrolment
-        }),
-        (ids(), ids(), blob()).prop_map(|(project, contributor, withdrawal)| Request::Withdraw {
-            project,
-            contributor,
-            withdrawal
-        }),
-        ids().prop_map(|project| Request::Orders { project }),
-        Just(Request::Ping),
-    ]
-}
-
-fn reply() -> impl Strategy<Value = Reply> {
-    prop_oneof![
-        Just(Reply::Done),
-        specification().prop_map(Reply::Spec),
-        evidence().prop_map(Reply::Evidence),
-        blob().prop_map(|confirmation| Reply::Confirmed { confirmation }),
-        (ids(), any::<bool>()).prop_map(|(upload, new)| Reply::Accepted { upload, new }),
-        progress().prop_map(Reply::Progress),
-        any::<u64>().prop_map(|version| Reply::Model { version }),
-        Just(Reply::Answer),
-        Just(Reply::Receipts),
-        Just(Reply::StatusFollows),
-        vec(blob(), 0..3).prop_map(Reply::Orders),
-        text().prop_map(|message| Reply::Failed { message }),
-    ]
 }
 
 fn place() -> impl Strategy<Value = Option<Place>> {
@@ -342,21 +266,6 @@ fn returned<T: serde::Serialize + serde::de::DeserializeOwned>(message: &T, body
 
 proptest! {
     #[test]
-    fn requests_survive(message in request(), body in vec(any::<u8>(), 0..9)) {
-        prop_assert_eq!(returned(&message, &body), (message, body.len()));
-    }
-
-    #[test]
-    fn a_status_survives(status in status()) {
-        prop_assert_eq!(from_cbor::<ProjectStatus>(&to_cbor(&status)).unwrap(), status);
-    }
-
-    #[test]
-    fn replies_survive(message in reply(), body in vec(any::<u8>(), 0..9)) {
-        prop_assert_eq!(returned(&message, &body), (message, body.len()));
-    }
-
-    #[test]
     fn commands_survive(message in to_warden(), body in vec(any::<u8>(), 0..9)) {
         prop_assert_eq!(returned(&message, &body), (message, body.len()));
     }
@@ -379,10 +288,9 @@ proptest! {
 }
 
 #[test]
-fn a_request_is_no_reply() {
-    let bytes = frame(&Request::Spec { project: id(3) }, b"");
-    assert!(read_head::<ToWarden>(&mut bytes.as_slice()).is_err());
-    assert!(read_head::<Reply>(&mut bytes.as_slice()).is_err());
+fn a_command_is_no_answer() {
+    let bytes = frame(&ToWarden::Stored { project: id(3), round: 1 }, b"");
+    assert!(read_head::<FromWarden>(&mut bytes.as_slice()).is_err());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Bytes that are no command end the link with a clear word; the next refinery is served.
 
-use blindsmith_protocol::{FrameError, MAX_BODY, MAX_HEAD, PROTOCOL_VERSION, Request, ToWarden, write_frame};
+use blindsmith_protocol::{FrameError, MAX_BODY, MAX_HEAD, PROTOCOL_VERSION, ToWarden, write_frame};
 
 use super::refinery::{Refinery, attest, identity};
 
@@ -27,7 +27,7 @@ fn what_is_no_command_ends_the_link() {
         (with(8, &huge), &*format!("above the limit of {MAX_HEAD}")),
         (with(12, &huge), &*format!("above the limit of {MAX_BODY}")),
         (with(16, &[0xff]), "malformed message"),
-        (frame(&Request::Ping), "malformed message"),
+        (frame(&"Ping"), "malformed message"),
         (frame(&"Round"), "malformed message"),
         (frame(&ToWarden::Labels), "an answer to nothing"),
         (frame(&ToWarden::Extras { rows: 1, place: None }), "an answer to nothing"),

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use blindsmith_api::message::{ProjectStatus, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_data::{Beyond, Standardiser};
 use blindsmith_identity::Purpose;
 use blindsmith_keys::random_bytes;
 use blindsmith_learn::{Labels, Loss, Matrix, Recipe, Targets, Trainer};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_protocol::{Id, Layer, ProjectSpec, ProjectStatus, Request, Role, RoundSummary, Trigger};
+use blindsmith_protocol::{Id, Layer, ProjectSpec, Role, RoundSummary, Trigger};
 use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
 use blindsmith_warden::label_bytes;

@@ -5,10 +5,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::{JoinHandle, spawn};
 use std::time::Instant;
 
+use blindsmith_api::message::{Reply, Request};
 use blindsmith_keys::Key;
 use blindsmith_matrix::Security;
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
-use blindsmith_protocol::{FrameError, Id, Reply, Request, Role, read_head, write_frame};
+use blindsmith_protocol::{FrameError, Id, Role, read_head, write_frame};
 use clap::Args;
 use rustix::time::ClockId;
 use serde::Serialize;

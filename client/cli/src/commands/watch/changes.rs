@@ -66,7 +66,8 @@ fn decision(round: &RoundReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use blindsmith_protocol::{Progress, UploadState};
+    use blindsmith_api::message::UploadState;
+    use blindsmith_protocol::Progress;
 
     use super::super::screen::tests::view;
     use super::*;

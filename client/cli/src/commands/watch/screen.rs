@@ -220,8 +220,9 @@ fn chart<'a>(title: &'a str, points: &'a [(f64, f64)], colour: Color) -> Chart<'
 
 #[cfg(test)]
 pub(super) mod tests {
+    use blindsmith_api::message::UploadState;
     use blindsmith_learn::Metrics;
-    use blindsmith_protocol::{Progress, Role, UploadState};
+    use blindsmith_protocol::{Progress, Role};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
