@@ -93,7 +93,8 @@ fn orders() -> Vec<Order> {
         order(2, Action::Readmit { upload: Id([1; 32]) }),
         order(3, Action::Rollback { version: 0 }),
         order(4, Action::Forgive),
-        order(5, Action::Revoke { member }),
+        order(5, Action::Resume { lost: Id([7; 32]) }),
+        order(6, Action::Revoke { member }),
     ]
 }
 

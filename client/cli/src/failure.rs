@@ -46,8 +46,8 @@ pub enum Failure {
         /// What is wrong.
         message: String,
     },
-    /// Receipts that do not verify.
-    #[error("the receipts do not verify: {0}")]
+    /// Receipts, models or orders that do not verify.
+    #[error("what the refinery shows does not verify: {0}")]
     NotProven(String),
     /// Evidence that the appraisal refused.
     #[error("the evidence is refused: {0}")]

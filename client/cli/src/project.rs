@@ -343,6 +343,8 @@ struct TermsFile {
     version_contributors: u32,
     versions: u64,
     metrics_rows: u64,
+    #[serde(default)]
+    policy: String,
 }
 
 fn load_terms(dir: &Path) -> Result<Terms, Failure> {
@@ -367,6 +369,7 @@ fn load_terms(dir: &Path) -> Result<Terms, Failure> {
         version_contributors: file.version_contributors,
         versions: file.versions,
         metrics_rows: file.metrics_rows,
+        policy: file.policy,
     };
     terms.validate().map_err(|e| Failure::project(&path, e))?;
     Ok(terms)
@@ -385,8 +388,14 @@ fn terms_toml(terms: Option<&Terms>) -> String {
         version_contributors,
         versions,
         metrics_rows,
+        policy,
         ..
     } = terms;
+    let policy = match policy.contains("'''") || policy.contains('\r') {
+        // Strings of JSON are strings of TOML.
+        true => serde_json::Value::from(policy.as_str()).to_string(),
+        false => format!("'''\n{policy}'''"),
+    };
     format!(
         r#"# What this member accepts for its rows. Every upload names the digest of these terms, and the warden keeps to
 # them, whatever the owner asks for. Other terms count for uploads made after `blindsmith join` was run again.
@@ -407,6 +416,9 @@ version_contributors = {version_contributors}
 versions = {versions}
 # The owner sees this member's validation figures from so many judged rows on.
 metrics_rows = {metrics_rows}
+# By what the warden that holds the rows' keys appraises another one before it passes them on: a policy as in
+# attestation.toml, of which this is a copy. Empty: kinds and measurements above are enough.
+policy = {policy}
 "#
     )
 }

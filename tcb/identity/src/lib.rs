@@ -17,7 +17,7 @@ pub use envelope::{Kind, MAX_SIGNED, SignedError, open, sign, signed_digest};
 pub use key::{PublicKey, SigningKey};
 pub use order::{
     Action, Approval, MAX_APPROVAL_POLICY, MAX_MEMBERS, Member, MemberRole, Order, Quota, Roster,
-    RosterError, open_order, sign_order,
+    RosterError, open_order, orders_digest, sign_order,
 };
 pub use session::{
     AttestRequest, Confirmed, Purpose, SignedRelease, open_confirmed, open_release, open_request,

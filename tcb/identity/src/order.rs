@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_protocol::{Blob, Id, MAX_NAME};
+use blindsmith_protocol::{Blob, Id, MAX_NAME, to_cbor};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{Kind, PublicKey, SignedError, SigningKey, open, sign};
 
 const ORDER: Kind = Kind { content: "application/vnd.blindsmith.order+cbor", aad: b"blindsmith order v1" };
+/// What enters first, so that no other digest of ours is one of orders.
+const CHAIN: &[u8] = b"blindsmith orders v1\0";
 /// Most members of a project, those that left included.
 pub const MAX_MEMBERS: usize = 4096;
 /// Most wardens that an order approves.
@@ -78,8 +81,13 @@ pub enum Action {
         /// Which upload.
         upload: Id,
     },
-    /// Wrong answers and attempts are forgiven, and a warden that handed the project over may go on with it.
+    /// Wrong answers and attempts are forgiven.
     Forgive,
+    /// The warden that handed the project over to this one goes on with it: this one is lost.
+    Resume {
+        /// The key of the warden that is lost.
+        lost: Id,
+    },
     /// Wardens may hand the project over to these, and to no others any more.
     Approve(Approval),
 }
@@ -94,11 +102,16 @@ pub struct Approval {
     /// that its owner released.
     pub receipts: PublicKey,
     /// The policy (see `blindsmith-appraisal`) by which their evidence is appraised; an empty one accepts nobody.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub policy: String,
     /// When the owner said so, in seconds since 1970: a warden whose clock shows less appraises nothing.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub since: u64,
+}
+
+/// Approvals that were made before they had a time are signed without it.
+fn is_zero(time: &u64) -> bool {
+    *time == 0
 }
 
 impl Approval {
@@ -140,6 +153,11 @@ pub struct Order {
 /// Signs an order.
 pub fn sign_order(order: &Order, owner: &SigningKey) -> Vec<u8> {
     sign(order, &ORDER, owner)
+}
+
+/// The digest of all orders up to one, from that of those before it; zero before the first.
+pub fn orders_digest(before: &[u8; 32], order: &Order) -> [u8; 32] {
+    Sha256::new().chain_update(CHAIN).chain_update(before).chain_update(to_cbor(order)).finalize().into()
 }
 
 /// Opens an order that should be signed by this owner.
@@ -242,7 +260,11 @@ impl Roster {
                 let found = self.members.get_mut(member).ok_or(RosterError::Unknown(*member))?;
                 found.revoked = true;
             }
-            Action::Rollback { .. } | Action::Readmit { .. } | Action::Forgive | Action::Approve(_) => {}
+            Action::Rollback { .. }
+            | Action::Readmit { .. }
+            | Action::Forgive
+            | Action::Resume { .. }
+            | Action::Approve(_) => {}
         }
         self.sequence = next;
         Ok(())

@@ -13,6 +13,8 @@ const TAG: &[u8] = b"blindsmith terms v1\0";
 const MAX_ENTRIES: usize = 64;
 /// Longest kind and longest measurement, in bytes.
 const MAX_BYTES: usize = 64;
+/// Longest policy, in bytes.
+const MAX_POLICY: usize = 16 << 10;
 /// The kind that proves nothing.
 const SIMULATED: &str = "simulated";
 
@@ -38,6 +40,10 @@ pub struct Terms {
     pub versions: u64,
     /// Validation figures of this contributor are shown to the owner from so many judged rows on.
     pub metrics_rows: u64,
+    /// The policy (see `blindsmith-appraisal`) by which a warden's evidence is appraised before another one passes the
+    /// rows' keys on to it; where it is empty, kind and measurement above are all that is asked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub policy: String,
 }
 
 /// Terms that are out of range.
@@ -59,6 +65,7 @@ impl Terms {
             version_contributors: 0,
             versions: u64::MAX,
             metrics_rows: 0,
+            policy: String::new(),
         }
     }
 
@@ -78,6 +85,9 @@ impl Terms {
         }
         if !self.measurements.iter().all(|m| (1..=MAX_BYTES).contains(&m.0.len())) {
             return fail("a measurement has 1 to 64 bytes");
+        }
+        if self.policy.len() > MAX_POLICY {
+            return fail("a policy of more than 16384 bytes");
         }
         Ok(())
     }
@@ -129,6 +139,7 @@ mod tests {
             Terms { version_contributors: 1, ..base() },
             Terms { versions: 1, ..base() },
             Terms { metrics_rows: 1, ..base() },
+            Terms { policy: "[snp]".into(), ..base() },
         ];
         let digests: std::collections::BTreeSet<_> = all.iter().map(Terms::digest).collect();
         assert_eq!(digests.len(), all.len());

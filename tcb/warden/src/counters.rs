@@ -42,6 +42,12 @@ pub struct Counter {
     pub answered: u64,
     /// The number of the owner's newest order.
     pub orders: u64,
+    /// The digest of all orders up to that one; zero where it is not known.
+    #[serde(default, with = "serde_bytes")]
+    pub orders_digest: [u8; 32],
+    /// How often the project was handed over in its life.
+    #[serde(default)]
+    pub transfers: u64,
     /// The key of the warden to which the project was handed over; zero if to none.
     #[serde(default, with = "serde_bytes")]
     pub successor: [u8; 32],
@@ -57,11 +63,36 @@ impl Counter {
     pub fn handed_over(&self) -> Option<String> {
         (self.successor != [0; 32]).then(|| {
             format!(
-                "this warden handed the project over to warden {}: start that one; if it is lost, and never began, the \
-                 owner may let this one go on with blindsmith forgive",
+                "this warden handed the project over to warden {0}: start that one; if it is lost, and never began, the \
+                 owner may let this one go on with blindsmith forgive --lost {0}",
                 Id(self.successor)
             )
         })
+    }
+
+    /// The same, handed over to this warden; the other one begins with it without a successor. Repeated, it is the same
+    /// hand-over.
+    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
+    pub(crate) fn handed_to(&self, successor: [u8; 32]) -> Self {
+        let first = self.successor == [0; 32];
+        Counter { successor, transfers: self.transfers + u64::from(first), ..*self }
+    }
+
+    /// Why a warden that stood here does not take the project over with that counter; none if it does. Whoever keeps what
+    /// was handed over gives it as often as it likes: it counts once.
+    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
+    pub(crate) fn not_followed_by(&self, next: &Counter) -> Option<&'static str> {
+        let same = Counter { orders: self.orders, orders_digest: self.orders_digest, ..*next };
+        match self {
+            _ if next.orders < self.orders => {
+                Some("this warden knows later orders of the owner than the other")
+            }
+            _ if next.round < self.round => {
+                Some("this warden saw a newer round of the project than the other")
+            }
+            _ if next.transfers > self.transfers || *self == same => None,
+            _ => Some("this warden took the project over before, and went on with it"),
+        }
     }
 
     /// Once the round that was produced is acknowledged.
@@ -71,6 +102,8 @@ impl Counter {
             faults,
             answered: self.answered,
             orders: self.orders,
+            orders_digest: self.orders_digest,
+            transfers: self.transfers,
             successor: self.successor,
             ..Counter::at(self.round + 1, self.produced)
         }
@@ -159,5 +192,33 @@ mod tests {
         bytes[40] ^= 1;
         fs::write(&path, bytes).unwrap();
         assert!(again.load(&project).is_err());
+    }
+
+    #[cfg(feature = "hand-over")]
+    #[test]
+    fn a_hand_over_counts_once_and_never_leads_back() {
+        let first = Counter { orders: 5, faults: 1, ..Counter::at(7, [3; 32]) };
+        let marked = first.handed_to([1; 32]);
+        assert_eq!((marked.successor, marked.transfers, marked.faults), ([1; 32], 1, 1));
+        assert_eq!(marked.handed_to([1; 32]), marked, "repeated, it is the same");
+        let handed = Counter { successor: [0; 32], ..marked };
+        assert_eq!(handed.not_followed_by(&handed), None, "it failed at its last step");
+        let later = Counter { orders: 6, orders_digest: [9; 32], ..handed };
+        assert_eq!(handed.not_followed_by(&later), None, "an order was given in between");
+        assert_eq!(later.not_followed_by(&handed).map(|why| why.contains("later orders")), Some(true));
+        // Gone on with, in every way.
+        for own in [
+            Counter { attempts: 1, ..handed },
+            Counter { faults: 2, ..handed },
+            Counter { answered: 1, ..handed },
+            Counter { produced: [4; 32], ..handed },
+            handed.handed_to([2; 32]),
+        ] {
+            assert!(own.not_followed_by(&handed).is_some(), "{own:?}");
+        }
+        let newer = Counter { round: 8, ..handed };
+        let next = Counter { successor: [0; 32], ..handed.handed_to([2; 32]) };
+        assert!(newer.not_followed_by(&next).is_some_and(|why| why.contains("newer round")));
+        assert_eq!(handed.not_followed_by(&next), None);
     }
 }

@@ -4,7 +4,8 @@
 //! policy in the owner's newest approval, as a client would (`blindsmith-appraisal`). It marks its counter first and seals then: from the mark on it runs no round
 //! and answers no query of the project, and repeats the hand-over to the same warden alone. The other makes sure, by the
 //! key of the project's receipts in the owner's order, that it takes over the project that its owner released, and goes on
-//! from the counter, so that nothing starts anew with it. Contributors' seeds go along only as far as their own terms
+//! from the counter, so that nothing starts anew with it. Hand-overs are counted: what was handed over once is not taken
+//! again by a warden that went on with it. Contributors' seeds go along only as far as their own terms
 //! allow the other.
 //!
 //! Before sealing (HPKE, see `blindsmith-keys`): `BSHANDO1`; the project's vault key; length (32 bits) and CBOR of the
@@ -14,10 +15,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, Session};
+use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, Session, appraise};
 use blindsmith_identity::{Action, Approval, Purpose, Terms, open_order};
 use blindsmith_keys::{Key, Suite, random_bytes};
-use blindsmith_protocol::{Blob, Evidence, Id, Outcome, ProjectSpec, from_cbor, to_cbor};
+use blindsmith_protocol::{Blob, Evidence, Id, MAX_BODY, Outcome, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -59,24 +60,52 @@ impl Challenges {
         Ok(Outcome::Challenge { asker: identity.signing.verifying().into(), request })
     }
 
-    /// Appraises evidence that answers a challenge, by the owner's approval and as of the time `now`, with the collateral
-    /// in `body`: parts, each after its length in 32 bits.
+    /// Appraises evidence that answers a challenge, by the owner's approval and as of the time `now`.
     fn appraise(
         &self,
         project: &Id,
         evidence: &Evidence,
-        (approval, mut body, now): (&Approval, &[u8], u64),
+        (approval, collateral, now): (&Approval, &Collateral, u64),
     ) -> Result<Appraised, String> {
         // Whatever comes of it, the nonce is used.
         let session = lock(&self.0).remove(project);
         let session = session.ok_or("the other warden's evidence answers no challenge of this one")?;
-        let mut collateral = Collateral::default();
-        while !body.is_empty() {
-            let part = part(&mut body).ok_or("the collateral is cut off")?;
-            collateral.add(part).map_err(|e| e.to_string())?;
-        }
-        let appraised = session.appraise(evidence, &policy(approval)?, &collateral, now);
+        let appraised = session.appraise(evidence, &policy(approval)?, collateral, now);
         appraised.map_err(|e| format!("the other warden is refused: {e}"))
+    }
+}
+
+/// The collateral in a body: parts, each after its length in 32 bits.
+fn collateral(mut body: &[u8]) -> Result<Collateral, String> {
+    let mut collateral = Collateral::default();
+    while !body.is_empty() {
+        let part = part(&mut body).ok_or("the collateral is cut off")?;
+        collateral.add(part).map_err(|e| e.to_string())?;
+    }
+    Ok(collateral)
+}
+
+/// Contributors' policies, by which the evidence that the owner's accepts is appraised again.
+struct Policies<'a> {
+    evidence: &'a Evidence,
+    collateral: &'a Collateral,
+    now: u64,
+    seen: BTreeMap<String, bool>,
+}
+
+impl Policies<'_> {
+    fn accept(&mut self, text: &str) -> bool {
+        if let Some(known) = self.seen.get(text) {
+            return *known;
+        }
+        // What cannot be read accepts nobody.
+        let accepted = AppraisedPolicy::parse(text).is_ok_and(|policy| {
+            let report = blindsmith_appraisal::Evidence::parse(&self.evidence.report.0);
+            report.is_ok_and(|report| appraise(&report, self.collateral, policy.policy(), self.now).accepted)
+        });
+        let accepted = text.is_empty() || accepted;
+        self.seen.insert(text.to_owned(), accepted);
+        accepted
     }
 }
 
@@ -172,13 +201,12 @@ impl Project {
         body: &[u8],
     ) -> Result<(Outcome, Vec<u8>), String> {
         let (approval, order) = self.approval()?;
-        let given = (approval, body, clock(approval)?);
-        let other = identity.challenges.appraise(&self.id, evidence, given)?;
+        let now = clock(approval)?;
+        let collateral = collateral(body)?;
+        let other = identity.challenges.appraise(&self.id, evidence, (approval, &collateral, now))?;
         let _counting = identity.counting();
         let counter = self.counter(identity).map_err(|e| e.to_string())?;
-        if self.members.roster.sequence() < counter.orders {
-            return Err("the refinery withholds orders of the owner that it gave before".into());
-        }
+        self.told_all(&counter)?;
         if !approval.allows(other.tee(), other.program()) {
             let found: String = other.program().iter().map(|b| format!("{b:02x}")).collect();
             return Err(format!(
@@ -186,19 +214,37 @@ impl Project {
                 other.tee()
             ));
         }
-        let successor = other.signing().0;
+        let (successor, own) = (other.signing(), identity.tee().name());
+        // To itself would be to go back to the counter of an earlier time.
+        if successor == identity.signing.verifying() {
+            return Err("the other warden is this one".into());
+        }
+        if other.tee() != own {
+            return Err(format!(
+                "the other warden is of the kind {}, this one of the kind {own}: the project's receipts would not verify",
+                other.tee()
+            ));
+        }
+        let successor = successor.0;
         if ![[0; 32], successor].contains(&counter.successor) {
             return Err(format!("the project was handed over before, to warden {}", Id(counter.successor)));
         }
         let session = other.session();
         // Of simulated wardens terms name no measurement.
-        let allowed = |terms: &Terms| terms.allow_warden(other.tee(), other.measurement());
+        let mut policies = Policies { evidence, collateral: &collateral, now, seen: BTreeMap::new() };
+        let mut allowed = |terms: &Terms| {
+            terms.allow_warden(other.tee(), other.measurement()) && policies.accept(&terms.policy)
+        };
         let allowed = self.members.enrolled().filter(|(_, _, terms)| allowed(terms));
-        let handed = Handed::encode(&self.vault, &Counter { successor: [0; 32], ..counter }, allowed);
+        let marked = counter.handed_to(successor);
+        let handed = Handed::encode(&self.vault, &Counter { successor: [0; 32], ..marked }, allowed);
+        if handed.len() > MAX_BODY / 2 {
+            return Err("the contributors' seeds and terms are too many to be handed over".into());
+        }
         let sealed = other.recipient().seal(&session_info("hand-over", &session), None, &handed);
         let (sealed, _) = sealed.map_err(|e| e.to_string())?;
         // Before it leaves.
-        let marked = identity.counters.store(&self.id, &Counter { successor, ..counter });
+        let marked = identity.counters.store(&self.id, &marked);
         marked.map_err(|e| format!("the warden's counters: {e}"))?;
         Ok((Outcome::Handed { session: Id(session), order: Blob(order.clone()) }, sealed))
     }
@@ -235,14 +281,9 @@ impl Project {
         }
         let _counting = identity.counting();
         let failed = |e: std::io::Error| format!("the warden's counters: {e}");
-        match identity.counters.load(&id).map_err(failed)? {
-            Some(own) if own.successor == [0; 32] && own != counter => {
-                return Err("this warden goes on with the project already".into());
-            }
-            Some(own) if own.round > counter.round => {
-                return Err("this warden saw a newer round of the project than the other".into());
-            }
-            _ => {}
+        let own = identity.counters.load(&id).map_err(failed)?;
+        if let Some(why) = own.and_then(|own| own.not_followed_by(&counter)) {
+            return Err(why.into());
         }
         let mut project = Project::opened(spec, Some(counter), vault, rest).map_err(|e| e.to_string())?;
         let tokens = members.into_iter().filter_map(|(contributor, seed, terms)| {

@@ -20,6 +20,7 @@ mod metrics;
 mod model;
 mod opening;
 mod operands;
+mod orders;
 mod project;
 mod query;
 mod release;

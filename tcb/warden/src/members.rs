@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_identity::{Action, Approval, Roster, Terms, open_enrolment, open_order};
+use blindsmith_identity::{Action, Approval, Roster, Terms, open_enrolment, open_order, orders_digest};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::counters::Counter;
 use crate::release::session_info;
 use crate::session::Identity;
+
+/// Most terms under which a contributor has uploads.
+const MAX_TERMS: usize = 64;
 
 /// What an enrolment's sealed seed is bound to: the session, and the terms.
 pub fn enrolment_info(session: &[u8; 32], terms: &[u8; 32]) -> Vec<u8> {
@@ -28,20 +32,38 @@ pub(crate) struct Enrolled {
 #[derive(Default)]
 pub(crate) struct Members {
     pub roster: Roster,
+    /// The digest of the orders that made it.
+    pub orders: [u8; 32],
     /// To which wardens the project may be handed over, and the order that says so.
     pub approval: Option<(Approval, Vec<u8>)>,
     enrolled: BTreeMap<(Id, [u8; 32]), Enrolled>,
 }
 
 impl Members {
-    /// Carries out the next order, as far as it concerns members.
-    pub(crate) fn order(&mut self, spec: &ProjectSpec, order: &[u8]) -> Result<Action, String> {
+    /// Carries out the next order, as far as it concerns members. What was told before must be what is told now: the
+    /// counter knows the digest of all orders up to its newest.
+    pub(crate) fn order(
+        &mut self,
+        spec: &ProjectSpec,
+        counter: &Counter,
+        order: &[u8],
+    ) -> Result<Action, String> {
         let signed = order;
         let order = open_order(signed, &spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
         if order.project != spec.id() {
             return Err("the order is of another project".into());
         }
+        let orders = orders_digest(&self.orders, &order);
+        let next = order.sequence == self.roster.sequence() + 1;
+        if next && order.sequence == counter.orders && ![[0; 32], orders].contains(&counter.orders_digest) {
+            return Err(format!(
+                "orders up to number {} are others than those that the refinery gave before: the owner signed one of \
+                 them without having been shown all",
+                order.sequence
+            ));
+        }
         self.roster.apply(&order).map_err(|e| e.to_string())?;
+        self.orders = orders;
         if let Action::Approve(approval) = &order.action {
             self.approval = Some((approval.clone(), signed.to_vec()));
         }
@@ -136,7 +158,12 @@ impl Members {
         if !enrolled.terms.allow_recipient(&spec.owner.into()) {
             return Err("the contributor's terms do not allow this owner to receive models".into());
         }
-        self.enrolled.insert((*contributor, enrolled.terms.digest()), enrolled);
+        let key = (*contributor, enrolled.terms.digest());
+        let others = self.enrolled.range((*contributor, [0; 32])..=(*contributor, [0xff; 32]));
+        if !self.enrolled.contains_key(&key) && others.count() >= MAX_TERMS {
+            return Err(format!("a contributor enrols under at most {MAX_TERMS} different terms"));
+        }
+        self.enrolled.insert(key, enrolled);
         Ok(())
     }
 
@@ -163,4 +190,50 @@ fn token_context(project: &Id, contributor: &Id) -> String {
 
 fn not_invited(contributor: &Id) -> String {
     format!("{contributor} is not invited to this project: ask its owner for blindsmith invite")
+}
+
+#[cfg(test)]
+mod tests {
+    use blindsmith_evidence::Simulated;
+    use blindsmith_identity::{PublicKey, SigningKey};
+    use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+    use blindsmith_protocol::{Layer, Trigger};
+
+    use super::*;
+    use crate::MemoryCounters;
+
+    #[test]
+    fn a_contributor_enrols_under_a_limited_number_of_terms() {
+        let attester = Simulated::new(SigningKey::from_seed(Key::random().expose()), [7; 32]);
+        let counters = Box::new(MemoryCounters::default());
+        let identity = Identity::new(Box::new(attester), Key::random(), counters).unwrap();
+        let spec = ProjectSpec {
+            name: "example".into(),
+            salt: [1; 32],
+            owner: Id([2; 32]),
+            security: Security::Bits128,
+            layers: vec![Layer { inputs: 64, outputs: 10, tile: Tile::new(16, 16, 8).unwrap() }],
+            feature_scale: Scale::from_log2(20),
+            mask: MaskSeed([2; 32]),
+            label_bytes: 8,
+            group_blocks: 4,
+            batch_rows: 256,
+            trigger: Trigger::MANUAL,
+        };
+        let mut members = Members::default();
+        let mut enrol = |contributor: u8, metrics_rows: usize| {
+            let base = Terms::without_minima(PublicKey([2; 32]), "simulated", &[]);
+            let terms = Terms { metrics_rows: metrics_rows as u64, ..base };
+            members.handed(&spec, &identity, &Id([contributor; 32]), Key::random(), terms)
+        };
+        for terms in 0..MAX_TERMS {
+            enrol(5, terms).unwrap();
+        }
+        assert!(enrol(5, MAX_TERMS).unwrap_err().contains("at most 64 different terms"));
+        // Again under terms that are known, and another contributor beside it.
+        enrol(5, 3).unwrap();
+        for contributor in [4, 6] {
+            enrol(contributor, MAX_TERMS).unwrap();
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A project as the warden holds it, and the sealed form of that.
 
-use blindsmith_identity::{Action, open_release};
+use blindsmith_identity::open_release;
 use blindsmith_keys::{Key, Sealed, random_bytes};
 use blindsmith_learn::{Network, Trainer, TrainerState};
 use blindsmith_protocol::{
@@ -90,7 +90,7 @@ pub struct Project {
     /// What became of uploads, and which version is current.
     pub(crate) standing: Standing,
     /// A version that the owner ordered to be made current, and that is not yet.
-    rollback: Option<u64>,
+    pub(crate) rollback: Option<u64>,
 }
 
 /// What a round did, to be recorded.
@@ -462,38 +462,6 @@ impl Project {
         Ok(self.produce(identity, done, &begun)?)
     }
 
-    /// Carries out the owner's next order.
-    pub(crate) fn order(&mut self, identity: &Identity, order: &[u8]) -> Result<(), String> {
-        let _counting = identity.counting();
-        let action = self.members.order(&self.spec, order)?;
-        let sequence = self.members.roster.sequence();
-        let failed = |e: RoundError| e.to_string();
-        let counter = self.counter(identity).map_err(failed)?;
-        if sequence > self.standing.orders {
-            match action {
-                Action::Rollback { version } => {
-                    if version > self.round {
-                        return Err(format!("there is no version {version}"));
-                    }
-                    self.rollback = Some(version);
-                }
-                Action::Readmit { upload } => _ = self.standing.uploads.insert(upload, Place::Waiting),
-                Action::Invite { .. } | Action::Revoke { .. } | Action::Forgive | Action::Approve(_) => {}
-            }
-        }
-        if sequence > counter.orders {
-            let forgiven = matches!(action, Action::Forgive);
-            let counter = Counter { orders: sequence, ..counter };
-            let counter = if forgiven {
-                Counter { faults: 0, attempts: 0, successor: [0; 32], ..counter }
-            } else {
-                counter
-            };
-            identity.counters.store(&self.id, &counter).map_err(|e| e.to_string())?;
-        }
-        Ok(())
-    }
-
     /// The project's counter, which must speak of this history.
     pub(crate) fn counter(&self, identity: &Identity) -> Result<Counter, RoundError> {
         let newest = self.receipts.newest;
@@ -510,11 +478,7 @@ impl Project {
         if let Some(why) = counter.handed_over() {
             return Err(RoundError::Rules(why));
         }
-        if self.members.roster.sequence() < counter.orders {
-            return Err(RoundError::Rules(
-                "the refinery withholds orders of the owner that it gave before".into(),
-            ));
-        }
+        self.told_all(counter).map_err(RoundError::Rules)?;
         if counter.faults > rules.faults {
             return Err(RoundError::Rules(format!(
                 "this refinery answered wrongly {} times since the last round, {} are survived",

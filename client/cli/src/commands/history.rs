@@ -151,14 +151,28 @@ impl Readmit {
 /// Forgives wrong answers and attempts that the rules allow no more of: the warden works with the refinery again. Needs
 /// the owner's key.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  blindsmith forgive --project ./sales\n  blindsmith forgive --project ./sales --lost WARDEN"
+)]
 pub struct Forgive {
     #[command(flatten)]
     common: ProjectArguments,
+    /// Forgive nothing, but let the warden that handed the project over to this one go on: this one is lost, and never
+    /// began. If it did begin, there are two histories from then on.
+    #[arg(long, value_name = "WARDEN")]
+    lost: Option<Id>,
 }
 
 impl Forgive {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        give(&self.common, Action::Forgive, "wrong answers and attempts are forgiven")
+        match self.lost {
+            Some(lost) => give(
+                &self.common,
+                Action::Resume { lost },
+                "the warden that had the project before goes on with it",
+            ),
+            None => give(&self.common, Action::Forgive, "wrong answers and attempts are forgiven"),
+        }
     }
 }

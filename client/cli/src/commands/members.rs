@@ -1,22 +1,24 @@
 //! Members: `blindsmith join`, `invite`, `revoke`, `members`, `withdraw`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
 use blindsmith_identity::{
     Action, Enrolment, MemberRole, Order, PublicKey, Purpose, Quota, Roster, Terms, Withdrawal, open_order,
-    sign_enrolment, sign_order, sign_withdrawal,
+    orders_digest, sign_enrolment, sign_order, sign_withdrawal,
 };
 use blindsmith_protocol::{Blob, Id};
 use blindsmith_warden::enrolment_info;
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
-use crate::project::Keys;
+use crate::project::{Keys, write_file};
 use crate::trust::{TrustArguments, appraise_warden};
 use crate::{ClientProject, Connection, Failure};
 
@@ -124,6 +126,7 @@ impl Join {
             versions: self.most_versions,
             metrics_rows: self.metrics_rows,
             measurements: vec![],
+            policy: project.attestation.text().to_owned(),
             ..Terms::without_minima(owner, tee, &[0])
         }
     }
@@ -184,11 +187,54 @@ fn roster(connection: &mut Connection, project: &ClientProject) -> Result<Roster
 pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Failure> {
     let (project, mut connection) = common.open()?;
     let keys = Keys::load_owner(&common.project)?;
-    let sequence = orders(&mut connection, &project)?.len() as u64 + 1;
+    let given = orders(&mut connection, &project)?;
+    let seen = Given::load(&common.project)?;
+    let digest =
+        |orders: &[Order]| Id(orders.iter().fold([0; 32], |before, order| orders_digest(&before, order)));
+    if given.get(..seen.orders).is_none_or(|known| digest(known).to_string() != seen.digest) {
+        return Err(Failure::NotProven(format!(
+            "the refinery shows {} orders of yours, and not the {} that it acknowledged, in their order: nothing was \
+             signed. If its operator went back to a backup and you accept that, remove {} and try again",
+            given.len(),
+            seen.orders,
+            common.project.join(Given::FILE).display()
+        )));
+    }
+    let sequence = given.len() as u64 + 1;
     let order = Order { project: project.id(), sequence, action };
-    let order = Blob(sign_order(&order, &keys.identity()));
-    connection.command(&Request::Order { project: project.id(), order }, &[])?;
+    let signed = Blob(sign_order(&order, &keys.identity()));
+    let head = orders_digest(&digest(&given).0, &order);
+    connection.command(&Request::Order { project: project.id(), order: signed }, &[])?;
+    Given { orders: given.len() + 1, digest: Id(head).to_string() }.save(&common.project)?;
     Ok(sequence)
+}
+
+/// The orders that the refinery acknowledged to this directory: one that is shown fewer or others signs no more.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    orders: usize,
+    digest: String,
+}
+
+impl Given {
+    const FILE: &str = "orders.json";
+
+    fn load(dir: &Path) -> Result<Self, Failure> {
+        let path = dir.join(Self::FILE);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Ok(Given { orders: 0, digest: Id([0; 32]).to_string() })
+            }
+            Err(e) => Err(Failure::project(&path, e)),
+        }
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), Failure> {
+        let path = dir.join(Self::FILE);
+        write_file(&path, &serde_json::to_vec(self).map_err(|e| Failure::project(&path, e))?)
+    }
 }
 
 #[derive(Serialize)]

@@ -145,3 +145,25 @@ fn nobody_is_approved_before_the_owner_says_so() {
     logged(&site, "not usable as collateral", 1);
     trains(&site, 3);
 }
+
+#[test]
+fn an_owner_that_is_shown_fewer_or_other_orders_than_before_signs_none() {
+    let site = shared(&[]);
+    site.on_project("approve", &["--none"]).ok();
+    let known = site.path("p").join("orders.json");
+    let given = std::fs::read_to_string(&known).unwrap();
+    // As if it had seen one more, or another one.
+    for other in
+        [given.replace("\"orders\":1", "\"orders\":2"), given.replace("\"digest\":\"", "\"digest\":\"00")]
+    {
+        assert_ne!(other, given);
+        std::fs::write(&known, &other).unwrap();
+        let refused = ["the refinery shows 1 orders of yours", "nothing was signed", "orders.json"];
+        site.on_project("forgive", &[]).refused(9, &refused);
+    }
+    std::fs::write(&known, &given).unwrap();
+    site.on_project("forgive", &["--lost", &"ab".repeat(32)]).ok();
+    std::fs::remove_file(&known).unwrap();
+    site.on_project("forgive", &[]).ok();
+    assert!(std::fs::read_to_string(&known).unwrap().contains("\"orders\":3"));
+}

@@ -117,7 +117,7 @@ fn receipts_that_do_not_verify_end_with_nine() {
     let verdict: Value = serde_json::from_str(outcome.stdout.trim()).unwrap();
     assert_eq!((&verdict["valid"], &verdict["first_fault"]["round"]), (&json!(false), &json!(0)));
     assert!(verdict["first_fault"]["what"].as_str().unwrap().contains("simulated"));
-    let words = verify(dir.path(), &[]).refused(9, &["do not verify", "simulated"]).stdout;
+    let words = verify(dir.path(), &[]).refused(9, &["does not verify", "simulated"]).stdout;
     assert!(words.starts_with("NOT VALID, at round 0"), "{words}");
 }
 

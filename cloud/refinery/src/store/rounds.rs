@@ -82,7 +82,7 @@ impl Store {
     pub fn each_round(&self, project: &Id, mut look: impl FnMut(RoundRecord)) -> Result<(), StoreError> {
         /// Rounds that are read at a time: each may name all uploads of a project twice.
         const AT_A_TIME: i64 = 16;
-        let places = self.places(project)?;
+        let mut places = self.places(project)?;
         let mut next = 0;
         loop {
             let query = sqlx::query(
@@ -91,7 +91,14 @@ impl Store {
             );
             let rows = self.metadata.rows(query.bind(project.0.to_vec()).bind(next).bind(AT_A_TIME))?;
             for row in &rows {
-                let record = self.read_round(row, &places)?;
+                let record = match self.read_round(row, &places) {
+                    Ok(record) => record,
+                    // It may name uploads that arrived since the places were read.
+                    Err(_) => {
+                        places = self.places(project)?;
+                        self.read_round(row, &places)?
+                    }
+                };
                 next = record.summary.round as i64 + 1;
                 look(record);
             }

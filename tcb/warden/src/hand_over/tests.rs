@@ -92,7 +92,7 @@ impl Vector {
 
     /// What a warden says to a relay of this report beside claims that answer its challenge: there are no others, as
     /// nobody here makes reports of hardware for claims of ours.
-    fn relayed(&self, policy: String, collateral: &[u8]) -> String {
+    fn relayed(&self, policy: String, body: &[u8]) -> String {
         let (project, at) = (Id([4; 32]), self.facts["verify_at"].as_u64().unwrap());
         let asker = SigningKey::from_seed(&[1; 32]);
         let approval = Approval { wardens: vec![], receipts: PublicKey([0; 32]), policy, since: at };
@@ -114,7 +114,7 @@ impl Vector {
         let evidence = Evidence { claims: Blob(claims.encode()), report, auxiliary: Blob::default() };
         let challenges = Challenges::default();
         lock(&challenges.0).insert(project, session);
-        challenges.appraise(&project, &evidence, (&approval, collateral, at)).unwrap_err()
+        challenges.appraise(&project, &evidence, (&approval, &collateral(body).unwrap(), at)).unwrap_err()
     }
 }
 
@@ -131,6 +131,35 @@ fn of_hardware_everything_is_appraised_and_what_a_report_vouches_for_too() {
             [vector.relayed(vector.policy(), &[]), vector.relayed(String::new(), &vector.collateral())]
         {
             assert!(message.contains("more checks failed"), "{id}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_contributors_own_policy_counts_beside_the_owners() {
+    let of = |id: &str| {
+        let vector = Vector::named(id);
+        let report = ["quote", "report"].into_iter().find_map(|key| vector.facts[key].as_str()).unwrap();
+        let report = Blob(Vector::file(report));
+        (Evidence { claims: Blob::default(), report, auxiliary: Blob::default() }, vector)
+    };
+    for (id, other) in [("tdx-v4", "tdx-v5-td15"), ("milan-v2", "milan-v3"), ("sgx-v3", "tdx-v4")] {
+        let ((evidence, vector), (_, other)) = (of(id), of(other));
+        let collateral = collateral(&vector.collateral()).unwrap();
+        let now = vector.facts["verify_at"].as_u64().unwrap();
+        let mut policies =
+            Policies { evidence: &evidence, collateral: &collateral, now, seen: BTreeMap::new() };
+        // Twice: what is known is not appraised again.
+        for _ in 0..2 {
+            assert!(policies.accept("") && policies.accept(&vector.policy()), "{id}");
+            for refuses in [other.policy(), "accept_simulated = true".into(), "no policy".into()] {
+                assert!(!policies.accept(&refuses), "{id}: {refuses}");
+            }
+        }
+        if id.starts_with("tdx") {
+            // The same firmware, but another kernel.
+            let kernel = vector.policy().replace(vector.field("rtmr2"), &"00".repeat(48));
+            assert!(kernel != vector.policy() && !policies.accept(&kernel));
         }
     }
 }

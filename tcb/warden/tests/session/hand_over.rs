@@ -12,15 +12,16 @@ use super::refinery::{PROGRAM, Refinery, identity};
 struct Released {
     owner: Owner,
     state: Vec<u8>,
+    holding: Blob,
     receipts: PublicKey,
 }
 
 impl Released {
     fn to(refinery: &mut Refinery) -> Self {
         let owner = Owner::new();
-        let (record, receipts, _) = owner.hand_over_keyed(refinery);
+        let (record, receipts, holding) = owner.hand_over_keyed(refinery);
         assert!(open_receipt(&record.receipt.0, &receipts).is_ok());
-        Released { owner, state: record.state.0, receipts }
+        Released { owner, state: record.state.0, holding, receipts }
     }
 
     fn order(&self, sequence: u64, action: Action) -> Blob {
@@ -96,11 +97,88 @@ fn a_project_is_passed_on_and_the_first_warden_is_done_with_it() {
     assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
     let mut third = Refinery::of(identity());
     let found = evidence(&mut third, &project.challenge(&mut first));
+    let unrelated = Id(Claims::decode(&found.claims.0).unwrap().signing.0);
     assert!(first.refusal(&project.handed(found), &[]).contains("was handed over before, to warden"));
-    // Lost for good, the owner lets the first go on.
-    let forgiven = project.order(2, Action::Forgive);
-    project.give(&mut first, forgiven);
+    // Lost for good, the owner lets the first go on: by an order that names the lost one, and by no other.
+    let found = evidence(&mut second, &super::refinery::attest([1; 32]));
+    let lost = Id(Claims::decode(&found.claims.0).unwrap().signing.0);
+    for (sequence, action) in [(2, Action::Forgive), (3, Action::Resume { lost: unrelated })] {
+        let order = project.order(sequence, action);
+        project.give(&mut first, order);
+        assert!(first.refusal(&round, &[]).contains(&format!("forgive --lost {lost}")));
+    }
+    let resumed = project.order(4, Action::Resume { lost });
+    project.give(&mut first, resumed);
     assert!(!first.refusal(&round, &[]).contains("handed"));
+}
+
+#[test]
+fn what_was_handed_over_counts_once() {
+    let ((mut first, project), mut second) = (approved(), Refinery::of(identity()));
+    // To itself: the counter of an earlier time would come back.
+    let found = {
+        let challenge = project.challenge(&mut first);
+        evidence(&mut first, &challenge)
+    };
+    assert!(first.refusal(&project.handed(found), &[]).contains("the other warden is this one"));
+    assert!(!first.refusal(&project.owner.round(1, &[]), &[]).contains("handed"));
+    // Kept back: a second copy for the second warden, which passes the project on to a third meanwhile.
+    let (kept, kept_body) = project.take_over(&mut first, &mut second);
+    let (command, body) = project.take_over(&mut first, &mut second);
+    assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
+    let order = project.approval(1, PROGRAM);
+    project.give(&mut second, order);
+    let mut third = Refinery::of(identity());
+    let (command, body) = project.take_over(&mut second, &mut third);
+    assert!(matches!(third.command(&command, &body).0, Outcome::Ready { .. }));
+    assert!(second.refusal(&kept, &kept_body).contains("took the project over before, and went on with it"));
+    let (command, body) = project.take_over(&mut first, &mut second);
+    assert!(second.refusal(&command, &body).contains("took the project over before"));
+    assert!(second.refusal(&project.owner.round(1, &[]), &[]).contains("handed the project over"));
+    // Back, in order: the third hands it over to the second, and that one has it again.
+    let order = project.approval(1, PROGRAM);
+    project.give(&mut third, order);
+    let (command, body) = project.take_over(&mut third, &mut second);
+    assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
+    let order = project.approval(1, PROGRAM);
+    project.give(&mut second, order);
+    assert!(!second.refusal(&project.owner.round(1, &[]), &[]).contains("handed"));
+}
+
+#[test]
+fn orders_are_the_same_whenever_they_are_told() {
+    let warden = identity();
+    let mut first = Refinery::of(warden);
+    let project = Released::to(&mut first);
+    let (approves, none) = (project.approval(1, PROGRAM), project.order(2, Action::Approve(none(&project))));
+    project.give(&mut first, approves.clone());
+    project.give(&mut first, none.clone());
+    let restored = |orders: &[&Blob]| {
+        let mut again = Refinery::of(warden);
+        let holding = project.holding.clone();
+        let restore = ToWarden::Restore { spec: project.owner.spec.clone(), holding };
+        assert!(matches!(again.command(&restore, &project.state).0, Outcome::Ready { .. }));
+        orders.iter().for_each(|order| project.give(&mut again, (*order).clone()));
+        again
+    };
+    drop(first);
+    // The second one withheld: nothing is handed over under the first, and no round is run.
+    let mut again = restored(&[&approves]);
+    let challenge = project.challenge(&mut again);
+    let found = evidence(&mut Refinery::of(identity()), &challenge);
+    assert!(again.refusal(&project.handed(found), &[]).contains("withholds orders"));
+    assert!(again.refusal(&project.owner.round(1, &[]), &[]).contains("withholds orders"));
+    // Another one in its place, which its owner signed without having been shown it.
+    let other = ToWarden::Order { project: project.owner.id(), order: project.order(2, Action::Forgive) };
+    assert!(again.refusal(&other, &[]).contains("are others than those"));
+    drop(again);
+    let mut again = restored(&[&approves, &none]);
+    assert!(!again.refusal(&project.owner.round(1, &[]), &[]).contains("orders"));
+}
+
+/// An approval of nobody.
+fn none(project: &Released) -> Approval {
+    Approval { wardens: vec![], ..simulated(PROGRAM, project.receipts) }
 }
 
 #[test]
