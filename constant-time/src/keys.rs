@@ -344,10 +344,8 @@ fn release() {
     // X-Wing expands its seed anew for each message, a public matrix among what comes out: the tool would see the
     // sampling of that as a branch on a secret.
     let public = private.recipient(Suite::X25519);
-    let member = Key::from_bytes([3; 32]);
-    let (sealed, _) = public.seal(b"info", Some(&member), &[7; 100]).expect("sealed");
+    let (sealed, _) = public.seal(b"info", &[7; 100]).expect("sealed");
     conceal(&mut private);
-    let (opened, _) =
-        private.open(Suite::X25519, b"info", Some(&secret_key(3)), &sealed).expect("a release that opens");
+    let (opened, _) = private.open(Suite::X25519, b"info", &sealed).expect("a release that opens");
     expect_secret(&opened[..]);
 }

@@ -9,7 +9,7 @@ use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, Seen, Uploa
 use blindsmith_attest::chain::Trust;
 use blindsmith_fuzz::{header, network, owner, recipe, release, request, spec, trust};
 use blindsmith_identity::{
-    Action, Enrolment, MemberRole, Order, PublicKey, Quota, SigningKey, Terms, Withdrawal, sign_order,
+    Action, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, SigningKey, Terms, Withdrawal, sign_order,
     sign_request,
 };
 use blindsmith_learn::TrainerState;
@@ -81,21 +81,24 @@ fn evidence() -> Evidence {
     trust().evidence
 }
 
-fn order(sequence: u64, action: Action) -> Order {
-    Order { project: spec().id(), sequence, action }
-}
-
 fn orders() -> Vec<Order> {
     let member = SigningKey::from_seed(&[8; 32]).verifying();
     let (role, quota) = (MemberRole::Contributor, Quota::default());
-    vec![
-        order(1, Action::Invite { member, name: "somebody".into(), role, quota }),
-        order(2, Action::Readmit { upload: Id([1; 32]) }),
-        order(3, Action::Rollback { version: 0 }),
-        order(4, Action::Forgive),
-        order(5, Action::Resume { lost: Id([7; 32]) }),
-        order(6, Action::Revoke { member }),
-    ]
+    let actions = [
+        Action::Invite { member, name: "somebody".into(), role, quota },
+        Action::Readmit { upload: Id([1; 32]) },
+        Action::Rollback { version: 0 },
+        Action::Forgive,
+        Action::Resume { lost: Id([7; 32]) },
+        Action::Revoke { member },
+    ];
+    let mut roster = Roster::default();
+    let mut next = |action| {
+        let order = roster.next(spec().id(), action);
+        roster.apply(&order).expect("the next order");
+        order
+    };
+    actions.into_iter().map(&mut next).collect()
 }
 
 fn receipt(round: u64, previous: Option<[u8; 32]>) -> Receipt {
@@ -250,7 +253,7 @@ fn answers() -> Vec<FromWarden> {
         FromWarden::Finished(Outcome::Ready {
             holding: Blob(vec![1; 80]),
             confirmation: trust().confirmation,
-            retired: false,
+            retired: None,
         }),
         FromWarden::Finished(Outcome::Fault { instruction: "labels".into(), report: Blob(vec![1; 20]) }),
         FromWarden::Finished(Outcome::Refused { message: "no".into() }),

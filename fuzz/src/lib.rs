@@ -71,7 +71,6 @@ pub fn header() -> UploadHeader {
 pub fn release() -> Release {
     Release {
         owner: Key::from_bytes([10; 32]),
-        member: Key::from_bytes([11; 32]),
         model: Key::from_bytes([12; 32]),
         rows: Key::from_bytes([13; 32]),
         rules: Rules::default(),

@@ -29,7 +29,7 @@ fn sealed(command: ToWarden, body: &[u8], warden: &Identity) -> (ToWarden, Vec<u
             let key = Release::decode(&clear.0).map_or_else(|_| release().model, |r| r.model);
             let body = key.seal(&model_context("model", &spec.id(), 0), body).0;
             let info = session_info("release", &session);
-            let (envelope, _) = recipient.seal(&info, None, &clear.0).expect("a fresh key");
+            let (envelope, _) = recipient.seal(&info, &clear.0).expect("a fresh key");
             let release = SignedRelease { project: spec.id(), session, envelope: Blob(envelope) };
             (ToWarden::Release { spec, release: Blob(sign_release(&release, &owner())) }, body)
         }

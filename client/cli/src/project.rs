@@ -123,11 +123,6 @@ impl Keys {
         Ok(viewer.public())
     }
 
-    /// Queries are authenticated by it.
-    pub fn member(&self, project: &Id) -> Key {
-        self.of("member", project)
-    }
-
     /// The initial model is sealed under it.
     pub fn model(&self, project: &Id) -> Key {
         self.of("initial model", project)

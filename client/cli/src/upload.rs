@@ -3,11 +3,12 @@
 use std::sync::mpsc::sync_channel;
 
 use blindsmith_api::message::{Reply, Request};
-use blindsmith_keys::{Encryption, Freshness, Key, Scratch, Suite, UploadContext, UploadKey};
+use blindsmith_identity::{Inquiry, SigningKey, sign_inquiry};
+use blindsmith_keys::{Encryption, Freshness, Key, Scratch, UploadContext, UploadKey};
 use blindsmith_learn::{Matrix, Targets};
 use blindsmith_matrix::View;
-use blindsmith_protocol::{Id, MAX_ROWS, ProjectSpec, Role, UploadHeader, block_digest, root_digest};
-use blindsmith_warden::{MemberContext, REFUSED, query_info, write_labels};
+use blindsmith_protocol::{Blob, Id, MAX_ROWS, ProjectSpec, Role, UploadHeader, block_digest, root_digest};
+use blindsmith_warden::{REFUSED, query_info, write_labels};
 use rayon::prelude::*;
 
 use crate::connection::unexpected;
@@ -187,22 +188,24 @@ pub(crate) fn send_with(
 pub fn ask(
     connection: &mut Connection,
     spec: &ProjectSpec,
-    member: &Key,
+    querier: &SigningKey,
     warden: &blindsmith_attest::Appraised,
     rows: &Matrix,
     observe: &mut dyn FnMut(u64),
 ) -> Result<Vec<f32>, Failure> {
     let seed = Key::random();
     let upload = Upload::new(spec, &seed, rows, None, Freshness::Fresh)?;
-    let header = upload.stream(connection, (Id([0; 32]), [0; 32]), Role::Query, observe)?;
+    let who = Id::from(querier.verifying());
+    let header = upload.stream(connection, (who, [0; 32]), Role::Query, observe)?;
     let (project, query) = (spec.id(), header.id());
-    let info = query_info(&MemberContext { project: &project, query: &query });
+    let info = query_info(&project, &query, &who);
     let recipient = warden.recipient();
-    let (sealed, _) =
-        recipient.seal(&info, Some(member), seed.expose()).map_err(|e| Failure::Other(e.to_string()))?;
-    // The suite goes before: nothing is remembered of sessions of queries.
-    let envelope = [&[u8::from(recipient.suite() == Suite::XWing)], sealed.as_slice()].concat();
-    let (Reply::Answer, sealed) = connection.request(&Request::Ask { header }, &envelope)? else {
+    let sealed = recipient.seal(&info, seed.expose());
+    let envelope = Blob(sealed.map_err(|e| Failure::Other(e.to_string()))?.0);
+    // The suite is in it: nothing is remembered of sessions of queries.
+    let inquiry = Inquiry { project, query, kem: recipient.suite().number(), envelope };
+    let inquiry = sign_inquiry(&inquiry, querier);
+    let (Reply::Answer, sealed) = connection.request(&Request::Ask { header }, &inquiry)? else {
         return Err(unexpected());
     };
     let answer = seed

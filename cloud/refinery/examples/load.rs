@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use blindsmith_api::{Offset, Request, Session, authority, content_digest, sign};
-use blindsmith_identity::{Action, MemberRole, Order, Quota, SigningKey, sign_order};
+use blindsmith_identity::{Action, MemberRole, Quota, Roster, SigningKey, sign_order};
 use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
 use blindsmith_protocol::{
     Blob, FrameError, FromWarden, Id, Lane, Layer, MAX_BODY, Outcome, ProjectSpec, Role, RoundRecord,
@@ -166,14 +166,11 @@ fn warden(socket: &Path, lane: Lane) -> Result<(), FrameError> {
         let (outcome, answer) = match command {
             ToWarden::Query { .. } => (Outcome::Answer, vec![0; 4096]),
             ToWarden::Release { .. } => {
-                let outcome = Outcome::Ready {
-                    holding: Blob::default(),
-                    confirmation: Blob::default(),
-                    retired: false,
-                };
+                let outcome =
+                    Outcome::Ready { holding: Blob::default(), confirmation: Blob::default(), retired: None };
                 (outcome, to_cbor(&first_round()))
             }
-            ToWarden::Order { .. } => (Outcome::Ordered, Vec::new()),
+            ToWarden::Order { .. } => (Outcome::Ordered { retired: None }, Vec::new()),
             ToWarden::Stored { .. } => continue,
             _ => (Outcome::Refused { message: "this warden answers queries alone".into() }, Vec::new()),
         };
@@ -243,16 +240,16 @@ fn main() -> anyhow::Result<()> {
     let spec = spec(&owner.key)?;
     owner.send("POST", "/v1/projects", "", &to_cbor(&(&spec, Blob(vec![0; 100]))))?;
     let project = format!("/v1/projects/{}", spec.id());
-    let mut sequence = 0;
+    let mut roster = Roster::default();
     for (kind, count, role) in [(0, UPLOADERS, MemberRole::Contributor), (1, QUERIERS, MemberRole::Querier)] {
         for i in 0..count {
             let mut seed = [i; 32];
             seed[0] = kind;
             let member = SigningKey::from_seed(&seed).verifying();
-            sequence += 1;
             let action = Action::Invite { member, name: "load".into(), role, quota: Quota::default() };
-            let order = sign_order(&Order { project: spec.id(), sequence, action }, &owner.key);
-            owner.send("POST", &format!("{project}/orders"), "", &order)?;
+            let order = roster.next(spec.id(), action);
+            roster.apply(&order)?;
+            owner.send("POST", &format!("{project}/orders"), "", &sign_order(&order, &owner.key))?;
         }
     }
     for lane in [Lane::Rounds, Lane::Queries] {
@@ -281,7 +278,8 @@ fn main() -> anyhow::Result<()> {
                             client.send("POST", &format!("{path}/commit"), "", &to_cbor(&header))?;
                         } else {
                             let path = client.rows(&format!("{project}/queries"), query)?;
-                            let header = header(spec, query, Id([0; 32]), Role::Query, number);
+                            let querier = client.key.verifying().into();
+                            let header = header(spec, query, querier, Role::Query, number);
                             let body = to_cbor(&(&header, Blob(vec![0; 100])));
                             client.send("POST", &format!("{path}/ask"), "", &body)?;
                         }

@@ -4,7 +4,7 @@ mod hand_over;
 mod rounds;
 mod secrets;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::{BufReader, Read};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -44,6 +44,8 @@ pub struct Link {
     take_over: bool,
     /// One to which nothing could be handed over so far, and where it waits.
     successor: Option<(Box<Link>, Sender<Box<Link>>)>,
+    /// Projects that it handed over to another one, and works no more for.
+    retired: BTreeSet<Id>,
     /// The round's job in the store's queue, and when it was taken or extended.
     job: Option<(Lease, Instant)>,
     /// Products asked for so far.
@@ -196,6 +198,7 @@ impl Link {
                 holder,
                 take_over,
                 successor: None,
+                retired: BTreeSet::new(),
                 job: None,
                 products: 0,
                 traffic: 0,
@@ -280,7 +283,7 @@ impl Link {
                 });
             }
             Job::HandOver { mut to, back } => {
-                if !self.hand_over(shared, &mut to)? {
+                if !self.hand_over(shared, &mut to)? && !self.superseded(shared, &to) {
                     // An order of an owner may change that.
                     self.successor = Some((to, back));
                 } else if back.send(to).is_ok() {
@@ -288,15 +291,7 @@ impl Link {
                     return Err(FrameError::Closed);
                 }
             }
-            Job::Order { project, order } => {
-                // One that holds no secrets yet is told when it does.
-                if shared.lock().projects.get(&project).is_some_and(|p| p.ready) {
-                    self.order(project, order)?;
-                    if let Some((to, back)) = self.successor.take() {
-                        shared.lock().jobs.push_back(Job::HandOver { to, back });
-                    }
-                }
-            }
+            Job::Order { project, order } => self.ordered(shared, project, order)?,
             Job::Enrol { project, contributor, enrolment, reply } => {
                 self.send(&ToWarden::Enrol { project, contributor, enrolment: Blob(enrolment) }, &[])?;
                 let done = match self.finish()? {

@@ -70,8 +70,8 @@ fn an_answer_to_the_session_is_accepted_and_confirms_a_release() {
     let claims = claims(&session, &key);
     let appraised = appraise(session, &vouched(&claims)).unwrap();
     assert_eq!((appraised.tee(), appraised.session()), ("simulated", claims.session()));
-    let (sealed, expected) = appraised.recipient().seal(b"info", None, b"seed").unwrap();
-    let (_, shown) = key.open(Suite::XWing, b"info", None, &sealed).unwrap();
+    let (sealed, expected) = appraised.recipient().seal(b"info", b"seed").unwrap();
+    let (_, shown) = key.open(Suite::XWing, b"info", &sealed).unwrap();
     let receipts = SigningKey::from_seed(&[9; 32]).verifying();
     let good =
         Confirmed { project: PROJECT, session: claims.session(), receipts, confirmation: shown.bytes() };

@@ -1,4 +1,4 @@
-//! What contributors sign.
+//! What contributors and queriers sign.
 
 use blindsmith_protocol::{Blob, Id};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ const ENROLMENT: Kind =
     Kind { content: "application/vnd.blindsmith.enrolment+cbor", aad: b"blindsmith enrolment v1" };
 const WITHDRAWAL: Kind =
     Kind { content: "application/vnd.blindsmith.withdrawal+cbor", aad: b"blindsmith withdrawal v1" };
+const INQUIRY: Kind =
+    Kind { content: "application/vnd.blindsmith.inquiry+cbor", aad: b"blindsmith inquiry v1" };
 /// Longest sealed seed, in bytes.
 const MAX_ENVELOPE: usize = 4096;
 
@@ -35,6 +37,20 @@ pub struct Withdrawal {
     pub project: Id,
     /// The upload.
     pub upload: Id,
+}
+
+/// Somebody asks for predictions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inquiry {
+    /// The project.
+    pub project: Id,
+    /// The query: digest of its header.
+    pub query: Id,
+    /// The key encapsulation, by its number in HPKE's registry.
+    pub kem: u16,
+    /// The seed of the query's key, sealed (HPKE).
+    pub envelope: Blob,
 }
 
 /// Signs an enrolment.
@@ -68,6 +84,23 @@ pub fn open_withdrawal(bytes: &[u8], contributor: &PublicKey) -> Result<Withdraw
     open(bytes, &WITHDRAWAL, contributor)
 }
 
+/// Signs an inquiry.
+pub fn sign_inquiry(inquiry: &Inquiry, querier: &SigningKey) -> Vec<u8> {
+    sign(inquiry, &INQUIRY, querier)
+}
+
+/// Opens an inquiry that should be signed by this querier.
+///
+/// # Errors
+/// [`SignedError`] if it is another's, malformed or out of range.
+pub fn open_inquiry(bytes: &[u8], querier: &PublicKey) -> Result<Inquiry, SignedError> {
+    let inquiry: Inquiry = open(bytes, &INQUIRY, querier)?;
+    if inquiry.envelope.0.len() > MAX_ENVELOPE {
+        return Err(SignedError::Limit(format!("a sealed seed of more than {MAX_ENVELOPE} bytes")));
+    }
+    Ok(inquiry)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +122,19 @@ mod tests {
         let signed = sign_withdrawal(&withdrawal, &one);
         assert_eq!(open_withdrawal(&signed, &one.verifying()).unwrap(), withdrawal);
         assert!(open_withdrawal(&signed, &other.verifying()).is_err());
+    }
+
+    #[test]
+    fn an_inquiry_is_of_who_signed_it() {
+        let (one, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
+        let inquiry =
+            Inquiry { project: Id([1; 32]), query: Id([2; 32]), kem: 32, envelope: Blob(vec![3; 80]) };
+        let signed = sign_inquiry(&inquiry, &one);
+        assert_eq!(open_inquiry(&signed, &one.verifying()).unwrap(), inquiry);
+        assert!(open_inquiry(&signed, &other.verifying()).is_err());
+        assert!(open_enrolment(&signed, &one.verifying()).is_err(), "another kind of message");
+        let long = Inquiry { envelope: Blob(vec![0; 5000]), ..inquiry };
+        assert!(open_inquiry(&sign_inquiry(&long, &one), &one.verifying()).is_err());
     }
 
     #[test]

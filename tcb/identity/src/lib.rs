@@ -11,13 +11,14 @@ mod session;
 mod terms;
 
 pub use contributor::{
-    Enrolment, Withdrawal, open_enrolment, open_withdrawal, sign_enrolment, sign_withdrawal,
+    Enrolment, Inquiry, Withdrawal, open_enrolment, open_inquiry, open_withdrawal, sign_enrolment,
+    sign_inquiry, sign_withdrawal,
 };
 pub use envelope::{Kind, MAX_SIGNED, SignedError, open, sign, signed_digest};
 pub use key::{PublicKey, SigningKey};
 pub use order::{
     Action, Approval, MAX_APPROVAL_POLICY, MAX_MEMBERS, Member, MemberRole, Order, Quota, Roster,
-    RosterError, open_order, orders_digest, sign_order,
+    RosterError, open_order, sign_order,
 };
 pub use session::{
     AttestRequest, Confirmed, Purpose, SignedRelease, open_confirmed, open_release, open_request,

@@ -102,16 +102,9 @@ pub struct Approval {
     /// that its owner released.
     pub receipts: PublicKey,
     /// The policy (see `blindsmith-appraisal`) by which their evidence is appraised; an empty one accepts nobody.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub policy: String,
     /// When the owner said so, in seconds since 1970: a warden whose clock shows less appraises nothing.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub since: u64,
-}
-
-/// Approvals that were made before they had a time are signed without it.
-fn is_zero(time: &u64) -> bool {
-    *time == 0
 }
 
 impl Approval {
@@ -146,6 +139,8 @@ pub struct Order {
     pub project: Id,
     /// 1, 2, 3 and so on.
     pub sequence: u64,
+    /// The digest of all orders before it ([`Roster::digest`]): so no other can stand in the place of one of them.
+    pub previous: Id,
     /// What is to be done.
     pub action: Action,
 }
@@ -155,9 +150,9 @@ pub fn sign_order(order: &Order, owner: &SigningKey) -> Vec<u8> {
     sign(order, &ORDER, owner)
 }
 
-/// The digest of all orders up to one, from that of those before it; zero before the first.
-pub fn orders_digest(before: &[u8; 32], order: &Order) -> [u8; 32] {
-    Sha256::new().chain_update(CHAIN).chain_update(before).chain_update(to_cbor(order)).finalize().into()
+/// The digest of all orders up to this one, which names that of those before it.
+fn digest(order: &Order) -> Id {
+    Id(Sha256::new().chain_update(CHAIN).chain_update(to_cbor(order)).finalize().into())
 }
 
 /// Opens an order that should be signed by this owner.
@@ -197,6 +192,7 @@ pub struct Member {
 pub struct Roster {
     members: BTreeMap<PublicKey, Member>,
     sequence: u64,
+    digest: Id,
 }
 
 /// An order that does not follow.
@@ -210,6 +206,9 @@ pub enum RosterError {
         /// The next.
         next: u64,
     },
+    /// It was signed after others than these.
+    #[error("order {0} was signed after other orders than those before it here")]
+    Chain(u64),
     /// No such member.
     #[error("{0} is no member of this project")]
     Unknown(PublicKey),
@@ -222,6 +221,16 @@ impl Roster {
     /// The number of the last order.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// The digest of all orders; zero before the first.
+    pub fn digest(&self) -> Id {
+        self.digest
+    }
+
+    /// The order that comes next, by which this is to be done.
+    pub fn next(&self, project: Id, action: Action) -> Order {
+        Order { project, sequence: self.sequence + 1, previous: self.digest, action }
     }
 
     /// All members, those that were revoked too.
@@ -239,6 +248,12 @@ impl Roster {
         self.member(key).filter(|m| m.role == MemberRole::Contributor)
     }
 
+    /// Members that were not revoked and may ask for predictions.
+    pub fn queriers(&self) -> impl Iterator<Item = &PublicKey> {
+        let may = |m: &Member| !m.revoked && m.role == MemberRole::Querier;
+        self.members.iter().filter(move |(_, m)| may(m)).map(|(key, _)| key)
+    }
+
     /// Carries out the next order, as far as it concerns members. Others leave only their number.
     ///
     /// # Errors
@@ -247,6 +262,9 @@ impl Roster {
         let next = self.sequence + 1;
         if order.sequence != next {
             return Err(RosterError::Sequence { found: order.sequence, next });
+        }
+        if order.previous != self.digest {
+            return Err(RosterError::Chain(next));
         }
         match &order.action {
             Action::Invite { member, name, role, quota } => {
@@ -266,7 +284,7 @@ impl Roster {
             | Action::Resume { .. }
             | Action::Approve(_) => {}
         }
-        self.sequence = next;
+        (self.sequence, self.digest) = (next, digest(order));
         Ok(())
     }
 }
@@ -275,47 +293,64 @@ impl Roster {
 mod tests {
     use super::*;
 
-    fn invite(sequence: u64, byte: u8) -> Order {
-        let action = Action::Invite {
+    const PROJECT: Id = Id([9; 32]);
+
+    fn invite(byte: u8) -> Action {
+        Action::Invite {
             member: PublicKey([byte; 32]),
             name: format!("member {byte}"),
             role: MemberRole::Contributor,
             quota: Quota::default(),
-        };
-        Order { project: Id([9; 32]), sequence, action }
+        }
+    }
+
+    fn first(action: Action) -> Order {
+        Roster::default().next(PROJECT, action)
     }
 
     #[test]
     fn orders_make_the_roster_in_their_order_alone() {
         let mut roster = Roster::default();
-        let revoke = |sequence, byte| Order {
-            project: Id([9; 32]),
-            sequence,
-            action: Action::Revoke { member: PublicKey([byte; 32]) },
-        };
-        assert_eq!(roster.apply(&invite(2, 1)), Err(RosterError::Sequence { found: 2, next: 1 }));
-        roster.apply(&invite(1, 1)).unwrap();
-        assert_eq!(roster.apply(&invite(1, 1)), Err(RosterError::Sequence { found: 1, next: 2 }));
-        assert_eq!(roster.apply(&revoke(2, 5)), Err(RosterError::Unknown(PublicKey([5; 32]))));
+        let revoke = |byte| Action::Revoke { member: PublicKey([byte; 32]) };
+        let early = Order { sequence: 2, ..roster.next(PROJECT, invite(1)) };
+        assert_eq!(roster.apply(&early), Err(RosterError::Sequence { found: 2, next: 1 }));
+        let one = roster.next(PROJECT, invite(1));
+        roster.apply(&one).unwrap();
+        assert_eq!(roster.apply(&one), Err(RosterError::Sequence { found: 1, next: 2 }));
+        let unknown = roster.next(PROJECT, revoke(5));
+        assert_eq!(roster.apply(&unknown), Err(RosterError::Unknown(PublicKey([5; 32]))));
         assert!(roster.contributor(&PublicKey([1; 32])).is_some());
-        roster.apply(&revoke(2, 1)).unwrap();
+        roster.apply(&roster.next(PROJECT, revoke(1))).unwrap();
         assert!(roster.contributor(&PublicKey([1; 32])).is_none());
-        roster.apply(&invite(3, 1)).unwrap();
+        roster.apply(&roster.next(PROJECT, invite(1))).unwrap();
         assert!(roster.contributor(&PublicKey([1; 32])).is_some(), "invited again");
+    }
+
+    #[test]
+    fn an_order_follows_those_that_its_owner_signed_it_after_and_no_others() {
+        let (mut shown, mut told) = (Roster::default(), Roster::default());
+        shown.apply(&first(invite(1))).unwrap();
+        told.apply(&first(Action::Forgive)).unwrap();
+        let next = shown.next(PROJECT, invite(2));
+        let before = told.clone();
+        assert_eq!(told.apply(&next), Err(RosterError::Chain(2)));
+        assert_eq!(told, before, "nothing changes");
+        shown.apply(&next).unwrap();
+        assert_ne!(shown.digest(), told.digest());
     }
 
     #[test]
     fn orders_count_only_with_the_owners_signature() {
         let (owner, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
-        let signed = sign_order(&invite(1, 1), &owner);
-        assert_eq!(open_order(&signed, &owner.verifying()).unwrap(), invite(1, 1));
+        let signed = sign_order(&first(invite(1)), &owner);
+        assert_eq!(open_order(&signed, &owner.verifying()).unwrap(), first(invite(1)));
         assert!(open_order(&signed, &other.verifying()).is_err());
         for at in 0..signed.len() {
             let mut altered = signed.clone();
             altered[at] ^= 1;
             assert!(open_order(&altered, &owner.verifying()).is_err(), "byte {at}");
         }
-        let mut long = invite(1, 1);
+        let mut long = first(invite(1));
         if let Action::Invite { name, .. } = &mut long.action {
             *name = "x".repeat(MAX_NAME + 1);
         }
@@ -330,10 +365,7 @@ mod tests {
         let one = |byte: u8, len| ("snp".to_owned(), Blob(vec![byte; len]));
         let opened = |wardens| {
             let action = Action::Approve(approval(wardens));
-            open_order(
-                &sign_order(&Order { project: Id([9; 32]), sequence: 1, action }, &owner),
-                &owner.verifying(),
-            )
+            open_order(&sign_order(&first(action), &owner), &owner.verifying())
         };
         assert!(opened(vec![]).is_ok() && opened(vec![one(1, 48); MAX_APPROVED]).is_ok());
         for refused in [vec![one(1, 0)], vec![one(1, 65)], vec![one(1, 48); MAX_APPROVED + 1]] {

@@ -4,12 +4,10 @@
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::{X25519HkdfSha256, XWing};
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, PskBundle, Serializable, setup_receiver, setup_sender};
+use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable, setup_receiver, setup_sender};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
-
-use crate::Key;
 
 /// Which key encapsulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,17 +120,11 @@ impl Recipient {
         &self.key
     }
 
-    /// Seals `plaintext` to this recipient, bound to `info`; with `member`, a secret that both sides hold
-    /// authenticates the sender (RFC 9180, mode psk).
-    pub fn seal(
-        &self,
-        info: &[u8],
-        member: Option<&Key>,
-        plaintext: &[u8],
-    ) -> Result<(SealedTo, Confirmation), ReleaseError> {
+    /// Seals `plaintext` to this recipient, bound to `info`.
+    pub fn seal(&self, info: &[u8], plaintext: &[u8]) -> Result<(SealedTo, Confirmation), ReleaseError> {
         match self.suite {
-            Suite::X25519 => seal::<X25519HkdfSha256>(&self.key, info, member, plaintext),
-            Suite::XWing => seal::<XWing>(&self.key, info, member, plaintext),
+            Suite::X25519 => seal::<X25519HkdfSha256>(&self.key, info, plaintext),
+            Suite::XWing => seal::<XWing>(&self.key, info, plaintext),
         }
     }
 }
@@ -155,36 +147,26 @@ impl RecipientKey {
         Recipient { suite, key }
     }
 
-    /// Opens what [`Recipient::seal`] made with the same `info` and `member`.
+    /// Opens what [`Recipient::seal`] made with the same `info`.
     pub fn open(
         &self,
         suite: Suite,
         info: &[u8],
-        member: Option<&Key>,
         sealed: &[u8],
     ) -> Result<(Zeroizing<Vec<u8>>, Confirmation), ReleaseError> {
         let parts = sealed.split_at_checked(suite.encapsulated_bytes()).ok_or(ReleaseError::DoesNotOpen)?;
         match suite {
-            Suite::X25519 => open::<X25519HkdfSha256>(&self.x25519, info, member, parts),
-            Suite::XWing => open::<XWing>(&self.xwing, info, member, parts),
+            Suite::X25519 => open::<X25519HkdfSha256>(&self.x25519, info, parts),
+            Suite::XWing => open::<XWing>(&self.xwing, info, parts),
         }
     }
 }
 
-fn seal<K: Kem>(
-    key: &[u8],
-    info: &[u8],
-    member: Option<&Key>,
-    plaintext: &[u8],
-) -> Result<(SealedTo, Confirmation), ReleaseError> {
+fn seal<K: Kem>(key: &[u8], info: &[u8], plaintext: &[u8]) -> Result<(SealedTo, Confirmation), ReleaseError> {
     let public = K::PublicKey::from_bytes(key).map_err(|_| ReleaseError::InvalidRecipient)?;
-    let mode = match member {
-        None => OpModeS::Base,
-        Some(key) => OpModeS::Psk(bundle(key)?),
-    };
     let invalid = |_| ReleaseError::InvalidRecipient;
     let (encapsulated, mut context) =
-        setup_sender::<AesGcm256, HkdfSha256, K>(&mode, &public, info).map_err(invalid)?;
+        setup_sender::<AesGcm256, HkdfSha256, K>(&OpModeS::Base, &public, info).map_err(invalid)?;
     let mut out = encapsulated.to_bytes().to_vec();
     out.extend(context.seal(plaintext, b"").map_err(invalid)?);
     let mut confirmation = Zeroizing::new([0; 32]);
@@ -195,25 +177,17 @@ fn seal<K: Kem>(
 fn open<K: Kem>(
     private: &K::PrivateKey,
     info: &[u8],
-    member: Option<&Key>,
     (encapsulated, ciphertext): (&[u8], &[u8]),
 ) -> Result<(Zeroizing<Vec<u8>>, Confirmation), ReleaseError> {
     let wrong = |_| ReleaseError::DoesNotOpen;
     let encapsulated = K::EncappedKey::from_bytes(encapsulated).map_err(wrong)?;
-    let mode = match member {
-        None => OpModeR::Base,
-        Some(key) => OpModeR::Psk(bundle(key)?),
-    };
     let mut context =
-        setup_receiver::<AesGcm256, HkdfSha256, K>(&mode, private, &encapsulated, info).map_err(wrong)?;
+        setup_receiver::<AesGcm256, HkdfSha256, K>(&OpModeR::Base, private, &encapsulated, info)
+            .map_err(wrong)?;
     let opened = Zeroizing::new(context.open(ciphertext, b"").map_err(wrong)?);
     let mut confirmation = Zeroizing::new([0; 32]);
     context.export(CONFIRMATION, confirmation.as_mut_slice()).map_err(wrong)?;
     Ok((opened, Confirmation(confirmation)))
-}
-
-fn bundle(key: &Key) -> Result<PskBundle<'_>, ReleaseError> {
-    PskBundle::new(key.expose(), b"blindsmith member").map_err(|_| ReleaseError::DoesNotOpen)
 }
 
 #[cfg(test)]
@@ -221,14 +195,8 @@ mod tests {
     use super::*;
 
     /// What opens, without its confirmation.
-    fn opened(
-        key: &RecipientKey,
-        suite: Suite,
-        info: &[u8],
-        member: Option<&Key>,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, ReleaseError> {
-        key.open(suite, info, member, sealed).map(|(opened, _)| opened.to_vec())
+    fn opened(key: &RecipientKey, suite: Suite, info: &[u8], sealed: &[u8]) -> Result<Vec<u8>, ReleaseError> {
+        key.open(suite, info, sealed).map(|(opened, _)| opened.to_vec())
     }
 
     #[test]
@@ -237,17 +205,17 @@ mod tests {
             let (warden, other) = (RecipientKey::generate(), RecipientKey::generate());
             let recipient = warden.recipient(suite);
             assert_eq!(recipient.bytes().len(), suite.key_bytes());
-            let (sealed, expected) = recipient.seal(b"info", None, b"seed").unwrap();
-            let (seed, confirmation) = warden.open(suite, b"info", None, &sealed).unwrap();
+            let (sealed, expected) = recipient.seal(b"info", b"seed").unwrap();
+            let (seed, confirmation) = warden.open(suite, b"info", &sealed).unwrap();
             assert_eq!(seed.as_slice(), b"seed");
             assert!(expected.is(&confirmation.bytes()));
-            let (_, another) = recipient.seal(b"info", None, b"seed").unwrap();
+            let (_, another) = recipient.seal(b"info", b"seed").unwrap();
             assert!(!another.is(&confirmation.bytes()), "each message has a confirmation of its own");
             let wrong = Err(ReleaseError::DoesNotOpen);
-            assert_eq!(opened(&other, suite, b"info", None, &sealed), wrong);
-            assert_eq!(opened(&warden, suite, b"other info", None, &sealed), wrong);
+            assert_eq!(opened(&other, suite, b"info", &sealed), wrong);
+            assert_eq!(opened(&warden, suite, b"other info", &sealed), wrong);
             for len in [0, 10, 32, suite.encapsulated_bytes(), sealed.len() - 1] {
-                assert_eq!(opened(&warden, suite, b"info", None, &sealed[..len]), wrong);
+                assert_eq!(opened(&warden, suite, b"info", &sealed[..len]), wrong);
             }
         }
     }
@@ -258,22 +226,11 @@ mod tests {
             let key = RecipientKey::generate();
             let public = key.recipient(other);
             assert_eq!(Recipient::new(suite, public.bytes()), Err(ReleaseError::InvalidRecipient));
-            let (sealed, _) = key.recipient(suite).seal(b"", None, b"seed").unwrap();
-            assert!(key.open(other, b"", None, &sealed).is_err());
+            let (sealed, _) = key.recipient(suite).seal(b"", b"seed").unwrap();
+            assert!(key.open(other, b"", &sealed).is_err());
         }
         // X-Wing refuses keys that no key generation gives.
         let none = Recipient::new(Suite::XWing, &[0xff; 1216]).unwrap();
-        assert!(matches!(none.seal(b"", None, b""), Err(ReleaseError::InvalidRecipient)));
-    }
-
-    #[test]
-    fn strangers_are_no_members() {
-        for suite in Suite::ALL {
-            let (warden, member) = (RecipientKey::generate(), Key::random());
-            let (sealed, _) = warden.recipient(suite).seal(b"query", Some(&member), b"seed").unwrap();
-            assert_eq!(opened(&warden, suite, b"query", Some(&member), &sealed).unwrap(), b"seed");
-            assert!(opened(&warden, suite, b"query", Some(&Key::random()), &sealed).is_err());
-            assert!(opened(&warden, suite, b"query", None, &sealed).is_err());
-        }
+        assert!(matches!(none.seal(b"", b""), Err(ReleaseError::InvalidRecipient)));
     }
 }

@@ -207,8 +207,8 @@ pub enum Outcome {
         holding: Blob,
         /// What it signed for the owner, after a release.
         confirmation: Blob,
-        /// Whether it handed the project over, and can do no more than repeat that.
-        retired: bool,
+        /// The warden to which it handed the project over, if it did: it can do no more than repeat that.
+        retired: Option<Id>,
     },
     /// What to ask the other warden by ([`ToWarden::Attest`]).
     Challenge {
@@ -225,7 +225,10 @@ pub enum Outcome {
         order: Blob,
     },
     /// The order is carried out as far as it concerns the warden.
-    Ordered,
+    Ordered {
+        /// The warden to which this one handed the project over: it does nothing for it then.
+        retired: Option<Id>,
+    },
     /// The contributor is enrolled.
     Enrolled {
         /// What tells the warden so, sealed for wardens of the project; empty if it was told by such a token.
@@ -254,6 +257,12 @@ pub enum Outcome {
         instruction: String,
         /// The warden's signed report of it (see `blindsmith-receipts`).
         report: Blob,
+    },
+    /// No round: the warden cannot write down what it must remember of it. It holds the project no more until it is given
+    /// the newest state again ([`ToWarden::Restore`]).
+    Unable {
+        /// Why.
+        message: String,
     },
     /// No round: these uploads are not authentic. Nothing changed; ask again without them.
     Forged {

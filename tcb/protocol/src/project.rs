@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::{MAX_BATCH_ROWS, MAX_BODY, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
 
-/// A 256-bit digest that names a project or an upload.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// A 256-bit digest that names a project or an upload; zero where there is none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Id(#[serde(with = "serde_bytes")] pub [u8; 32]);
 
 impl fmt::Display for Id {

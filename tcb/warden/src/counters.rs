@@ -42,7 +42,7 @@ pub struct Counter {
     pub answered: u64,
     /// The number of the owner's newest order.
     pub orders: u64,
-    /// The digest of all orders up to that one; zero where it is not known.
+    /// The digest of all orders up to that one.
     #[serde(default, with = "serde_bytes")]
     pub orders_digest: [u8; 32],
     /// How often the project was handed over in its life.
@@ -86,6 +86,9 @@ impl Counter {
         match self {
             _ if next.orders < self.orders => {
                 Some("this warden knows later orders of the owner than the other")
+            }
+            _ if next.orders == self.orders && next.orders_digest != self.orders_digest => {
+                Some("this warden knows other orders of the owner than the other")
             }
             _ if next.round < self.round => {
                 Some("this warden saw a newer round of the project than the other")
@@ -206,6 +209,8 @@ mod tests {
         let later = Counter { orders: 6, orders_digest: [9; 32], ..handed };
         assert_eq!(handed.not_followed_by(&later), None, "an order was given in between");
         assert_eq!(later.not_followed_by(&handed).map(|why| why.contains("later orders")), Some(true));
+        let other = Counter { orders_digest: [8; 32], ..handed };
+        assert_eq!(handed.not_followed_by(&other).map(|why| why.contains("other orders")), Some(true));
         // Gone on with, in every way.
         for own in [
             Counter { attempts: 1, ..handed },

@@ -158,20 +158,28 @@ impl<C: Cloud> Course<'_, '_, C> {
         if !found.is_empty() { found } else { self.capped(all.filter(own)) }
     }
 
-    /// The held-out groups of uploads, of each contributor as many rows as the rules allow.
+    /// The held-out groups of uploads, of each contributor as many rows as the rules allow. Fewer than those from which
+    /// its terms show figures of them do not judge: from figures over all rows and over the others' they would follow.
     fn capped(&self, uploads: impl Iterator<Item = usize>) -> Vec<Group> {
-        let mut rows = BTreeMap::<Id, u64>::new();
-        let mut found = Vec::new();
+        let mut found = BTreeMap::<Id, (u64, u64, Vec<Group>)>::new();
         for i in uploads {
-            let sum = rows.entry(self.uploads.headers[i].contributor).or_default();
+            let (sum, least, groups) = found.entry(self.uploads.headers[i].contributor).or_default();
+            *least = (*least).max(self.uploads.terms[i].as_ref().map_or(0, |t| t.metrics_rows));
             for group in &self.groups.held_out[i] {
                 if *sum < self.rules.judging_rows {
                     *sum += self.uploads.rows_of(group);
-                    found.push(*group);
+                    groups.push(*group);
                 }
             }
         }
-        found
+        let mut judges: Vec<Group> = found
+            .into_values()
+            .filter(|(sum, least, _)| sum >= least)
+            .flat_map(|(_, _, groups)| groups)
+            .collect();
+        // In the order of uploads, whoever sent them.
+        judges.sort_by_key(|g| (g.upload, g.first_block));
+        judges
     }
 
     /// Figures over groups, and the loss of outputs that are all zero.
@@ -398,24 +406,21 @@ impl<C: Cloud> Course<'_, '_, C> {
         Ok(good)
     }
 
-    /// Figures of each contributor over its rows that judge, where its terms show them.
+    /// Figures of each contributor over its rows that judge.
     fn by_contributor(&mut self, judges: &[Group]) -> Result<Vec<ContributorMetrics>, RoundError> {
-        let mut all = BTreeMap::<Id, (u64, u64, Vec<Group>)>::new();
-        for (header, terms) in self.uploads.headers.iter().zip(&self.uploads.terms) {
-            let entry = all.entry(header.contributor).or_default();
-            entry.0 += u64::from(header.rows);
-            entry.1 = entry.1.max(terms.as_ref().map_or(0, |t| t.metrics_rows));
+        let mut all = BTreeMap::<Id, (u64, Vec<Group>)>::new();
+        for header in &self.uploads.headers {
+            all.entry(header.contributor).or_default().0 += u64::from(header.rows);
         }
         for group in judges {
             let contributor = self.uploads.headers[group.upload as usize].contributor;
-            all.entry(contributor).or_default().2.push(*group);
+            all.entry(contributor).or_default().1.push(*group);
         }
         let alone = all.len() == 1;
         let mut found = Vec::new();
-        for (contributor, (rows, least, groups)) in all {
-            let judged = groups.iter().map(|g| self.uploads.rows_of(g)).sum::<u64>();
+        for (contributor, (rows, groups)) in all {
             // Of a single contributor the figures over all rows are its own.
-            let shown = !alone && !groups.is_empty() && judged >= least && !self.rules.fixed_schedule;
+            let shown = !alone && !groups.is_empty() && !self.rules.fixed_schedule;
             let validation = if shown { Some(self.evaluate(groups)?.0.metrics()) } else { None };
             found.push(ContributorMetrics { contributor, rows, validation });
         }

@@ -241,7 +241,7 @@ impl Project {
         if handed.len() > MAX_BODY / 2 {
             return Err("the contributors' seeds and terms are too many to be handed over".into());
         }
-        let sealed = other.recipient().seal(&session_info("hand-over", &session), None, &handed);
+        let sealed = other.recipient().seal(&session_info("hand-over", &session), &handed);
         let (sealed, _) = sealed.map_err(|e| e.to_string())?;
         // Before it leaves.
         let marked = identity.counters.store(&self.id, &marked);

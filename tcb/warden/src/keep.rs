@@ -8,33 +8,47 @@ use std::path::Path;
 /// Puts a file in the place of what is there; durable when this returns. Only its user reads it.
 ///
 /// Built for development, the process ends where `BLINDSMITH_FAILPOINT` says: `warden.begun`, `warden.written` or
-/// `warden.renamed`, and `:N` for the Nth passage. In a release nothing of it is left.
+/// `warden.renamed`, and `:N` for the Nth passage; with `:torn` after half of what is written, with `:error` it goes on
+/// and finds no room. In a release nothing of it is left.
 pub fn replace_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let (path, beside) = (dir.join(name), dir.join(format!("{name}.new")));
-    passed("warden.begun");
+    let torn = passed("warden.begun")?;
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    if torn {
+        file.write_all(&bytes[..bytes.len() / 2])?;
+        std::process::abort();
+    }
     file.write_all(bytes)?;
     file.sync_all()?;
-    passed("warden.written");
+    passed("warden.written")?;
     fs::rename(&beside, path)?;
-    passed("warden.renamed");
+    passed("warden.renamed")?;
     fs::File::open(dir)?.sync_all()
 }
 
+/// Whether what is written next is to be torn.
 #[cfg(debug_assertions)]
-fn passed(name: &str) {
+fn passed(name: &str) -> io::Result<bool> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static PASSAGES: AtomicU64 = AtomicU64::new(0);
-    let Ok(plan) = std::env::var("BLINDSMITH_FAILPOINT") else { return };
-    let (at, count) = plan.split_once(':').unwrap_or((&plan, "1"));
-    if at == name && PASSAGES.fetch_add(1, Ordering::Relaxed) + 1 == count.parse().unwrap_or(1) {
-        std::process::abort();
+    let Ok(plan) = std::env::var("BLINDSMITH_FAILPOINT") else { return Ok(false) };
+    let mut parts = plan.split(':');
+    let (at, count, how) = (parts.next(), parts.next().unwrap_or("1"), parts.next());
+    if at != Some(name) || PASSAGES.fetch_add(1, Ordering::Relaxed) + 1 != count.parse().unwrap_or(1) {
+        return Ok(false);
+    }
+    match how {
+        Some("torn") => Ok(true),
+        Some("error") => Err(io::ErrorKind::StorageFull.into()),
+        _ => std::process::abort(),
     }
 }
 
 #[cfg(not(debug_assertions))]
-fn passed(_name: &str) {}
+fn passed(_name: &str) -> io::Result<bool> {
+    Ok(false)
+}
 
 #[cfg(test)]
 mod tests {

@@ -45,9 +45,7 @@ pub use metrics::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
 pub use model::{ModelError, decode_model, encode_model};
 pub use project::{Project, ProjectError};
 pub use query::REFUSED;
-pub use release::{
-    MemberContext, Release, ReleaseFormatError, metrics_key, model_context, query_info, session_info,
-};
+pub use release::{Release, ReleaseFormatError, metrics_key, model_context, query_info, session_info};
 pub use remote::Remote;
 pub use round::open_projections;
 pub use serving::Projects;

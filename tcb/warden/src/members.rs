@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_identity::{Action, Approval, Roster, Terms, open_enrolment, open_order, orders_digest};
+use blindsmith_identity::{Action, Approval, Roster, Terms, open_enrolment, open_order};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
@@ -32,8 +32,6 @@ pub(crate) struct Enrolled {
 #[derive(Default)]
 pub(crate) struct Members {
     pub roster: Roster,
-    /// The digest of the orders that made it.
-    pub orders: [u8; 32],
     /// To which wardens the project may be handed over, and the order that says so.
     pub approval: Option<(Approval, Vec<u8>)>,
     enrolled: BTreeMap<(Id, [u8; 32]), Enrolled>,
@@ -53,17 +51,16 @@ impl Members {
         if order.project != spec.id() {
             return Err("the order is of another project".into());
         }
-        let orders = orders_digest(&self.orders, &order);
-        let next = order.sequence == self.roster.sequence() + 1;
-        if next && order.sequence == counter.orders && ![[0; 32], orders].contains(&counter.orders_digest) {
+        let mut roster = self.roster.clone();
+        roster.apply(&order).map_err(|e| e.to_string())?;
+        if order.sequence == counter.orders && roster.digest().0 != counter.orders_digest {
             return Err(format!(
                 "orders up to number {} are others than those that the refinery gave before: the owner signed one of \
                  them without having been shown all",
                 order.sequence
             ));
         }
-        self.roster.apply(&order).map_err(|e| e.to_string())?;
-        self.orders = orders;
+        self.roster = roster;
         if let Action::Approve(approval) = &order.action {
             self.approval = Some((approval.clone(), signed.to_vec()));
         }

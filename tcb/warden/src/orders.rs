@@ -1,24 +1,40 @@
 //! What the warden does of what the owner orders.
 
 use blindsmith_identity::Action;
+use thiserror::Error;
 
 use crate::counters::Counter;
 use crate::project::Project;
+use crate::round::RoundError;
 use crate::session::Identity;
 use crate::standing::Place;
 
+/// Why an order is not carried out.
+#[derive(Debug, Error)]
+pub(crate) enum OrderError {
+    /// It is refused, and is no order.
+    #[error("{0}")]
+    Refused(String),
+    /// It counts, and cannot be written down: the project must be restored before anything else is done.
+    #[error("the warden's counters: {0}")]
+    Counters(#[from] std::io::Error),
+}
+
 impl Project {
     /// Carries out the owner's next order.
-    pub(crate) fn order(&mut self, identity: &Identity, order: &[u8]) -> Result<(), String> {
+    pub(crate) fn order(&mut self, identity: &Identity, order: &[u8]) -> Result<(), OrderError> {
         let _counting = identity.counting();
-        let counter = self.counter(identity).map_err(|e| e.to_string())?;
-        let action = self.members.order(&self.spec, &counter, order)?;
+        let counter = match self.counter(identity) {
+            Err(RoundError::Counters(e)) => return Err(e.into()),
+            counter => counter.map_err(|e| OrderError::Refused(e.to_string()))?,
+        };
+        let action = self.members.order(&self.spec, &counter, order).map_err(OrderError::Refused)?;
         let sequence = self.members.roster.sequence();
         if sequence > self.standing.orders {
             match action {
                 Action::Rollback { version } => {
                     if version > self.round {
-                        return Err(format!("there is no version {version}"));
+                        return Err(OrderError::Refused(format!("there is no version {version}")));
                     }
                     self.rollback = Some(version);
                 }
@@ -31,7 +47,7 @@ impl Project {
             }
         }
         if sequence > counter.orders {
-            let told = Counter { orders: sequence, orders_digest: self.members.orders, ..counter };
+            let told = Counter { orders: sequence, orders_digest: self.members.roster.digest().0, ..counter };
             let counter = match action {
                 Action::Forgive => Counter { faults: 0, attempts: 0, ..told },
                 Action::Resume { lost } if lost.0 == counter.successor => {
@@ -39,7 +55,7 @@ impl Project {
                 }
                 _ => told,
             };
-            identity.counters.store(&self.id, &counter).map_err(|e| e.to_string())?;
+            identity.counters.store(&self.id, &counter)?;
         }
         Ok(())
     }

@@ -508,6 +508,12 @@ impl Project {
         identity.counters.store(&self.id, &counter)
     }
 
+    /// The warden to which it was handed over; counters that cannot be read refuse what is asked later.
+    pub(crate) fn successor(&self, identity: &Identity) -> Option<Id> {
+        let counter = identity.counters.load(&self.id).ok().flatten()?;
+        (counter.successor != [0; 32]).then_some(Id(counter.successor))
+    }
+
     /// Whether it was not handed over to another warden.
     pub(crate) fn active(&self, identity: &Identity) -> Result<(), String> {
         let counter = identity.counters.load(&self.id).map_err(|e| e.to_string())?;

@@ -1,8 +1,8 @@
 //! What an owner releases to a warden: 32-byte seeds and the recipe, in one sealed message.
 //!
-//! Before sealing (HPKE, see `blindsmith-keys`): `BSRELEA3`; the owner's key (models are sealed to it, metrics
+//! Before sealing (HPKE, see `blindsmith-keys`): `BSRELEA4`; the owner's key (models are sealed to it, metrics
 //! to [`metrics_key`] of it),
-//! the members' key (queries are authenticated by it), the key of the initial model, the seed of the owner's own rows;
+//! the key of the initial model, the seed of the owner's own rows;
 //! the CBOR of rules and recipe. Other contributors hand over their seeds themselves.
 
 use blindsmith_keys::Key;
@@ -12,14 +12,12 @@ use blindsmith_receipts::Rules;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-const MAGIC: &[u8; 8] = b"BSRELEA3";
+const MAGIC: &[u8; 8] = b"BSRELEA4";
 
 /// The secrets of a project.
 pub struct Release {
     /// Models are sealed under it, metrics under [`metrics_key`] of it.
     pub owner: Key,
-    /// Who queries proves to hold it.
-    pub member: Key,
     /// The initial model is sealed under it.
     pub model: Key,
     /// The owner's own uploads are keyed from it.
@@ -35,15 +33,6 @@ pub struct Release {
 #[error("the release is malformed: {0}")]
 pub struct ReleaseFormatError(&'static str);
 
-/// The purpose that a member's sealed message is bound to.
-#[derive(Debug, Clone, Copy)]
-pub struct MemberContext<'a> {
-    /// The project.
-    pub project: &'a Id,
-    /// The query's identifier.
-    pub query: &'a Id,
-}
-
 /// What is released in a session is bound to it: to the digest of the warden's claims, in which are its key, the relying
 /// party's nonce and policy, the project and who asked.
 pub fn session_info(what: &str, session: &[u8; 32]) -> Vec<u8> {
@@ -52,11 +41,10 @@ pub fn session_info(what: &str, session: &[u8; 32]) -> Vec<u8> {
     info
 }
 
-/// What a query's envelope is bound to.
-pub fn query_info(context: &MemberContext<'_>) -> Vec<u8> {
-    let mut info = b"blindsmith query v1 ".to_vec();
-    info.extend(context.project.0);
-    info.extend(context.query.0);
+/// What a query's envelope is bound to: the project, the query's identifier, and who asks.
+pub fn query_info(project: &Id, query: &Id, querier: &Id) -> Vec<u8> {
+    let mut info = b"blindsmith query v2 ".to_vec();
+    [project, query, querier].iter().for_each(|id| info.extend(id.0));
     info
 }
 
@@ -76,9 +64,9 @@ impl Release {
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let recipe = to_cbor(&(&self.rules, &self.recipe));
         // Reserved in full: a growing buffer would leave copies of secrets behind.
-        let mut out = Zeroizing::new(Vec::with_capacity(136 + recipe.len()));
+        let mut out = Zeroizing::new(Vec::with_capacity(104 + recipe.len()));
         out.extend_from_slice(MAGIC);
-        for key in [&self.owner, &self.member, &self.model, &self.rows] {
+        for key in [&self.owner, &self.model, &self.rows] {
             out.extend_from_slice(key.expose());
         }
         out.extend_from_slice(&recipe);
@@ -89,13 +77,12 @@ impl Release {
     pub fn decode(bytes: &[u8]) -> Result<Self, ReleaseFormatError> {
         let mut rest =
             bytes.strip_prefix(MAGIC.as_slice()).ok_or(ReleaseFormatError("it does not begin as one"))?;
-        let [owner, member, model, rows] =
-            [key(&mut rest)?, key(&mut rest)?, key(&mut rest)?, key(&mut rest)?];
+        let [owner, model, rows] = [key(&mut rest)?, key(&mut rest)?, key(&mut rest)?];
         let (rules, recipe): (Rules, Recipe) =
             from_cbor(rest).map_err(|_| ReleaseFormatError("its rules and recipe do not decode"))?;
         rules.validate().map_err(|_| ReleaseFormatError("its rules are out of range"))?;
         recipe.validate().map_err(|_| ReleaseFormatError("its recipe is out of range"))?;
-        Ok(Release { owner, member, model, rows, rules, recipe })
+        Ok(Release { owner, model, rows, rules, recipe })
     }
 }
 
@@ -122,7 +109,6 @@ mod tests {
     fn releases_survive_and_damage_is_refused() {
         let release = Release {
             owner: Key::random(),
-            member: Key::random(),
             model: Key::random(),
             rows: Key::random(),
             rules: Rules { faults: 7, ..Rules::default() },

@@ -1,8 +1,9 @@
 //! What queries are answered from: a copy of the current version, so that they wait for no round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use blindsmith_identity::{PublicKey, open_inquiry};
 use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Network, Objective, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader};
@@ -23,6 +24,21 @@ pub struct Projects(Mutex<BTreeMap<Id, Arc<Held>>>);
 pub(crate) struct Held {
     pub project: Mutex<Project>,
     serving: Mutex<Arc<Serving>>,
+    told: Mutex<Arc<Told>>,
+}
+
+/// What the owner's orders say of queries.
+pub(crate) struct Told {
+    /// The number of the newest one that this warden was told.
+    orders: u64,
+    queriers: BTreeSet<PublicKey>,
+}
+
+impl Told {
+    fn of(project: &Project) -> Self {
+        let roster = &project.members.roster;
+        Told { orders: roster.sequence(), queriers: roster.queriers().copied().collect() }
+    }
 }
 
 /// A version that answers queries.
@@ -38,7 +54,6 @@ pub(crate) struct Serving {
     pub round: u64,
     /// The key of its receipts is derived from it.
     vault: Key,
-    member: Key,
     newest: [u8; 32],
 }
 
@@ -49,9 +64,14 @@ impl Projects {
 
     pub(crate) fn insert(&self, project: Project) {
         let serving = Mutex::new(Arc::new(Serving::of(&project)));
-        let held = Held { serving, project: Mutex::new(project) };
+        let told = Mutex::new(Arc::new(Told::of(&project)));
+        let held = Held { serving, told, project: Mutex::new(project) };
         let id = lock(&held.project).id;
         lock(&self.0).insert(id, Arc::new(held));
+    }
+
+    pub(crate) fn remove(&self, id: &Id) {
+        lock(&self.0).remove(id);
     }
 
     pub(crate) fn clear(&self) {
@@ -69,6 +89,16 @@ impl Held {
     pub(crate) fn publish(&self, project: &Project) {
         *lock(&self.serving) = Arc::new(Serving::of(project));
     }
+
+    /// What the owner's orders say of queries now.
+    pub(crate) fn told(&self) -> Arc<Told> {
+        lock(&self.told).clone()
+    }
+
+    /// Queries are answered as the orders say that the project knows now.
+    pub(crate) fn tell(&self, project: &Project) {
+        *lock(&self.told) = Arc::new(Told::of(project));
+    }
 }
 
 impl Serving {
@@ -84,7 +114,6 @@ impl Serving {
             encryption: project.encryption.derive("queries", &[]),
             round: project.round,
             vault: Key::from_bytes(*project.vault.expose()),
-            member: Key::from_bytes(*release.member.expose()),
             newest: project.newest(),
         }
     }
@@ -93,29 +122,32 @@ impl Serving {
         Counter::at(self.round, self.newest)
     }
 
-    /// Answers a query whose envelope holds the querier's seed.
+    /// Answers a query of the owner or of a querier, whose signed inquiry holds the sealed seed.
     pub(crate) fn answer<C: Cloud>(
         &self,
-        identity: &Identity,
+        (identity, told): (&Identity, &Told),
         cloud: &C,
         header: UploadHeader,
-        envelope: &[u8],
+        inquiry: &[u8],
     ) -> Result<Vec<u8>, RoundError> {
-        let query = header.id();
-        let info = crate::query_info(&crate::MemberContext { project: &self.id, query: &query });
-        let (suite, envelope) = match envelope.split_first() {
-            Some((0, envelope)) => (Suite::X25519, envelope),
-            Some((1, envelope)) => (Suite::XWing, envelope),
-            _ => return Err(RoundError::Query),
-        };
-        let opened = identity.key.open(suite, &info, Some(&self.member), envelope);
+        let (query, querier) = (header.id(), PublicKey::from(header.contributor));
+        if header.contributor != self.spec.owner && !told.queriers.contains(&querier) {
+            return Err(RoundError::Query);
+        }
+        let inquiry = open_inquiry(inquiry, &querier).map_err(|_| RoundError::Query)?;
+        let suite =
+            Suite::numbered(inquiry.kem).filter(|_| (inquiry.project, inquiry.query) == (self.id, query));
+        let info = crate::query_info(&self.id, &query, &header.contributor);
+        let opened = identity.key.open(suite.ok_or(RoundError::Query)?, &info, &inquiry.envelope.0);
         let (seed, _) = opened.map_err(|_| RoundError::Query)?;
         let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;
         let rules = &self.rules;
         identity.count(&self.id, self.place(), |counter| {
             let answered = counter.answered.saturating_add(u64::from(header.rows));
-            let allowed =
-                counter.successor == [0; 32] && counter.faults <= rules.faults && answered <= rules.queries;
+            let allowed = counter.successor == [0; 32]
+                && counter.orders <= told.orders
+                && counter.faults <= rules.faults
+                && answered <= rules.queries;
             allowed.then_some(Counter { answered, ..counter }).ok_or(RoundError::Query)
         })?;
         crate::query::answer(self, cloud, header, &Key::from_bytes(*seed))

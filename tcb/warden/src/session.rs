@@ -19,6 +19,7 @@ use crate::cloud::CloudError;
 use crate::counters::{Counter, Counters};
 use crate::hand_over::Challenges;
 use crate::metrics::RoundMetrics;
+use crate::orders::OrderError;
 use crate::project::{Done, Project};
 use crate::remote::Remote;
 use crate::round::RoundError;
@@ -119,7 +120,7 @@ impl Identity {
         receipts: impl FnOnce(&[u8]) -> Result<PublicKey, String>,
     ) -> Result<(Zeroizing<Vec<u8>>, Blob), String> {
         let suite = self.sessions.close(session, project, &PublicKey::from(*sender))?;
-        let opened = self.key.open(suite, info, None, envelope).map_err(|e| e.to_string())?;
+        let opened = self.key.open(suite, info, envelope).map_err(|e| e.to_string())?;
         let receipts = receipts(&opened.0)?;
         let confirmed =
             Confirmed { project: *project, session: *session, receipts, confirmation: opened.1.bytes() };
@@ -199,11 +200,10 @@ impl Session<'_> {
                     .map_err(|e| e.to_string())
                     .map(|project| self.hold(project, Blob::default(), Vec::new()))
             }
-            ToWarden::Order { project, order } => self.on(&project, |found, identity| {
-                found.order(identity, &order.0).map(|()| (Outcome::Ordered, Vec::new()))
-            }),
+            ToWarden::Order { project, order } => self.order(&project, &order.0)?,
             ToWarden::Enrol { project, contributor, enrolment } => self.on(&project, |found, identity| {
                 found.active(identity)?;
+                found.told_all(&found.counter(identity).map_err(|e| e.to_string())?)?;
                 let Project { members, spec, vault, .. } = found;
                 let (token, confirmation) =
                     members.enrol(spec, identity, vault, &contributor, &enrolment.0)?;
@@ -226,22 +226,15 @@ impl Session<'_> {
                     (outcome, to_cbor(&tokens))
                 })
             }
-            ToWarden::Rollback { project, round, version } => {
-                let done = self.on(&project, |found, identity| {
-                    let record =
-                        found.roll_back(identity, round, version, &body).map_err(|e| e.to_string())?;
-                    Ok((Outcome::Round, to_cbor(&record)))
-                });
-                self.publish(&project);
-                done
-            }
+            ToWarden::Rollback { project, round, version } => self.roll_back(&project, round, version, &body),
             ToWarden::Round { project, round, epochs, uploads, .. } => {
                 self.round(&project, round, epochs, uploads)?
             }
             ToWarden::Query { project, header, envelope } => {
                 let Some(found) = self.projects.find(&project) else { return self.refuse(unknown(&project)) };
-                let serving = found.serving();
-                let answered = serving.answer(self.identity, &self.remote, header, &envelope.0);
+                let (serving, told) = (found.serving(), found.told());
+                let asked = (self.identity, told.as_ref());
+                let answered = serving.answer(asked, &self.remote, header, &envelope.0);
                 let fault = self.counted(&serving, answered.as_ref().err());
                 if let Err(RoundError::Frame(e)) = answered {
                     return Err(e);
@@ -281,11 +274,37 @@ impl Session<'_> {
         act(&mut lock(&found.project), self.identity)
     }
 
-    /// Queries are answered from the project as it is now.
-    fn publish(&self, project: &Id) {
-        if let Some(found) = self.projects.find(project) {
-            found.publish(&lock(&found.project));
+    /// Carries out an order of the owner. One that counts and cannot be written down ends the link: what was told since the
+    /// project was restored is told again then.
+    fn order(&self, project: &Id, order: &[u8]) -> Result<Finished, FrameError> {
+        let Some(held) = self.projects.find(project) else { return Ok(Err(unknown(project))) };
+        let mut found = lock(&held.project);
+        let done = found.order(self.identity, order);
+        // Refused or not, queries are answered as the orders say that are known now.
+        held.tell(&found);
+        match done {
+            Ok(()) => Ok(Ok((Outcome::Ordered { retired: found.successor(self.identity) }, Vec::new()))),
+            Err(OrderError::Refused(message)) => Ok(Err(message)),
+            Err(OrderError::Counters(e)) => Err(FrameError::Io(e)),
         }
+    }
+
+    fn roll_back(&self, project: &Id, round: u64, version: u64, model: &[u8]) -> Finished {
+        let held = self.projects.find(project).ok_or_else(|| unknown(project))?;
+        let mut found = lock(&held.project);
+        let done = found.roll_back(self.identity, round, version, model);
+        held.publish(&found);
+        match done {
+            Ok(record) => Ok((Outcome::Round, to_cbor(&record))),
+            Err(e @ RoundError::Counters(_)) => self.unable(project, &e),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    /// What a project is in memory counts no more than what could be written down of it: it goes back.
+    fn unable(&self, project: &Id, why: &RoundError) -> Finished {
+        self.projects.remove(project);
+        Ok((Outcome::Unable { message: why.to_string() }, Vec::new()))
     }
 
     fn refuse(&self, message: String) -> Result<(), FrameError> {
@@ -314,7 +333,7 @@ impl Session<'_> {
     /// Holds a project from now on.
     fn hold(&mut self, project: Project, confirmation: Blob, record: Vec<u8>) -> (Outcome, Vec<u8>) {
         let holding = if record.is_empty() { Blob::default() } else { project.holding(self.identity) };
-        let retired = project.active(self.identity).is_err();
+        let retired = project.successor(self.identity);
         self.projects.insert(project);
         (Outcome::Ready { holding, confirmation, retired }, record)
     }
@@ -388,6 +407,7 @@ impl Session<'_> {
             Err(RoundError::Frame(e)) => return Err(e),
             Err(RoundError::Fault(_)) if let Some(fault) = fault => return Ok(fault),
             Err(RoundError::Forged(uploads)) => return Ok(Ok((Outcome::Forged { uploads }, Vec::new()))),
+            Err(e @ RoundError::Counters(_)) => return Ok(self.unable(project, &e)),
             Err(e) => return Ok(Err(e.to_string())),
         };
         if fixed {

@@ -9,7 +9,7 @@ use blindsmith_protocol::Blob;
 use clap::Args;
 
 use super::ProjectArguments;
-use super::members::give;
+use super::orders::give;
 use crate::Failure;
 use crate::project::{Keys, load_trust};
 use crate::trust::{POLICY_FILE, appraise_warden, now};

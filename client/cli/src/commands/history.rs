@@ -7,7 +7,7 @@ use blindsmith_protocol::Id;
 use clap::Args;
 use serde::Serialize;
 
-use super::members::give;
+use super::orders::give;
 use super::status::{Report, SetAside, words};
 use super::{ProjectArguments, report};
 use crate::Failure;

@@ -405,7 +405,6 @@ pub(crate) fn hand_over(
     connection.command(&Request::Create { spec: project.spec.clone() }, &sealed.0)?;
     let release = Release {
         owner: keys.owner(&id),
-        member: keys.member(&id),
         model: model_key,
         rows: keys.contributor(&id),
         rules: project.rules.clone(),
@@ -413,7 +412,7 @@ pub(crate) fn hand_over(
     };
     let session = warden.session();
     let info = session_info("release", &session);
-    let sealed = warden.recipient().seal(&info, None, &release.encode());
+    let sealed = warden.recipient().seal(&info, &release.encode());
     let (envelope, confirmation) = sealed.map_err(|e| Failure::Other(e.to_string()))?;
     let release = SignedRelease { project: id, session, envelope: Blob(envelope) };
     let signed = sign_release(&release, &keys.identity());

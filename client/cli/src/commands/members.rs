@@ -1,24 +1,23 @@
 //! Members: `blindsmith join`, `invite`, `revoke`, `members`, `withdraw`.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
 use blindsmith_identity::{
-    Action, Enrolment, MemberRole, Order, PublicKey, Purpose, Quota, Roster, Terms, Withdrawal, open_order,
-    orders_digest, sign_enrolment, sign_order, sign_withdrawal,
+    Action, Enrolment, MemberRole, PublicKey, Purpose, Quota, Terms, Withdrawal, sign_enrolment,
+    sign_withdrawal,
 };
 use blindsmith_protocol::{Blob, Id};
 use blindsmith_warden::enrolment_info;
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::orders::{give, order, roster};
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
-use crate::project::{Keys, write_file};
+use crate::project::Keys;
 use crate::trust::{TrustArguments, appraise_warden};
 use crate::{ClientProject, Connection, Failure};
 
@@ -63,6 +62,8 @@ struct Joined {
     member: String,
     terms: String,
     enrolled: bool,
+    /// None before the owner's invitation.
+    role: Option<MemberRole>,
 }
 
 impl Join {
@@ -84,12 +85,13 @@ impl Join {
             ));
         };
         let (project, mut connection) = self.common.open()?;
-        let enrolled = match roster(&mut connection, &project) {
-            Ok(roster) => roster.contributor(&keys.public().into()).is_some(),
+        let role = match roster(&mut connection, &project) {
+            Ok(roster) => roster.member(&keys.public().into()).map(|member| member.role),
             // Over HTTP, who is no member is told nothing.
-            Err(Failure::Refused(_)) => false,
+            Err(Failure::Refused(_)) => None,
             Err(e) => return Err(e),
         };
+        let enrolled = role == Some(MemberRole::Contributor);
         if enrolled {
             let warden = appraise_warden(
                 &mut connection,
@@ -101,15 +103,18 @@ impl Join {
             project.save_trust(&trust, dir)?;
         }
         let digest = Id(terms.digest()).to_string();
-        let joined = Joined { member: keys.public().to_string(), terms: digest, enrolled };
+        let joined = Joined { member: keys.public().to_string(), terms: digest, enrolled, role };
         report(self.common.json, &joined, |j| {
             println!("your public key: {}", j.member);
             println!("your terms:      {} (terms.toml)", j.terms);
-            if j.enrolled {
-                println!("the warden holds your seed: push rows");
-            } else {
-                println!("not invited yet: the owner runs blindsmith invite --member {}", j.member);
-                println!("then run blindsmith join --project {} again", dir.display());
+            match j.role {
+                Some(MemberRole::Contributor) => println!("the warden holds your seed: push rows"),
+                Some(MemberRole::Querier) => println!("you may ask for predictions: blindsmith predict"),
+                Some(MemberRole::Viewer) => println!("you may look on: blindsmith watch"),
+                None => {
+                    println!("not invited yet: the owner runs blindsmith invite --member {}", j.member);
+                    println!("then run blindsmith join --project {} again", dir.display());
+                }
             }
         })
     }
@@ -151,7 +156,7 @@ pub(crate) fn enrol(
     let (id, contributor, session) = (project.id(), keys.public(), warden.session());
     let info = enrolment_info(&session, &terms.digest());
     let seed = keys.contributor(&id);
-    let sealed = warden.recipient().seal(&info, None, seed.expose());
+    let sealed = warden.recipient().seal(&info, seed.expose());
     let (envelope, confirmation) = sealed.map_err(|e| Failure::Other(e.to_string()))?;
     let enrolment = Enrolment { project: id, terms: terms.clone(), session, envelope: Blob(envelope) };
     let enrolment = Blob(sign_enrolment(&enrolment, &keys.identity()));
@@ -161,91 +166,6 @@ pub(crate) fn enrol(
     };
     warden.confirmed(&id, &confirmation, &shown)?;
     Ok(Trust { evidence: warden.evidence().clone(), confirmation: shown })
-}
-
-/// The orders that a refinery holds, verified.
-fn orders(connection: &mut Connection, project: &ClientProject) -> Result<Vec<Order>, Failure> {
-    let (Reply::Orders(orders), _) = connection.request(&Request::Orders { project: project.id() }, &[])?
-    else {
-        return Err(unexpected());
-    };
-    let owner = project.spec.owner.into();
-    let open = |signed: &Blob| open_order(&signed.0, &owner);
-    let wrong = |e: String| Failure::NotProven(format!("the orders that the refinery holds: {e}"));
-    orders.iter().map(open).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))
-}
-
-fn roster(connection: &mut Connection, project: &ClientProject) -> Result<Roster, Failure> {
-    let mut roster = Roster::default();
-    for order in orders(connection, project)? {
-        roster.apply(&order).map_err(|e| Failure::NotProven(e.to_string()))?;
-    }
-    Ok(roster)
-}
-
-/// Signs and sends the owner's next order; its number.
-pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Failure> {
-    let (project, mut connection) = common.open()?;
-    let keys = Keys::load_owner(&common.project)?;
-    let given = orders(&mut connection, &project)?;
-    let seen = Given::load(&common.project)?;
-    let digest =
-        |orders: &[Order]| Id(orders.iter().fold([0; 32], |before, order| orders_digest(&before, order)));
-    if given.get(..seen.orders).is_none_or(|known| digest(known).to_string() != seen.digest) {
-        return Err(Failure::NotProven(format!(
-            "the refinery shows {} orders of yours, and not the {} that it acknowledged, in their order: nothing was \
-             signed. If its operator went back to a backup and you accept that, remove {} and try again",
-            given.len(),
-            seen.orders,
-            common.project.join(Given::FILE).display()
-        )));
-    }
-    let sequence = given.len() as u64 + 1;
-    let order = Order { project: project.id(), sequence, action };
-    let signed = Blob(sign_order(&order, &keys.identity()));
-    let head = orders_digest(&digest(&given).0, &order);
-    connection.command(&Request::Order { project: project.id(), order: signed }, &[])?;
-    Given { orders: given.len() + 1, digest: Id(head).to_string() }.save(&common.project)?;
-    Ok(sequence)
-}
-
-/// The orders that the refinery acknowledged to this directory: one that is shown fewer or others signs no more.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Given {
-    orders: usize,
-    digest: String,
-}
-
-impl Given {
-    const FILE: &str = "orders.json";
-
-    fn load(dir: &Path) -> Result<Self, Failure> {
-        let path = dir.join(Self::FILE);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e)),
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                Ok(Given { orders: 0, digest: Id([0; 32]).to_string() })
-            }
-            Err(e) => Err(Failure::project(&path, e)),
-        }
-    }
-
-    fn save(&self, dir: &Path) -> Result<(), Failure> {
-        let path = dir.join(Self::FILE);
-        write_file(&path, &serde_json::to_vec(self).map_err(|e| Failure::project(&path, e))?)
-    }
-}
-
-#[derive(Serialize)]
-struct Ordered {
-    order: u64,
-}
-
-/// Sends an order, and says what it was.
-pub(crate) fn give(common: &ProjectArguments, action: Action, words: &str) -> Result<(), Failure> {
-    let order = order(common, action)?;
-    report(common.json, &Ordered { order }, |o| println!("order {}: {words}", o.order))
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

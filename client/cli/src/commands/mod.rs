@@ -7,6 +7,7 @@ pub mod demo;
 pub mod history;
 pub mod init;
 pub mod members;
+pub(crate) mod orders;
 pub mod plan;
 pub mod policy;
 pub mod predict;

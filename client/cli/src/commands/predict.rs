@@ -43,19 +43,18 @@ impl Predict {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
-        let keys = Keys::load_owner(&self.common.project)?;
+        let querier = Keys::load(&self.common.project)?.identity();
         let (features, labelled) = self.data.query(&project)?;
         let rows = matrix_of(project.standardiser.apply(features)?.matrix);
         let warden = appraise_warden(
             &mut connection,
             (project.id(), &project.attestation, project.kem),
-            &keys.identity(),
+            &querier,
             Purpose::Query,
         )?;
         let bar = bar(rows.rows() as u64, "encrypting and sending");
-        let member = keys.member(&project.id());
-        let outputs =
-            ask(&mut connection, &project.spec, &member, &warden, &rows, &mut |done| bar.set_position(done))?;
+        let observe = &mut |done| bar.set_position(done);
+        let outputs = ask(&mut connection, &project.spec, &querier, &warden, &rows, observe)?;
         bar.finish_and_clear();
         let predicted = describe(&project, rows.rows(), &outputs, labelled)?;
         if let Some(path) = &self.out {

@@ -154,11 +154,19 @@ fn the_refinery_dies_or_has_no_room_at_any_write_of_a_run() {
 }
 
 #[test]
-fn the_warden_dies_at_any_write_of_a_run() {
+fn the_warden_dies_or_has_no_room_at_any_write_of_a_run() {
     let mut run = Run::new();
     let mut deaths = 0;
     for place in OF_THE_WARDEN {
-        deaths += (1..).take_while(|n| run.pass(PLACE, &format!("{place}:{n}"))).count();
+        let writes = (1..).take_while(|n| run.pass(PLACE, &format!("{place}:{n}"))).count();
+        deaths += writes;
+        for n in 1..=writes {
+            // One that cannot write goes on once it can, without a start.
+            assert!(!run.pass(PLACE, &format!("{place}:{n}:error")), "it ended at {place}:{n}");
+            if place == "warden.begun" {
+                assert!(run.pass(PLACE, &format!("{place}:{n}:torn")));
+            }
+        }
     }
     assert!(deaths >= 6, "{deaths}");
     run.check();

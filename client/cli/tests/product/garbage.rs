@@ -199,7 +199,7 @@ fn wardens_that_are_none_are_sent_away() {
         (with(hello("x", false), 4, &[9, 0]), "protocol version 9"),
         (with(hello("x", false), 8, &u32::MAX.to_le_bytes()), "above the limit"),
         (hello("x", false)[..20].to_vec(), "the connection failed"),
-        (frame(&FromWarden::Finished(Outcome::Ordered), b""), "a warden begins with hello"),
+        (frame(&FromWarden::Finished(Outcome::Ordered { retired: None }), b""), "a warden begins with hello"),
         (frame(&Request::Ping, b""), "malformed message"),
         (hello(&"x".repeat(200), false), "a hello that is none"),
         (hello("x", true), "two regions are due"),
@@ -227,7 +227,7 @@ fn restored(site: &Site) -> UnixStream {
     let (message, body) = read_head::<ToWarden>(&mut stream).unwrap();
     assert!(matches!(message, ToWarden::Restore { .. }), "{message:?}");
     read_body(&mut stream, body, MAX_BODY).unwrap();
-    let ready = Outcome::Ready { holding: Blob::default(), confirmation: Blob::default(), retired: false };
+    let ready = Outcome::Ready { holding: Blob::default(), confirmation: Blob::default(), retired: None };
     write_frame(&mut stream, &FromWarden::Finished(ready), &[]).unwrap();
     // What was pushed in the meantime is to be read first: it is waved through.
     loop {

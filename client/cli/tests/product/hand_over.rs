@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use blindsmith_api::message::Request;
+use blindsmith_api::message::{Reply, Request};
 
-use crate::members::shared;
+use crate::members::{shared, shared_by_itself};
 use crate::site::{Site, argument};
 use crate::tables;
 
@@ -15,6 +15,13 @@ use crate::tables;
 struct Second {
     process: Child,
     log: PathBuf,
+}
+
+/// The warden to which the site's own handed the project over, as its refinery names it.
+fn successor(site: &Site) -> String {
+    let failure = site.status()["failure"].as_str().unwrap().to_owned();
+    let (_, after) = failure.split_once("forgive --lost ").unwrap();
+    after.split_whitespace().next().unwrap().to_owned()
 }
 
 impl Second {
@@ -53,13 +60,12 @@ fn logged(site: &Site, words: &str, times: usize) {
 
 #[test]
 fn after_a_killed_warden_and_a_hand_over_refining_goes_on_without_the_owner() {
-    let mut site = shared(&[]);
+    let mut site = shared_by_itself(&[]);
     site.on_project("approve", &[]).ok();
     site.member("a", &[]);
+    // The owner's part ends here: a round starts with each of the contributor's uploads. A warden is killed in one and
+    // comes back.
     site.sends("a", tables::largest(100..400));
-    // The owner's part ends here. A warden is killed in a round and comes back.
-    let refine = Request::Refine { project: site.project().id(), epochs: None };
-    site.connect().request(&refine, &[]).unwrap();
     site.during_a_round(2, |services| {
         services.kill_warden();
         services.start_warden().unwrap();
@@ -72,22 +78,94 @@ fn after_a_killed_warden_and_a_hand_over_refining_goes_on_without_the_owner() {
     site.until(|status| status.ready);
     // What the contributor handed over went along: its new rows are read and trained on.
     let upload = site.sends("a", tables::largest(400..700));
-    site.on_project("refine", &[]).ok();
-    assert_eq!(site.state_of(&upload), "used");
-    let history = site.history();
-    assert_eq!(history["rounds"].as_array().unwrap().len(), 3);
-    site.verified();
+    site.until(|status| status.rounds.len() == 3 && !status.busy);
     // The refinery starts again: the second warden is known by what it sealed for itself.
     site.services.kill_refinery();
     site.services.start_refinery().unwrap();
     site.until(|status| status.ready);
-    site.on_project("refine", &[]).ok();
+    site.sends("a", tables::largest(700..800));
+    site.until(|status| status.rounds.len() == 4 && !status.busy);
+    // The owner is back.
+    assert_eq!(site.state_of(&upload), "used");
     site.verified();
     drop(second);
     // The first one is done with the project: it runs no round of it.
     site.services.start_warden().unwrap();
     logged(&site, "a warden connected", 4);
     site.until(|status| status.failure.as_deref().is_some_and(|f| f.contains("handed the project over")));
+}
+
+#[test]
+fn a_warden_goes_on_once_the_owner_says_that_the_one_it_handed_over_to_is_lost() {
+    let mut site = shared(&[]);
+    site.on_project("approve", &[]).ok();
+    let second = Second::start(&site, "second");
+    logged(&site, "another warden goes on", 1);
+    drop(second);
+    site.until(|status| status.failure.as_deref().is_some_and(|f| f.contains("forgive --lost")));
+    let lost = successor(&site);
+    // What forgives something else changes nothing.
+    for more in [&[][..], &["--lost", &"ab".repeat(32)]] {
+        site.on_project("forgive", more).ok();
+        assert_eq!(successor(&site), lost);
+    }
+    site.on_project("forgive", &["--lost", &lost]).ok();
+    site.until(|status| status.ready && status.failure.is_none());
+    trains(&site, 2);
+    // It stays so.
+    site.services.kill_warden();
+    site.services.start_warden().unwrap();
+    trains(&site, 3);
+    site.verified();
+}
+
+#[test]
+fn a_warden_that_is_done_with_a_project_is_not_in_the_way_of_the_one_that_has_it() {
+    let mut site = shared(&[]);
+    site.on_project("approve", &[]).ok();
+    let _second = Second::start(&site, "second");
+    logged(&site, "another warden goes on", 1);
+    site.until(|status| status.ready);
+    // Both come again; whichever is first, the project is worked on.
+    for rounds in [2, 3] {
+        site.services.kill_refinery();
+        site.services.start_refinery().unwrap();
+        site.until(|status| status.ready);
+        trains(&site, rounds);
+    }
+    site.verified();
+}
+
+#[test]
+fn a_contributor_whose_own_policy_refuses_the_other_warden_is_left_out_there() {
+    // Whether the rows make the model better is not what matters here.
+    let site = shared(&["--tolerance", "100", "--screening", "0"]);
+    site.on_project("approve", &[]).ok();
+    site.member("a", &[]);
+    site.joins("b", &[]);
+    // It accepts this simulated warden for itself, and none that its rows are handed on to.
+    let terms = site.path("b").join("terms.toml");
+    let text = std::fs::read_to_string(&terms).unwrap();
+    let policy = text.find("policy = ").unwrap();
+    std::fs::write(&terms, format!("{}policy = '''\n{SNP_ONLY}'''\n", &text[..policy])).unwrap();
+    let key = site.of("b", "join", &[]).ok().json()["member"].as_str().unwrap().to_owned();
+    site.on_project("invite", &["--member", &key]).ok();
+    assert_eq!(site.of("b", "join", &[]).ok().json()["enrolled"], true);
+    let before = site.sends("b", tables::largest(100..200));
+    site.on_project("refine", &[]).ok();
+    assert_eq!(site.state_of(&before), "used");
+    let _second = Second::start(&site, "second");
+    logged(&site, "another warden goes on", 1);
+    site.until(|status| status.ready);
+    let (kept, refused) =
+        (site.sends("a", tables::largest(200..500)), site.sends("b", tables::largest(500..600)));
+    site.on_project("refine", &[]).ok();
+    assert_eq!((site.state_of(&kept), site.state_of(&refused)), ("used".into(), "refused".into()));
+    // Its earlier rows are left out too: they cannot be opened there.
+    let status = site.status();
+    let rows = status["rounds"].as_array().unwrap().last().unwrap()["rows"].as_u64().unwrap();
+    assert!(rows <= 360, "{rows} rows: of the owner and of one contributor alone");
+    site.verified();
 }
 
 #[test]
@@ -166,4 +244,29 @@ fn an_owner_that_is_shown_fewer_or_other_orders_than_before_signs_none() {
     std::fs::remove_file(&known).unwrap();
     site.on_project("forgive", &[]).ok();
     assert!(std::fs::read_to_string(&known).unwrap().contains("\"orders\":3"));
+}
+
+#[test]
+fn an_order_whose_acknowledgement_was_lost_is_given_as_it_was_signed() {
+    let site = shared(&[]);
+    site.on_project("approve", &["--none"]).ok();
+    let known = site.path("p").join("orders.json");
+    let (Reply::Orders(orders), _) =
+        site.connect().request(&Request::Orders { project: site.project().id() }, &[]).unwrap()
+    else {
+        panic!("orders are due");
+    };
+    let digits: String = orders[0].0.iter().map(|b| format!("{b:02x}")).collect();
+    let lost = || {
+        let digest = "00".repeat(32);
+        let lost = format!(r#"{{"orders":0,"digest":"{digest}","unacknowledged":"{digits}"}}"#);
+        std::fs::write(&known, lost).unwrap();
+    };
+    lost();
+    // The same again is the same order, another one comes after it.
+    assert_eq!(site.on_project("approve", &["--none"]).ok().json()["order"], 1);
+    lost();
+    let outcome = site.on_project("forgive", &[]).ok();
+    assert!(outcome.stderr.contains("order 1, which was not acknowledged before, is given now"));
+    assert_eq!(outcome.json()["order"], 2);
 }

@@ -16,6 +16,7 @@ mod memory;
 mod plain;
 mod receipts;
 mod refusals;
+mod rules;
 mod secrecy;
 mod site;
 mod soak;

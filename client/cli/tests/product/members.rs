@@ -10,9 +10,19 @@ use crate::tables;
 
 /// A project with rows of the owner that judge, and no others; rounds start when they are asked for.
 pub fn shared(more: &[&str]) -> Site {
+    shared_by_itself(&[&["--manual"], more].concat())
+}
+
+/// The same, with rounds that start with rows.
+pub fn shared_by_itself(more: &[&str]) -> Site {
     let site = Site::new();
     site.write("first.csv", tables::largest(0..60));
-    let plan = ["--label", "largest", "--hidden", "16", "--epochs", "12", "--batch-rows", "64", "--manual"];
+    let mut plan = vec!["--label", "largest", "--hidden", "16"];
+    for [name, value] in [["--epochs", "12"], ["--batch-rows", "64"]] {
+        if !more.contains(&name) {
+            plan.extend([name, value]);
+        }
+    }
     site.init("first.csv", &[plan.as_slice(), more].concat()).ok();
     site.write("judging.csv", tables::largest(5000..5200));
     site.push("judging.csv", &["--validation"]).ok();
@@ -145,6 +155,39 @@ fn an_earlier_version_comes_back_when_the_owner_orders_it() {
     site.on_project("refine", &[]).ok();
     assert_eq!(site.history()["current"], 4);
     site.verified();
+}
+
+#[test]
+fn a_querier_asks_under_a_key_of_its_own_until_the_owner_revokes_it() {
+    let site = shared(&[]);
+    site.write("rows.csv", tables::largest(100..400));
+    site.push("rows.csv", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    site.write("queries.csv", tables::largest(400..420));
+    let ask = |who: &str| site.of(who, "predict", &["--data", "queries.csv"]);
+    let key = site.joins("q", &[]);
+    ask("q").refused(5, &["the query was refused"]);
+    site.on_project("invite", &["--member", &key, "--role", "querier"]).ok();
+    let joined = site.of("q", "join", &[]).ok().json();
+    assert_eq!((&joined["role"], &joined["enrolled"]), (&"querier".into(), &false.into()));
+    let answered = ask("q").ok().json();
+    assert_eq!(answered["predictions"], ask("p").ok().json()["predictions"]);
+    assert!(answered["accuracy"].as_f64().unwrap() > 0.7, "{answered}");
+    // Who sends rows does not ask, nor does who looks on.
+    site.member("a", &[]);
+    ask("a").refused(5, &["the query was refused"]);
+    // Known again after both services were away.
+    let mut site = site;
+    site.services.kill_warden();
+    site.services.kill_refinery();
+    site.services.start_refinery().unwrap();
+    site.services.start_warden().unwrap();
+    site.until(|status| status.ready);
+    let ask = || site.of("q", "predict", &["--data", "queries.csv"]);
+    ask().ok();
+    site.on_project("revoke", &["--member", &key]).ok();
+    ask().refused(5, &["the query was refused"]);
+    site.assert_no_panic();
 }
 
 #[test]

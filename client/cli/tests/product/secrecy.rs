@@ -148,7 +148,6 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
         ("the owner's root", root.0),
         ("the sealing key", secrets[1].as_slice().try_into().unwrap()),
         ("the owner's key", *keys.owner(&id).expose()),
-        ("the members' key", *keys.member(&id).expose()),
         ("the model's key", *keys.model(&id).expose()),
         ("the contributor's seed", *keys.contributor(&id).expose()),
     ] {

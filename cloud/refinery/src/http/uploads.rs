@@ -233,6 +233,10 @@ pub(super) async fn ask(
     if header.project != project || seed.0.len() > 1 << 16 {
         return Err(invalid("the header names another project, or the seed has more than 64 KiB"));
     }
+    if !is(&caller.key, &header.contributor) {
+        let detail = "the header names another querier than the key that signed the request";
+        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+    }
     let turn = service.turn_at_warden()?;
     let (shared, locks) = (service.shared.clone(), service.clone());
     let memory = service.reserve(answer_bytes(&caller, &header)?)?;

@@ -62,6 +62,13 @@ impl Link {
         Ok(any)
     }
 
+    /// Whether this warden has nothing left to do, and the other one holds all that this one handed over before.
+    pub(super) fn superseded(&self, shared: &Shared, other: &Link) -> bool {
+        let active = shared.lock().projects.values().any(|p| p.ready);
+        let held = |id: &Id| matches!(shared.store.holding(id, &other.holder), Ok(Some(_)));
+        !active && !self.retired.is_empty() && self.retired.iter().all(held)
+    }
+
     /// A refusal by either warden leaves everything as it is.
     fn hand_over_one(
         &mut self,

@@ -174,6 +174,10 @@ impl Link {
         let mut record: RoundRecord = match self.follow(shared, &project, &mut engine)? {
             (Outcome::Round, body) => from_cbor(&body)?,
             (Outcome::Forged { uploads }, _) => return Ok(Attempt::Forged(uploads)),
+            (Outcome::Unable { message }, _) => {
+                self.restore(shared)?;
+                return Ok(Attempt::Over(Err(Failure::Here(message))));
+            }
             (Outcome::Refused { message }, _) => return failed(message),
             (Outcome::Fault { instruction, report }, _) => {
                 return failed(fault(shared, &project, &instruction, &report));
@@ -226,6 +230,10 @@ impl Link {
         self.send(&ToWarden::Rollback { project, round, version }, &[&model.0])?;
         let mut record: RoundRecord = match self.finish()? {
             (Outcome::Round, body) => from_cbor(&body)?,
+            (Outcome::Unable { message }, _) => {
+                self.restore(shared)?;
+                return Ok(Err(Failure::Here(message)));
+            }
             (Outcome::Refused { message }, _) => return Ok(Err(Failure::There(message))),
             _ => return Err(FrameError::Unexpected("not an answer to a rollback")),
         };

@@ -3,7 +3,12 @@
 use super::*;
 
 /// Why a project waits that another warden took over.
-const RETIRED: &str = "this warden handed the project over to another one: start that one, with --take-over";
+fn retired(to: &Id) -> String {
+    format!(
+        "this warden handed the project over to warden {to}: start that one, with --take-over; if it is lost, and never \
+         began, the owner may let this one go on with blindsmith forgive --lost {to}"
+    )
+}
 
 impl Link {
     /// Gives a warden that starts the states that it or an earlier one sealed.
@@ -35,38 +40,66 @@ impl Link {
                 (Outcome::Refused { message }, _) => Err(message),
                 _ => return Err(FrameError::Unexpected("not an answer to restore")),
             };
-            if ready.is_ok() {
-                // One that handed the project over may have to repeat that, and needs the orders for it.
-                self.send(&ToWarden::Stored { project: id, round }, &[])?;
-                self.members(shared, id)?;
-            }
             let ready = match ready {
-                Ok(false) => Ok(()),
-                Ok(true) => Err(RETIRED.to_owned()),
+                Ok(retired) => {
+                    // One that handed the project over may have to repeat that, and needs the orders for it.
+                    self.send(&ToWarden::Stored { project: id, round }, &[])?;
+                    // An order may have let it go on with the project.
+                    Ok(self.members(shared, id)?.unwrap_or(retired))
+                }
                 Err(message) => Err(message),
             };
-            shared.update(&id, |p| {
-                p.ready = ready.is_ok();
-                // Why a round failed stays to be read.
-                if !p.failed() || !p.ready {
-                    p.failure = ready.err();
-                }
-            });
+            self.holds(shared, &id, ready);
         }
         Ok(())
     }
 
-    /// Tells the warden of the owner's orders and of the members that enrolled.
-    fn members(&mut self, shared: &Shared, project: Id) -> Result<(), FrameError> {
+    /// Takes note of whether this warden works for a project: it may have handed it over, or not be able to open it.
+    fn holds(&mut self, shared: &Shared, project: &Id, successor: Result<Option<Id>, String>) {
+        match &successor {
+            Ok(Some(_)) => self.retired.insert(*project),
+            _ => self.retired.remove(project),
+        };
+        let ready = successor.and_then(|to| to.map_or(Ok(()), |to| Err(retired(&to))));
+        shared.update(project, |p| {
+            p.ready = ready.is_ok();
+            // Why a round failed stays to be read.
+            if !p.failed() || !p.ready {
+                p.failure = ready.err();
+            }
+        });
+    }
+
+    /// Tells the warden of an order that the owner gave now.
+    pub(super) fn ordered(&mut self, shared: &Shared, project: Id, order: Vec<u8>) -> Result<(), FrameError> {
+        let ready = shared.lock().projects.get(&project).is_some_and(|p| p.ready);
+        // One that holds no secrets yet is told when it does.
+        if !ready && !self.retired.contains(&project) {
+            return Ok(());
+        }
+        if let Some(successor) = self.order(project, order)?
+            && successor.is_some() == ready
+        {
+            self.holds(shared, &project, Ok(successor));
+        }
+        if let Some((to, back)) = self.successor.take() {
+            shared.lock().jobs.push_back(Job::HandOver { to, back });
+        }
+        Ok(())
+    }
+
+    /// Tells the warden of the owner's orders and of the members that enrolled. As [`Link::order`], of the last order.
+    fn members(&mut self, shared: &Shared, project: Id) -> Result<Option<Option<Id>>, FrameError> {
         let orders = shared.lock().projects.get(&project).map(|p| p.orders.clone()).unwrap_or_default();
+        let mut retired = None;
         for order in orders {
-            self.order(project, order)?;
+            retired = self.order(project, order)?.or(retired);
         }
         let enrolments = match shared.store.enrolments(&project, &self.holder) {
             Ok(enrolments) => enrolments,
             Err(e) => {
                 warn!(%project, "{e}");
-                return Ok(());
+                return Ok(retired);
             }
         };
         for (contributor, token) in enrolments {
@@ -77,16 +110,18 @@ impl Link {
                 _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),
             }
         }
-        Ok(())
+        Ok(retired)
     }
 
-    pub(super) fn order(&mut self, project: Id, order: Vec<u8>) -> Result<(), FrameError> {
+    /// The warden to which this one handed the project over, if it did, the order considered; none if it refuses the
+    /// order.
+    fn order(&mut self, project: Id, order: Vec<u8>) -> Result<Option<Option<Id>>, FrameError> {
         self.send(&ToWarden::Order { project, order: Blob(order) }, &[])?;
         match self.finish()? {
-            (Outcome::Ordered, _) => Ok(()),
+            (Outcome::Ordered { retired }, _) => Ok(Some(retired)),
             (Outcome::Refused { message }, _) => {
                 warn!(%project, "the warden refuses an order: {message}");
-                Ok(())
+                Ok(None)
             }
             _ => Err(FrameError::Unexpected("not an answer to an order")),
         }

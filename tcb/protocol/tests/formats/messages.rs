@@ -219,22 +219,27 @@ fn instruction() -> impl Strategy<Value = Instruction> {
     ]
 }
 
+fn retired() -> impl Strategy<Value = Option<blindsmith_protocol::Id>> {
+    option::of(ids())
+}
+
 /// Whatever a warden may send.
 pub fn from_warden() -> impl Strategy<Value = FromWarden> {
     let outcome = prop_oneof![
-        (blob(), blob(), any::<bool>()).prop_map(|(holding, confirmation, retired)| Outcome::Ready {
+        (blob(), blob(), retired()).prop_map(|(holding, confirmation, retired)| Outcome::Ready {
             holding,
             confirmation,
             retired
         }),
         Just(Outcome::Round),
         Just(Outcome::Answer),
-        Just(Outcome::Ordered),
+        retired().prop_map(|retired| Outcome::Ordered { retired }),
         (ids(), blob()).prop_map(|(asker, request)| Outcome::Challenge { asker, request }),
         (ids(), blob()).prop_map(|(session, order)| Outcome::Handed { session, order }),
         (blob(), blob()).prop_map(|(token, confirmation)| Outcome::Enrolled { token, confirmation }),
         vec(ids(), 0..4).prop_map(|uploads| Outcome::Forged { uploads }),
         text().prop_map(|message| Outcome::Refused { message }),
+        text().prop_map(|message| Outcome::Unable { message }),
         blob().prop_map(|admission| Outcome::Admitted { admission }),
         text().prop_map(|reason| Outcome::Malformed { reason }),
         (text(), blob()).prop_map(|(instruction, report)| Outcome::Fault { instruction, report }),

@@ -1,7 +1,9 @@
 //! A project passed on from one warden to another, command by command, and what is refused.
 
+use std::cell::RefCell;
+
 use blindsmith_evidence::Claims;
-use blindsmith_identity::{Action, Approval, Order, PublicKey, sign_order};
+use blindsmith_identity::{Action, Approval, Order, PublicKey, Roster, sign_order};
 use blindsmith_protocol::{Blob, Evidence, FromWarden, Id, Outcome, ToWarden, from_cbor};
 use blindsmith_receipts::open_receipt;
 
@@ -14,6 +16,7 @@ struct Released {
     state: Vec<u8>,
     holding: Blob,
     receipts: PublicKey,
+    given: RefCell<Vec<Order>>,
 }
 
 impl Released {
@@ -21,20 +24,28 @@ impl Released {
         let owner = Owner::new();
         let (record, receipts, holding) = owner.hand_over_keyed(refinery);
         assert!(open_receipt(&record.receipt.0, &receipts).is_ok());
-        Released { owner, state: record.state.0, holding, receipts }
+        Released { owner, state: record.state.0, holding, receipts, given: RefCell::default() }
     }
 
-    fn order(&self, sequence: u64, action: Action) -> Blob {
-        Blob(sign_order(&Order { project: self.owner.id(), sequence, action }, &signing()))
+    /// The order with this number, after those with smaller ones that were made last.
+    fn order(&self, sequence: usize, action: Action) -> Blob {
+        let mut given = self.given.borrow_mut();
+        given.truncate(sequence - 1);
+        let mut roster = Roster::default();
+        given.iter().for_each(|order| roster.apply(order).unwrap());
+        let order = roster.next(self.owner.id(), action);
+        assert_eq!(order.sequence, sequence as u64);
+        given.push(order.clone());
+        Blob(sign_order(&order, &signing()))
     }
 
-    fn approval(&self, sequence: u64, program: [u8; 32]) -> Blob {
+    fn approval(&self, sequence: usize, program: [u8; 32]) -> Blob {
         self.order(sequence, Action::Approve(simulated(program, self.receipts)))
     }
 
     fn give(&self, warden: &mut Refinery, order: Blob) {
         let order = ToWarden::Order { project: self.owner.id(), order };
-        assert!(matches!(warden.command(&order, &[]).0, Outcome::Ordered));
+        assert!(matches!(warden.command(&order, &[]).0, Outcome::Ordered { .. }));
     }
 
     fn challenge(&self, warden: &mut Refinery) -> ToWarden {
@@ -84,7 +95,7 @@ fn a_project_is_passed_on_and_the_first_warden_is_done_with_it() {
     let ((mut first, project), mut second) = (approved(), Refinery::of(identity()));
     let (command, body) = project.take_over(&mut first, &mut second);
     let (outcome, tokens) = second.command(&command, &body);
-    let Outcome::Ready { holding, retired: false, .. } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Ready { holding, retired: None, .. } = outcome else { panic!("{outcome:?}") };
     assert!(!holding.0.is_empty() && from_cbor::<Vec<(Id, Blob)>>(&tokens).unwrap().is_empty());
     let round = project.owner.round(1, &[]);
     assert!(first.refusal(&round, &[]).contains("handed the project over to warden"));
@@ -171,6 +182,10 @@ fn orders_are_the_same_whenever_they_are_told() {
     // Another one in its place, which its owner signed without having been shown it.
     let other = ToWarden::Order { project: project.owner.id(), order: project.order(2, Action::Forgive) };
     assert!(again.refusal(&other, &[]).contains("are others than those"));
+    // Or one that follows that other one.
+    project.give(&mut again, none.clone());
+    let follows = ToWarden::Order { project: project.owner.id(), order: project.order(3, Action::Forgive) };
+    assert!(again.refusal(&follows, &[]).contains("signed after other orders"));
     drop(again);
     let mut again = restored(&[&approves, &none]);
     assert!(!again.refusal(&project.owner.round(1, &[]), &[]).contains("orders"));

@@ -3,6 +3,7 @@
 mod commands;
 mod garbage;
 mod hand_over;
+mod members;
 mod owner;
 mod products;
 mod program;

@@ -109,7 +109,6 @@ impl Owner {
     pub fn release(&self, claims: &Claims) -> (SignedRelease, Confirmation) {
         let release = Release {
             owner: self.key.duplicate(),
-            member: Key::random(),
             model: self.model_key(),
             rows: self.contributor.duplicate(),
             rules: self.rules.clone(),
@@ -117,7 +116,7 @@ impl Owner {
         };
         let recipient = Recipient::new(Suite::numbered(claims.kem).unwrap(), &claims.recipient).unwrap();
         let session = claims.session();
-        let sealed = recipient.seal(&session_info("release", &session), None, &release.encode());
+        let sealed = recipient.seal(&session_info("release", &session), &release.encode());
         let (envelope, confirmation) = sealed.unwrap();
         (SignedRelease { project: self.id(), session, envelope: Blob(envelope) }, confirmation)
     }

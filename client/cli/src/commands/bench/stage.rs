@@ -243,14 +243,14 @@ impl Stage {
 
     /// Predictions of rows.
     pub fn ask(&mut self, rows: &Matrix) -> Result<Vec<f32>, Failure> {
-        let member = self.keys.member(&self.project.id());
-        ask(&mut self.connection, &self.project.spec, &member, &self.warden, rows, &mut |_| {})
+        let querier = self.keys.identity();
+        ask(&mut self.connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})
     }
 
     /// Predictions of rows, over a connection of the caller's: any number of threads may ask.
     pub fn ask_over(&self, connection: &mut Connection, rows: &Matrix) -> Result<Vec<f32>, Failure> {
-        let member = self.keys.member(&self.project.id());
-        ask(connection, &self.project.spec, &member, &self.warden, rows, &mut |_| {})
+        let querier = self.keys.identity();
+        ask(connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})
     }
 
     /// The same training in the clear, from the same start; a round of it has so many epochs.

@@ -1,9 +1,9 @@
 //! Members: what the owner's orders let them do, and what they see of each other.
 
 use blindsmith_identity::{
-    Action, MemberRole, Order, Quota, SigningKey, Withdrawal, sign_order, sign_withdrawal,
+    Action, MemberRole, Order, Quota, Roster, SigningKey, Withdrawal, open_order, sign_order, sign_withdrawal,
 };
-use blindsmith_protocol::{Id, ProjectSpec};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor};
 
 use serde_json::json;
 
@@ -20,8 +20,15 @@ fn order(
     action: Action,
     sender: &SigningKey,
 ) -> Answer {
-    let order = Order { project: spec.id(), sequence, action };
     let path = format!("/v1/projects/{}/orders", spec.id());
+    // After what was ordered before, as the owner of all projects here is shown it.
+    let known = service.call("GET", &path, b"", &key(1)).body;
+    let known: Vec<Blob> = from_cbor(&known).unwrap();
+    let mut roster = Roster::default();
+    for known in known.iter().take(sequence as usize - 1) {
+        roster.apply(&open_order(&known.0, &key(1).verifying()).unwrap()).unwrap();
+    }
+    let order = Order { sequence, ..roster.next(spec.id(), action) };
     service.call("POST", &path, &sign_order(&order, sender), sender)
 }
 
