@@ -283,7 +283,7 @@ impl Link {
                 });
             }
             Job::HandOver { mut to, back } => {
-                if !self.hand_over(shared, &mut to)? && !self.superseded(shared, &to) {
+                if !self.hand_over(shared, &mut to)? && !Link::superseded(shared, &to) {
                     // An order of an owner may change that.
                     self.successor = Some((to, back));
                 } else if back.send(to).is_ok() {

@@ -59,8 +59,10 @@ pub enum ProjectError {
     #[error("this warden has another history of the project: the refinery forked it")]
     Fork,
     /// Another warden goes on with it.
-    #[error("{0}")]
-    HandedOver(String),
+    #[error(
+        "this warden handed the project over to warden {0}, which went on with it: start that one, with --take-over"
+    )]
+    HandedOver(Id),
     /// Counters could not be read.
     #[error("the warden's counters: {0}")]
     Counters(std::io::Error),
@@ -544,10 +546,10 @@ fn check_fresh(counter: Option<Counter>, round: u64, receipts: Receipts) -> Resu
         1 => receipts.newest == counter.produced && receipts.before == counter.receipt,
         _ => false,
     };
-    match (seen, counter.handed_over()) {
+    match (seen, Id(counter.successor)) {
         (true, _) => Ok(()),
-        (false, Some(why)) => Err(ProjectError::HandedOver(why)),
-        (false, None) => Err(ProjectError::Fork),
+        (false, none) if none == Id::default() => Err(ProjectError::Fork),
+        (false, to) => Err(ProjectError::HandedOver(to)),
     }
 }
 

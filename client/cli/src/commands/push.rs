@@ -12,10 +12,11 @@ use crate::spool::Spool;
 use crate::{Failure, Sender, Sent, send};
 
 /// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
-/// refused whole, before anything is encrypted.
+/// refused whole, before anything is encrypted. Rows that fill no row block wait here for more, as a block takes the same
+/// room however few are in it: --now sends them all the same.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  blindsmith push --project ./sales --data march.csv\n  blindsmith push --project ./sales --data held-out.csv --validation"
+    after_help = "Examples:\n  blindsmith push --project ./sales --data march.csv\n  blindsmith push --project ./sales --data held-out.csv --validation\n  blindsmith push --project ./sales --data today.csv --now"
 )]
 pub struct Push {
     #[command(flatten)]
@@ -28,8 +29,10 @@ pub struct Push {
     /// Keep the file's order of rows instead of shuffling them: for rows that are in random order already.
     #[arg(long)]
     keep_order: bool,
-    /// Keep rows here until they fill row blocks, and send what does: for a few rows at a time, which would take the room
-    /// of a whole block each time. blindsmith flush sends the rest.
+    /// Send at once, however few rows there are: they take the room of whole blocks.
+    #[arg(long, conflicts_with = "spool")]
+    now: bool,
+    /// Keep here what does not fill row blocks, of many rows too, and send the rest. blindsmith flush sends what waits.
     #[arg(long)]
     spool: bool,
 }
@@ -47,6 +50,8 @@ struct Pushed {
 
 #[derive(Serialize)]
 struct Spooled {
+    /// The upload, if one was filled.
+    upload: Option<String>,
     /// Identifiers of uploads that were filled.
     uploads: Vec<String>,
     /// Rows that were sent.
@@ -61,8 +66,10 @@ struct Spooled {
 
 impl Spooled {
     fn new(spec: &ProjectSpec, sent: &[(Sent, usize)], spool: &Spool, clipped_values: u64) -> Self {
+        let uploads: Vec<String> = sent.iter().map(|(sent, _)| sent.upload.to_string()).collect();
         Spooled {
-            uploads: sent.iter().map(|(sent, _)| sent.upload.to_string()).collect(),
+            upload: uploads.last().cloned(),
+            uploads,
             sent: sent.iter().map(|(_, rows)| rows).sum(),
             bytes: sent.iter().map(|(sent, _)| sent.bytes).sum(),
             waiting: spool.len(),
@@ -75,12 +82,12 @@ impl Spooled {
         for upload in &self.uploads {
             println!("upload {upload}: stored");
         }
-        println!(
-            "{} rows sent in {} bytes, {} rows wait for a block of {}",
-            self.sent, self.bytes, self.waiting, self.block
-        );
+        if self.sent > 0 {
+            println!("{} rows sent in {} bytes", self.sent, self.bytes);
+        }
         if self.waiting > 0 {
-            println!("blindsmith flush sends them now, in the room of a whole block");
+            println!("{} rows wait here until they fill a block of {}", self.waiting, self.block);
+            println!("blindsmith flush sends them now, in the room of a whole block, as push --now does");
         }
         if self.clipped_values > 0 {
             println!("{} values lay beyond the recorded bound and were clipped", self.clipped_values);
@@ -131,7 +138,7 @@ impl Push {
         let role = role(self.validation);
         let count = rows.features.rows();
         let seed = keys.contributor(&id);
-        if self.spool {
+        if self.spool || (!self.now && count < project.spec.block_rows()) {
             let mut spool = Spool::open(&self.common.project, role)?;
             let clipped = rows.clipped;
             spool.add(rows)?;
@@ -162,7 +169,7 @@ impl Push {
             println!("upload {}: {} rows, {} bytes, stored", p.upload, p.rows, p.bytes);
             if 2 * p.rows <= p.room {
                 println!(
-                    "the same bytes would hold {} rows: --spool keeps rows here until they fill them",
+                    "the same bytes would hold {} rows: without --now, rows wait until they fill them",
                     p.room
                 );
             }

@@ -2,6 +2,7 @@
 //! started, and nothing that was acknowledged is lost or there twice.
 
 use blindsmith_api::message::{Reply, Request};
+use blindsmith_keys::random_bytes;
 use serde_json::Value;
 
 use crate::plain::Twin;
@@ -22,7 +23,9 @@ fn start() -> Started {
     let site = Site::new();
     site.write("first.csv", tables::largest(0..60));
     let plan = ["--label", "largest", "--hidden", "16", "--epochs", "60", "--batch-rows", "64"];
-    site.init("first.csv", &plan).ok();
+    // Whether the model becomes better is not what matters here.
+    let rules = ["--tolerance", "100", "--screening", "0"];
+    site.init("first.csv", &[plan.as_slice(), &rules].concat()).ok();
     site.pull("initial.safetensors", &[]);
     let mut twin = Twin::new(site.project(), &site.path("initial.safetensors"));
     for (rows, training) in [(2000..2064, false), (60..700, true)] {
@@ -93,6 +96,59 @@ fn both_killed_in_a_round() {
     started.site.services.start_refinery().unwrap();
     started.site.services.start_warden().unwrap();
     started.assert_completed();
+}
+
+/// Kills one of the services or both in the round that is running, and starts them again.
+fn disturbed(site: &mut Site, (step, which): (u64, u8)) {
+    site.during_a_round(step, |services| {
+        if which != 0 {
+            services.kill_refinery();
+        }
+        if which != 1 {
+            services.kill_warden();
+        }
+    });
+    if which != 0 {
+        site.services.start_refinery().unwrap();
+    }
+    if which != 1 {
+        site.services.start_warden().unwrap();
+    }
+    site.services.await_warden().unwrap();
+}
+
+#[test]
+fn a_run_killed_at_random_steps_ends_as_one_that_nothing_disturbed() {
+    let mut started = start();
+    let Started { site, twin, .. } = &mut started;
+    let mut next = 700;
+    for round in 1..=3 {
+        for [step, which] in [random_bytes::<2>(), random_bytes(), random_bytes()] {
+            let (step, which) = (1 + u64::from(step), which % 3);
+            println!("round {round}: killed after step {step}, which {which}");
+            disturbed(site, (step, which));
+        }
+        let status = site.wait();
+        assert_eq!(status["failure"], Value::Null);
+        let rounds = status["rounds"].as_array().unwrap();
+        assert_eq!((rounds.len(), &rounds[round]["decision"]), (round + 1, &"promoted".into()), "{status}");
+        assert_eq!(site.pull("refined.safetensors", &[]), round as u64);
+        twin.round();
+        let difference = twin.difference(&site.path("refined.safetensors"));
+        assert!(
+            difference < 1e-2,
+            "round {round}: a weight differs by {difference} from the undisturbed twin's"
+        );
+        if round < 3 {
+            let text = tables::largest(next..next + 64);
+            next += 64;
+            site.write("rows.csv", &text);
+            site.push("rows.csv", &[]).ok();
+            twin.push(&text, true, true);
+        }
+    }
+    site.verified();
+    site.assert_no_panic();
 }
 
 #[test]

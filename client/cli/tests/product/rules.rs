@@ -40,15 +40,14 @@ fn new_rows_are_trained_on_with_the_share_of_old_ones_that_the_owner_chose() {
 
 #[test]
 fn a_round_stops_when_epochs_bring_no_progress() {
-    let steps = |more: &[&str]| {
-        let rules = ["--tolerance", "100", "--screening", "0", "--epochs", "9"];
-        // A model that does not move makes none.
-        let site = shared(&[rules.as_slice(), &["--learning-rate", "1e-30"], more].concat());
-        pushed(&site, 100..356);
-        refined(&site)["steps"].as_u64().unwrap()
-    };
-    let of_an_epoch = steps(&["--patience", "0"]) / 9;
-    assert_eq!(steps(&["--patience", "2"]), 3 * of_an_epoch);
+    // A model that does not move makes none, but for the encryption's noise: that is less and less likely to give the
+    // smallest loss so far.
+    let rules = ["--tolerance", "100", "--screening", "0", "--epochs", "60", "--learning-rate", "1e-9"];
+    let site = shared(&[rules.as_slice(), &["--patience", "2"]].concat());
+    pushed(&site, 100..356);
+    let steps = refined(&site)["steps"].as_u64().unwrap();
+    // Of 64 rows a step; at least the first epoch and two without progress.
+    assert!(steps % 4 == 0 && (3 * 4..60 * 4).contains(&steps), "{steps}");
 }
 
 #[test]
@@ -56,9 +55,9 @@ fn of_each_contributor_so_many_rows_judge_and_of_one_that_shows_no_figures_none(
     let rules = ["--tolerance", "100", "--screening", "0", "--epochs", "1", "--judging-rows", "40"];
     let site = shared(&rules);
     let (shown, hidden) =
-        (site.member("a", &["--metrics-rows", "1"]), site.member("b", &["--metrics-rows", "50"]));
-    site.sends("a", tables::largest(100..1300));
-    site.sends("b", tables::largest(1300..2500));
+        (site.member("a", &["--metrics-rows", "1"]), site.member("b", &["--metrics-rows", "200"]));
+    site.sends("a", tables::largest(100..4100));
+    site.sends("b", tables::largest(6000..10000));
     site.on_project("refine", &[]).ok();
     // What was accepted judges from the next round on.
     let round = refined(&site);
@@ -67,8 +66,8 @@ fn of_each_contributor_so_many_rows_judge_and_of_one_that_shows_no_figures_none(
         parts.iter().find(|p| p["contributor"] == key).unwrap()["validation"].clone()
     };
     let judged = of(&shown)["rows"].as_u64().unwrap();
-    let whole_group = judged.next_multiple_of(16);
-    assert!((40..104).contains(&whole_group), "{round}");
+    // Up to a sampling group more.
+    assert!((40..104).contains(&judged), "{round}");
     assert_eq!(of(&hidden), Value::Null);
     // Neither do its figures follow from the others': nothing of it is in the sum.
     let owner = of(site.status()["uploads"][0]["contributor"].as_str().unwrap())["rows"].as_u64().unwrap();

@@ -79,7 +79,7 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
     // A round that fails says why without saying what it saw.
     let one = tables::largest(500..501);
     site.write("one.csv", &one);
-    let pushed = site.on_project("push", &["--data", "one.csv", "--validation"]).ok().json();
+    let pushed = site.on_project("push", &["--data", "one.csv", "--validation", "--now"]).ok().json();
     let rows = site.stored_rows(&pushed["upload"].as_str().unwrap().parse().unwrap());
     // Altered after the warden read it; before, it would not be admitted.
     site.wait();

@@ -95,7 +95,7 @@ fn a_project_is_unknown_at_another_refinery() {
     let (id, socket) = (site.project().id().to_string(), other.socket());
     let words = ["there is no project", &id, "another refinery"];
     for (command, more) in [
-        ("push", ["--data", "rows.csv"].as_slice()),
+        ("push", ["--data", "rows.csv", "--now"].as_slice()),
         ("predict", &["--data", "rows.csv"]),
         ("status", &[]),
         ("refine", &[]),
@@ -148,7 +148,10 @@ fn rows_wait_until_they_fill_a_block_and_are_sent_once() {
         site.write("few.csv", tables::largest(rows));
         site.push("few.csv", &["--spool"])
     };
-    let first = spooled(&site, 60..63).ok().json();
+    // Few rows wait by themselves; of many, with --spool, those that fill no block.
+    site.write("few.csv", tables::largest(60..63));
+    let first = site.on_project("push", &["--data", "few.csv", "--keep-order"]).ok().json();
+    assert_eq!(first["upload"], serde_json::Value::Null);
     assert_eq!((&first["waiting"], &first["uploads"]), (&3.into(), &serde_json::json!([])));
     assert_eq!(site.status()["uploads"], serde_json::json!([]));
     // Without a refinery rows wait too, and all of a block are sent later.

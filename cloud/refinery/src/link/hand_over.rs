@@ -62,11 +62,19 @@ impl Link {
         Ok(any)
     }
 
-    /// Whether this warden has nothing left to do, and the other one holds all that this one handed over before.
-    pub(super) fn superseded(&self, shared: &Shared, other: &Link) -> bool {
-        let active = shared.lock().projects.values().any(|p| p.ready);
+    /// Whether the warden that is served can work for no project, and the other one holds all of them.
+    pub(super) fn superseded(shared: &Shared, other: &Link) -> bool {
+        let begun: Vec<(Id, bool)> = {
+            let state = shared.lock();
+            state
+                .projects
+                .iter()
+                .filter(|(_, p)| !p.rounds.is_empty())
+                .map(|(id, p)| (*id, p.ready))
+                .collect()
+        };
         let held = |id: &Id| matches!(shared.store.holding(id, &other.holder), Ok(Some(_)));
-        !active && !self.retired.is_empty() && self.retired.iter().all(held)
+        !begun.is_empty() && begun.iter().all(|(id, ready)| !ready && held(id))
     }
 
     /// A refusal by either warden leaves everything as it is.
