@@ -22,9 +22,13 @@ pub(super) async fn attest(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    let _turn = service.turn_at_warden()?;
+    let turn = service.turn_at_warden()?;
     let shared = service.shared.clone();
-    let evidence = blocking(move || Ok(shared.attest(Id::from(caller.key), caller.body.to_vec())?)).await?;
+    let evidence = blocking(move || {
+        let _turn = turn;
+        Ok(shared.attest(Id::from(caller.key), caller.body.to_vec())?)
+    })
+    .await?;
     Ok(bytes(CBOR, to_cbor(&evidence)))
 }
 
@@ -32,16 +36,22 @@ pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    let parsed = from_cbor::<(ProjectSpec, Blob)>(&caller.body);
-    let (spec, model) =
-        parsed.map_err(|e| invalid(format!("not an array of specification and model: {e}")))?;
-    if spec.owner != Id::from(caller.key) {
-        let detail = "the specification names another owner than the key that signed the request";
-        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
-    }
-    let created = Created { project: spec.id().to_string() };
     let shared = service.shared.clone();
-    blocking(move || Ok(shared.create(spec, &model.0)?)).await?;
+    let project = blocking(move || {
+        // The body counts as in memory until the model that is read from it is stored.
+        let parsed = from_cbor::<(ProjectSpec, Blob)>(&caller.body);
+        let (spec, model) =
+            parsed.map_err(|e| invalid(format!("not an array of specification and model: {e}")))?;
+        if spec.owner != Id::from(caller.key) {
+            let detail = "the specification names another owner than the key that signed the request";
+            return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+        }
+        let id = spec.id();
+        shared.create(spec, &model.0)?;
+        Ok(id)
+    })
+    .await?;
+    let created = Created { project: project.to_string() };
     Ok((StatusCode::CREATED, json(&created)?).into_response())
 }
 
@@ -135,9 +145,13 @@ pub(super) async fn release(
     Extension(caller): Extension<Caller>,
 ) -> Answer {
     let (project, _) = caller.project()?;
-    let _turn = service.turn_at_warden()?;
+    let turn = service.turn_at_warden()?;
     let shared = service.shared.clone();
-    let confirmation = blocking(move || Ok(shared.release(project, caller.body.to_vec())?)).await?;
+    let confirmation = blocking(move || {
+        let _turn = turn;
+        Ok(shared.release(project, caller.body.to_vec())?)
+    })
+    .await?;
     Ok(bytes(COSE, confirmation.0))
 }
 
@@ -210,7 +224,11 @@ pub(super) async fn model(
     };
     let memory = service.reserve(record_bytes(spec))?;
     let shared = service.shared.clone();
-    let (version, model) = blocking(move || Ok(shared.pull(&project, version)?)).await?;
+    let (version, model, memory) = blocking(move || {
+        let (version, model) = shared.pull(&project, version)?;
+        Ok((version, model, memory))
+    })
+    .await?;
     let mut response = service.stream(BYTES, model, memory);
     response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(version));
     Ok(response)

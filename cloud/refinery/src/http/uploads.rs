@@ -122,9 +122,11 @@ pub(super) async fn append(
     uri: axum::http::Uri,
 ) -> Answer {
     let offset = wanted_offset(uri.query())?;
-    let _slot = service.upload_slot().await?;
+    let slot = service.upload_slot().await?;
     let (shared, locks) = (service.shared.clone(), service.clone());
     let appended = blocking(move || {
+        // Held as long as the disk is waited for, even if whoever sent the chunk is gone.
+        let _slot = slot;
         let (id, _) = own(&shared, &caller, &session)?;
         let _alone = locks.alone(&id)?;
         let most = most_bytes(&shared, &caller)?;
@@ -177,9 +179,10 @@ pub(super) async fn commit(
         let detail = "the header names another contributor than the key that signed the request";
         return Err(Refused::new(StatusCode::FORBIDDEN, detail));
     }
-    let _slot = service.upload_slot().await?;
+    let slot = service.upload_slot().await?;
     let (shared, locks) = (service.shared.clone(), service.clone());
     let (upload, new) = blocking(move || {
+        let _slot = slot;
         let upload = header.id();
         let there =
             shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn()))?;
@@ -236,8 +239,8 @@ pub(super) async fn ask(
     let turn = service.turn_at_warden()?;
     let (shared, locks) = (service.shared.clone(), service.clone());
     let memory = service.reserve(answer_bytes(&caller, &header)?)?;
-    let answer = blocking(move || {
-        // Held as long as the warden's answer is waited for, even if whoever asked is gone.
+    let (answer, memory) = blocking(move || {
+        // Held as long as the warden's answer is waited for, even if whoever asked is gone, as is the answer's memory.
         let _turn = turn;
         if shared.lock().warden.is_none() {
             let none = "no warden is connected: try again later";
@@ -249,7 +252,7 @@ pub(super) async fn ask(
         let query = shared.query(incoming, &header)?;
         // Its rows are a file of their own from here on.
         shared.store.abandon_partial(&id)?;
-        Ok(shared.ask(query, header, seed.0)?)
+        Ok((shared.ask(query, header, seed.0)?, memory))
     })
     .await?;
     service.metrics.queries.fetch_add(1, Ordering::Relaxed);
