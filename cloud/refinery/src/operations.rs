@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
-use blindsmith_api::message::{Ledger, ProjectStatus, Seen};
+use blindsmith_api::message::{Ledger, PAGE, ProjectStatus, Seen};
 use blindsmith_identity::{PublicKey, open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
     Blob, Evidence, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, RoundSummary, UploadHeader, to_cbor,
@@ -262,11 +262,13 @@ impl Shared {
             let message = format!("{contributor} has no upload {upload} in this project");
             return Err(Refusal::new(Kind::Unknown, message));
         }
-        self.store.withdraw(project, &upload)?;
-        info!(%project, %upload, "an upload was withdrawn");
+        self.store.mark_withdrawn(project, &upload)?;
         self.update(project, |p| {
             p.uploads.iter_mut().filter(|u| u.id == upload).for_each(Stored::withdraw);
         });
+        // Only then is it acknowledged; what cannot be deleted now is when it is asked for again, and at the next start.
+        self.store.finish_withdrawal(project, &upload)?;
+        info!(%project, %upload, "an upload was withdrawn");
         Ok(())
     }
 

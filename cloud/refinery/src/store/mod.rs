@@ -150,6 +150,10 @@ impl Store {
         if access == Access::Serve {
             store.incoming.clear()?;
             store.clear_partials()?;
+            if let Err(e) = store.finish_withdrawals() {
+                // They are gone for everybody but the disk, and are tried again.
+                tracing::warn!("withdrawn rows could not be removed yet: {e}");
+            }
         }
         Ok(store)
     }
