@@ -136,8 +136,8 @@ routes! {
         None => (200, JSON, "An array of rounds; empty after the last");
     Get "/v1/projects/{project}/models/{version}" Owner: "The sealed model of a version, or `newest`.",
         None => (200, crate::BYTES, "The sealed model");
-    Get "/v1/projects/{project}/receipts" Member: "The warden's receipts and its reports of wrong answers.",
-        None => (200, crate::CBOR, "Ledger");
+    Get "/v1/projects/{project}/receipts" Member: "The warden's receipts from round ?from=NUMBER on, and after the last of them its reports of wrong answers after &faults=NUMBER of them, as many as a page has.",
+        None => (200, crate::CBOR, "Ledger; there is another page if `more`");
     Get "/v1/projects/{project}/events" Member: "Progress, as server-sent events, until no round runs or is due.",
         None => (200, "text/event-stream", "Events `progress`, then one `idle`");
 }

@@ -162,11 +162,16 @@ impl Shared {
         Ok((version, self.store.round(project, version)?.model.0))
     }
 
-    pub(crate) fn receipts(&self, project: &Id) -> Result<Ledger, Refusal> {
+    /// A page of receipts, from a round on; after the last of them, of reports of wrong answers.
+    pub(crate) fn receipts(&self, project: &Id, from: u64, faults: u64) -> Result<Ledger, Refusal> {
         self.spec(project)?;
-        let mut receipts = Vec::new();
-        self.store.each_round(project, |record| receipts.push(record.receipt))?;
-        Ok(Ledger { receipts, faults: self.store.faults(project)? })
+        let (receipts, mut more) = self.store.receipts(project, from, PAGE)?;
+        let left = PAGE.saturating_sub(receipts.iter().map(|receipt| receipt.0.len()).sum());
+        let mut reports = Vec::new();
+        if !more {
+            (reports, more) = self.store.faults_after(project, faults, left)?;
+        }
+        Ok(Ledger { receipts, faults: reports, more })
     }
 
     /// Makes an upload durable; false if it was there already.

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use blindsmith_api::message::Seen;
+use blindsmith_api::message::{PAGE, Seen};
 use blindsmith_api::{BYTES, CBOR, COSE, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
 use blindsmith_identity::{MemberRole, PublicKey};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
@@ -17,6 +17,9 @@ use super::{Answer, Service, blocking, bytes, invalid, json};
 
 /// Bytes that a project's lists may take in an answer, reserved while it is made.
 const LISTS: u64 = 4 << 20;
+/// Bytes that a page of receipts takes while it is made: as it is read, and as it is sent, each with one receipt that is as long
+/// as receipts can be beyond what a page has.
+const LEDGER: u64 = 2 * (PAGE as u64 + (2 << 20));
 
 pub(super) async fn attest(
     State(service): State<Arc<Service>>,
@@ -237,12 +240,15 @@ pub(super) async fn model(
 pub(super) async fn receipts(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
-    let (project, spec) = caller.project()?;
-    let memory = service.reserve(record_bytes(spec) + LISTS)?;
+    let memory = service.reserve(LEDGER)?;
+    let (project, _) = caller.project()?;
+    let [from, faults] = numbers_or_zero(query.as_deref(), ["from", "faults"])?;
     let shared = service.shared.clone();
-    let ledger = blocking(move || Ok(to_cbor(&shared.receipts(&project)?))).await?;
-    Ok(service.stream(CBOR, ledger, memory))
+    let (page, memory) =
+        blocking(move || Ok((to_cbor(&shared.receipts(&project, from, faults)?), memory))).await?;
+    Ok(service.stream(CBOR, page, memory))
 }
 
 /// Whether a contributor's key is the caller's own.

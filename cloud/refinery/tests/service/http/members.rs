@@ -1,10 +1,10 @@
 //! Members: what the owner's orders let them do, and what they see of each other.
 
+use blindsmith_api::message::Ledger;
 use blindsmith_identity::{
     Action, MemberRole, Order, Quota, SigningKey, Withdrawal, sign_order, sign_withdrawal,
 };
-use blindsmith_protocol::{Id, ProjectSpec};
-
+use blindsmith_protocol::{Id, ProjectSpec, from_cbor};
 use serde_json::json;
 
 use super::service::{Answer, Service, upload};
@@ -166,6 +166,10 @@ fn a_status_brings_what_changed_since_the_last_one() {
     other["run"] = (other["run"].as_u64().unwrap() + 1).into();
     assert_eq!(named(&after(&other, &two)), [(second.to_string(), 1)]);
     assert_eq!(service.call("GET", &format!("{path}/rounds?from=3"), &[], &one).json(), json!([]));
+    let page = service.call("GET", &format!("{path}/receipts?from=3&faults=1"), &[], &one);
+    assert_eq!(from_cbor::<Ledger>(&page.body).unwrap(), Ledger::default());
+    let refused = service.call("GET", &format!("{path}/receipts?round=3"), &[], &one);
+    refused.refused(400, "?from=NUMBER&faults=NUMBER");
     for query in ["rounds=x", "rounds=+1", "round=1", "run=1&run=1", "run", "", "change=18446744073709551616"]
     {
         service
