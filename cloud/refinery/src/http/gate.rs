@@ -44,6 +44,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whether it sees all uploads, or those of its own alone.
+    pub fn sees_all(&self) -> bool {
+        matches!(self.standing, Standing::Owner | Standing::Member(MemberRole::Viewer))
+    }
+
     /// The project of a route that has one.
     pub fn project(&self) -> Result<(Id, &Arc<ProjectSpec>), Refused> {
         let none = || Refused::new(StatusCode::NOT_FOUND, "this route is about a project");
@@ -250,6 +255,7 @@ fn allowed(route: &Route, standing: Standing, creator: bool) -> Result<(), Refus
         Access::Owner => standing == Standing::Owner,
         Access::Contributor => member(MemberRole::Contributor),
         Access::Querier => member(MemberRole::Querier),
+        Access::Lists => member(MemberRole::Contributor) || member(MemberRole::Viewer),
         Access::Member => standing != Standing::None,
     };
     if may {

@@ -110,8 +110,7 @@ pub(super) async fn status(
     let memory = service.reserve(LISTS)?;
     let (project, _) = caller.project()?;
     let [run, change, rounds] = numbers_or_zero(query.as_deref(), ["run", "change", "rounds"])?;
-    let sees_all = matches!(caller.standing, Standing::Owner | Standing::Member(MemberRole::Viewer));
-    let own = (!sees_all).then_some(Id::from(caller.key));
+    let own = (!caller.sees_all()).then_some(Id::from(caller.key));
     let shared = service.shared.clone();
     let cbor = headers.get(header::ACCEPT).is_some_and(|accept| accept == CBOR);
     blocking(move || {

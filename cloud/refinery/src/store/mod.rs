@@ -158,6 +158,19 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether the directory is there and the database reads.
+    pub fn answers(&self) -> Result<(), StoreError> {
+        fs::metadata(&self.incoming.0).map_err(io_error(&self.incoming.0))?;
+        self.metadata.row(sqlx::query("SELECT id FROM projects LIMIT 1")).map(drop)
+    }
+
+    /// Bytes that are free on the file system of the directory.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        let root = &self.places.root;
+        let found = rustix::fs::statvfs(root).map_err(|e| io_error(root)(e.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// A file for projections: without a name until [`Store::judge`] gives it one.
     pub fn projections(&self) -> Result<tempfile::NamedTempFile, StoreError> {
         self.incoming.file()
