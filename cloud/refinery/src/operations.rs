@@ -271,7 +271,7 @@ impl Shared {
         self.update(project, |p| {
             p.uploads.iter_mut().filter(|u| u.id == upload).for_each(Stored::withdraw);
         });
-        // Only then is it acknowledged; what cannot be deleted now is when it is asked for again, and at the next start.
+        // Only then is it acknowledged; what cannot be deleted now is when it is asked for again, or at the next start.
         self.store.finish_withdrawal(project, &upload)?;
         info!(%project, %upload, "an upload was withdrawn");
         Ok(())

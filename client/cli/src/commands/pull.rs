@@ -59,7 +59,8 @@ impl Pull {
     }
 }
 
-/// Fetches the receipts as a bundle, with the evidence that was appraised: page by page, no more than a bundle may have.
+/// Fetches the receipts as a bundle, with the evidence that was appraised: page by page, no more than a bundle may
+/// have.
 pub(crate) fn fetch_bundle(
     connection: &mut Connection,
     project: &ClientProject,

@@ -17,8 +17,8 @@ use super::{Answer, Service, blocking, bytes, invalid, json};
 
 /// Bytes that a project's lists may take in an answer, reserved while it is made.
 const LISTS: u64 = 4 << 20;
-/// Bytes that a page of receipts takes while it is made: as it is read, and as it is sent, each with one receipt that is as long
-/// as receipts can be beyond what a page has.
+/// Bytes that a page of receipts takes while it is made: as it is read, and as it is sent, each with one receipt, as
+/// long as receipts can be, beyond what a page has.
 const LEDGER: u64 = 2 * (PAGE as u64 + (2 << 20));
 
 pub(super) async fn attest(

@@ -76,7 +76,7 @@ pub(super) async fn begin(State(service): State<Arc<Service>>, Extension(caller)
     Ok((StatusCode::CREATED, json(&session)?).into_response())
 }
 
-/// Forgets what of a sender's nobody goes on with, those first that were quiet for longest, until it may begin another one.
+/// Forgets what of a sender's nobody goes on with, those first that were quiet for longest, until it may begin another.
 fn make_room(service: &Service, project: &Id, sender: &Id) -> Result<(), Refused> {
     let (store, most) = (&service.shared.store, service.limits.sessions);
     if store.partial_totals(project, sender)?.0 < most as u64 {

@@ -136,7 +136,8 @@ impl Store {
         Ok(found)
     }
 
-    /// The signed receipts of rounds, from this one on, up to about so many bytes and at least one; whether there are more.
+    /// The signed receipts of rounds, from this one on, up to about so many bytes and at least one; whether there are
+    /// more.
     pub fn receipts(&self, project: &Id, from: u64, most: usize) -> Result<(Vec<Blob>, bool), StoreError> {
         self.page(("rounds", "round", "receipt"), (project, from), most)
     }
