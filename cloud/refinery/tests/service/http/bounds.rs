@@ -17,7 +17,16 @@ use crate::project::{blocks, spec};
 
 /// A warden that has said hello and answers nothing.
 fn silent_warden(service: &Service) -> UnixStream {
-    let mut stream = UnixStream::connect(service.dir.path().join("store/warden.sock")).unwrap();
+    // It may listen for clients before it does for wardens.
+    let socket = service.dir.path().join("store/warden.sock");
+    let start = Instant::now();
+    let mut stream = loop {
+        match UnixStream::connect(&socket) {
+            Ok(stream) => break stream,
+            Err(e) => assert!(start.elapsed() < Duration::from_secs(60), "{e}"),
+        }
+        std::thread::yield_now();
+    };
     let hello = FromWarden::Hello {
         tee: "silent".into(),
         version: "0".into(),
