@@ -279,7 +279,7 @@ fn protocol() -> io::Result<()> {
     for message in answers() {
         both(3, &|| (frame(&message, b""), to_cbor(&message)))?;
     }
-    let ledger = Ledger { receipts: vec![Blob(vec![1; 20])], faults: vec![Blob(vec![2; 20])] };
+    let ledger = Ledger { receipts: vec![Blob(vec![1; 20])], faults: vec![Blob(vec![2; 20])], more: true };
     let admitted = AdmittedUpload { header: header(), admission: Blob(vec![1; 80]) };
     let decision = Decision::RolledBack { reason: "worse".into() };
     let progress = Progress { round: 1, step: 2, steps: 3 };

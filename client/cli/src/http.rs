@@ -277,8 +277,9 @@ impl HttpClient {
                 let version = answer.headers.get(VERSION_HEADER).and_then(|v| v.to_str().ok()?.parse().ok());
                 Ok((Reply::Model { version: version.ok_or_else(unexpected)? }, answer.body))
             }
-            Request::Receipts { project } => {
-                let answer = self.call(&get(&at(project, "/receipts")), "*/*")?;
+            Request::Receipts { project, from, faults } => {
+                let (path, query) = (at(project, "/receipts"), format!("?from={from}&faults={faults}"));
+                let answer = self.call(&Call { query: &query, ..get(&path) }, "*/*")?;
                 Ok((Reply::Receipts, answer.body))
             }
             Request::Orders { project } => {

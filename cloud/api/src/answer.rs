@@ -77,7 +77,7 @@ pub struct Accepted {
     pub new: bool,
 }
 
-/// Uploads, those of the key that asks; all of them for the owner.
+/// Uploads, those of the key that asks; all of them for owner and viewers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uploads {
     /// In the order of arrival.
@@ -138,10 +138,13 @@ pub struct Health {
 /// Whether requests are taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// False while the service ends.
+    /// False while the service ends, or its store does not answer.
     pub ready: bool,
     /// Which kind of warden is connected.
     pub warden: Option<String>,
+    /// Why no requests are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A structure of the protocol as JSON: what it is in CBOR, with bytes as hexadecimal digits. One rule for all of them,

@@ -74,10 +74,14 @@ pub enum Request {
         /// Which version.
         version: Option<u64>,
     },
-    /// The receipts of all rounds and the warden's reports of wrong answers.
+    /// Receipts of rounds, and after the last of them the warden's reports of wrong answers, as many as a page has.
     Receipts {
         /// The project.
         project: Id,
+        /// The round of the first receipt: how many the client has.
+        from: u64,
+        /// How many reports the client has.
+        faults: u64,
     },
     /// A signed order of the owner, see `blindsmith-identity`. Answered when it is durable.
     Order {
@@ -145,7 +149,7 @@ pub enum Reply {
     },
     /// Body: a sealed answer.
     Answer,
-    /// Body: a [`Ledger`].
+    /// Body: a page of the [`Ledger`].
     Receipts,
     /// The owner's orders, signed, from the first on.
     Orders(Vec<Blob>),
@@ -156,13 +160,18 @@ pub enum Reply {
     },
 }
 
-/// What wardens signed for a project, in order.
+/// Bytes of what wardens signed after which a page has no more of it.
+pub const PAGE: usize = 4 << 20;
+
+/// A page of what wardens signed for a project, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
-    /// A receipt for each round, from round 0 on.
+    /// A receipt for each round, from the one on that was asked for.
     pub receipts: Vec<Blob>,
-    /// Reports of wrong answers.
+    /// Reports of wrong answers, after the last receipt.
     pub faults: Vec<Blob>,
+    /// Whether there is another page.
+    pub more: bool,
 }
 
 /// How much of a project's status a client has; zeros for nothing.

@@ -10,6 +10,7 @@ fn queries(route: &Route) -> &'static [&'static str] {
         (Method::Patch, _) => &["offset"],
         (Method::Get, "/v1/projects/{project}") => &["run", "change", "rounds"],
         (Method::Get, "/v1/projects/{project}/rounds") => &["from"],
+        (Method::Get, "/v1/projects/{project}/receipts") => &["from", "faults"],
         _ => &[],
     }
 }

@@ -40,6 +40,8 @@ pub enum Access {
     Contributor,
     /// The project's owner and its queriers.
     Querier,
+    /// The project's owner, its contributors and its viewers.
+    Lists,
     /// The project's owner and all its members.
     Member,
 }
@@ -54,6 +56,7 @@ impl Access {
             Access::Owner => "the project's owner",
             Access::Contributor => "the project's owner and contributors",
             Access::Querier => "the project's owner and queriers",
+            Access::Lists => "the project's owner, contributors and viewers",
             Access::Member => "the project's owner and members",
         }
     }
@@ -90,7 +93,7 @@ macro_rules! routes {
 
 routes! {
     Get "/health" Public: "Whether the process answers; its version and time.", None => (200, JSON, "Health");
-    Get "/ready" Public: "Whether requests are taken, and which kind of warden is connected; 503 while it ends.",
+    Get "/ready" Public: "Whether requests are taken, and which kind of warden is connected; 503 with the reason while it ends or its store does not answer.",
         None => (200, JSON, "Ready");
     Get "/metrics" Public: "Counters and gauges for Prometheus.", None => (200, "text/plain", "Metrics");
     Get "/openapi.json" Public: "This description.", None => (200, JSON, "OpenAPI 3.1");
@@ -112,7 +115,7 @@ routes! {
         Some((crate::COSE, "The signed order")) => (204, "", "Done");
     Post "/v1/projects/{project}/enrolments" Contributor: "Hands a contributor's seed to the warden.",
         Some((crate::COSE, "The signed enrolment")) => (200, crate::COSE, "The warden's confirmation");
-    Get "/v1/projects/{project}/uploads" Contributor: "The uploads: a contributor's own, or all for the owner.",
+    Get "/v1/projects/{project}/uploads" Lists: "The uploads: a contributor's own, or all for owner and viewers.",
         None => (200, JSON, "Uploads");
     Post "/v1/projects/{project}/uploads" Contributor: "Begins an upload.", None => (201, JSON, "Session");
     Get "/v1/projects/{project}/uploads/{session}" Contributor: "How far an upload is.", None => (200, JSON, "Offset");
@@ -136,8 +139,8 @@ routes! {
         None => (200, JSON, "An array of rounds; empty after the last");
     Get "/v1/projects/{project}/models/{version}" Owner: "The sealed model of a version, or `newest`.",
         None => (200, crate::BYTES, "The sealed model");
-    Get "/v1/projects/{project}/receipts" Member: "The warden's receipts and its reports of wrong answers.",
-        None => (200, crate::CBOR, "Ledger");
+    Get "/v1/projects/{project}/receipts" Member: "The warden's receipts from round ?from=NUMBER on, and after the last of them its reports of wrong answers after &faults=NUMBER of them, as many as a page has.",
+        None => (200, crate::CBOR, "Ledger; there is another page if `more`");
     Get "/v1/projects/{project}/events" Member: "Progress, as server-sent events, until no round runs or is due.",
         None => (200, "text/event-stream", "Events `progress`, then one `idle`");
 }

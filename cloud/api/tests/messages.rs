@@ -122,7 +122,11 @@ fn request() -> impl Strategy<Value = Request> {
         ids().prop_map(|project| Request::Watch { project }),
         (ids(), seen()).prop_map(|(project, seen)| Request::Status { project, seen }),
         (ids(), option::of(any::<u64>())).prop_map(|(project, version)| Request::Pull { project, version }),
-        ids().prop_map(|project| Request::Receipts { project }),
+        (ids(), any::<u64>(), any::<u64>()).prop_map(|(project, from, faults)| Request::Receipts {
+            project,
+            from,
+            faults
+        }),
         (ids(), blob()).prop_map(|(project, order)| Request::Order { project, order }),
         (ids(), ids(), blob()).prop_map(|(project, contributor, enrolment)| Request::Enrol {
             project,
@@ -192,8 +196,8 @@ proptest! {
     }
 
     #[test]
-    fn a_ledger_survives(receipts in vec(blob(), 0..4), faults in vec(blob(), 0..4)) {
-        let ledger = Ledger { receipts, faults };
+    fn a_ledger_survives(receipts in vec(blob(), 0..4), faults in vec(blob(), 0..4), more: bool) {
+        let ledger = Ledger { receipts, faults, more };
         prop_assert_eq!(from_cbor::<Ledger>(&to_cbor(&ledger)).unwrap(), ledger);
     }
 

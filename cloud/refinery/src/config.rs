@@ -109,6 +109,8 @@ pub struct HttpConfig {
 pub struct LimitsConfig {
     /// Connections at a time.
     pub connections: usize,
+    /// Of them, those from one address.
+    pub connections_per_address: usize,
     /// Bytes of bodies and answers in memory at a time.
     pub bytes_in_flight: u64,
     /// Largest chunk of an upload or query.
@@ -123,8 +125,12 @@ pub struct LimitsConfig {
     pub queries: usize,
     /// Clients that follow events at a time.
     pub watchers: usize,
+    /// Of them, those with one key.
+    pub watchers_per_key: usize,
     /// Uploads and queries that a member may have under way in a project.
     pub sessions: usize,
+    /// Bytes of queries that a member may have under way in a project.
+    pub query_bytes: u64,
     /// Hours after which what nothing was appended to is forgotten.
     pub session_hours: u64,
     /// Requests a second of one key.
@@ -193,6 +199,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         LimitsConfig {
             connections: 1024,
+            connections_per_address: 256,
             bytes_in_flight: 1 << 30,
             chunk_bytes: MAX_CHUNK as u64,
             model_bytes: MAX_BODY as u64,
@@ -200,7 +207,9 @@ impl Default for LimitsConfig {
             uploads: 16,
             queries: 32,
             watchers: 256,
+            watchers_per_key: 16,
             sessions: 8,
+            query_bytes: 4 << 30,
             session_hours: 24,
             requests_per_second: 50,
             request_burst: 200,
@@ -292,10 +301,13 @@ impl Config {
             ("http.minimum_rate", http.minimum_rate),
             ("http.write_timeout", http.write_timeout),
             ("limits.connections", limits.connections as u64),
+            ("limits.connections_per_address", limits.connections_per_address as u64),
             ("limits.uploads", limits.uploads as u64),
             ("limits.queries", limits.queries as u64),
             ("limits.watchers", limits.watchers as u64),
+            ("limits.watchers_per_key", limits.watchers_per_key as u64),
             ("limits.sessions", limits.sessions as u64),
+            ("limits.query_bytes", limits.query_bytes),
             ("limits.session_hours", limits.session_hours),
             ("limits.requests_per_second", limits.requests_per_second.into()),
             ("limits.request_burst", limits.request_burst.into()),

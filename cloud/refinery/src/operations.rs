@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
-use blindsmith_api::message::{Ledger, ProjectStatus, Seen};
+use blindsmith_api::message::{Ledger, PAGE, ProjectStatus, Seen};
 use blindsmith_identity::{PublicKey, open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
     Blob, Evidence, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, RoundSummary, UploadHeader, to_cbor,
@@ -162,11 +162,16 @@ impl Shared {
         Ok((version, self.store.round(project, version)?.model.0))
     }
 
-    pub(crate) fn receipts(&self, project: &Id) -> Result<Ledger, Refusal> {
+    /// A page of receipts, from a round on; after the last of them, of reports of wrong answers.
+    pub(crate) fn receipts(&self, project: &Id, from: u64, faults: u64) -> Result<Ledger, Refusal> {
         self.spec(project)?;
-        let mut receipts = Vec::new();
-        self.store.each_round(project, |record| receipts.push(record.receipt))?;
-        Ok(Ledger { receipts, faults: self.store.faults(project)? })
+        let (receipts, mut more) = self.store.receipts(project, from, PAGE)?;
+        let left = PAGE.saturating_sub(receipts.iter().map(|receipt| receipt.0.len()).sum());
+        let mut reports = Vec::new();
+        if !more {
+            (reports, more) = self.store.faults_after(project, faults, left)?;
+        }
+        Ok(Ledger { receipts, faults: reports, more })
     }
 
     /// Makes an upload durable; false if it was there already.
@@ -262,11 +267,13 @@ impl Shared {
             let message = format!("{contributor} has no upload {upload} in this project");
             return Err(Refusal::new(Kind::Unknown, message));
         }
-        self.store.withdraw(project, &upload)?;
-        info!(%project, %upload, "an upload was withdrawn");
+        self.store.mark_withdrawn(project, &upload)?;
         self.update(project, |p| {
             p.uploads.iter_mut().filter(|u| u.id == upload).for_each(Stored::withdraw);
         });
+        // Only then is it acknowledged; what cannot be deleted now is when it is asked for again, or at the next start.
+        self.store.finish_withdrawal(project, &upload)?;
+        info!(%project, %upload, "an upload was withdrawn");
         Ok(())
     }
 

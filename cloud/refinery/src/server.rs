@@ -174,7 +174,9 @@ impl Client<'_> {
             Request::Withdraw { project, contributor, withdrawal } => {
                 shared.withdraw(&project, &contributor, &withdrawal.0).map(done)
             }
-            Request::Receipts { project } => Ok((Reply::Receipts, to_cbor(&shared.receipts(&project)?))),
+            Request::Receipts { project, from, faults } => {
+                Ok((Reply::Receipts, to_cbor(&shared.receipts(&project, from, faults)?)))
+            }
             Request::Watch { .. } | Request::Push { .. } => {
                 Err(Refusal::new(Kind::Invalid, "this request takes no body"))
             }

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, WaitTimeoutResult};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_api::message::{ProjectStatus, Seen};
 use blindsmith_identity::{Action, Order, Roster, open_order};
 use blindsmith_protocol::{
-    Blob, Evidence, Id, Lane, Progress, ProjectSpec, RoundRecord, RoundSummary, UploadHeader, from_cbor,
+    Blob, Decision, Evidence, Id, Lane, Progress, ProjectSpec, RoundRecord, RoundSummary, UploadHeader,
+    from_cbor,
 };
 use tracing::warn;
 
+pub(crate) use changed::Changed;
+pub use counts::RoundCounts;
 pub use stored::{Stored, Trouble};
 
 use crate::config::Config;
@@ -129,7 +132,7 @@ pub struct Project {
 
 impl Project {
     /// Whether a round should start by itself, as soon as a warden holds the secrets.
-    fn due(&self) -> bool {
+    pub(crate) fn due(&self) -> bool {
         !self.rounds.is_empty()
             && self.triggered(now())
             && self.pending == 0
@@ -233,7 +236,7 @@ impl Project {
     pub fn record(&mut self, record: &RoundRecord) {
         let (given, used): (HashSet<&Id>, HashSet<&Id>) =
             (record.given.iter().collect(), record.used.iter().collect());
-        let restored = matches!(record.summary.decision, blindsmith_protocol::Decision::Restored { .. });
+        let restored = matches!(record.summary.decision, Decision::Restored { .. });
         for upload in &mut self.uploads {
             let given = (!restored).then(|| given.contains(&upload.id));
             let aside = record.summary.quarantined.iter().find(|q| q.upload == upload.id);
@@ -306,6 +309,7 @@ impl Project {
 
 pub struct State {
     pub projects: BTreeMap<Id, Project>,
+    pub counts: RoundCounts,
     pub jobs: VecDeque<Job>,
     /// The connected warden's kind.
     pub warden: Option<String>,
@@ -313,42 +317,6 @@ pub struct State {
     pub holder: Option<Id>,
     /// Whether a link of its is for queries.
     pub queries: bool,
-}
-
-/// Tells that something changed: threads that hold the lock and wait, and tasks that must not.
-pub(crate) struct Changed {
-    threads: Condvar,
-    tasks: tokio::sync::watch::Sender<()>,
-}
-
-impl Default for Changed {
-    fn default() -> Self {
-        Changed { threads: Condvar::new(), tasks: tokio::sync::watch::Sender::new(()) }
-    }
-}
-
-impl Changed {
-    pub fn notify_all(&self) {
-        self.threads.notify_all();
-        self.tasks.send_replace(());
-    }
-
-    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        self.threads.wait(guard)
-    }
-
-    pub fn wait_timeout<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        longest: Duration,
-    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        self.threads.wait_timeout(guard, longest)
-    }
-
-    /// For a task: marked as changed with each later change.
-    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<()> {
-        self.tasks.subscribe()
-    }
 }
 
 /// The rounds that were asked for and not finished when the last refinery ended.
@@ -413,7 +381,8 @@ impl Shared {
             projects.insert(id, project);
         }
         let jobs = asked_for(&store, &mut projects)?;
-        let state = State { projects, jobs, warden: None, holder: None, queries: false };
+        let counts = RoundCounts::since(&projects);
+        let state = State { projects, counts, jobs, warden: None, holder: None, queries: false };
         Ok(Shared {
             store,
             state: Mutex::new(state),
@@ -593,6 +562,8 @@ impl Project {
     }
 }
 
+mod changed;
+mod counts;
 mod stored;
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,9 @@ use blindsmith_protocol::{Blob, Evidence, Id, from_cbor, to_cbor};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Longest bundle, in bytes.
-pub const MAX_BUNDLE: usize = 64 << 20;
+/// Longest bundle, in bytes: a project has less whose every upload, of as many as it may have, started a round of its
+/// own, with all of those before it in each receipt.
+pub const MAX_BUNDLE: usize = 2 << 30;
 /// Most receipts of a bundle, and most reports.
 pub const MAX_SIGNEDS: usize = 1 << 17;
 /// The one format of bundles.

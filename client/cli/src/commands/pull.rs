@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use blindsmith_api::message::{Ledger, Reply, Request};
-use blindsmith_attest::chain::{Bundle, Newest, Trust, verify};
+use blindsmith_api::message::{Ledger, PAGE, Reply, Request};
+use blindsmith_attest::chain::{Bundle, MAX_BUNDLE, MAX_SIGNEDS, Newest, Trust, verify};
 use blindsmith_data::{Linear, Model, ModelFile};
 use blindsmith_learn::Layer;
 use blindsmith_protocol::{Blob, Id, from_cbor};
@@ -59,18 +59,42 @@ impl Pull {
     }
 }
 
-/// Fetches the receipts as a bundle, with the evidence that was appraised.
+/// Fetches the receipts as a bundle, with the evidence that was appraised: page by page, no more than a bundle may
+/// have.
 pub(crate) fn fetch_bundle(
     connection: &mut Connection,
     project: &ClientProject,
     trust: Trust,
 ) -> Result<Bundle, Failure> {
-    let request = Request::Receipts { project: project.id() };
-    let (Reply::Receipts, body) = connection.request(&request, &[])? else {
-        return Err(unexpected());
-    };
-    let Ledger { receipts, faults } = from_cbor(&body)?;
-    Ok(Bundle::new(trust, receipts, faults))
+    let mut bundle = Bundle::new(trust, Vec::new(), Vec::new());
+    let mut size = 0;
+    loop {
+        let (from, faults) = (bundle.receipts.len() as u64, bundle.faults.len() as u64);
+        let request = Request::Receipts { project: project.id(), from, faults };
+        let (Reply::Receipts, body) = connection.request(&request, &[])? else {
+            return Err(unexpected());
+        };
+        // A page has what it should and one receipt more: a longer one is no page, whatever it would unfold to.
+        if body.len() > 2 * PAGE {
+            return Err(unexpected());
+        }
+        let page: Ledger = from_cbor(&body)?;
+        size += body.len();
+        let count = page.receipts.len() + page.faults.len();
+        bundle.receipts.extend(page.receipts);
+        bundle.faults.extend(page.faults);
+        if size > MAX_BUNDLE || bundle.receipts.len().max(bundle.faults.len()) > MAX_SIGNEDS {
+            let message = format!(
+                "the refinery has more receipts than can be verified: {MAX_BUNDLE} bytes, {MAX_SIGNEDS} rounds"
+            );
+            return Err(Failure::Refused(message));
+        }
+        match (page.more, count) {
+            (false, _) => return Ok(bundle),
+            (true, 0) => return Err(unexpected()),
+            (true, _) => {}
+        }
+    }
 }
 
 /// Verifies all receipts against the policy in a project's directory, which then remembers the newest of them.

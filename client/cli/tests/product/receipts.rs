@@ -3,52 +3,57 @@
 use std::path::Path;
 use std::process::Command;
 
+use blindsmith::Keys;
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::chain::{Bundle, OwnerPolicy, Trust};
 use blindsmith_evidence::{Claims, Tee};
 use blindsmith_identity::{AttestRequest, Confirmed, Purpose, sign_confirmed, sign_request};
 use blindsmith_keys::Key;
-use blindsmith_protocol::{Blob, Evidence, Id};
+use blindsmith_protocol::{Blob, Evidence, Id, MAX_UPLOADS};
 use blindsmith_receipts::{
-    Decision, RECEIPT_VERSION, Receipt, Rules, SigningKey, receipt_digest, receipt_signing_key, sign_receipt,
+    Decision, RECEIPT_VERSION, Receipt, Rules, SigningKey, commit, receipt_digest, receipt_signing_key,
+    sign_receipt,
 };
+use blindsmith_refinery::Store;
+use blindsmith_warden::model_context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::site::{Outcome, Site, argument};
+use crate::tables;
 
 fn key() -> SigningKey {
     receipt_signing_key(&Key::from_bytes([7; 32]))
 }
 
-/// A release and two rounds; the last one of `rows` rows.
-fn bundle(rows: u64) -> Bundle {
-    let mut receipts = Vec::<Blob>::new();
-    for round in 0..3 {
-        let receipt = Receipt {
-            version: RECEIPT_VERSION,
-            project: Id([1; 32]),
-            tee: "simulated".into(),
-            measurement: Blob(Vec::new()),
-            rules: Rules::default().digest(),
-            round,
-            attempts: 1,
-            faults: 0,
-            previous: receipts.last().map(|r| receipt_digest(&r.0)),
-            orders: 0,
-            current: round,
-            trials: 1,
-            uploads: Vec::new(),
-            quarantined: Vec::new(),
-            rows: if round == 2 { rows } else { 0 },
-            steps: 0,
-            before: [0; 32],
-            after: [0; 32],
-            decision: Decision::Promoted,
-            metrics: [0; 32],
-        };
-        receipts.push(Blob(sign_receipt(&receipt, &key())));
+/// A receipt that follows one, or is the first; nothing was used, and the model stayed as it was.
+fn receipt(project: Id, rules: &Rules, previous: Option<&Blob>, round: u64) -> Receipt {
+    Receipt {
+        version: RECEIPT_VERSION,
+        project,
+        tee: "simulated".into(),
+        measurement: Blob(Vec::new()),
+        rules: rules.digest(),
+        round,
+        attempts: 1,
+        faults: 0,
+        previous: previous.map(|signed| receipt_digest(&signed.0)),
+        orders: 0,
+        current: round,
+        trials: 1,
+        uploads: Vec::new(),
+        quarantined: Vec::new(),
+        rows: 0,
+        steps: 0,
+        before: [0; 32],
+        after: [0; 32],
+        decision: Decision::Promoted,
+        metrics: [0; 32],
     }
+}
+
+/// What leads from a warden of ours to [`key`].
+fn trust(project: Id) -> Trust {
     let warden = SigningKey::from_seed(&[3; 32]);
     let claims = Claims {
         tee: Tee::Simulated,
@@ -57,16 +62,25 @@ fn bundle(rows: u64) -> Bundle {
         signing: warden.verifying(),
         nonce: [2; 32],
         policy: [4; 32],
-        project: Id([1; 32]),
+        project,
         asker: key().verifying(),
         build: "0.1.0".into(),
     };
-    let (session, receipts_key) = (claims.session(), key().verifying());
-    let confirmed =
-        Confirmed { project: Id([1; 32]), session, receipts: receipts_key, confirmation: [6; 32] };
+    let (session, receipts) = (claims.session(), key().verifying());
+    let confirmed = Confirmed { project, session, receipts, confirmation: [6; 32] };
     let evidence = Evidence { claims: Blob(claims.encode()), report: Blob(vec![]), auxiliary: Blob(vec![]) };
-    let trust = Trust { evidence, confirmation: Blob(sign_confirmed(&confirmed, &warden)) };
-    Bundle::new(trust, receipts, Vec::new())
+    Trust { evidence, confirmation: Blob(sign_confirmed(&confirmed, &warden)) }
+}
+
+/// A release and two rounds; the last one of `rows` rows.
+fn bundle(rows: u64) -> Bundle {
+    let mut receipts = Vec::<Blob>::new();
+    for round in 0..3 {
+        let receipt = receipt(Id([1; 32]), &Rules::default(), receipts.last(), round);
+        let receipt = Receipt { rows: if round == 2 { rows } else { 0 }, ..receipt };
+        receipts.push(Blob(sign_receipt(&receipt, &key())));
+    }
+    Bundle::new(trust(Id([1; 32])), receipts, Vec::new())
 }
 
 fn policy(accept_simulated: bool) -> String {
@@ -168,4 +182,48 @@ fn the_wardens_key_outlives_restarts() {
     let after = claims(&site);
     assert_eq!(before.signing, after.signing);
     assert_ne!(before.recipient, after.recipient);
+}
+
+/// More than fit into an answer, and into what a bundle was limited to once.
+#[test]
+fn receipts_of_a_project_that_grew_for_months_arrive_and_verify() {
+    const ROUNDS: u64 = 260;
+    let mut site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--epochs", "1"]).ok();
+    let (project, dir) = (site.project(), site.path("p"));
+    let id = project.id();
+    // As if a warden of ours had signed them, each with as many uploads as a project may have.
+    project.save_trust(&trust(id), &dir).unwrap();
+    site.services.kill_warden();
+    site.services.kill_refinery();
+    let store = Store::open(&site.services.store()).unwrap();
+    let mut record = store.round(&id, 0).unwrap();
+    let owner = Keys::load_owner(&dir).unwrap().owner(&id);
+    let opened = owner.unseal(&model_context("model", &id, 0), &record.model.0).unwrap();
+    let (opening, model) = opened.split_first_chunk::<32>().unwrap();
+    let model = commit(opening, model);
+    let uploads = (0..MAX_UPLOADS as u64).map(|i| Id(*blake3::hash(&i.to_le_bytes()).as_bytes()));
+    let uploads: Vec<Id> = uploads.collect();
+    let mut signed = None;
+    for round in 0..=ROUNDS {
+        let mut receipt = receipt(id, &project.rules, signed.as_ref(), round);
+        (receipt.before, receipt.after) = (if round == 0 { [0; 32] } else { model }, model);
+        if round > 0 {
+            receipt.uploads = uploads.clone();
+        }
+        record.receipt = Blob(sign_receipt(&receipt, &key()));
+        record.summary.round = round;
+        store.save_round(&id, &record, None).unwrap();
+        signed = Some(record.receipt.clone());
+    }
+    drop(store);
+    site.services.start_refinery().unwrap();
+    let fetched = site.on_project("receipts", &["--out", "receipts.cbor", "--json"]).ok().json();
+    assert_eq!(fetched["receipts"], ROUNDS + 1);
+    assert!(std::fs::metadata(site.path("receipts.cbor")).unwrap().len() > 64 << 20);
+    std::fs::copy(dir.join("policy.toml"), site.path("policy.toml")).unwrap();
+    let verdict = verify(&site.path("."), &["--json"]).ok().json();
+    assert_eq!((&verdict["valid"], &verdict["rounds"]), (&json!(true), &json!(ROUNDS)));
+    site.on_project("pull", &["--out", "model.safetensors", "--version", "0"]).ok();
 }

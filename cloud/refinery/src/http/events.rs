@@ -7,12 +7,14 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use blindsmith_identity::PublicKey;
 use blindsmith_protocol::{Id, Progress};
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::gate::Caller;
 use super::problem::Refused;
+use super::shares::Share;
 use super::{Answer, Service};
 
 /// One who watches.
@@ -24,6 +26,7 @@ struct Watcher {
     sent: Option<Progress>,
     over: bool,
     _place: OwnedSemaphorePermit,
+    _share: Share<PublicKey>,
 }
 
 pub(super) async fn events(
@@ -33,6 +36,8 @@ pub(super) async fn events(
     let (project, _) = caller.project()?;
     let place = service.watchers.clone().try_acquire_owned();
     let place = place.map_err(|_| Refused::busy("too many clients follow events: try again", 10))?;
+    let share = service.watching.take(caller.key);
+    let share = share.ok_or_else(|| Refused::busy("too many follow events with this key: try again", 10))?;
     let watcher = Watcher {
         changed: service.shared.changed.subscribe(),
         ending: service.ending.subscribe(),
@@ -41,6 +46,7 @@ pub(super) async fn events(
         sent: None,
         over: false,
         _place: place,
+        _share: share,
     };
     let events = stream::unfold(watcher, |watcher| async { watcher.next().await });
     let response: Response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();

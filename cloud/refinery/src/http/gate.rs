@@ -17,6 +17,7 @@ use blindsmith_identity::{MAX_SIGNED, MemberRole, PublicKey};
 use blindsmith_protocol::{Id, ProjectSpec};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::nonces::NonceError;
 use super::problem::Refused;
@@ -38,11 +39,16 @@ pub(crate) struct Caller {
     pub standing: Standing,
     /// The project that the path names.
     project: Option<(Id, Arc<ProjectSpec>)>,
-    /// As it was signed.
+    /// As it was signed. Its memory counts as taken until the last copy of it is gone, wherever that is.
     pub body: Bytes,
 }
 
 impl Caller {
+    /// Whether it sees all uploads, or those of its own alone.
+    pub fn sees_all(&self) -> bool {
+        matches!(self.standing, Standing::Owner | Standing::Member(MemberRole::Viewer))
+    }
+
     /// The project of a route that has one.
     pub fn project(&self) -> Result<(Id, &Arc<ProjectSpec>), Refused> {
         let none = || Refused::new(StatusCode::NOT_FOUND, "this route is about a project");
@@ -57,11 +63,9 @@ const DRAINED: usize = 256 << 10;
 pub(crate) async fn gate(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
     use axum::response::IntoResponse;
     match admit(&service, &mut request).await {
-        Ok((caller, memory)) => {
+        Ok(caller) => {
             request.extensions_mut().insert(caller);
-            let response = next.run(request).await;
-            drop(memory);
-            response
+            next.run(request).await
         }
         Err(refused) => {
             // Who waits to be asked for its body has not sent it.
@@ -85,9 +89,19 @@ async fn drain(mut body: Body) {
     _ = tokio::time::timeout(Duration::from_secs(1), reading).await;
 }
 
-type Admitted = (Caller, Option<tokio::sync::OwnedSemaphorePermit>);
+/// A body and the room that was made for it.
+struct Held {
+    bytes: Vec<u8>,
+    _memory: OwnedSemaphorePermit,
+}
 
-async fn admit(service: &Service, request: &mut Request) -> Result<Admitted, Refused> {
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refused> {
     let route = route_of(request)?;
     let unauthorised = |e: &dyn std::fmt::Display| Refused::new(StatusCode::UNAUTHORIZED, e.to_string());
     let headers = request.headers();
@@ -137,14 +151,14 @@ async fn admit(service: &Service, request: &mut Request) -> Result<Admitted, Ref
         NonceError::Full => Refused::busy("too many requests of late: try again", 10),
     })?;
     let memory = if length > 0 { Some(service.reserve(length)?) } else { None };
-    let body = std::mem::take(request.body_mut());
-    let body = read(service, body, length as usize).await?;
+    let bytes = read(service, std::mem::take(request.body_mut()), length as usize).await?;
+    let body = memory.map_or_else(Bytes::new, |memory| Bytes::from_owner(Held { bytes, _memory: memory }));
     if <[u8; 32]>::from(Sha256::digest(&body)) != digest {
         let detail = "the body is not the one that was signed (Content-Digest): it was altered on the way, send it again";
         return Err(Refused::new(StatusCode::BAD_REQUEST, detail));
     }
     let project = project.map(|(id, spec, _)| (id, spec));
-    Ok((Caller { key, standing, project, body }, memory))
+    Ok(Caller { key, standing, project, body })
 }
 
 fn route_of(request: &Request) -> Result<&'static Route, Refused> {
@@ -241,6 +255,7 @@ fn allowed(route: &Route, standing: Standing, creator: bool) -> Result<(), Refus
         Access::Owner => standing == Standing::Owner,
         Access::Contributor => member(MemberRole::Contributor),
         Access::Querier => member(MemberRole::Querier),
+        Access::Lists => member(MemberRole::Contributor) || member(MemberRole::Viewer),
         Access::Member => standing != Standing::None,
     };
     if may {
@@ -267,7 +282,7 @@ fn body_limit(service: &Service, route: &Route) -> u64 {
 }
 
 /// Reads a body of a known length, no slower than allowed.
-async fn read(service: &Service, mut body: Body, length: usize) -> Result<Bytes, Refused> {
+async fn read(service: &Service, mut body: Body, length: usize) -> Result<Vec<u8>, Refused> {
     let seconds = service.http.body_timeout + length as u64 / service.http.minimum_rate;
     let deadline = tokio::time::Instant::from_std(Instant::now() + Duration::from_secs(seconds));
     let cut = |detail: &str| Refused::new(StatusCode::BAD_REQUEST, detail);
@@ -285,7 +300,7 @@ async fn read(service: &Service, mut body: Body, length: usize) -> Result<Bytes,
         if bytes.len() != length {
             return Err(cut("the body broke off: send it again"));
         }
-        Ok(Bytes::from(bytes))
+        Ok(bytes)
     };
     let late = || Refused::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly: send smaller chunks");
     let bytes = tokio::time::timeout_at(deadline, reading).await.map_err(|_| late())??;

@@ -1,5 +1,6 @@
 //! Connections: accepted up to a number, with TLS or without, HTTP/1.1, ended in time.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
+use super::shares::{Shares, origin};
 use super::{Service, router};
 use crate::config::Config;
 use crate::shared::Shared;
@@ -29,6 +31,9 @@ use crate::shared::Shared;
 const MAX_HEAD: usize = 32 << 10;
 /// How often sessions that were left are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
+/// What is said to an address that has all the connections that it may.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Why the service cannot start.
 #[derive(Debug, Error)]
@@ -99,6 +104,7 @@ impl HttpServer {
         let HttpServer { service, listener, tls } = self;
         let router = router(service.clone());
         let places = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let addresses = Shares::new(service.limits.connections_per_address);
         let graceful = GracefulShutdown::new();
         let sweeping = tokio::spawn(sweep(service.clone()));
         let mut stop = std::pin::pin!(stop);
@@ -112,8 +118,8 @@ impl HttpServer {
                 accepted = accepted => accepted,
                 () = &mut stop => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(e) => {
                     warn!("a connection could not be accepted: {e}");
                     // Without descriptors the next one fails as fast.
@@ -121,10 +127,18 @@ impl HttpServer {
                     continue;
                 }
             };
+            let Some(share) = addresses.take(origin(peer.ip())) else {
+                service.metrics.refused_connections.fetch_add(1, Ordering::Relaxed);
+                // As far as it goes without waiting, which what is asynchronous does not tell at once.
+                if let (None, Ok(mut stream)) = (&tls, stream.into_std()) {
+                    _ = stream.write(TOO_MANY);
+                }
+                continue;
+            };
             let (service, router, tls) = (service.clone(), router.clone(), tls.clone());
             let watcher = graceful.watcher();
             tokio::spawn(async move {
-                let _place = place;
+                let (_place, _share) = (place, share);
                 service.connections.fetch_add(1, Ordering::Relaxed);
                 connection(&service, stream, tls, router, watcher).await;
                 service.connections.fetch_sub(1, Ordering::Relaxed);
@@ -141,7 +155,7 @@ impl HttpServer {
     }
 }
 
-/// Forgets uploads that nobody went on with.
+/// Forgets uploads that nobody went on with, and goes on with withdrawals that the disk was in the way of.
 async fn sweep(service: Arc<Service>) {
     let idle = Duration::from_secs(service.limits.session_hours * 3600);
     loop {
@@ -152,6 +166,12 @@ async fn sweep(service: Arc<Service>) {
             Ok(Ok(0)) => {}
             Ok(Ok(count)) => info!(count, "uploads that nobody went on with were forgotten"),
             Ok(Err(e)) => warn!("{e}"),
+            Err(e) => warn!("{e}"),
+        }
+        let shared = service.shared.clone();
+        match tokio::task::spawn_blocking(move || shared.store.finish_withdrawals()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => warn!("withdrawn rows could not be removed yet: {e}"),
             Err(e) => warn!("{e}"),
         }
         tokio::time::sleep(SWEEP).await;

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::shared::RoundCounts;
+
 /// Counts of a service since it started. No project, key or name is in them.
 #[derive(Default)]
 pub(crate) struct Metrics {
@@ -14,6 +16,7 @@ pub(crate) struct Metrics {
     pub sent_bytes: AtomicU64,
     pub uploads: AtomicU64,
     pub queries: AtomicU64,
+    pub refused_connections: AtomicU64,
 }
 
 /// What is there at a moment.
@@ -23,7 +26,13 @@ pub(crate) struct Gauges {
     pub nonces: usize,
     pub projects: usize,
     pub jobs: usize,
+    pub due: usize,
+    pub unread: usize,
+    pub waiting: usize,
     pub warden: bool,
+    pub rounds: RoundCounts,
+    /// None where the system does not say.
+    pub free_bytes: Option<u64>,
 }
 
 impl Metrics {
@@ -47,6 +56,19 @@ impl Metrics {
             );
         }
         drop(requests);
+        let RoundCounts { decisions, seconds, last } = &gauges.rounds;
+        text.push_str(
+            "# HELP blindsmith_rounds_total Rounds stored, by what became of them.\n\
+             # TYPE blindsmith_rounds_total counter\n",
+        );
+        for (decision, count) in decisions {
+            _ = writeln!(text, "blindsmith_rounds_total{{decision=\"{decision}\"}} {count}");
+        }
+        _ = write!(
+            text,
+            "# HELP blindsmith_round_seconds_total Seconds that they took.\n\
+             # TYPE blindsmith_round_seconds_total counter\nblindsmith_round_seconds_total {seconds:.3}\n"
+        );
         let counted = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let figures = [
             ("received_bytes_total", "counter", "Bytes of bodies received.", counted(&self.received_bytes)),
@@ -58,14 +80,32 @@ impl Metrics {
             ),
             ("uploads_total", "counter", "Uploads stored.", counted(&self.uploads)),
             ("queries_total", "counter", "Queries answered.", counted(&self.queries)),
+            (
+                "refused_connections_total",
+                "counter",
+                "Connections closed because their address had all that it may.",
+                counted(&self.refused_connections),
+            ),
             ("connections", "gauge", "Open connections.", gauges.connections as u64),
             ("bytes_in_flight", "gauge", "Bytes reserved for bodies and answers.", gauges.bytes_in_flight),
             ("nonces", "gauge", "Nonces remembered.", gauges.nonces as u64),
             ("projects", "gauge", "Projects in the store.", gauges.projects as u64),
-            ("jobs", "gauge", "Work that waits for the warden.", gauges.jobs as u64),
+            ("jobs", "gauge", "What somebody asked for that waits for the warden.", gauges.jobs as u64),
+            ("rounds_due", "gauge", "Projects whose next round would start by itself.", gauges.due as u64),
+            ("uploads_unread", "gauge", "Uploads that no warden has read.", gauges.unread as u64),
+            (
+                "uploads_waiting",
+                "gauge",
+                "Uploads to train on that the last round was not given.",
+                gauges.waiting as u64,
+            ),
+            ("last_round_time_seconds", "gauge", "When the last round was stored, 0 if none was.", *last),
             ("warden_connected", "gauge", "1 while a warden is connected.", u64::from(gauges.warden)),
         ];
-        for (name, kind, help, value) in figures {
+        let free = gauges.free_bytes.map(|bytes| {
+            ("store_free_bytes", "gauge", "Bytes free on the file system of the store's directory.", bytes)
+        });
+        for (name, kind, help, value) in figures.into_iter().chain(free) {
             _ = write!(
                 text,
                 "# HELP blindsmith_{name} {help}\n# TYPE blindsmith_{name} {kind}\nblindsmith_{name} {value}\n"

@@ -9,6 +9,7 @@ mod page;
 mod problem;
 mod projects;
 mod rate;
+mod shares;
 mod uploads;
 
 use std::collections::HashSet;
@@ -31,13 +32,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::info;
 
 use crate::config::{Config, HttpConfig, LimitsConfig};
-use crate::shared::Shared;
+use crate::shared::{Shared, Stored};
 use crate::store::PartialId;
 pub use listen::{HttpServer, ListenError};
 use metrics::{Gauges, Metrics};
 use nonces::{NonceError, Nonces};
 use problem::Refused;
 use rate::Rates;
+use shares::Shares;
 
 type Answer = Result<Response, Refused>;
 
@@ -45,6 +47,8 @@ type Answer = Result<Response, Refused>;
 const UNIT: u64 = 1 << 10;
 /// Longest wait for a place to write, before the client is told to try again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time in which the store must answer for the service to be ready.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// What all requests share.
 pub(crate) struct Service {
@@ -57,6 +61,9 @@ pub(crate) struct Service {
     uploads: Arc<Semaphore>,
     queries: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    watching: Arc<Shares<PublicKey>>,
+    /// Held by who looks whether the store answers.
+    probe: Arc<Semaphore>,
     /// Sessions that somebody writes to, or ends.
     busy: Mutex<HashSet<PartialId>>,
     metrics: Metrics,
@@ -84,6 +91,8 @@ impl Service {
             uploads: semaphore(limits.uploads),
             queries: semaphore(limits.queries),
             watchers: semaphore(limits.watchers),
+            watching: Shares::new(limits.watchers_per_key),
+            probe: semaphore(1),
             busy: Mutex::default(),
             metrics: Metrics::default(),
             connections: AtomicUsize::new(0),
@@ -111,6 +120,20 @@ impl Service {
     fn turn_at_warden(&self) -> Result<OwnedSemaphorePermit, Refused> {
         let turn = self.queries.clone().try_acquire_owned();
         turn.map_err(|_| Refused::busy("too many wait for the warden: try again", 2))
+    }
+
+    /// Whether disk and database answer, in time. One looks at a time: those that hang do not add up.
+    async fn store_answers(&self) -> bool {
+        let (shared, probe) = (self.shared.clone(), self.probe.clone());
+        let looked = async {
+            let place = probe.acquire_owned().await;
+            blocking(move || {
+                let _place = place;
+                Ok(shared.store.answers()?)
+            })
+            .await
+        };
+        matches!(tokio::time::timeout(PROBE, looked).await, Ok(Ok(())))
     }
 
     /// Nobody else writes to a session while this is held.
@@ -284,7 +307,18 @@ async fn health() -> Answer {
 }
 
 async fn ready(State(service): State<Arc<Service>>) -> Answer {
-    let ready = Ready { ready: !*service.ending.borrow(), warden: service.shared.lock().warden.clone() };
+    let warden = service.shared.lock().warden.clone();
+    let reason = match *service.ending.borrow() {
+        true => Some("it is ending"),
+        false => None,
+    };
+    let reason = match reason {
+        None if !service.store_answers().await => {
+            Some("its store (disk or database) does not answer: its log may say why")
+        }
+        reason => reason,
+    };
+    let ready = Ready { ready: reason.is_none(), warden, reason: reason.map(str::to_owned) };
     let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, json(&ready)?).into_response())
 }
@@ -293,6 +327,8 @@ async fn metrics(State(service): State<Arc<Service>>) -> Answer {
     if !service.http.metrics {
         return Err(no_route());
     }
+    let shared = service.shared.clone();
+    let free_bytes = blocking(move || Ok(shared.store.free_bytes()?)).await.ok();
     let gauges = {
         let nonces = service.nonces.lock().unwrap_or_else(|e| e.into_inner()).len();
         let free = service.memory.available_permits() as u64 * UNIT;
@@ -303,7 +339,12 @@ async fn metrics(State(service): State<Arc<Service>>) -> Answer {
             nonces,
             projects: state.projects.len(),
             jobs: state.jobs.len(),
+            due: state.projects.values().filter(|p| p.due()).count(),
+            unread: state.uploads(Stored::is_unread),
+            waiting: state.uploads(Stored::is_new),
             warden: state.warden.is_some(),
+            rounds: state.counts.clone(),
+            free_bytes,
         }
     };
     Ok(bytes("text/plain; version=0.0.4", service.metrics.text(&gauges).into_bytes()))

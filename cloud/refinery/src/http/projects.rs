@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use blindsmith_api::message::Seen;
+use blindsmith_api::message::{PAGE, Seen};
 use blindsmith_api::{BYTES, CBOR, COSE, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
 use blindsmith_identity::{MemberRole, PublicKey};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
@@ -17,14 +17,21 @@ use super::{Answer, Service, blocking, bytes, invalid, json};
 
 /// Bytes that a project's lists may take in an answer, reserved while it is made.
 const LISTS: u64 = 4 << 20;
+/// Bytes that a page of receipts takes while it is made: as it is read, and as it is sent, each with one receipt, as
+/// long as receipts can be, beyond what a page has.
+const LEDGER: u64 = 2 * (PAGE as u64 + (2 << 20));
 
 pub(super) async fn attest(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    let _turn = service.turn_at_warden()?;
+    let turn = service.turn_at_warden()?;
     let shared = service.shared.clone();
-    let evidence = blocking(move || Ok(shared.attest(Id::from(caller.key), caller.body.to_vec())?)).await?;
+    let evidence = blocking(move || {
+        let _turn = turn;
+        Ok(shared.attest(Id::from(caller.key), caller.body.to_vec())?)
+    })
+    .await?;
     Ok(bytes(CBOR, to_cbor(&evidence)))
 }
 
@@ -32,16 +39,22 @@ pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    let parsed = from_cbor::<(ProjectSpec, Blob)>(&caller.body);
-    let (spec, model) =
-        parsed.map_err(|e| invalid(format!("not an array of specification and model: {e}")))?;
-    if spec.owner != Id::from(caller.key) {
-        let detail = "the specification names another owner than the key that signed the request";
-        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
-    }
-    let created = Created { project: spec.id().to_string() };
     let shared = service.shared.clone();
-    blocking(move || Ok(shared.create(spec, &model.0)?)).await?;
+    let project = blocking(move || {
+        // The body counts as in memory until the model that is read from it is stored.
+        let parsed = from_cbor::<(ProjectSpec, Blob)>(&caller.body);
+        let (spec, model) =
+            parsed.map_err(|e| invalid(format!("not an array of specification and model: {e}")))?;
+        if spec.owner != Id::from(caller.key) {
+            let detail = "the specification names another owner than the key that signed the request";
+            return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+        }
+        let id = spec.id();
+        shared.create(spec, &model.0)?;
+        Ok(id)
+    })
+    .await?;
+    let created = Created { project: project.to_string() };
     Ok((StatusCode::CREATED, json(&created)?).into_response())
 }
 
@@ -97,8 +110,7 @@ pub(super) async fn status(
     let memory = service.reserve(LISTS)?;
     let (project, _) = caller.project()?;
     let [run, change, rounds] = numbers_or_zero(query.as_deref(), ["run", "change", "rounds"])?;
-    let sees_all = matches!(caller.standing, Standing::Owner | Standing::Member(MemberRole::Viewer));
-    let own = (!sees_all).then_some(Id::from(caller.key));
+    let own = (!caller.sees_all()).then_some(Id::from(caller.key));
     let shared = service.shared.clone();
     let cbor = headers.get(header::ACCEPT).is_some_and(|accept| accept == CBOR);
     blocking(move || {
@@ -135,9 +147,13 @@ pub(super) async fn release(
     Extension(caller): Extension<Caller>,
 ) -> Answer {
     let (project, _) = caller.project()?;
-    let _turn = service.turn_at_warden()?;
+    let turn = service.turn_at_warden()?;
     let shared = service.shared.clone();
-    let confirmation = blocking(move || Ok(shared.release(project, caller.body.to_vec())?)).await?;
+    let confirmation = blocking(move || {
+        let _turn = turn;
+        Ok(shared.release(project, caller.body.to_vec())?)
+    })
+    .await?;
     Ok(bytes(COSE, confirmation.0))
 }
 
@@ -210,7 +226,11 @@ pub(super) async fn model(
     };
     let memory = service.reserve(record_bytes(spec))?;
     let shared = service.shared.clone();
-    let (version, model) = blocking(move || Ok(shared.pull(&project, version)?)).await?;
+    let (version, model, memory) = blocking(move || {
+        let (version, model) = shared.pull(&project, version)?;
+        Ok((version, model, memory))
+    })
+    .await?;
     let mut response = service.stream(BYTES, model, memory);
     response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(version));
     Ok(response)
@@ -219,12 +239,15 @@ pub(super) async fn model(
 pub(super) async fn receipts(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
-    let (project, spec) = caller.project()?;
-    let memory = service.reserve(record_bytes(spec) + LISTS)?;
+    let memory = service.reserve(LEDGER)?;
+    let (project, _) = caller.project()?;
+    let [from, faults] = numbers_or_zero(query.as_deref(), ["from", "faults"])?;
     let shared = service.shared.clone();
-    let ledger = blocking(move || Ok(to_cbor(&shared.receipts(&project)?))).await?;
-    Ok(service.stream(CBOR, ledger, memory))
+    let (page, memory) =
+        blocking(move || Ok((to_cbor(&shared.receipts(&project, from, faults)?), memory))).await?;
+    Ok(service.stream(CBOR, page, memory))
 }
 
 /// Whether a contributor's key is the caller's own.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{MatchedPath, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use blindsmith_api::{Accepted, BYTES, ContributorUploads, Offset, Session, UploadEntry, Uploads};
@@ -15,12 +15,15 @@ use blindsmith_protocol::{Blob, Id, MAX_ROWS, Role, UploadError, UploadHeader, f
 use super::gate::{Caller, Standing};
 use super::problem::Refused;
 use super::projects::{done, is, numbers};
-use super::{Answer, Service, blocking, invalid, json};
+use super::{Answer, Service, blocking, invalid, json, now};
 use crate::operations::{Kind, Refusal};
 use crate::store::{Partial, PartialId, StoreError};
 
 type Caught = Extension<Caller>;
 type Named = Path<(String, String)>;
+
+/// Seconds after which an upload or query that nothing is sent to makes room for another one of its sender.
+const QUIET: u64 = 600;
 
 /// The uploads that the caller may see.
 pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller): Caught) -> Answer {
@@ -31,7 +34,7 @@ pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller):
         let mut uploads = Vec::new();
         for upload in &p.uploads {
             let contributor = upload.header.contributor;
-            if caller.standing != Standing::Owner && !is(&caller.key, &contributor) {
+            if !caller.sees_all() && !is(&caller.key, &contributor) {
                 continue;
             }
             let bytes = upload.header.body_bytes(spec);
@@ -61,22 +64,46 @@ pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller):
 pub(super) async fn begin(State(service): State<Arc<Service>>, Extension(caller): Caught) -> Answer {
     let (project, _) = caller.project()?;
     let sender = Id::from(caller.key);
-    let most = service.limits.sessions;
-    let shared = service.shared.clone();
+    let locks = service.clone();
     let session = blocking(move || {
+        let shared = &locks.shared;
         let _one_by_one = shared.commits.lock().unwrap_or_else(|e| e.into_inner());
-        if shared.store.partial_totals(&project, &sender)?.0 >= most as u64 {
-            let detail = format!(
-                "{most} uploads or queries of yours are under way, which is all that may be: end them, or wait until \
-                 they are forgotten"
-            );
-            return Err(Refused::new(StatusCode::CONFLICT, detail));
-        }
+        make_room(&locks, &project, &sender)?;
         Ok(shared.store.begin_partial(&project, &sender)?)
     })
     .await?;
     let session = Session { session: session.to_string(), chunk_bytes: service.limits.chunk_bytes };
     Ok((StatusCode::CREATED, json(&session)?).into_response())
+}
+
+/// Forgets what of a sender's nobody goes on with, those first that were quiet for longest, until it may begin another.
+fn make_room(service: &Service, project: &Id, sender: &Id) -> Result<(), Refused> {
+    let (store, most) = (&service.shared.store, service.limits.sessions);
+    if store.partial_totals(project, sender)?.0 < most as u64 {
+        return Ok(());
+    }
+    let mut own: Vec<Partial> = store.partials()?;
+    own.retain(|partial| partial.project == *project && partial.sender == *sender);
+    let mut excess = (own.len() + 1).saturating_sub(most);
+    let quiet = |partial: &Partial| now().saturating_sub(partial.updated / 1000);
+    for partial in own.iter().filter(|partial| quiet(partial) >= QUIET) {
+        if excess == 0 {
+            break;
+        }
+        // Somebody may be ending it.
+        let Ok(_alone) = service.alone(&partial.id) else { continue };
+        store.abandon_partial(&partial.id)?;
+        excess -= 1;
+    }
+    if excess == 0 {
+        return Ok(());
+    }
+    let detail = format!(
+        "{most} uploads or queries of yours are under way, which is all that may be: end one, or try again later; one \
+         to which nothing was sent for {} minutes makes room for another",
+        QUIET / 60
+    );
+    Err(Refused::new(StatusCode::CONFLICT, detail))
 }
 
 fn no_session() -> Refused {
@@ -119,20 +146,33 @@ pub(super) async fn append(
     State(service): State<Arc<Service>>,
     Extension(caller): Caught,
     Path((_, session)): Named,
-    uri: axum::http::Uri,
+    route: MatchedPath,
+    RawQuery(query): RawQuery,
 ) -> Answer {
-    let offset = wanted_offset(uri.query())?;
-    let _slot = service.upload_slot().await?;
+    let offset = wanted_offset(query.as_deref())?;
+    let asks = route.as_str().contains("/queries/");
+    let slot = service.upload_slot().await?;
     let (shared, locks) = (service.shared.clone(), service.clone());
     let appended = blocking(move || {
+        // Held as long as the disk is waited for, even if whoever sent the chunk is gone.
+        let _slot = slot;
         let (id, _) = own(&shared, &caller, &session)?;
         let _alone = locks.alone(&id)?;
-        let most = most_bytes(&shared, &caller)?;
+        // As it is now that nobody else writes to it.
+        let (_, partial) = own(&shared, &caller, &session)?;
+        let most = match asks {
+            true => most_of_query(&shared, &caller, &partial, locks.limits.query_bytes)?,
+            false => most_of_upload(&shared, &caller, &partial)?,
+        };
         let whole = offset.saturating_add(caller.body.len() as u64);
         if whole > most {
+            let advice = match asks {
+                true => "ask about fewer rows at once",
+                false => "withdraw uploads, end others first, ask the owner for more, or send fewer rows at once",
+            };
             let detail = format!(
-                "with this chunk {whole} bytes would be here, and {most} are left to you: withdraw uploads, ask the \
-                 owner for more, or send fewer rows at once"
+                "with this chunk {whole} bytes would be here, and {most} are left to you beside what else of yours is \
+                 stored or under way: {advice}"
             );
             return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
@@ -150,15 +190,38 @@ fn at_another_offset(durable: u64) -> Refused {
     Refused::new(StatusCode::CONFLICT, detail).with_offset(durable)
 }
 
-/// Bytes that an upload or query of the caller may have.
-fn most_bytes(shared: &crate::Shared, caller: &Caller) -> Result<u64, Refused> {
+/// Bytes of what else the caller has under way in the project.
+fn others(shared: &crate::Shared, partial: &Partial) -> Result<u64, Refused> {
+    let (_, bytes) = shared.store.partial_totals(&partial.project, &partial.sender)?;
+    Ok(bytes.saturating_sub(partial.bytes))
+}
+
+/// Bytes that an upload of the caller may have: what its quota leaves beside what is stored and under way.
+fn most_of_upload(shared: &crate::Shared, caller: &Caller, partial: &Partial) -> Result<u64, Refused> {
     let (project, spec) = caller.project()?;
     let rows = u64::from(MAX_ROWS.div_ceil(spec.block_rows() as u32)) * spec.block_bytes() as u64;
     let left = shared.project(&project, |p| {
         let quota = p.roster.contributor(&caller.key).map(|member| member.quota.bytes);
         quota.map(|bytes| bytes.saturating_sub(p.stored(&Id::from(caller.key)).1))
     })?;
-    Ok(left.map_or(rows, |left| left.min(rows)))
+    match left {
+        // Owners have no quota.
+        None => Ok(rows),
+        Some(left) => Ok(left.saturating_sub(others(shared, partial)?).min(rows)),
+    }
+}
+
+/// Bytes that a query of the caller may have. An owner's uploads do not count against its queries.
+fn most_of_query(
+    shared: &crate::Shared,
+    caller: &Caller,
+    partial: &Partial,
+    limit: u64,
+) -> Result<u64, Refused> {
+    match caller.standing {
+        Standing::Owner => Ok(limit),
+        _ => Ok(limit.saturating_sub(others(shared, partial)?)),
+    }
 }
 
 /// Ends an upload.
@@ -177,9 +240,10 @@ pub(super) async fn commit(
         let detail = "the header names another contributor than the key that signed the request";
         return Err(Refused::new(StatusCode::FORBIDDEN, detail));
     }
-    let _slot = service.upload_slot().await?;
+    let slot = service.upload_slot().await?;
     let (shared, locks) = (service.shared.clone(), service.clone());
     let (upload, new) = blocking(move || {
+        let _slot = slot;
         let upload = header.id();
         let there =
             shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn()))?;
@@ -240,8 +304,8 @@ pub(super) async fn ask(
     let turn = service.turn_at_warden()?;
     let (shared, locks) = (service.shared.clone(), service.clone());
     let memory = service.reserve(answer_bytes(&caller, &header)?)?;
-    let answer = blocking(move || {
-        // Held as long as the warden's answer is waited for, even if whoever asked is gone.
+    let (answer, memory) = blocking(move || {
+        // Held as long as the warden's answer is waited for, even if whoever asked is gone, as is the answer's memory.
         let _turn = turn;
         if shared.lock().warden.is_none() {
             let none = "no warden is connected: try again later";
@@ -249,11 +313,16 @@ pub(super) async fn ask(
         }
         let (id, partial) = own(&shared, &caller, &session)?;
         let _alone = locks.alone(&id)?;
+        let most = locks.limits.query_bytes;
+        if header.body_bytes(caller.project()?.1) > most {
+            let detail = format!("a query has at most {most} bytes here: ask about fewer rows at once");
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
         let incoming = whole(&shared, &caller, (id, partial), &header)?;
         let query = shared.query(incoming, &header)?;
         // Its rows are a file of their own from here on.
         shared.store.abandon_partial(&id)?;
-        Ok(shared.ask(query, header, seed.0)?)
+        Ok((shared.ask(query, header, seed.0)?, memory))
     })
     .await?;
     service.metrics.queries.fetch_add(1, Ordering::Relaxed);

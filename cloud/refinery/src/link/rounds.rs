@@ -202,7 +202,7 @@ impl Link {
         }
         self.send(&ToWarden::Stored { project, round: number }, &[])?;
         info!(project = %project, round = number, seconds = record.summary.seconds, "a round is complete");
-        shared.update(&project, |p| p.record(&record));
+        shared.record(&project, &record);
         let failure = match record.summary.decision {
             Decision::Failed { reason } => Err(Failure::There(reason)),
             _ => Ok(()),
@@ -244,7 +244,7 @@ impl Link {
         }
         self.send(&ToWarden::Stored { project, round }, &[])?;
         info!(%project, version, "an earlier version is current again");
-        shared.update(&project, |p| p.record(&record));
+        shared.record(&project, &record);
         Ok(Ok(()))
     }
 }

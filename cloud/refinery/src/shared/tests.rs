@@ -13,6 +13,7 @@ mod project;
 
 fn state(warden: Option<&str>) -> State {
     State {
+        counts: Default::default(),
         projects: BTreeMap::new(),
         jobs: VecDeque::new(),
         warden: warden.map(str::to_owned),

@@ -210,7 +210,7 @@ impl Blobs {
 
     /// Removes a blob, if it is there.
     pub(super) fn remove(&self, _: &Removing, name: &Id) -> Result<(), StoreError> {
-        failpoint::passed("blob.remove");
+        failpoint::refusable("blob.remove").map_err(io_error(&self.place(name)))?;
         self.verified().remove(name);
         match &self.place {
             Place::Directory(dir) => {

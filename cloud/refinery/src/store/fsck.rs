@@ -51,9 +51,10 @@ impl Store {
     pub(super) fn references(&self) -> Result<HashMap<Id, String>, StoreError> {
         let query = sqlx::query(
             "SELECT initial_blob, 'initial model', id, -1 FROM projects \
-             UNION ALL SELECT rows_blob, 'rows', id, -1 FROM uploads WHERE rows_blob IS NOT NULL \
+             UNION ALL SELECT rows_blob, 'rows', id, -1 FROM uploads \
+             WHERE rows_blob IS NOT NULL AND state <> 'withdrawn' \
              UNION ALL SELECT projections_blob, 'projections', id, -1 FROM uploads \
-             WHERE projections_blob IS NOT NULL \
+             WHERE projections_blob IS NOT NULL AND state <> 'withdrawn' \
              UNION ALL SELECT state_blob, 'state', project, round FROM rounds WHERE state_blob IS NOT NULL \
              UNION ALL SELECT model_blob, 'model', project, round FROM rounds",
         );

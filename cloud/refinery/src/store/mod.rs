@@ -150,8 +150,25 @@ impl Store {
         if access == Access::Serve {
             store.incoming.clear()?;
             store.clear_partials()?;
+            if let Err(e) = store.finish_withdrawals() {
+                // They are gone for everybody but the disk, and are tried again.
+                tracing::warn!("withdrawn rows could not be removed yet: {e}");
+            }
         }
         Ok(store)
+    }
+
+    /// Whether the directory is there and the database reads.
+    pub fn answers(&self) -> Result<(), StoreError> {
+        fs::metadata(&self.incoming.0).map_err(io_error(&self.incoming.0))?;
+        self.metadata.row(sqlx::query("SELECT id FROM projects LIMIT 1")).map(drop)
+    }
+
+    /// Bytes that are free on the file system of the directory.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        let root = &self.places.root;
+        let found = rustix::fs::statvfs(root).map_err(|e| io_error(root)(e.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// A file for projections: without a name until [`Store::judge`] gives it one.

@@ -136,6 +136,61 @@ impl Store {
         Ok(found)
     }
 
+    /// The signed receipts of rounds, from this one on, up to about so many bytes and at least one; whether there are
+    /// more.
+    pub fn receipts(&self, project: &Id, from: u64, most: usize) -> Result<(Vec<Blob>, bool), StoreError> {
+        self.page(("rounds", "round", "receipt"), (project, from), most)
+    }
+
+    /// The reports of wrong answers that follow so many of them, in the same way.
+    pub fn faults_after(
+        &self,
+        project: &Id,
+        count: u64,
+        most: usize,
+    ) -> Result<(Vec<Blob>, bool), StoreError> {
+        self.page(("faults", "sequence", "report"), (project, count), most)
+    }
+
+    /// A column of a table from a number on: what has about so many bytes, and whether there is more.
+    fn page(
+        &self,
+        (table, number_column, column): (&str, &str, &str),
+        (project, from): (&Id, u64),
+        most: usize,
+    ) -> Result<(Vec<Blob>, bool), StoreError> {
+        /// Entries that are looked at; each counts as a few bytes more than it has.
+        const AT_A_TIME: usize = 4096;
+        const EACH: u64 = 16;
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        // Lengths first: of what does not fit nothing is read.
+        let query = format!(
+            "SELECT {number_column}, CAST(LENGTH({column}) AS BIGINT) FROM {table} \
+             WHERE project = $1 AND {number_column} >= $2 ORDER BY {number_column} LIMIT $3"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(query));
+        let lengths = self.metadata.rows(query.bind(project.0.to_vec()).bind(from).bind(AT_A_TIME as i64))?;
+        let (mut size, mut last, mut more) = (0, None, lengths.len() == AT_A_TIME);
+        for row in &lengths {
+            size += EACH + self.decoded(number(row, 1))?;
+            if last.is_some() && size > most as u64 {
+                more = true;
+                break;
+            }
+            last = Some(self.decoded(number(row, 0))? as i64);
+        }
+        let Some(last) = last else { return Ok((Vec::new(), false)) };
+        let query = format!(
+            "SELECT {column} FROM {table} WHERE project = $1 AND {number_column} >= $2 AND {number_column} <= $3 \
+             ORDER BY {number_column}"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(query));
+        let rows = self.metadata.rows(query.bind(project.0.to_vec()).bind(from).bind(last))?;
+        let found: Result<Vec<Blob>, StoreError> =
+            rows.iter().map(|row| Ok(Blob(self.decoded(bytes(row, 0))?))).collect();
+        Ok((found?, more))
+    }
+
     /// Reads a round. Its state is empty once it was dropped ([`Store::prune_states`]).
     pub fn round(&self, project: &Id, round: u64) -> Result<RoundRecord, StoreError> {
         let query = sqlx::query(

@@ -90,17 +90,14 @@ impl Store {
         let state = UploadState::parse(&self.decoded(text(row, 3))?);
         let state = state.ok_or_else(|| wrong("is in no state that there is"))?;
         let rows = self.decoded(some_digest(row, 4))?;
-        if rows.is_none() && state != UploadState::Withdrawn {
-            return Err(wrong("has no rows"));
-        }
-        Ok(StoredUpload {
-            header,
-            verdict,
-            state,
-            rows: Id(rows.unwrap_or_default()),
-            projections: self.decoded(some_digest(row, 5))?.map(Id),
-            created: self.decoded(number(row, 6))?,
-        })
+        let projections = self.decoded(some_digest(row, 5))?.map(Id);
+        // Of one that is withdrawn nothing is told, also while it is still being deleted.
+        let (rows, projections) = match (state, rows) {
+            (UploadState::Withdrawn, _) => (Id([0; 32]), None),
+            (UploadState::Stored, Some(rows)) => (Id(rows), projections),
+            (UploadState::Stored, None) => return Err(wrong("has no rows")),
+        };
+        Ok(StoredUpload { header, verdict, state, rows, projections, created: self.decoded(number(row, 6))? })
     }
 
     /// The uploads of a project, in order of arrival.
@@ -229,18 +226,51 @@ impl Store {
     }
 
     /// Deletes an upload's rows and projections, unless another upload has the same. Its header stays. Again, it
-    /// changes nothing.
+    /// changes nothing but what was left of it.
     pub fn withdraw(&self, project: &Id, upload: &Id) -> Result<(), StoreError> {
-        let found = self.upload(project, upload)?;
-        if found.state == UploadState::Withdrawn {
+        self.mark_withdrawn(project, upload)?;
+        self.finish_withdrawal(project, upload)
+    }
+
+    /// From here on the upload is withdrawn, and its rows are nobody's. What they are called stays until they are gone.
+    pub fn mark_withdrawn(&self, project: &Id, upload: &Id) -> Result<(), StoreError> {
+        let update = sqlx::query("UPDATE uploads SET state = 'withdrawn' WHERE project = $1 AND id = $2");
+        let update = update.bind(project.0.to_vec()).bind(upload.0.to_vec());
+        match self.metadata.change(update)? {
+            0 => Err(missing(project, upload)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the rows and projections of an upload that is withdrawn, if they are there.
+    pub fn finish_withdrawal(&self, project: &Id, upload: &Id) -> Result<(), StoreError> {
+        let query = sqlx::query(
+            "SELECT rows_blob, projections_blob FROM uploads WHERE project = $1 AND id = $2 AND state = 'withdrawn'",
+        );
+        let query = query.bind(project.0.to_vec()).bind(upload.0.to_vec());
+        let Some(row) = self.metadata.row(query)? else { return Ok(()) };
+        let names = [self.decoded(some_digest(&row, 0))?, self.decoded(some_digest(&row, 1))?];
+        if names == [None, None] {
             return Ok(());
         }
+        self.release_blobs(names.into_iter().flatten().map(Id))?;
         let update = sqlx::query(
-            "UPDATE uploads SET state = 'withdrawn', rows_blob = NULL, projections_blob = NULL \
-             WHERE project = $1 AND id = $2",
+            "UPDATE uploads SET rows_blob = NULL, projections_blob = NULL \
+             WHERE project = $1 AND id = $2 AND state = 'withdrawn'",
         );
-        self.metadata.change(update.bind(project.0.to_vec()).bind(upload.0.to_vec()))?;
-        self.release_blobs([Some(found.rows), found.projections].into_iter().flatten())
+        self.metadata.change(update.bind(project.0.to_vec()).bind(upload.0.to_vec())).map(drop)
+    }
+
+    /// Goes on with withdrawals whose rows could not be deleted.
+    pub fn finish_withdrawals(&self) -> Result<(), StoreError> {
+        let query = sqlx::query(
+            "SELECT project, id FROM uploads WHERE state = 'withdrawn' \
+             AND (rows_blob IS NOT NULL OR projections_blob IS NOT NULL)",
+        );
+        self.metadata.rows(query)?.iter().try_for_each(|row| {
+            let (project, upload) = (self.decoded(digest(row, 0))?, self.decoded(digest(row, 1))?);
+            self.finish_withdrawal(&Id(project), &Id(upload))
+        })
     }
 
     /// Removes those of these blobs that nothing refers to any more.

@@ -43,6 +43,9 @@ fn mistakes_are_named() {
         ("[http]\nlisten = \"0.0.0.0:80\"\nowners = \"anyone\"", "http.authorities must name"),
         ("[http]\nheader_timeout = 0", "header_timeout must be at least 1"),
         ("[limits]\nchunk_bytes = 9000000", "chunk_bytes must be 1 to 8388608"),
+        ("[limits]\nquery_bytes = 0", "query_bytes must be at least 1"),
+        ("[limits]\nconnections_per_address = 0", "connections_per_address must be at least 1"),
+        ("[limits]\nwatchers_per_key = 0", "watchers_per_key must be at least 1"),
         ("[limits]\nbytes_in_flight = 1", "bytes_in_flight"),
         ("[log]\nformat = \"xml\"", "format"),
         ("threads = 0", "threads"),
@@ -88,4 +91,60 @@ fn the_samples_of_refinery_and_warden_name_one_socket() {
         let named = warden.lines().find_map(|line| line.strip_prefix("refinery = "));
         assert_eq!(named, socket.to_str(), "{name}");
     }
+}
+
+/// The units of systemd that end so, with their lines.
+fn units(ending: &str) -> Vec<(String, Vec<String>)> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/systemd");
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut units: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == ending))
+        .map(|path| {
+            let lines = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), lines)
+        })
+        .collect();
+    units.sort();
+    units
+}
+
+#[test]
+fn all_units_are_of_one_user_and_hardened_alike() {
+    let services = units("service");
+    assert_eq!(services.len(), 3);
+    let (_, refinery) = services.iter().find(|(name, _)| name == "blindsmith-refinery").unwrap();
+    let begin = refinery.iter().position(|line| line == "NoNewPrivileges=yes").unwrap();
+    let hardened = refinery[begin..].iter().take_while(|line| !line.is_empty());
+    // The warden has no network, which is less, and looks at all of /proc.
+    let hardened: Vec<&String> = hardened
+        .filter(|line| !line.starts_with("RestrictAddressFamilies=") && !line.starts_with("ProcSubset="))
+        .collect();
+    assert!(hardened.len() > 20);
+    for (name, lines) in &services {
+        for line in hardened.iter().copied().chain([&"User=blindsmith".into(), &"LimitCORE=0".into()]) {
+            assert!(lines.contains(line), "{name} lacks {line}");
+        }
+    }
+}
+
+#[test]
+fn the_timer_collects_what_the_refinery_keeps() {
+    let (timers, services) = (units("timer"), units("service"));
+    assert_eq!(timers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["blindsmith-gc"]);
+    let (_, lines) = services.iter().find(|(name, _)| name == "blindsmith-gc").unwrap();
+    let command = lines.iter().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/")).unwrap();
+    let words: Vec<&str> = command.split(' ').collect();
+    let [program, arguments @ .., store] = words.as_slice() else { panic!("{command}") };
+    assert_eq!(*program, "blindsmith-refinery");
+    let (_, config) = samples("toml").into_iter().find(|(name, _)| name == "refinery").unwrap();
+    assert_eq!(Config::parse(&config).unwrap().store.directory.to_str(), Some(*store));
+    // The same command on a store that is there.
+    let dir = tempfile::TempDir::new().unwrap();
+    drop(blindsmith_refinery::Store::open(dir.path()).unwrap());
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_blindsmith-refinery"))
+        .args(arguments)
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

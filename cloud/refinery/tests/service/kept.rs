@@ -12,10 +12,13 @@ use super::project::{blocks, header, record, spec};
 
 type Place = fn() -> Option<Site>;
 const PLACES: [Place; 3] = [places::directory, places::postgres, places::objects];
+const IN_S3: [Place; 1] = [|| places::s3("bucket")];
 
 /// A store with a project, at each place.
 fn everywhere(test: impl Fn(&Site, Store, Id)) {
-    for site in PLACES.into_iter().filter_map(|place| place()) {
+    let in_s3 = std::env::var_os(crate::s3::ENDPOINT).is_some();
+    let places: &[Place] = if in_s3 { &IN_S3 } else { &PLACES };
+    for site in places.iter().filter_map(|place| place()) {
         let store = Store::open_at(&site.places).unwrap();
         store.create(&spec(), b"sealed model").unwrap();
         test(&site, store, spec().id());
@@ -164,6 +167,41 @@ fn a_rehearsal_says_whether_a_round_could_be_stored_and_leaves_nothing() {
         assert!(matches!(store.rehearse(&project, 0), Err(StoreError::Io { .. })));
         fs::create_dir(&incoming).unwrap();
         store.rehearse(&project, 0).unwrap();
+    });
+}
+
+#[test]
+fn what_is_larger_than_a_part_comes_back_whole() {
+    everywhere(|site, store, project| {
+        let model: Vec<u8> = (0..20_u32 << 20).map(|i| (i % 251) as u8).collect();
+        let large = RoundRecord { model: Blob(model), ..record(0) };
+        store.save_round(&project, &large, None).unwrap();
+        let store = reopened(site, store);
+        assert_eq!(store.round(&project, 0).unwrap(), large);
+        sound(&store);
+    });
+}
+
+#[test]
+fn receipts_come_in_pages() {
+    everywhere(|_, store, project| {
+        let receipts: Vec<Blob> = (0..6).map(|round| Blob(vec![round; 1000])).collect();
+        for (round, receipt) in receipts.iter().enumerate() {
+            let receipt = receipt.clone();
+            store.save_round(&project, &RoundRecord { receipt, ..record(round as u64) }, None).unwrap();
+        }
+        assert_eq!(store.receipts(&project, 0, 1 << 20).unwrap(), (receipts.clone(), false));
+        assert_eq!(store.receipts(&project, 1, 2500).unwrap(), (receipts[1..3].to_vec(), true));
+        assert_eq!(store.receipts(&project, 4, 2500).unwrap(), (receipts[4..].to_vec(), false));
+        // One at least, however long it is, and none after the last.
+        assert_eq!(store.receipts(&project, 2, 10).unwrap(), (receipts[2..3].to_vec(), true));
+        assert_eq!(store.receipts(&project, 6, 2500).unwrap(), (vec![], false));
+        assert_eq!(store.receipts(&project, u64::MAX, 2500).unwrap(), (vec![], false));
+        for report in [b"first", b"other"] {
+            store.save_fault(&project, report).unwrap();
+        }
+        assert_eq!(store.faults_after(&project, 0, 10).unwrap(), (vec![Blob(b"first".into())], true));
+        assert_eq!(store.faults_after(&project, 1, 10).unwrap(), (vec![Blob(b"other".into())], false));
     });
 }
 

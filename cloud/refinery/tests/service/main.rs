@@ -8,4 +8,5 @@ mod kept;
 mod places;
 mod program;
 mod project;
+mod s3;
 mod store;

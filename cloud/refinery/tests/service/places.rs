@@ -151,3 +151,14 @@ pub fn objects() -> Option<Site> {
     site.places.cache_bytes = 1000;
     Some(site)
 }
+
+/// Blobs in this bucket of an S3 server, each time under another prefix; None but in a child that has one.
+pub fn s3(bucket: &str) -> Option<Site> {
+    static SITES: AtomicU32 = AtomicU32::new(0);
+    std::env::var_os(crate::s3::ENDPOINT)?;
+    let mut site = directory()?;
+    let number = SITES.fetch_add(1, Ordering::Relaxed);
+    site.places.blobs = Some(format!("s3://{bucket}/site-{number}"));
+    site.places.cache_bytes = 1000;
+    Some(site)
+}

@@ -1,19 +1,19 @@
 //! Members: what the owner's orders let them do, and what they see of each other.
 
+use blindsmith_api::message::Ledger;
 use blindsmith_identity::{
     Action, MemberRole, Order, Quota, Roster, SigningKey, Withdrawal, open_order, sign_order, sign_withdrawal,
 };
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor};
-
 use serde_json::json;
 
 use super::service::{Answer, Service, upload};
 
-fn key(byte: u8) -> SigningKey {
+pub fn key(byte: u8) -> SigningKey {
     SigningKey::from_seed(&[byte; 32])
 }
 
-fn order(
+pub fn order(
     service: &Service,
     spec: &ProjectSpec,
     sequence: u64,
@@ -32,11 +32,11 @@ fn order(
     service.call("POST", &path, &sign_order(&order, sender), sender)
 }
 
-fn invite(member: &SigningKey, role: MemberRole, quota: Quota) -> Action {
+pub fn invite(member: &SigningKey, role: MemberRole, quota: Quota) -> Action {
     Action::Invite { member: member.verifying(), name: "member".into(), role, quota }
 }
 
-fn stored(service: &Service, spec: &ProjectSpec, key: &SigningKey, nonce: u8) -> (String, Id, Answer) {
+pub fn stored(service: &Service, spec: &ProjectSpec, key: &SigningKey, nonce: u8) -> (String, Id, Answer) {
     let (bytes, header) = upload(spec, 2, key, nonce);
     let path = service.begin(&spec.id(), key);
     service.append(&path, &bytes, 0, key);
@@ -88,6 +88,7 @@ fn contributors_see_and_touch_nothing_of_each_other() {
         service.call(method, &format!("/v1/projects/{id}{rest}"), b"{}", &one).refused(403, "owner alone");
     }
     service.call("POST", &format!("/v1/projects/{id}/uploads"), &[], &querier).refused(403, "contributors");
+    service.call("GET", &format!("/v1/projects/{id}/uploads"), &[], &querier).refused(403, "viewers alone");
     service.call("POST", &format!("/v1/projects/{id}/queries"), &[], &one).refused(403, "queriers");
     // Its own it may take back, once and for all.
     assert_eq!(service.call("DELETE", &path, &sign_withdrawal(&withdrawal, &one), &one).status, 204);
@@ -113,6 +114,7 @@ fn viewers_see_everything_that_is_sealed_or_public_and_do_nothing() {
     let status = service.call("GET", &path, &[], &viewer).json();
     assert_eq!(status["uploads"][0]["upload"], uploaded.to_string());
     assert_eq!(service.call("GET", "/v1/projects", &[], &viewer).json()["projects"][0]["role"], "viewer");
+    assert_eq!(service.uploads(&id, &viewer)[0]["upload"], uploaded.to_string());
     for (rest, words) in [("/uploads", "contributors"), ("/queries", "queriers"), ("/rounds", "owner alone")]
     {
         service.call("POST", &format!("{path}{rest}"), b"{}", &viewer).refused(403, words);
@@ -173,6 +175,10 @@ fn a_status_brings_what_changed_since_the_last_one() {
     other["run"] = (other["run"].as_u64().unwrap() + 1).into();
     assert_eq!(named(&after(&other, &two)), [(second.to_string(), 1)]);
     assert_eq!(service.call("GET", &format!("{path}/rounds?from=3"), &[], &one).json(), json!([]));
+    let page = service.call("GET", &format!("{path}/receipts?from=3&faults=1"), &[], &one);
+    assert_eq!(from_cbor::<Ledger>(&page.body).unwrap(), Ledger::default());
+    let refused = service.call("GET", &format!("{path}/receipts?round=3"), &[], &one);
+    refused.refused(400, "?from=NUMBER&faults=NUMBER");
     for query in ["rounds=x", "rounds=+1", "round=1", "run=1&run=1", "run", "", "change=18446744073709551616"]
     {
         service

@@ -1,5 +1,6 @@
 //! The HTTP service: whom it lets in, what it stores, when it refuses. A refusal changes nothing.
 
+mod bounds;
 mod members;
 mod requests;
 mod service;

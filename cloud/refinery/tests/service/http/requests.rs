@@ -169,10 +169,34 @@ fn it_says_how_it_is() {
     service.append(&path, &bytes, 0, &owner);
     assert_eq!(service.commit(&path, &header, &owner).status, 200);
     let text = String::from_utf8(service.plain("GET", "/metrics").body).unwrap();
-    for line in ["blindsmith_uploads_total 1", "blindsmith_projects 1", "blindsmith_warden_connected 0"] {
+    for line in [
+        "blindsmith_uploads_total 1",
+        "blindsmith_projects 1",
+        "blindsmith_warden_connected 0",
+        "blindsmith_jobs 0",
+        "blindsmith_rounds_due 0",
+        "blindsmith_uploads_unread 1",
+        "blindsmith_uploads_waiting 1",
+        "blindsmith_last_round_time_seconds 0",
+    ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
     }
+    assert!(text.lines().any(|l| l.starts_with("blindsmith_store_free_bytes ")), "{text}");
     assert!(!text.contains(&spec.id().to_string()), "no project is named");
+}
+
+#[test]
+fn it_is_not_ready_while_its_store_does_not_answer() {
+    let service = Service::start("", "");
+    let (there, away) = (service.dir.path().join("store/incoming"), service.dir.path().join("away"));
+    std::fs::rename(&there, &away).unwrap();
+    let ready = service.plain("GET", "/ready");
+    assert_eq!((ready.status, &ready.json()["ready"]), (503, &false.into()));
+    assert!(ready.json()["reason"].as_str().unwrap().contains("store"), "{}", ready.json());
+    assert_eq!(service.plain("GET", "/health").status, 200, "the process answers");
+    std::fs::rename(&away, &there).unwrap();
+    let ready = service.plain("GET", "/ready");
+    assert_eq!((ready.status, &ready.json()["reason"]), (200, &serde_json::Value::Null));
 }
 
 #[test]
