@@ -187,10 +187,20 @@ impl Keys {
         if dir.join(KEY_FILE).exists() { Keys::load_owner(dir).map(Some) } else { Ok(None) }
     }
 
-    /// What requests over HTTP are signed with: the owner's key or a member's, or none if there is neither.
-    pub fn load_signing(dir: &Path) -> Result<Option<SigningKey>, Failure> {
+    /// The owner's keys or a member's, or none if there are neither.
+    pub fn load_any(dir: &Path) -> Result<Option<Self>, Failure> {
         let there = [KEY_FILE, MEMBER_FILE].iter().any(|name| dir.join(name).exists());
-        if there { Keys::load(dir).map(|keys| Some(keys.identity())) } else { Ok(None) }
+        if there { Keys::load(dir).map(Some) } else { Ok(None) }
+    }
+
+    /// What requests over HTTP are signed with, by whoever has a key.
+    pub fn load_signing(dir: &Path) -> Result<Option<SigningKey>, Failure> {
+        Ok(Keys::load_any(dir)?.map(|keys| keys.identity()))
+    }
+
+    /// An owner's keys from a file of their own, which has to be there.
+    pub fn load_file(path: &Path) -> Result<Self, Failure> {
+        Keys::read(path)
     }
 
     fn save(&self, dir: &Path) -> Result<(), Failure> {

@@ -91,7 +91,7 @@ enum Command {
     Viewer(members::Viewer),
     /// Takes an upload of one's own back.
     Withdraw(members::Withdraw),
-    /// Appraises attestation evidence of hardware, offline.
+    /// Fetches the warden's evidence and appraises it, or appraises stored evidence, offline.
     Attest(attest::Attest),
     /// Writes or explains a policy for the appraisal of evidence.
     Policy(policy::Policy),
