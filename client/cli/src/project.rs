@@ -272,6 +272,8 @@ impl ClientProject {
 
     /// Writes a member's directory, with a new key and the terms that it accepts; one that has a key keeps it.
     pub fn join(&self, terms: Terms, dir: &Path) -> Result<Keys, Failure> {
+        // Nothing is written that could not be read again.
+        terms.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
