@@ -131,7 +131,8 @@ impl Reference {
         if let Some(Sgx { mrenclave }) = &self.sgx {
             let section = filled(section("Intel SGX"), "mrenclave", &quoted(mrenclave));
             // By what it is, not by who signed it.
-            policy += &without(&section, "\n# or by who signed it", "\n[sgx.platform]");
+            let section = without(&section, "\n# or by who signed it", "\n[sgx.platform]");
+            policy += &section.replace(" Either by what it is:", "");
         }
         if let Some(Tdx { mrtd, rtmrs, .. }) = &self.tdx {
             let section = filled(section("Intel TDX"), "mrtd", &quoted(mrtd));
@@ -213,7 +214,7 @@ mod tests {
         }
         let Policy { accept_simulated, sgx, tdx, snp } = Policy::parse(&text).unwrap();
         let (sgx, tdx, snp) = (sgx.unwrap(), tdx.unwrap(), snp.unwrap());
-        assert!(!accept_simulated);
+        assert!(!accept_simulated && !text.contains("Either") && !text.contains("mrsigner"));
         assert_eq!(sgx.enclaves, [Enclave::Measured { mrenclave: Bytes([0xe1; 32]) }]);
         assert_eq!((tdx.guests.len(), tdx.guests[0].mrtd), (1, Bytes([0xb3; 48])));
         assert_eq!(tdx.guests[0].rtmrs, [0xc0, 0xc1, 0xc2, 0].map(|byte| Bytes([byte; 48])));
