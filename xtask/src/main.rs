@@ -14,7 +14,7 @@ cargo xtask COMMAND
   check           check the dependency order, the warden's dependencies, licences and sources
   tcb             print how much code is trusted: external crates of the warden, lines of ours
   check-demo      check the outcome of `blindsmith demo --json` that standard input brings
-  measure [--out FILE] [--sigstruct FILE] [-- SEV-SNP-MEASURE'S ARGUMENTS...]
+  measure [--out FILE] [--sigstruct FILE] [--tdx FILE] [-- SEV-SNP-MEASURE'S ARGUMENTS...]
                   build the warden twice, compare the programs, and write reference values down
   help            print this";
 

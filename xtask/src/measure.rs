@@ -1,6 +1,8 @@
 //! `cargo xtask measure`: builds the warden twice, in two places, and compares the programs bit by bit; what both are is
 //! written down as reference values. `docs/deploy.md` says what they prove.
 
+mod hardware;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::MetadataCommand;
+use hardware::{Guest, Td};
 use sha2::{Digest, Sha256};
 
 /// The program that is measured.
@@ -25,6 +28,8 @@ struct Arguments {
     out: Option<PathBuf>,
     /// A SIGSTRUCT of Gramine, whose MRENCLAVE is written down too.
     sigstruct: Option<PathBuf>,
+    /// Metadata for tdx-measure, whose registers are written down too.
+    tdx: Option<PathBuf>,
     /// Arguments for sev-snp-measure, whose measurement is written down too.
     snp: Vec<OsString>,
 }
@@ -37,9 +42,10 @@ impl Arguments {
             match name.to_str() {
                 Some("--out") => arguments.out = Some(value()?.into()),
                 Some("--sigstruct") => arguments.sigstruct = Some(value()?.into()),
+                Some("--tdx") => arguments.tdx = Some(value()?.into()),
                 Some("--") => arguments.snp = given.by_ref().collect(),
                 _ => bail!(
-                    "no such argument: {}; there are --out FILE, --sigstruct FILE, and -- SEV-SNP-MEASURE'S...",
+                    "no such argument: {}; there are --out FILE, --sigstruct FILE, --tdx FILE, and -- SEV-SNP-MEASURE'S...",
                     name.display()
                 ),
             }
@@ -61,8 +67,10 @@ struct Values {
     epoch: String,
     /// MRENCLAVE.
     enclave: Option<String>,
-    /// The launch measurement, and what it is of.
-    guest: Option<(String, String)>,
+    /// A guest of SEV-SNP.
+    guest: Option<Guest>,
+    /// A guest of TDX.
+    td: Option<Td>,
 }
 
 impl Values {
@@ -89,11 +97,22 @@ impl Values {
         if let Some(enclave) = &self.enclave {
             _ = write!(out, "\n# Into a policy's [[sgx.enclaves]].\n[sgx]\nmrenclave = {}\n", text(enclave));
         }
-        if let Some((measurement, of)) = &self.guest {
+        if let Some(Guest { measurement, of }) = &self.guest {
             _ = write!(
                 out,
                 "\n# Into a policy's [[snp.guests]].\n[snp]\nmeasurement = {}\nsev_snp_measure = {}\n",
                 text(measurement),
+                text(of),
+            );
+        }
+        if let Some(Td { mrtd, rtmrs, of }) = &self.td {
+            // Nothing that starts extends the last one.
+            let rtmrs = rtmrs.iter().map(|rtmr| text(rtmr)).chain([text(&"0".repeat(96))]);
+            _ = write!(
+                out,
+                "\n# Into a policy's [[tdx.guests]].\n[tdx]\nmrtd = {}\nrtmrs = [{}]\ntdx_measure = {}\n",
+                text(mrtd),
+                rtmrs.collect::<Vec<_>>().join(", "),
                 text(of),
             );
         }
@@ -146,8 +165,9 @@ pub fn run(given: impl Iterator<Item = OsString>) -> Result<ExitCode> {
         target: field("host: ").into(),
         linker: linker.lines().next().unwrap_or_default().into(),
         epoch,
-        enclave: arguments.sigstruct.as_deref().map(enclave).transpose()?,
-        guest: (!arguments.snp.is_empty()).then(|| guest(&arguments.snp)).transpose()?,
+        enclave: arguments.sigstruct.as_deref().map(|file| hardware::enclave(file, sha256)).transpose()?,
+        guest: (!arguments.snp.is_empty()).then(|| hardware::guest(&arguments.snp, first)).transpose()?,
+        td: arguments.tdx.as_deref().map(|file| hardware::td(file, &folder, first)).transpose()?,
     };
     let out = arguments
         .out
@@ -232,41 +252,6 @@ fn difference(one: &[u8], other: &[u8]) -> Option<usize> {
     differs.or_else(|| (one.len() != other.len()).then_some(common))
 }
 
-/// MRENCLAVE of a SIGSTRUCT, as Gramine's tool tells it.
-fn enclave(sigstruct: &Path) -> Result<String> {
-    let mut view = Command::new("gramine-sgx-sigstruct-view");
-    let shown = said(view.args(["--output-format", "json"]).arg(sigstruct))
-        .context("Gramine's tools (https://gramine.readthedocs.io) have to be installed")?;
-    mrenclave(&shown)
-}
-
-/// MRENCLAVE in what the tool tells of a SIGSTRUCT that is not one for debugging.
-fn mrenclave(shown: &str) -> Result<String> {
-    let shown: serde_json::Value =
-        serde_json::from_str(shown).context("what gramine-sgx-sigstruct-view told")?;
-    ensure!(
-        shown["debug_enclave"] == false,
-        "the enclave may be debugged: set sgx.debug = false and sign again"
-    );
-    let value = shown["mr_enclave"].as_str().and_then(|value| digits(value, 64));
-    value.context("gramine-sgx-sigstruct-view told no mr_enclave")
-}
-
-/// The launch measurement of an SNP guest, as sev-snp-measure tells it.
-fn guest(arguments: &[OsString]) -> Result<(String, String)> {
-    let shown = said(Command::new("sev-snp-measure").args(arguments))
-        .context("sev-snp-measure (https://pypi.org/project/sev-snp-measure) has to be installed")?;
-    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
-    let measurement = digits(&shown, 96).context("sev-snp-measure told no measurement")?;
-    Ok((measurement, words.join(" ")))
-}
-
-/// So many hexadecimal digits.
-fn digits(text: &str, count: usize) -> Option<String> {
-    let text = text.trim();
-    (text.len() == count && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,8 +263,9 @@ mod tests {
     #[test]
     fn arguments_are_understood() {
         assert_eq!(parse(&[]).unwrap(), Arguments::default());
-        let all = parse(&["--out", "o", "--sigstruct", "s", "--", "--mode", "snp", "--out"]).unwrap();
-        assert_eq!((all.out, all.sigstruct), (Some("o".into()), Some("s".into())));
+        let all =
+            parse(&["--out", "o", "--sigstruct", "s", "--tdx", "m", "--", "--mode", "snp", "--out"]).unwrap();
+        assert_eq!((all.out, all.sigstruct, all.tdx), (Some("o".into()), Some("s".into()), Some("m".into())));
         assert_eq!(all.snp, ["--mode", "snp", "--out"]);
     }
 
@@ -310,25 +296,6 @@ mod tests {
     }
 
     #[test]
-    fn what_tools_tell_is_a_measurement_or_refused() {
-        let good = "AB".repeat(32);
-        assert_eq!(digits(&format!(" {good}\n"), 64), Some(good.to_lowercase()));
-        for bad in ["", &good[1..], &good.replace('A', "g")] {
-            assert_eq!(digits(bad, 64), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_enclave_for_debugging_gives_no_value() {
-        let shown =
-            |debug: &str| format!("{{\"mr_enclave\": \"{}\", \"debug_enclave\": {debug}}}", "ab".repeat(32));
-        assert_eq!(mrenclave(&shown("false")).unwrap(), "ab".repeat(32));
-        for bad in [shown("true"), shown("null"), shown("false").replace("mr_e", "mr"), String::new()] {
-            assert!(mrenclave(&bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn values_are_written_with_what_is_known_alone() {
         let plain = Values { version: "1\"2".into(), epoch: "7".into(), ..Values::default() };
         let text = plain.to_toml();
@@ -336,9 +303,30 @@ mod tests {
             text.contains("version = \"1\\\"2\"\n") && text.contains("source_date_epoch = 7\n"),
             "{text}"
         );
-        assert!(!text.contains("[sgx]") && !text.contains("[snp]"), "{text}");
-        let (enclave, guest) = (Some("ab".into()), Some(("cd".into(), "--mode snp".into())));
-        let text = Values { enclave, guest, ..plain }.to_toml();
-        assert!(text.contains("mrenclave = \"ab\"") && text.contains("measurement = \"cd\""), "{text}");
+        assert!(["[sgx]", "[snp]", "[tdx]"].iter().all(|section| !text.contains(section)), "{text}");
+    }
+
+    /// The file that the client's test reads (`client/attest/src/reference.rs`): what is written here it understands.
+    #[test]
+    fn values_are_written_as_policies_import_them() {
+        let values = Values {
+            version: "0.1.0".into(),
+            commit: "c0".repeat(20),
+            sha256: "5a".repeat(32),
+            bytes: 23_572_664,
+            rustc: "rustc 1.95.0".into(),
+            target: "x86_64-unknown-linux-gnu".into(),
+            linker: "cc 12.2.0".into(),
+            epoch: "1795418478".into(),
+            enclave: Some("e1".repeat(32)),
+            guest: Some(Guest { measurement: "a2".repeat(48), of: "--mode snp".into() }),
+            td: Some(Td {
+                mrtd: "b3".repeat(48),
+                rtmrs: ["c0", "c1", "c2"].map(|rtmr| rtmr.repeat(48)),
+                of: "metadata.json".into(),
+            }),
+        };
+        let expected = include_str!("../../client/attest/tests/reference/reference-values.toml");
+        assert_eq!(values.to_toml(), expected);
     }
 }

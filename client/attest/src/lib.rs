@@ -1,11 +1,13 @@
 //! What a client does with a warden's evidence: appraise it ([`appraisal`]), before it releases secrets, and verify what the
-//! warden attests later, round by round ([`chain`]).
+//! warden attests later, round by round ([`chain`]). Reference values of a release become policies ([`Reference`]).
 
 #![forbid(unsafe_code)]
 
 pub mod chain;
 mod explain;
+mod reference;
 
 pub use blindsmith_appraisal as appraisal;
 pub use blindsmith_appraisal::{Appraised, AppraisedPolicy, LIFETIME, Refused, Session};
 pub use explain::explain;
+pub use reference::{MAX_REFERENCE, Reference, ReferenceError};

@@ -6,8 +6,8 @@ use thiserror::Error;
 
 /// A failed command. Exit codes: 1 other, 2 wrong usage (from the argument parser), 3 data refused, 4 no
 /// refinery, 5 refused by refinery or warden, 6 warden not trusted, 7 keys do not fit, 8 files of the project,
-/// policies or receipts that cannot be read, 9 receipts that do not verify. Appraisal has two of its own: 2 evidence
-/// refused, 3 input that cannot be appraised.
+/// policies or receipts that cannot be read, 9 receipts that do not verify. Appraisal has three of its own: 2 evidence
+/// refused, 3 input that cannot be appraised, 64 wrong usage.
 #[derive(Debug, Error)]
 pub enum Failure {
     /// Rows or a model file.
@@ -28,7 +28,7 @@ pub enum Failure {
     #[error("refused: {0}")]
     Refused(String),
     /// The warden is not one to trust.
-    #[error("secrets were not released: {0}")]
+    #[error("secrets were not released: {0:#}")]
     NotTrusted(#[from] blindsmith_attest::Refused),
     /// The keys do not open what came.
     #[error(
@@ -63,12 +63,18 @@ pub enum Failure {
     /// Settings that do not go together.
     #[error("{0}")]
     Settings(String),
+    /// The same of `attest`.
+    #[error("{0}")]
+    Usage(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
 }
 
 impl Failure {
+    /// The exit code of wrong usage where 2 says that evidence is refused: EX_USAGE of sysexits.
+    pub const USAGE: u8 = 64;
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -81,6 +87,7 @@ impl Failure {
             Failure::Keys { .. } => 7,
             Failure::Project { .. } => 8,
             Failure::NotProven(_) => 9,
+            Failure::Usage(_) => Failure::USAGE,
         }
     }
 

@@ -2,15 +2,24 @@
 
 use std::process::ExitCode;
 
+use blindsmith::Failure;
 use blindsmith::commands::Cli;
 use clap::Parser;
 
 fn main() -> ExitCode {
     quiet_when_nobody_reads();
-    let cli = Cli::parse();
+    let wrong = wrong_usage();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) => {
+            // If standard error is gone nobody reads it.
+            _ = asked.print();
+            return if asked.use_stderr() { wrong } else { ExitCode::SUCCESS };
+        }
+    };
     if let Err(message) = blindsmith_ring::backend::chosen() {
         eprintln!("blindsmith: {message}");
-        return ExitCode::from(2);
+        return wrong;
     }
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -19,6 +28,12 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// What wrong usage is answered by: scripts must be able to tell it from evidence that is refused.
+fn wrong_usage() -> ExitCode {
+    let attest = std::env::args_os().nth(1).is_some_and(|command| command == "attest");
+    ExitCode::from(if attest { Failure::USAGE } else { 2 })
 }
 
 /// Ends without a word if whoever reads the output has gone, as after `blindsmith status | head -1`.

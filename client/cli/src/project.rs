@@ -182,10 +182,20 @@ impl Keys {
         if dir.join(KEY_FILE).exists() { Keys::load_owner(dir).map(Some) } else { Ok(None) }
     }
 
-    /// What requests over HTTP are signed with: the owner's key or a member's, or none if there is neither.
-    pub fn load_signing(dir: &Path) -> Result<Option<SigningKey>, Failure> {
+    /// The owner's keys or a member's, or none if there are neither.
+    pub fn load_any(dir: &Path) -> Result<Option<Self>, Failure> {
         let there = [KEY_FILE, MEMBER_FILE].iter().any(|name| dir.join(name).exists());
-        if there { Keys::load(dir).map(|keys| Some(keys.identity())) } else { Ok(None) }
+        if there { Keys::load(dir).map(Some) } else { Ok(None) }
+    }
+
+    /// What requests over HTTP are signed with, by whoever has a key.
+    pub fn load_signing(dir: &Path) -> Result<Option<SigningKey>, Failure> {
+        Ok(Keys::load_any(dir)?.map(|keys| keys.identity()))
+    }
+
+    /// An owner's keys from a file of their own, which has to be there.
+    pub fn load_file(path: &Path) -> Result<Self, Failure> {
+        Keys::read(path)
     }
 
     fn save(&self, dir: &Path) -> Result<(), Failure> {
@@ -257,6 +267,8 @@ impl ClientProject {
 
     /// Writes a member's directory, with a new key and the terms that it accepts; one that has a key keeps it.
     pub fn join(&self, terms: Terms, dir: &Path) -> Result<Keys, Failure> {
+        // Nothing is written that could not be read again.
+        terms.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

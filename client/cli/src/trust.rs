@@ -9,7 +9,7 @@ use blindsmith_attest::appraisal::Collateral;
 use blindsmith_attest::{Appraised, AppraisedPolicy, Session};
 use blindsmith_identity::{Purpose, SigningKey};
 use blindsmith_keys::{Suite, random_bytes};
-use blindsmith_protocol::{Blob, Id};
+use blindsmith_protocol::{Blob, Evidence, Id};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +140,14 @@ impl Attestation {
         &self.text
     }
 
+    /// What verifies evidence of hardware.
+    ///
+    /// # Errors
+    /// If a file cannot be read or used.
+    pub(crate) fn collateral(&self) -> Result<Collateral, Failure> {
+        read_collateral(&self.collateral)
+    }
+
     /// The policy.
     ///
     /// # Errors
@@ -164,6 +172,22 @@ pub(crate) fn answers(connection: &mut Connection) -> Result<(), Failure> {
     connection.request(&Request::Attest { asker: asker.verifying().into(), request }, &[]).map(|_| ())
 }
 
+/// The warden's evidence, in a session of its own.
+pub(crate) fn fetch_evidence(
+    connection: &mut Connection,
+    (project, policy, kem): (Id, &AppraisedPolicy, Kem),
+    asker: &SigningKey,
+    purpose: Purpose,
+) -> Result<(Session, Evidence), Failure> {
+    let session = Session::begin(random_bytes::<32>(), project, asker, kem.into(), policy, now()?);
+    let request =
+        Request::Attest { asker: asker.verifying().into(), request: Blob(session.request(purpose, asker)) };
+    let (Reply::Evidence(evidence), _) = connection.request(&request, &[])? else {
+        return Err(unexpected());
+    };
+    Ok((session, evidence))
+}
+
 /// Fetches the warden's evidence in a session of its own and appraises it.
 pub(crate) fn appraise_warden(
     connection: &mut Connection,
@@ -172,12 +196,7 @@ pub(crate) fn appraise_warden(
     purpose: Purpose,
 ) -> Result<Appraised, Failure> {
     let policy = attestation.policy()?;
-    let collateral: Collateral = read_collateral(&attestation.collateral)?;
-    let session = Session::begin(random_bytes::<32>(), project, asker, kem.into(), &policy, now()?);
-    let request =
-        Request::Attest { asker: asker.verifying().into(), request: Blob(session.request(purpose, asker)) };
-    let (Reply::Evidence(evidence), _) = connection.request(&request, &[])? else {
-        return Err(unexpected());
-    };
+    let collateral = attestation.collateral()?;
+    let (session, evidence) = fetch_evidence(connection, (project, &policy, kem), asker, purpose)?;
     Ok(session.appraise(&evidence, &policy, &collateral, now()?)?)
 }

@@ -87,16 +87,29 @@ pub struct Refused {
     pub refusals: Vec<Refusal>,
 }
 
+/// Most refusals that are printed, and most characters of each of their parts: some of it came from outside.
+const PRINTED: (usize, usize) = (24, 400);
+
 impl fmt::Display for Refused {
+    /// All on one line, as logs need it; with `{:#}` a line each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((first, others)) = self.refusals.split_first() else {
-            return f.write_str("no check passed");
+        let (most, long) = PRINTED;
+        let one = |refusal: &Refusal| {
+            let parts = [&refusal.claim, &refusal.expected, &refusal.found, &refusal.advice];
+            let [claim, expected, found, advice] =
+                parts.map(|part| part.chars().take(long).collect::<String>());
+            format!("{claim}: expected {expected}, found {found}. {advice}")
         };
-        let Refusal { claim, expected, found, advice } = first;
-        write!(f, "{claim}: expected {expected}, found {found}. {advice}")?;
-        match others.len() {
-            0 => Ok(()),
-            count => write!(f, " ({count} more checks failed)"),
+        let between = if f.alternate() { "\n  " } else { " | " };
+        match self.refusals.as_slice() {
+            [] => f.write_str("no check passed"),
+            [only] => f.write_str(&one(only)),
+            several => {
+                write!(f, "{} checks failed:", several.len())?;
+                let mut shown = several.iter().take(most);
+                shown.try_for_each(|refusal| write!(f, "{between}{}", one(refusal)))?;
+                if several.len() > most { write!(f, "{between}...") } else { Ok(()) }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Evidence that does not answer the session it is shown in: each defect is named by the claim that fails.
 
-use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, LIFETIME, Refused, Session};
+use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, LIFETIME, Refusal, Refused, Session};
 use blindsmith_evidence::{Attester, Claims, Simulated, Tee, report_data};
 use blindsmith_identity::{Confirmed, Purpose, SigningKey, open_request, sign_confirmed};
 use blindsmith_keys::{RecipientKey, Suite};
@@ -152,8 +152,23 @@ fn hardware_that_vouched_for_something_else_is_refused() {
     let report = include_bytes!("evidence/snp/milan-v3.report").to_vec();
     let claims = Claims { tee: Tee::Snp, ..claims(&begin(7), &RecipientKey::generate()) };
     let evidence = Evidence { claims: Blob(claims.encode()), report: Blob(report), auxiliary: Blob(vec![]) };
-    let claims = refused(appraise(begin(7), &evidence));
+    let refusal = appraise(begin(7), &evidence).unwrap_err();
+    let (line, lines) = (refusal.to_string(), format!("{refusal:#}"));
+    assert!(!line.contains('\n') && lines.lines().count() == 1 + refusal.refusals.len());
+    let claims = refused::<Appraised>(Err(refusal));
     assert_eq!(claims[..2], ["report.data", "collateral.amd"]);
+    // Each is named, in a log's line and in a terminal's.
+    for claim in claims {
+        assert!(line.contains(&format!("{claim}: expected")) && lines.contains(&claim), "{line}");
+    }
+}
+
+#[test]
+fn however_much_is_refused_the_words_are_bounded() {
+    let long = || "x".repeat(10_000);
+    let refusal = Refusal { claim: "c".into(), expected: long(), found: long(), advice: long() };
+    let all = Refused { refusals: vec![refusal; 1000] };
+    assert!(all.to_string().len() < 40_000 && all.to_string().starts_with("1000 checks failed:"));
 }
 
 #[test]

@@ -35,8 +35,11 @@ pub enum AttestError {
         /// What there is.
         found: String,
     },
-    /// Somebody else used the same entry.
-    #[error("somebody else asked at the same place in between: the report is not taken")]
+    /// What was written was not taken, or somebody else wrote at the same entry.
+    #[error(
+        "the kernel took no request, or more than one: its provider refused what was written, or somebody else wrote at the \
+         same place; see its log (dmesg), and start again"
+    )]
     Race,
     /// The report is about something else.
     #[error("the report vouches for other bytes than those that were asked for")]

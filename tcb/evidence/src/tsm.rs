@@ -146,8 +146,8 @@ impl<K: Kernel> Attester for Tsm<K> {
         self.kernel.write(&entry.1, "inblob", data).map_err(io(format!("{REPORTS}: inblob")))?;
         let report = read("outblob", MAX_REPORT)?;
         let auxiliary = match read("auxblob", MAX_REPORT) {
-            // Some providers have none.
-            Err(AttestError::Io { .. }) => Vec::new(),
+            // Some providers have none: its file is not there then, or empty.
+            Err(AttestError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
             auxiliary => auxiliary?,
         };
         if number(&read("generation", 64)?)? != before.wrapping_add(1) {
@@ -199,6 +199,8 @@ mod tests {
         stale: bool,
         oversize: bool,
         auxiliary: bool,
+        /// Auxiliary data are there, and cannot be read.
+        broken: bool,
         version: u8,
         state: Mutex<State>,
     }
@@ -237,6 +239,7 @@ mod tests {
                     }
                     report
                 }
+                "auxblob" if self.broken => return Err(io::ErrorKind::PermissionDenied.into()),
                 "auxblob" if self.auxiliary => vec![1; 100],
                 _ => return Err(io::ErrorKind::NotFound.into()),
             };
@@ -313,6 +316,8 @@ mod tests {
     fn defects_are_refused() {
         assert!(matches!(ask(&Fake { race: true, ..snp() }, Tee::Snp), Err(AttestError::Race)));
         assert!(matches!(ask(&Fake { lost: true, ..snp() }, Tee::Snp), Err(AttestError::Race)));
+        let broken = ask(&Fake { broken: true, ..snp() }, Tee::Snp).unwrap_err().to_string();
+        assert!(broken.contains("auxblob"), "what cannot be read is not taken for missing: {broken}");
         assert!(matches!(ask(&Fake { stale: true, ..snp() }, Tee::Snp), Err(AttestError::Echo)));
         assert!(matches!(ask(&Fake { stale: true, ..tdx() }, Tee::Tdx), Err(AttestError::Echo)));
         assert!(matches!(ask(&Fake { oversize: true, ..snp() }, Tee::Snp), Err(AttestError::Malformed(_))));
@@ -323,5 +328,41 @@ mod tests {
     fn without_the_interface_its_directory_is_named() {
         let nowhere = Tsm::new(Configfs("/nowhere".into()), Tee::Tdx).unwrap();
         assert!(nowhere.report(&[0; 64]).unwrap_err().to_string().contains(REPORTS));
+    }
+    /// An ordinary directory shows what is done with the files, not what a kernel makes of it.
+    #[test]
+    fn an_attribute_is_written_once_and_closed_and_never_made() {
+        let dir = std::env::temp_dir().join(format!("blindsmith-tsm-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let kernel = Configfs(dir.clone());
+        kernel.make("e").unwrap();
+        assert_eq!(kernel.make("e").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        // In configfs the kernel makes the attributes.
+        assert_eq!(kernel.write("e", "inblob", &[5; 64]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(fs::read_dir(dir.join("e")).unwrap().count(), 0);
+
+        let inblob = dir.join("e/inblob");
+        assert!(std::process::Command::new("mkfifo").arg(&inblob).status().unwrap().success());
+        let reader = std::thread::spawn(move || {
+            let (mut pipe, mut bytes) = (File::open(inblob).unwrap(), [0; 128]);
+            let first = pipe.read(&mut bytes).unwrap();
+            // The end comes with the close.
+            (bytes[..first].to_vec(), pipe.read(&mut bytes).unwrap())
+        });
+        kernel.write("e", "inblob", &[5; 64]).unwrap();
+        assert_eq!(reader.join().unwrap(), (vec![5; 64], 0));
+
+        fs::write(dir.join("e/outblob"), [7; 100]).unwrap();
+        assert_eq!(kernel.read("e", "outblob", 200).unwrap(), [7; 100]);
+        assert_eq!(
+            kernel.read("e", "outblob", 60).unwrap().len(),
+            61,
+            "one more than the limit, and no more"
+        );
+        fs::remove_file(dir.join("e/inblob")).unwrap();
+        fs::remove_file(dir.join("e/outblob")).unwrap();
+        kernel.remove("e").unwrap();
+        assert!(!dir.join("e").exists());
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

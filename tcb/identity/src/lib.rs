@@ -24,4 +24,4 @@ pub use session::{
     AttestRequest, Confirmed, Purpose, SignedRelease, open_confirmed, open_release, open_request,
     sign_confirmed, sign_release, sign_request,
 };
-pub use terms::{Terms, TermsError};
+pub use terms::{MAX_TERMS_POLICY, Terms, TermsError};

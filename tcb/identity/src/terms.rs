@@ -13,8 +13,8 @@ const TAG: &[u8] = b"blindsmith terms v1\0";
 const MAX_ENTRIES: usize = 64;
 /// Longest kind and longest measurement, in bytes.
 const MAX_BYTES: usize = 64;
-/// Longest policy, in bytes.
-const MAX_POLICY: usize = 16 << 10;
+/// Longest policy of terms, in bytes.
+pub const MAX_TERMS_POLICY: usize = 16 << 10;
 /// The kind that proves nothing.
 const SIMULATED: &str = "simulated";
 
@@ -86,7 +86,7 @@ impl Terms {
         if !self.measurements.iter().all(|m| (1..=MAX_BYTES).contains(&m.0.len())) {
             return fail("a measurement has 1 to 64 bytes");
         }
-        if self.policy.len() > MAX_POLICY {
+        if self.policy.len() > MAX_TERMS_POLICY {
             return fail("a policy of more than 16384 bytes");
         }
         Ok(())

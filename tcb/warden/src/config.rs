@@ -9,7 +9,7 @@ use std::path::Path;
 /// Options with a value.
 const VALUES: [&str; 6] = ["refinery", "tee", "state", "threads", "sandbox", "memory-lock"];
 /// Options that are `true` or `false`.
-const FLAGS: [&str; 2] = ["no-shared-memory", "once"];
+const FLAGS: [&str; 3] = ["no-shared-memory", "take-over", "once"];
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 
@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn lines_become_arguments() {
-        let text = "# a warden\nrefinery = /run/warden.sock\n\n tee=simulated \nonce = true\nno-shared-memory = false\n";
-        let expected = ["--refinery=/run/warden.sock", "--tee=simulated", "--once"];
+        let text = "# a warden\nrefinery = /run/warden.sock\n\n tee=simulated \nonce = true\nno-shared-memory = false\ntake-over = true\n";
+        let expected = ["--refinery=/run/warden.sock", "--tee=simulated", "--once", "--take-over"];
         assert_eq!(parse(text).unwrap(), expected.map(OsString::from));
     }
 

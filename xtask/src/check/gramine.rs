@@ -180,6 +180,12 @@ fn state(manifest: &Table) -> Vec<String> {
             text("type") == Some("encrypted") && text("path") == Some(path)
         })
     };
+    if !arguments.contains(&"--take-over") {
+        defects.push(
+            "`loader.argv` must have \"--take-over\": nobody could add it later, and an upgrade needs it"
+                .into(),
+        );
+    }
     if !option("--state").is_some_and(encrypted) {
         defects.push("`loader.argv` must have \"--state\" with the path of an encrypted mount".into());
     }
@@ -246,6 +252,7 @@ mod tests {
                 "\"--tee\", \"simulated\"",
                 "told where it runs",
             ),
+            ("no way to take over", "\"--take-over\",", "", "an upgrade needs it"),
             (
                 "memory shared with the host",
                 "type = \"encrypted\"",

@@ -1,13 +1,19 @@
 //! `blindsmith attest`.
 
+mod fetch;
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use blindsmith_attest::AppraisedPolicy;
 use blindsmith_attest::appraisal::{
-    Appraisal, Collateral, Envelope, MAX_COLLATERAL, MAX_EVIDENCE, MAX_POLICY, Policy, Refusal, appraise,
+    Appraisal, Collateral, Envelope, MAX_COLLATERAL, MAX_POLICY, Policy, Refusal, Unusable, appraise,
 };
+use blindsmith_attest::chain::Trust;
+use blindsmith_protocol::{from_cbor, to_cbor};
 use clap::{Args, Subcommand};
+use fetch::Fetch;
 
 use super::report;
 use crate::Failure;
@@ -16,28 +22,36 @@ use crate::trust::now;
 /// What collateral's files are called; others in a directory are passed over.
 const COLLATERAL_EXTENSIONS: [&str; 5] = ["json", "pem", "der", "crt", "cer"];
 
-/// Appraises attestation evidence of hardware.
+/// Longest file of evidence, in bytes: a warden's envelope has claims, report and auxiliary data.
+const MAX_FILE: usize = 128 << 10;
+
+/// Fetches the warden's evidence and appraises it, or appraises stored evidence. Without a command it is `fetch`. Exits
+/// with 0 only if the evidence is accepted, with 2 if it is refused, with 64 if the arguments are wrong.
 #[derive(Args)]
-#[command(disable_version_flag = true)]
+#[command(disable_version_flag = true, args_conflicts_with_subcommands = true)]
 pub struct Attest {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    fetch: Fetch,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    Fetch(Fetch),
     Appraise(Appraise),
 }
 
-/// Appraises a quote of Intel SGX or TDX, or a report of AMD SEV-SNP, offline. Exits with 0 only if it is accepted,
-/// with 2 if it is refused, with 3 if a file cannot be used.
+/// Appraises stored evidence, offline: a quote of Intel SGX or TDX, a report of AMD SEV-SNP, or what a warden answered.
+/// Exits with 0 only if it is accepted, with 2 if it is refused, with 3 if a file cannot be used, with 64 if the arguments
+/// are wrong.
 #[derive(Args)]
 #[command(
     disable_version_flag = true,
     after_help = "Example:\n  blindsmith policy init trusted.toml\n  blindsmith attest appraise --evidence warden.quote --collateral collateral.json --policy trusted.toml"
 )]
 struct Appraise {
-    /// The evidence: a raw quote or report.
+    /// The evidence: a raw quote or report, what attest fetch --out wrote, or a project's evidence.cbor.
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
     /// Collateral: Intel's as JSON, AMD's certificates in PEM or DER. May be repeated; of a directory, the files named
@@ -58,23 +72,28 @@ struct Appraise {
 impl Attest {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        match self.command {
-            Command::Appraise(command) => command.run(),
-        }
+        let done = match self.command {
+            Some(Command::Appraise(command)) => command.run(),
+            Some(Command::Fetch(command)) => command.run(),
+            None => self.fetch.run(),
+        };
+        done.map_err(|failure| match failure {
+            Failure::Settings(words) => Failure::Usage(words),
+            other => other,
+        })
     }
 }
 
 impl Appraise {
     fn run(self) -> Result<(), Failure> {
         let policy = read_policy(&self.policy)?;
-        let bytes = read(&self.evidence, MAX_EVIDENCE)?;
-        let Envelope { evidence, vouched } =
-            Envelope::parse(&bytes).map_err(|e| Failure::unusable(&self.evidence, e))?;
+        let bytes = read(&self.evidence, MAX_FILE)?;
+        let stored = Stored::parse(&bytes).map_err(|e| Failure::unusable(&self.evidence, e))?;
         let collateral = read_collateral(&files(&self.collateral)?)?;
         let at = self.at.map_or_else(now, Ok)?;
+        let Envelope { evidence, vouched } = stored.envelope;
         let mut appraisal = appraise(&evidence, &collateral, &policy, at);
         if let Some(data) = vouched.map(hex).filter(|data| appraisal.report_data.as_ref() != Some(data)) {
-            appraisal.accepted = false;
             appraisal.refusals.push(Refusal {
                 claim: "report.data".into(),
                 expected: data,
@@ -83,21 +102,56 @@ impl Appraise {
                     .into(),
             });
         }
-        report(self.json, &appraisal, words)?;
-        match appraisal.refusals.as_slice() {
-            [] => Ok(()),
-            refusals => {
-                let mut claims: Vec<&str> = refusals.iter().map(|refusal| refusal.claim.as_str()).collect();
-                claims.dedup();
-                Err(Failure::EvidenceRefused(claims.join(", ")))
-            }
-        }
+        appraisal.refusals.extend(stored.unconfirmed);
+        appraisal.accepted &= appraisal.refusals.is_empty();
+        conclude(self.json, &appraisal)
     }
+}
+
+/// Stored evidence.
+struct Stored {
+    envelope: Envelope,
+    /// What is wrong with a warden's confirmation beside it.
+    unconfirmed: Option<Refusal>,
+}
+
+impl Stored {
+    /// Parses what [`Envelope::parse`] does, or the evidence in a project's directory, beside which is what the warden
+    /// signed when it had opened the release.
+    fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
+        let trust = if bytes.len() <= MAX_FILE { from_cbor::<Trust>(bytes).ok() } else { None };
+        let Some(trust) = trust else {
+            return Ok(Stored { envelope: Envelope::parse(bytes)?, unconfirmed: None });
+        };
+        let unconfirmed = trust.opened().err().map(|found| Refusal {
+            claim: "confirmation".into(),
+            expected: "what the warden of this evidence signed once it opened the release".into(),
+            found,
+            advice: "the file was put together or altered: do not trust the receipts that it leads to".into(),
+        });
+        Ok(Stored { envelope: Envelope::parse(&to_cbor(&trust.evidence))?, unconfirmed })
+    }
+}
+
+/// Prints an appraisal; the command fails if it refused.
+fn conclude(json: bool, appraisal: &Appraisal) -> Result<(), Failure> {
+    report(json, appraisal, words)?;
+    if appraisal.accepted {
+        return Ok(());
+    }
+    let mut claims: Vec<&str> = appraisal.refusals.iter().map(|refusal| refusal.claim.as_str()).collect();
+    claims.dedup();
+    Err(Failure::EvidenceRefused(claims.join(", ")))
 }
 
 fn words(appraisal: &Appraisal) {
     let Appraisal { accepted, tee, tcb_status, measurement, report_data, refusals } = appraisal;
     println!("{}: {tee}", if *accepted { "ACCEPTED" } else { "REFUSED" });
+    if *tee == "simulated" {
+        println!(
+            "  SIMULATED: this evidence proves nothing; whoever runs the warden reads what is released to it"
+        );
+    }
     for (name, value) in
         [("tcb status", tcb_status), ("measurement", measurement), ("report data", report_data)]
     {
@@ -151,13 +205,21 @@ pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 /// Reads a policy for appraisals.
 pub(super) fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    let text = String::from_utf8(read(path, MAX_POLICY)?)
-        .map_err(|_| Failure::unusable(path, "not usable as a policy: it is not text (UTF-8)"))?;
-    Policy::parse(&text).map_err(|e| Failure::unusable(path, e))
+    Policy::parse(&policy_text(path)?).map_err(|e| Failure::unusable(path, e))
+}
+
+/// The same with the digest of its file, for sessions.
+fn read_appraised(path: &Path) -> Result<AppraisedPolicy, Failure> {
+    AppraisedPolicy::parse(&policy_text(path)?).map_err(|e| Failure::unusable(path, e))
+}
+
+fn policy_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read(path, MAX_POLICY)?)
+        .map_err(|_| Failure::unusable(path, "not usable as a policy: it is not text (UTF-8)"))
 }
 
 /// A file, but no more than one byte beyond `most`: readers refuse that.
-fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|e| Failure::unusable(path, e))?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::orders::give;
 use super::status::{Report, SetAside, words};
-use super::{ProjectArguments, report};
+use super::{ProjectArguments, report, warden_of, warn_if_simulated};
 use crate::Failure;
 use crate::project::Keys;
 
@@ -26,6 +26,8 @@ pub struct History {
 #[derive(Serialize)]
 struct Versions {
     project: String,
+    /// The kind of the connected warden; where none is, of the one that was given the secrets.
+    warden: Option<String>,
     /// The version that is current.
     current: u64,
     rounds: Vec<Version>,
@@ -63,7 +65,7 @@ impl History {
         let (project, mut connection) = self.common.open()?;
         let status = connection.status(project.id())?;
         let keys = Keys::load_if_there(&self.common.project)?;
-        let Report { project, rounds, uploads, .. } = Report::new(status, &project, keys.as_ref())?;
+        let Report { project, warden, rounds, uploads, .. } = Report::new(status, &project, keys.as_ref())?;
         let rounds: Vec<Version> = rounds
             .into_iter()
             .map(|r| Version {
@@ -89,7 +91,9 @@ impl History {
             reason: u.reason,
         });
         let current = rounds.last().map_or(0, |r| r.current);
-        let versions = Versions { project, current, rounds, uploads: uploads.collect() };
+        let warden = warden.or_else(|| warden_of(&self.common.project).map(str::to_owned));
+        warn_if_simulated(warden.as_deref());
+        let versions = Versions { project, warden, current, rounds, uploads: uploads.collect() };
         report(self.common.json, &versions, |v| {
             println!("current version {}", v.current);
             println!("round  decision     version  uploads      rows  trainings  validation");

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
+use blindsmith_attest::appraisal::{Enclave, Policy};
 use blindsmith_attest::chain::Trust;
 use blindsmith_identity::{
-    Action, Enrolment, MemberRole, PublicKey, Purpose, Quota, Terms, Withdrawal, sign_enrolment,
-    sign_withdrawal,
+    Action, Enrolment, MAX_TERMS_POLICY, MemberRole, PublicKey, Purpose, Quota, Terms, Withdrawal,
+    sign_enrolment, sign_withdrawal,
 };
 use blindsmith_protocol::{Blob, Id};
 use blindsmith_warden::enrolment_info;
@@ -15,7 +16,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::orders::{give, order, roster};
-use super::{ProjectArguments, report};
+use super::{ProjectArguments, report, warn_if_simulated};
 use crate::connection::unexpected;
 use crate::project::Keys;
 use crate::trust::{TrustArguments, appraise_warden};
@@ -64,6 +65,8 @@ struct Joined {
     enrolled: bool,
     /// None before the owner's invitation.
     role: Option<MemberRole>,
+    /// The kind of the warden that holds the seed, once it does.
+    warden: Option<&'static str>,
 }
 
 impl Join {
@@ -76,7 +79,7 @@ impl Join {
             if let Some(refinery) = &self.common.refinery {
                 project.refinery = refinery.clone();
             }
-            project.join(self.terms(&project), dir)?;
+            project.join(self.terms(&project)?, dir)?;
         }
         let keys = Keys::load(dir)?;
         let Some(terms) = keys.terms() else {
@@ -92,6 +95,7 @@ impl Join {
             Err(e) => return Err(e),
         };
         let enrolled = role == Some(MemberRole::Contributor);
+        let mut kind = None;
         if enrolled {
             let warden = appraise_warden(
                 &mut connection,
@@ -99,11 +103,14 @@ impl Join {
                 &keys.identity(),
                 Purpose::Release,
             )?;
+            kind = Some(warden.tee());
+            warn_if_simulated(kind);
             let trust = enrol(&mut connection, &project, &keys, terms, &warden)?;
             project.save_trust(&trust, dir)?;
         }
         let digest = Id(terms.digest()).to_string();
-        let joined = Joined { member: keys.public().to_string(), terms: digest, enrolled, role };
+        let member = keys.public().to_string();
+        let joined = Joined { member, terms: digest, enrolled, role, warden: kind };
         report(self.common.json, &joined, |j| {
             println!("your public key: {}", j.member);
             println!("your terms:      {} (terms.toml)", j.terms);
@@ -119,22 +126,65 @@ impl Join {
         })
     }
 
-    fn terms(&self, project: &ClientProject) -> Terms {
+    fn terms(&self, project: &ClientProject) -> Result<Terms, Failure> {
         let owner = project.spec.owner.into();
-        // Kinds that prove something are accepted by the measurements in the file, which whoever joins adds.
-        let tee = if self.trust.accept_simulated { "simulated" } else { "none" };
-        Terms {
+        let policy = project.attestation.text().to_owned();
+        if policy.len() > MAX_TERMS_POLICY {
+            return Err(Failure::Settings(format!(
+                "the policy has {} bytes, and terms have room for {MAX_TERMS_POLICY}: leave comments out, or sections \
+                 that accept nothing",
+                policy.len()
+            )));
+        }
+        let (tees, measurements) = wardens(project.attestation.policy()?.policy());
+        let tees = match tees.is_empty() {
+            false => tees,
+            true if policy.is_empty() => vec!["none".to_owned()],
+            true => {
+                let message = "the policy names no warden that terms could name: list enclaves by mrenclave, guests by mrtd \
+                               or measurement (terms say what holds your rows, not who signed it)";
+                return Err(Failure::Settings(message.into()));
+            }
+        };
+        Ok(Terms {
+            tees,
             step_rows: self.least_step_rows,
             step_contributors: self.least_step_contributors,
             version_rows: self.least_rows,
             version_contributors: self.least_contributors,
             versions: self.most_versions,
             metrics_rows: self.metrics_rows,
-            measurements: vec![],
-            policy: project.attestation.text().to_owned(),
-            ..Terms::without_minima(owner, tee, &[0])
+            measurements,
+            policy,
+            ..Terms::without_minima(owner, "none", &[0])
+        })
+    }
+}
+
+/// Kinds and measurements of the wardens that a policy accepts, as terms name them. Zeros measure nothing: they are what
+/// nobody filled in. What is accepted by its signer has no measurement of its own.
+fn wardens(policy: &Policy) -> (Vec<String>, Vec<Blob>) {
+    let enclaves = policy.sgx.iter().flat_map(|sgx| &sgx.enclaves).filter_map(|enclave| match enclave {
+        Enclave::Measured { mrenclave } => Some(("sgx", mrenclave.0.to_vec())),
+        Enclave::Signed { .. } => None,
+    });
+    let tds = policy.tdx.iter().flat_map(|tdx| &tdx.guests).map(|guest| ("tdx", guest.mrtd.0.to_vec()));
+    let guests = policy.snp.iter().flat_map(|snp| &snp.guests);
+    let guests = guests.map(|guest| ("snp", guest.measurement.0.to_vec()));
+    let measured = enclaves.chain(tds).chain(guests).filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0));
+    let (mut tees, mut measurements) = (Vec::new(), Vec::new());
+    if policy.accept_simulated {
+        tees.push("simulated".to_owned());
+    }
+    for (tee, bytes) in measured {
+        if !tees.iter().any(|known| known == tee) {
+            tees.push(tee.to_owned());
+        }
+        if !measurements.iter().any(|known: &Blob| known.0 == bytes) {
+            measurements.push(Blob(bytes));
         }
     }
+    (tees, measurements)
 }
 
 /// Hands the seed of a member's uploads to a warden.

@@ -23,7 +23,7 @@ pub mod watch;
 
 pub use training::TrainingArguments;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -92,7 +92,7 @@ enum Command {
     Viewer(members::Viewer),
     /// Takes an upload of one's own back.
     Withdraw(members::Withdraw),
-    /// Appraises attestation evidence of hardware, offline.
+    /// Fetches the warden's evidence and appraises it, or appraises stored evidence, offline.
     Attest(attest::Attest),
     /// Writes or explains a policy for the appraisal of evidence.
     Policy(policy::Policy),
@@ -169,6 +169,19 @@ fn report<T: Serialize>(json: bool, value: &T, words: impl FnOnce(&T)) -> Result
         words(value);
     }
     Ok(())
+}
+
+/// The kind of the warden that was given the secrets of this directory, as its evidence says; none if none was, or if that
+/// cannot be read, which is for the commands that need it to complain of.
+fn warden_of(dir: &Path) -> Option<&'static str> {
+    crate::project::load_trust(dir).ok()?.opened().ok().map(|(tee, ..)| tee.name())
+}
+
+/// Says on standard error that a warden proves nothing, if it is such a one.
+fn warn_if_simulated(warden: Option<&str>) {
+    if warden == Some("simulated") {
+        eprintln!("warden: SIMULATED - whoever runs it can read the secrets released to it");
+    }
 }
 
 /// A progress bar on standard error; none where nobody looks.

@@ -8,7 +8,7 @@ use blindsmith_identity::Purpose;
 use clap::Args;
 use serde::Serialize;
 
-use super::{ProjectArguments, bar, report};
+use super::{ProjectArguments, bar, report, warn_if_simulated};
 use crate::project::{ClientProject, Keys, Task};
 use crate::rows::{DataArguments, matrix_of};
 use crate::trust::appraise_warden;
@@ -37,6 +37,8 @@ struct Predicted {
     predictions: Vec<Vec<serde_json::Value>>,
     /// Share of right classes, where the file has labels.
     accuracy: Option<f64>,
+    /// The kind of the warden that answered.
+    warden: &'static str,
 }
 
 impl Predict {
@@ -52,11 +54,12 @@ impl Predict {
             &querier,
             Purpose::Query,
         )?;
+        warn_if_simulated(Some(warden.tee()));
         let bar = bar(rows.rows() as u64, "encrypting and sending");
         let observe = &mut |done| bar.set_position(done);
         let outputs = ask(&mut connection, &project.spec, &querier, &warden, &rows, observe)?;
         bar.finish_and_clear();
-        let predicted = describe(&project, rows.rows(), &outputs, labelled)?;
+        let predicted = describe(&project, rows.rows(), (&outputs, warden.tee()), labelled)?;
         if let Some(path) = &self.out {
             let file = std::fs::File::create(path).map_err(|e| Failure::project(path, e))?;
             write_csv(&predicted, file)?;
@@ -75,7 +78,7 @@ impl Predict {
 fn describe(
     project: &ClientProject,
     rows: usize,
-    outputs: &[f32],
+    (outputs, warden): (&[f32], &'static str),
     labelled: Option<Dataset>,
 ) -> Result<Predicted, Failure> {
     let labelling = &project.labelling;
@@ -121,7 +124,7 @@ fn describe(
         }
         _ => None,
     };
-    Ok(Predicted { rows, columns, predictions, accuracy })
+    Ok(Predicted { rows, columns, predictions, accuracy, warden })
 }
 
 fn write_csv(predicted: &Predicted, to: impl Write) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use blindsmith_warden::{decode_model, model_context};
 use clap::Args;
 use serde::Serialize;
 
-use super::{ProjectArguments, report};
+use super::{ProjectArguments, report, warden_of, warn_if_simulated};
 use crate::connection::unexpected;
 use crate::project::{Keys, load_policy, load_trust, save_policy};
 use crate::{ClientProject, Connection, Failure};
@@ -40,6 +40,8 @@ struct Pulled {
     version: u64,
     layers: Vec<usize>,
     file: String,
+    /// The kind of the warden that was given the secrets.
+    warden: Option<&'static str>,
 }
 
 impl Pull {
@@ -52,7 +54,9 @@ impl Pull {
         let widths =
             std::iter::once(project.spec.inputs()).chain(layers.iter().map(|l| l.bias.len())).collect();
         model_file(&project, version, layers)?.save(&self.out)?;
-        let pulled = Pulled { version, layers: widths, file: self.out.display().to_string() };
+        let warden = warden_of(&self.common.project);
+        warn_if_simulated(warden);
+        let pulled = Pulled { version, layers: widths, file: self.out.display().to_string(), warden };
         report(self.common.json, &pulled, |p| {
             println!("version {} {:?} written to {}", p.version, p.layers, p.file)
         })

@@ -5,7 +5,7 @@ use blindsmith_protocol::{ProjectSpec, Role};
 use clap::Args;
 use serde::Serialize;
 
-use super::{ProjectArguments, bar, report};
+use super::{ProjectArguments, bar, report, warden_of, warn_if_simulated};
 use crate::project::Keys;
 use crate::rows::{DataArguments, standardise};
 use crate::spool::Spool;
@@ -46,6 +46,8 @@ struct Pushed {
     bytes: u64,
     /// Rows for which there would be room in the same bytes.
     room: usize,
+    /// The kind of the warden that holds the rows' keys; none if none does yet.
+    warden: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -62,10 +64,17 @@ struct Spooled {
     /// Rows of a block.
     block: usize,
     clipped_values: u64,
+    /// The kind of the warden that holds the rows' keys; none if none does yet.
+    warden: Option<&'static str>,
 }
 
 impl Spooled {
-    fn new(spec: &ProjectSpec, sent: &[(Sent, usize)], spool: &Spool, clipped_values: u64) -> Self {
+    fn new(
+        spec: &ProjectSpec,
+        sent: &[(Sent, usize)],
+        spool: &Spool,
+        (clipped_values, warden): (u64, Option<&'static str>),
+    ) -> Self {
         let uploads: Vec<String> = sent.iter().map(|(sent, _)| sent.upload.to_string()).collect();
         Spooled {
             upload: uploads.last().cloned(),
@@ -75,6 +84,7 @@ impl Spooled {
             waiting: spool.len(),
             block: spec.block_rows(),
             clipped_values,
+            warden,
         }
     }
 
@@ -116,11 +126,13 @@ impl Flush {
         let (project, mut connection) = self.common.open()?;
         let keys = Keys::load(&self.common.project)?;
         let role = role(self.validation);
+        let warden = warden_of(&self.common.project);
+        warn_if_simulated(warden);
         let mut spool = Spool::open(&self.common.project, role)?;
         let seed = keys.contributor(&project.id());
         let sender = Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed };
         let sent = spool.send(&mut connection, &project.spec, sender, (role, true))?;
-        report(self.common.json, &Spooled::new(&project.spec, &sent, &spool, 0), Spooled::say)
+        report(self.common.json, &Spooled::new(&project.spec, &sent, &spool, (0, warden)), Spooled::say)
     }
 }
 
@@ -138,13 +150,15 @@ impl Push {
         let role = role(self.validation);
         let count = rows.features.rows();
         let seed = keys.contributor(&id);
+        let warden = warden_of(&self.common.project);
+        warn_if_simulated(warden);
         if self.spool || (!self.now && count < project.spec.block_rows()) {
             let mut spool = Spool::open(&self.common.project, role)?;
             let clipped = rows.clipped;
             spool.add(rows)?;
             let sender = Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed };
             let sent = spool.send(&mut connection, &project.spec, sender, (role, false))?;
-            let spooled = Spooled::new(&project.spec, &sent, &spool, clipped);
+            let spooled = Spooled::new(&project.spec, &sent, &spool, (clipped, warden));
             return report(self.common.json, &spooled, Spooled::say);
         }
         let bar = bar(count as u64, "encrypting and sending");
@@ -164,6 +178,7 @@ impl Push {
             clipped_values: rows.clipped,
             bytes: sent.bytes,
             room: count.next_multiple_of(project.spec.block_rows()),
+            warden,
         };
         report(self.common.json, &pushed, |p| {
             println!("upload {}: {} rows, {} bytes, stored", p.upload, p.rows, p.bytes);

@@ -302,3 +302,25 @@ fn a_pulled_model_starts_another_project() {
     site.init_as("r", "other.csv", &other).refused(2, &words);
     assert!(!site.path("r").exists());
 }
+
+#[test]
+fn every_output_says_that_the_warden_is_simulated() {
+    let site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.write("rows.csv", tables::largest(60..120));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--epochs", "1", "--manual"]).ok();
+    let commands: [(&str, &[&str]); 6] = [
+        ("push", &["--data", "rows.csv"]),
+        ("push", &["--data", "rows.csv", "--spool"]),
+        ("flush", &[]),
+        ("predict", &["--data", "rows.csv"]),
+        ("pull", &["--out", "model.safetensors"]),
+        ("history", &[]),
+    ];
+    for (command, more) in commands {
+        let done = site.on_project(command, more).ok();
+        assert_eq!(done.json()["warden"], "simulated", "{command}");
+        assert_eq!(done.stderr.matches("warden: SIMULATED").count(), 1, "{command}: {}", done.stderr);
+    }
+    assert_eq!(site.status()["warden"], "simulated");
+}

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod attacks;
+mod attest;
 mod crashes;
 mod damage;
 mod enclave;

@@ -329,3 +329,80 @@ fn a_viewers_key_opens_figures_and_no_model() {
         assert!(key.unseal(&model_context("model", &project, 1), &model).is_err());
     }
 }
+
+/// A policy that accepts two guests of SEV-SNP, an enclave, and what was not filled in.
+const HARDWARE: &str = "[sgx]\nenclaves = [{ mrenclave = \"E1\" }]\n[sgx.platform]\ntcb_statuses = []\n\
+    minimum_evaluation_number = 17\nmachines = []\n[snp]\nmachines = []\nguests = [{ measurement = \"A2\" }, \
+    { measurement = \"A3\" }, { measurement = \"A2\", host_data = \"HD\" }, { measurement = \"00\" }]\n\
+    [snp.minimum_tcb]\n";
+
+fn hardware() -> String {
+    let long = |digits: &str, count| format!("\"{}\"", digits.to_lowercase().repeat(count));
+    HARDWARE
+        .replace("\"E1\"", &long("e1", 32))
+        .replace("\"A2\"", &long("a2", 48))
+        .replace("\"A3\"", &long("a3", 48))
+        .replace("\"00\"", &long("00", 48))
+        .replace("\"HD\"", &long("1d", 32))
+}
+
+#[test]
+fn terms_name_the_wardens_of_the_policy_that_a_member_joins_by() {
+    let site = shared(&[]);
+    let invitation = argument(&site.path("p/project.json"));
+    let join = |member: &str, policy: &str, more: &[&str]| {
+        let file = site.write("trusted.toml", policy);
+        let common = ["--invitation", &invitation, "--attestation", &file];
+        site.of(member, "join", &[common.as_slice(), more].concat())
+    };
+    let joined = join("a", &hardware(), &["--least-contributors", "2"]).ok().json();
+    let terms = blindsmith::Keys::load(&site.path("a")).unwrap();
+    let terms = terms.terms().unwrap();
+    assert_eq!(terms.tees, ["sgx", "snp"]);
+    for (tee, byte, count, allowed) in [
+        ("sgx", 0xe1, 32, true),
+        ("snp", 0xa2, 48, true),
+        ("snp", 0xa3, 48, true),
+        ("snp", 0, 48, false),
+        ("snp", 0xa4, 48, false),
+        ("simulated", 0, 0, false),
+    ] {
+        assert_eq!(terms.allow_warden(tee, &vec![byte; count]), allowed, "{tee} {byte:x}");
+    }
+    assert_eq!((terms.measurements.len(), terms.version_contributors), (3, 2));
+    assert_eq!(terms.policy, hardware());
+    // Invited, it gets as far as the warden, which the policy does not accept: nothing in terms.toml is to be edited.
+    let member = joined["member"].as_str().unwrap();
+    site.on_project("invite", &["--member", member]).ok();
+    site.of("a", "join", &[]).refused(6, &["evidence.kind"]);
+
+    // A policy for simulated wardens does as --accept-simulated does.
+    let member =
+        join("b", "accept_simulated = true\n", &[]).ok().json()["member"].as_str().unwrap().to_owned();
+    site.on_project("invite", &["--member", &member]).ok();
+    assert_eq!(site.of("b", "join", &[]).ok().json()["enrolled"], true);
+}
+
+#[test]
+fn terms_that_could_not_hold_are_refused_before_anything_is_written() {
+    let site = shared(&[]);
+    let invitation = argument(&site.path("p/project.json"));
+    let long = format!("{}\n#{}", hardware(), "x".repeat(16 << 10));
+    let signer = "[sgx]\nenclaves = [{ mrsigner = \"E1\", product_id = 1, minimum_svn = 1 }]\n[sgx.platform]\n\
+                  tcb_statuses = []\nminimum_evaluation_number = 17\nmachines = []\n";
+    let signer = signer.replace("E1", &"e1".repeat(32));
+    let guests: String =
+        (0..70).map(|i| format!("{{ measurement = \"{i:02x}{}\" }}, ", "ee".repeat(47))).collect();
+    let many = format!("[snp]\nmachines = []\nguests = [{guests}]\n[snp.minimum_tcb]\n");
+    for (policy, words) in [
+        (long.as_str(), "terms have room for 16384"),
+        (signer.as_str(), "list enclaves by mrenclave"),
+        (blindsmith_attest::appraisal::EXAMPLE, "names no warden"),
+        (many.as_str(), "more than 64 entries"),
+    ] {
+        let file = site.write("trusted.toml", policy);
+        let refused = site.of("m", "join", &["--invitation", &invitation, "--attestation", &file]);
+        refused.refused(2, &[words]);
+        assert!(!site.path("m").exists(), "{words}");
+    }
+}

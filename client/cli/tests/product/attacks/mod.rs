@@ -4,4 +4,5 @@
 mod history;
 mod products;
 mod proxy;
+mod release;
 mod schedule;
