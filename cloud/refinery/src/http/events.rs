@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::gate::Caller;
 use super::problem::Refused;
 use super::{Answer, Service};
+use crate::shared::now;
 
 /// One who watches.
 struct Watcher {
@@ -68,7 +69,7 @@ impl Watcher {
     fn look(&mut self) -> Option<Event> {
         let state = self.service.shared.lock();
         let found = state.projects.get(&self.project);
-        if found.is_none_or(|p| p.idle(state.warden.is_some())) {
+        if found.is_none_or(|p| p.idle(state.warden.is_some(), now())) {
             self.over = true;
             return Some(Event::default().event("idle").data("{}"));
         }
