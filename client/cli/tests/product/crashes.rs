@@ -100,7 +100,7 @@ fn both_killed_in_a_round() {
 fn rows_are_predicted_while_a_round_goes_on() {
     let mut site = Site::new();
     site.write("first.csv", tables::largest(0..60));
-    let plan = ["--label", "largest", "--hidden", "16", "--epochs", "100000", "--batch-rows", "64"];
+    let plan = ["--label", "largest", "--hidden", "16", "--epochs", "3000", "--batch-rows", "64"];
     site.init("first.csv", &plan).ok();
     site.write("rows.csv", tables::largest(60..700));
     site.push("rows.csv", &[]).ok();
