@@ -157,6 +157,7 @@ fn status() -> ProjectStatus {
         ready: true,
         warden: Some("simulated".into()),
         busy: false,
+        queued: 1,
         failure: None,
         uploads: vec![UploadSummary {
             upload: Id([1; 32]),
@@ -167,6 +168,7 @@ fn status() -> ProjectStatus {
             contributor: Id([2; 32]),
             state: UploadState::Used,
             reason: None,
+            used_in: vec![(1, 2)],
         }],
         rounds: vec![RoundSummary::default()],
         seen: Seen { run: 1, change: 2, rounds: 1 },

@@ -158,7 +158,7 @@ fn read(places: &Places) {
     let Ok(store) = Store::open_at(places) else { return };
     let id = spec().id();
     for project in store.projects().unwrap_or_default() {
-        for (header, _) in &project.uploads {
+        for (header, ..) in &project.uploads {
             header.validate(&project.spec.id()).ok();
             header.blocks(&project.spec);
             _ = store.rows(&project.spec.id(), &header.id());

@@ -1,7 +1,9 @@
 // The page in a real browser: what an owner, a member and a stranger see, on a phone and on a desk. With BLINDSMITH_URL
-// and BLINDSMITH_KEY (a file) also a project of that running refinery, which must have validation figures.
+// and BLINDSMITH_KEY (a file) also a project of that running refinery, which must have validation figures; with
+// BLINDSMITH_PUSH, a command that sends rows to it which start no round, how they wait.
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
@@ -49,6 +51,11 @@ async function open(t, { url, viewport = DESK, colorScheme = "light", status = v
   return { page, site, pick, elsewhere, complaints };
 }
 
+/** The number under this name at the top. */
+function tileOf(page, name) {
+  return page.locator("dl div").filter({ has: page.getByText(name, { exact: true }) }).locator("dd").innerText();
+}
+
 async function picture(page, name) {
   if (!pictures) return;
   mkdirSync(pictures, { recursive: true });
@@ -67,7 +74,11 @@ for (const [name, viewport, colorScheme] of [["phone", PHONE, "light"], ["phone-
       "SIMULATED warden: it protects nothing", newest.accuracy.toFixed(4), newest.loss.toFixed(4), "rolled-back", "restored",
       "the validation loss rose by more than the rules allow", "version 2 again", "b2b2b2b2b2b2b2b2 quarantined, 120 rows",
       "b3b3b3b3b3b3b3b3 refused, 80 rows", "Quarantined", "Admitted to the next round", "850",
+      "used what was withdrawn since: a6a6a6a6a6a6a6a6",
     ]) assert.ok(text.includes(part), `${part} in\n${text}`);
+    for (const [name, value] of [["Uploads waiting", "2"], ["Rows waiting", "850"], ["Rounds waiting", "2"]]) {
+      assert.equal(await tileOf(page, name), value, name);
+    }
     await page.getByText("Round 6: step 90 of 240").waitFor();
     assert.equal(await page.locator("progress").getAttribute("value"), "90");
     const curve = page.getByRole("img", { name: /^Validation accuracy: from 0.1000 at version 0 to / });
@@ -169,12 +180,31 @@ test("it is used from the keyboard alone, and the key is forgotten", async (t) =
   assert.equal(await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length), 0);
 });
 
-test("a project of a running refinery is opened", { skip: running ? false : "BLINDSMITH_URL names none" }, async (t) => {
-  const { page, pick, elsewhere, complaints } = await open(t, { url: running });
+for (const [name, viewport] of [["phone", PHONE], ["desk", DESK]]) {
+  test(`a project of a running refinery is opened: ${name}`, { skip: running ? false : "BLINDSMITH_URL names none" }, async (t) => {
+    const { page, pick, elsewhere, complaints } = await open(t, { url: running, viewport });
+    await pick(readFileSync(process.env.BLINDSMITH_KEY, "utf8"));
+    await page.getByRole("img", { name: /^Validation accuracy: from / }).waitFor();
+    assert.match(await tileOf(page, "Accuracy"), /^[01]\.\d{4}$/);
+    for (const name of ["Uploads waiting", "Rows waiting", "Rounds waiting"]) assert.match(await tileOf(page, name), /^[\d,]+$/);
+    const uploads = page.getByRole("region", { name: "Uploads" });
+    assert.match(await uploads.getByRole("row", { name: /^Used / }).innerText(), /^Used\s+\d+\s+[\d,]+$/);
+    assert.ok((await page.locator("table.rounds tbody tr").count()) >= 2, "rounds are listed");
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `the page is ${wide} pixels wider than the screen`);
+    await picture(page, `running-${name}`);
+    assert.deepEqual([elsewhere, complaints], [[], []]);
+  });
+}
+
+test("rows that arrive at a running refinery wait until a round used them", { skip: process.env.BLINDSMITH_PUSH ? false : "BLINDSMITH_PUSH names no command" }, async (t) => {
+  const { page, pick } = await open(t, { url: running });
   await pick(readFileSync(process.env.BLINDSMITH_KEY, "utf8"));
-  await page.getByRole("img", { name: /^Validation accuracy: from / }).waitFor();
-  const [shown] = await page.locator("dl div").filter({ hasText: "Accuracy" }).locator("dd").allInnerTexts();
-  assert.match(shown, /^[01]\.\d{4}$/);
-  await picture(page, "running");
-  assert.deepEqual([elsewhere, complaints], [[], []]);
+  await page.getByRole("heading", { name: "Uploads" }).waitFor();
+  const before = Number(await tileOf(page, "Uploads waiting"));
+  const pushed = spawnSync("bash", ["-c", process.env.BLINDSMITH_PUSH], { encoding: "utf8" });
+  assert.equal(pushed.status, 0, pushed.stderr);
+  const tile = page.locator("dl div").filter({ has: page.getByText("Uploads waiting", { exact: true }) });
+  await tile.getByText(String(before + 1), { exact: true }).waitFor();
+  await picture(page, "running-waiting");
 });

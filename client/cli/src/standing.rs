@@ -55,6 +55,7 @@ mod tests {
             contributor: Id([0; 32]),
             state,
             reason: None,
+            used_in: vec![],
         }
     }
 
@@ -66,6 +67,7 @@ mod tests {
             ready: true,
             warden: None,
             busy: false,
+            queued: 0,
             failure: None,
             uploads: uploads.iter().map(|(place, state)| upload(*place, *state)).collect(),
             rounds: rounds.iter().map(|round| RoundSummary { round: *round, ..Default::default() }).collect(),

@@ -100,17 +100,18 @@ fn summary(round: u64) -> RoundSummary {
     }
 }
 
-/// A project with an upload in every state but one, as its owner is told of it.
+/// A project with an upload in every state, as its owner is told of it.
 fn status() -> ProjectStatus {
     let upload = |byte: u8, rows, state, reason: Option<&str>| UploadSummary {
         upload: Id([byte; 32]),
-        place: [0xa1, 0xa2, 0xb2, 0xb3, 0xa3, 0xa4].iter().position(|b| *b == byte).unwrap() as u32,
+        place: [0xa1, 0xa2, 0xb2, 0xb3, 0xa3, 0xa4, 0xa6].iter().position(|b| *b == byte).unwrap() as u32,
         role: Role::Training,
         rows,
         bytes: u64::from(rows) * 4096,
         contributor: Id([0xc0; 32]),
         state,
         reason: reason.map(str::to_owned),
+        used_in: if state == UploadState::Withdrawn { vec![(1, 2)] } else { vec![] },
     };
     let reason = Reason::Screened.to_string();
     ProjectStatus {
@@ -119,6 +120,7 @@ fn status() -> ProjectStatus {
         ready: true,
         warden: Some("simulated".into()),
         busy: true,
+        queued: 2,
         failure: None,
         uploads: vec![
             upload(0xa1, 1200, UploadState::Used, None),
@@ -127,9 +129,10 @@ fn status() -> ProjectStatus {
             upload(0xb3, 80, UploadState::Refused, Some("it is not what its contributor authenticated")),
             upload(0xa3, 600, UploadState::Admitted, None),
             upload(0xa4, 250, UploadState::Stored, None),
+            upload(0xa6, 90, UploadState::Withdrawn, None),
         ],
         rounds: (0..ROUNDS).map(summary).collect(),
-        seen: Seen { run: 1, change: 6, rounds: ROUNDS },
+        seen: Seen { run: 1, change: 7, rounds: ROUNDS },
         more: false,
     }
 }

@@ -198,6 +198,8 @@ pub struct ProjectStatus {
     pub warden: Option<String>,
     /// Whether a round is running or waiting.
     pub busy: bool,
+    /// Rounds that wait, without the one that is running.
+    pub queued: u32,
     /// Why the last round failed, if it did.
     pub failure: Option<String>,
     /// Uploads that are new or have changed, in the order in which they did.
@@ -229,6 +231,8 @@ pub struct UploadSummary {
     pub state: UploadState,
     /// Why it was refused or set aside.
     pub reason: Option<String>,
+    /// If it was withdrawn, the rounds that used it: from and to, in order.
+    pub used_in: Vec<(u64, u64)>,
 }
 
 /// What became of an upload.

@@ -87,23 +87,17 @@ fn seen() -> impl Strategy<Value = Seen> {
 fn status() -> impl Strategy<Value = ProjectStatus> {
     let states = [UploadState::Stored, UploadState::Used, UploadState::Quarantined, UploadState::Withdrawn];
     let state = prop::sample::select(states.to_vec());
-    let upload = (ids(), ids(), role(), any::<(u32, u32)>(), any::<u64>(), option::of(text()), state);
-    let upload = upload.prop_map(|(upload, contributor, role, (place, rows), bytes, reason, state)| {
-        UploadSummary { upload, place, role, rows, bytes, contributor, state, reason }
-    });
-    let flags = (any::<bool>(), any::<bool>(), option::of(text()), option::of(text()));
+    let rounds = vec(any::<(u64, u64)>(), 0..3);
+    let numbers = (any::<(u32, u32)>(), any::<u64>(), rounds);
+    let upload = (ids(), ids(), role(), numbers, option::of(text()), state);
+    let upload =
+        upload.prop_map(|(upload, contributor, role, ((place, rows), bytes, used_in), reason, state)| {
+            UploadSummary { upload, place, role, rows, bytes, contributor, state, reason, used_in }
+        });
+    let flags = (any::<bool>(), (any::<bool>(), any::<u32>()), option::of(text()), option::of(text()));
     (ids(), text(), flags, vec(upload, 0..4), vec(summary(), 0..3), (seen(), any::<bool>())).prop_map(
-        |(project, name, (ready, busy, warden, failure), uploads, rounds, (seen, more))| ProjectStatus {
-            project,
-            name,
-            ready,
-            warden,
-            busy,
-            failure,
-            uploads,
-            rounds,
-            seen,
-            more,
+        |(project, name, (ready, (busy, queued), warden, failure), uploads, rounds, (seen, more))| {
+            ProjectStatus { project, name, ready, warden, busy, queued, failure, uploads, rounds, seen, more }
         },
     )
 }

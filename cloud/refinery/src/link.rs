@@ -125,7 +125,7 @@ impl Drop for Leaving<'_> {
             self.0.changed.notify_all();
             return;
         }
-        (state.warden, state.holder) = (None, None);
+        (state.warden, state.holder, state.restored) = (None, None, false);
         state.projects.values_mut().for_each(|p| {
             p.ready = false;
             p.progress = None;
@@ -220,9 +220,17 @@ impl Link {
     fn run(&mut self, shared: &Shared, lane: Lane, gone: &AtomicBool) -> Result<(), FrameError> {
         if lane == Lane::Rounds {
             self.restore(shared)?;
+            // Who is told that a warden answers may use what it was given.
+            shared.lock().restored = true;
+            shared.changed.notify_all();
         }
         while let Some(job) = shared.next(lane, &self.holder, gone) {
-            self.perform(shared, job)?;
+            let (project, start) = (job.works_for(), Instant::now());
+            let done = self.perform(shared, job);
+            if let Some(project) = project {
+                shared.update(&project, |p| p.share.add(start.elapsed()));
+            }
+            done?;
         }
         Ok(())
     }
@@ -303,7 +311,7 @@ impl Link {
                     _ => return Err(FrameError::Unexpected("not an answer to an enrolment")),
                 };
                 if done.is_ok() {
-                    shared.update(&project, |p| p.enrolled(&contributor));
+                    shared.update(&project, |p| p.enrolled(&contributor, now()));
                 }
                 _ = reply.send(done);
             }
@@ -350,7 +358,7 @@ impl Link {
                         (Err(Failure::There(why)), Some(e))
                     }
                 };
-                shared.update(&round.project, |p| p.ended(done));
+                shared.update(&round.project, |p| p.ended(done, now()));
                 if let Some(e) = broken {
                     return Err(e);
                 }

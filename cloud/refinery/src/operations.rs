@@ -10,9 +10,9 @@ use blindsmith_identity::{PublicKey, open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
     Blob, Evidence, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, RoundSummary, UploadHeader, to_cbor,
 };
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::shared::{Job, Project, Round, Shared, State, Stored};
+use crate::shared::{Job, Project, Round, Shared, State, Stored, now};
 use crate::store::{Incoming, StoreError};
 
 /// What kind of refusal it is.
@@ -114,18 +114,23 @@ impl Shared {
         let mut key = vec![0; 16];
         getrandom::fill(&mut key).map_err(|e| Refusal::new(Kind::Failed, e.to_string()))?;
         let round = Round { project, epochs, attempt: 0, key, asked: true };
-        self.lock().may_refine(&project)?;
+        // Counted before it is stored, so that no two take the last place.
+        self.lock().expect_round(&project)?;
         // From here on it is done, whatever becomes of this refinery.
-        self.store.enqueue(&round.job(), &to_cbor(&epochs), SystemTime::now())?;
+        let stored = self.store.enqueue(&round.job(), &to_cbor(&epochs), SystemTime::now());
         let mut state = self.lock();
         if let Some(found) = state.projects.get_mut(&project) {
-            found.pending += 1;
-            found.failure = None;
+            match &stored {
+                Ok(_) => found.failure = None,
+                Err(_) => found.pending = found.pending.saturating_sub(1),
+            }
         }
-        state.jobs.push_back(Job::Round(round));
+        if stored.is_ok() {
+            state.jobs.push_back(Job::Round(round));
+        }
         drop(state);
         self.changed.notify_all();
-        Ok(())
+        Ok(stored.map(drop)?)
     }
 
     /// A part of a project's status: what follows what was seen, of the uploads those of one contributor if it is named.
@@ -135,7 +140,7 @@ impl Shared {
         let (mut status, known) = {
             let state = self.lock();
             let found = state.projects.get(id).ok_or_else(|| unknown(id))?;
-            (state.status(found, seen, only), found.rounds.len() as u64)
+            (state.status(found, seen, only, now()), found.rounds.len() as u64)
         };
         status.rounds = self.store.summaries(id, seen.rounds..known)?;
         status.seen.rounds = seen.rounds.min(known) + status.rounds.len() as u64;
@@ -198,7 +203,7 @@ impl Shared {
         }
         incoming.commit(&header)?;
         info!(%project, %upload, rows = header.rows, "an upload is stored");
-        self.update(&project, |p| p.uploads.push(Stored::new(header, None)));
+        self.update(&project, |p| p.uploads.push(Stored::new(header, None, now())));
         Ok((upload, true))
     }
 
@@ -233,7 +238,7 @@ impl Shared {
         info!(%project, sequence = order.sequence, "an order of the owner is stored");
         let mut state = self.lock();
         if let Some(found) = state.projects.get_mut(&project) {
-            found.ordered(signed.clone(), &order);
+            found.ordered(signed.clone(), &order, now());
         }
         state.queue_order(project, signed);
         drop(state);
@@ -271,6 +276,16 @@ impl Shared {
         self.update(project, |p| {
             p.uploads.iter_mut().filter(|u| u.id == upload).for_each(Stored::withdraw);
         });
+        // After that, so that no round is missed which is stored meanwhile. It is withdrawn: what fails here is no refusal.
+        match self.store.used_in(project, &upload) {
+            Ok(rounds) => {
+                _ = self.update(project, |p| {
+                    let found = p.uploads.iter_mut().find(|u| u.id == upload);
+                    found.into_iter().for_each(|u| u.used_before(rounds.clone()));
+                })
+            }
+            Err(e) => warn!(%project, %upload, "versions that used it are marked after the next start: {e}"),
+        }
         // Only then is it acknowledged; what cannot be deleted now is when it is asked for again, or at the next start.
         self.store.finish_withdrawal(project, &upload)?;
         info!(%project, %upload, "an upload was withdrawn");
@@ -283,11 +298,14 @@ impl Shared {
     }
 }
 
+/// Most rounds of a project that were asked for, or started by themselves, and are not finished.
+const MOST_ROUNDS: u32 = 8;
+
 impl State {
-    /// Whether there is a round to ask for.
-    fn may_refine(&self, project: &Id) -> Result<(), Refusal> {
+    /// Counts a round that is asked for, if there is one to ask for.
+    pub(crate) fn expect_round(&mut self, project: &Id) -> Result<(), Refusal> {
         let warden = self.warden.is_some();
-        let found = self.projects.get(project).ok_or_else(|| unknown(project))?;
+        let found = self.projects.get_mut(project).ok_or_else(|| unknown(project))?;
         if found.rounds.is_empty() {
             let message = "no warden holds this project's secrets: run init again";
             return Err(Refusal::new(Kind::Conflict, message));
@@ -302,6 +320,12 @@ impl State {
             };
             return Err(Refusal::new(Kind::Conflict, message));
         }
+        if found.pending >= MOST_ROUNDS {
+            let message =
+                format!("{MOST_ROUNDS} rounds of this project wait or run: ask again when one is over");
+            return Err(Refusal::new(Kind::Conflict, message));
+        }
+        found.pending += 1;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::link::serve_warden;
 use crate::operations::{Kind, Refusal, unknown};
-use crate::shared::Shared;
+use crate::shared::{Shared, now};
 
 /// Where a refinery listens.
 #[derive(Debug, Clone)]
@@ -193,7 +193,7 @@ impl Client<'_> {
                 let mut state = self.shared.lock();
                 loop {
                     let Some(found) = state.projects.get(project) else { return Ok(Err(unknown(project))) };
-                    if found.idle(state.warden.is_some()) {
+                    if found.idle(state.warden.is_some(), now()) {
                         return Ok(Ok((Reply::Done, Vec::new())));
                     }
                     let progress = found.progress.clone();

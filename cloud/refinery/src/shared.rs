@@ -17,6 +17,8 @@ use tracing::warn;
 
 pub(crate) use changed::Changed;
 pub use counts::RoundCounts;
+pub(crate) use queue::{Share, Turn};
+pub(crate) use stored::add;
 pub use stored::{Stored, Trouble};
 
 use crate::config::Config;
@@ -25,8 +27,6 @@ use crate::link::Link;
 use crate::operations::{Kind, Refusal};
 use crate::store::{JobName, Store, StoreError, Verdict};
 
-/// Seconds of a day.
-const DAY: u64 = 24 * 60 * 60;
 /// The kind of the jobs that are rounds.
 const ROUND: &str = "round";
 /// Most uploads in a part of a status.
@@ -99,7 +99,9 @@ pub struct Ran {
     pub round: u64,
     /// The number of the last order that it knew.
     pub orders: u64,
-    /// When it was stored, in seconds since 1970.
+    /// When it began, in seconds since 1970.
+    pub began: u64,
+    /// When it was stored.
     pub at: u64,
     /// Whether somebody asked for it.
     pub asked: bool,
@@ -126,26 +128,11 @@ pub struct Project {
     pub orders: Vec<Vec<u8>>,
     /// A version that an order makes current, and the order's number, until a round did.
     pub rollback: Option<(u64, u64)>,
-    /// When the warden last worked for it: others come first.
-    pub served: u64,
+    /// How much of the warden's time it had: who had less comes first.
+    pub(crate) share: Share,
 }
 
 impl Project {
-    /// Whether a round should start by itself, as soon as a warden holds the secrets.
-    pub(crate) fn due(&self) -> bool {
-        !self.rounds.is_empty()
-            && self.triggered(now())
-            && self.pending == 0
-            && self.has_new()
-            && self.failed_at != Some(self.uploads.len())
-            && !self.waits()
-    }
-
-    /// Whether it is too early to try again what failed.
-    fn waits(&self) -> bool {
-        self.trouble.as_ref().is_some_and(Trouble::waits)
-    }
-
     /// Whether the last round failed.
     pub fn failed(&self) -> bool {
         self.failed_at.is_some() || self.trouble.is_some()
@@ -153,13 +140,13 @@ impl Project {
 
     /// Takes note of how a round ended; one that something here was in the way of is tried again if it would start by
     /// itself.
-    pub fn ended(&mut self, done: Result<(), Failure>) {
+    pub fn ended(&mut self, done: Result<(), Failure>, now: u64) {
         self.pending = self.pending.saturating_sub(1);
         self.progress = None;
         let before = self.trouble.take();
         (self.failed_at, self.failure) = match done {
             Ok(()) => (None, None),
-            Err(Failure::Here(why)) if self.has_new() && self.triggered(now()) => {
+            Err(Failure::Here(why)) if self.has_new() && self.triggered(now) => {
                 self.trouble = Some(Trouble::after(before.as_ref(), why.clone()));
                 (None, Some(format!("a round failed, and is tried again: {why}")))
             }
@@ -185,30 +172,6 @@ impl Project {
                 Some(why)
             }
         };
-    }
-
-    /// Whether rows or time call for a round; both in seconds since 1970.
-    fn triggered(&self, now: u64) -> bool {
-        let trigger = &self.spec.trigger;
-        let by_itself = || self.rounds.iter().filter(|r| r.round > 0 && !r.asked);
-        let today = by_itself().filter(|r| r.at + DAY > now).count();
-        if trigger.rounds_per_day.is_some_and(|most| today >= most as usize) {
-            return false;
-        }
-        let rows = self.uploads.iter().filter(|u| u.is_new()).map(|u| u64::from(u.header.rows)).sum::<u64>();
-        let enough = trigger.rows.is_some_and(|least| rows >= least.max(1));
-        let last = by_itself().map(|r| r.at).max().unwrap_or(0);
-        let daily = trigger.daily.is_some_and(|minute| {
-            let since_midnight = now % DAY;
-            let time = u64::from(minute) * 60;
-            let newest = if since_midnight >= time {
-                now - since_midnight + time
-            } else {
-                now - since_midnight + time - DAY
-            };
-            last < newest
-        });
-        enough || daily
     }
 
     /// Whether there are rows to train on that the last round did not use.
@@ -240,13 +203,14 @@ impl Project {
         for upload in &mut self.uploads {
             let given = (!restored).then(|| given.contains(&upload.id));
             let aside = record.summary.quarantined.iter().find(|q| q.upload == upload.id);
-            upload.round(given, used.contains(&upload.id), aside.map(|q| q.reason));
+            let used = used.contains(&upload.id).then_some(record.summary.round);
+            upload.round(given, used, aside.map(|q| q.reason));
         }
         if self.rollback.is_some_and(|(order, _)| order <= record.summary.orders) {
             self.rollback = None;
         }
-        let RoundSummary { round, orders, at, asked, .. } = record.summary;
-        self.rounds.push(Ran { round, orders, at, asked });
+        let RoundSummary { round, orders, at, asked, seconds, .. } = record.summary;
+        self.rounds.push(Ran { round, orders, began: at.saturating_sub(seconds as u64), at, asked });
     }
 
     /// Checks that an order is the owner's and the next one.
@@ -271,8 +235,8 @@ impl Project {
         Ok(order)
     }
 
-    /// Takes note of an order that was checked and stored.
-    pub fn ordered(&mut self, signed: Vec<u8>, order: &Order) {
+    /// Takes note of an order that was checked, and stored at this time.
+    pub fn ordered(&mut self, signed: Vec<u8>, order: &Order, at: u64) {
         if let Err(e) = self.roster.apply(order) {
             return warn!("an order that was stored does not follow: {e}");
         }
@@ -284,29 +248,30 @@ impl Project {
             }
             Action::Readmit { upload } if order.sequence > known => {
                 for found in self.uploads.iter_mut().filter(|u| u.id == *upload) {
-                    found.readmit();
+                    found.readmit(at);
                 }
             }
-            Action::Invite { member, .. } => self.enrolled(&(*member).into()),
+            Action::Invite { member, .. } => self.enrolled(&(*member).into(), at),
             _ => {}
         }
     }
 
     /// What was refused because its contributor was no member is read again.
-    pub fn enrolled(&mut self, contributor: &Id) {
+    pub fn enrolled(&mut self, contributor: &Id, at: u64) {
         let by = |u: &&mut Stored| u.header.contributor == *contributor && u.refused();
-        self.uploads.iter_mut().filter(by).for_each(Stored::forget_verdict);
+        self.uploads.iter_mut().filter(by).for_each(|u| u.forget_verdict(at));
     }
 
     /// Whether there is nothing to wait for: no round, or none that could start.
-    pub fn idle(&self, warden: bool) -> bool {
+    pub fn idle(&self, warden: bool, now: u64) -> bool {
         let cannot_start = !warden || (!self.ready && self.failure.is_some());
         let rollback = self.rollback.is_some() && !self.waits();
         let unread = self.ready && (self.unread().is_some() || rollback);
-        cannot_start || (self.pending == 0 && !self.due() && !unread)
+        cannot_start || (self.pending == 0 && !self.due(now) && !unread)
     }
 }
 
+#[derive(Default)]
 pub struct State {
     pub projects: BTreeMap<Id, Project>,
     pub counts: RoundCounts,
@@ -317,6 +282,10 @@ pub struct State {
     pub holder: Option<Id>,
     /// Whether a link of its is for queries.
     pub queries: bool,
+    /// Whether it was given the states that there are.
+    pub restored: bool,
+    /// Whose turn it is.
+    pub(crate) turn: Turn,
 }
 
 /// The rounds that were asked for and not finished when the last refinery ended.
@@ -365,24 +334,26 @@ impl Shared {
     pub fn new(store: Store) -> Result<Self, StoreError> {
         let mut projects = BTreeMap::new();
         for found in store.projects()? {
-            let uploads = found.uploads.into_iter().map(|(header, verdict)| Stored::new(header, verdict));
+            let uploads =
+                found.uploads.into_iter().map(|(header, verdict, at)| Stored::new(header, verdict, at));
             let uploads = uploads.collect();
             let id = found.spec.id();
             let mut project = Project::new(found.spec, uploads);
+            // Before the rounds: those that used them are marked.
+            let withdrawn: HashSet<Id> = found.withdrawn.into_iter().collect();
+            project.uploads.iter_mut().filter(|u| withdrawn.contains(&u.id)).for_each(Stored::withdraw);
             store.each_round(&id, |record| project.record(&record))?;
-            for Blob(signed) in found.orders {
+            for (Blob(signed), at) in found.orders {
                 match project.check_order(&signed) {
-                    Ok(order) => project.ordered(signed, &order),
+                    Ok(order) => project.ordered(signed, &order, at),
                     Err(e) => warn!(project = %id, "an order that was stored is refused: {}", e.message),
                 }
             }
-            let withdrawn: HashSet<Id> = found.withdrawn.into_iter().collect();
-            project.uploads.iter_mut().filter(|u| withdrawn.contains(&u.id)).for_each(Stored::withdraw);
             projects.insert(id, project);
         }
         let jobs = asked_for(&store, &mut projects)?;
         let counts = RoundCounts::since(&projects);
-        let state = State { projects, counts, jobs, warden: None, holder: None, queries: false };
+        let state = State { projects, counts, jobs, ..State::default() };
         Ok(Shared {
             store,
             state: Mutex::new(state),
@@ -420,7 +391,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The next job, waiting for one; None when the warden is gone, or, for queries, another one is served. Rounds that are due come after what was asked for.
+    /// The next job, waiting for one; None when the warden is gone, or, for queries, another one is served.
     pub(crate) fn next(&self, lane: Lane, holder: &Id, gone: &AtomicBool) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -428,7 +399,7 @@ impl Shared {
             if gone.load(Ordering::Relaxed) || other {
                 return None;
             }
-            let job = if lane == Lane::Queries { state.take_query() } else { state.take_job() };
+            let job = if lane == Lane::Queries { state.take_query() } else { state.take_job(now()) };
             if let Some(job) = job {
                 return Some(job);
             }
@@ -449,90 +420,31 @@ impl Shared {
 }
 
 impl State {
-    /// Queues an order before what it is about, and after those before it. A warden that comes later is told of all.
-    pub(crate) fn queue_order(&mut self, project: Id, order: Vec<u8>) {
-        if self.warden.is_none() {
-            return;
-        }
-        let at = self.jobs.iter().rposition(|job| matches!(job, Job::Order { .. })).map_or(0, |at| at + 1);
-        self.jobs.insert(at, Job::Order { project, order });
-    }
-
-    /// A query of a project whose secrets the warden holds.
-    fn take_query(&mut self) -> Option<Job> {
-        let held = |header: &UploadHeader| self.projects.get(&header.project).is_some_and(|p| p.ready);
-        let at = self.jobs.iter().position(|job| matches!(job, Job::Query { header, .. } if held(header)))?;
-        self.jobs.remove(at)
-    }
-
-    fn take_job(&mut self) -> Option<Job> {
-        // A round waits until its project's secrets are there.
-        let at = self.jobs.iter().position(|job| match job {
-            // There is a link for them, once the secrets are there.
-            Job::Query { header, .. } if self.queries => {
-                self.projects.get(&header.project).is_none_or(|p| !p.ready)
-            }
-            Job::Round(Round { project, .. }) => self.projects.get(project).is_none_or(|p| p.ready),
-            _ => true,
-        });
-        let admit = |project: Id, upload: Id| Some(Job::Admit { project, upload });
-        if let Some(at) = at {
-            if let Job::Round(Round { project, .. }) = &self.jobs[at]
-                && let Some(upload) = self.projects.get(project).and_then(Project::unread)
-            {
-                return admit(*project, upload);
-            }
-            return self.jobs.remove(at);
-        }
-        // Whose turn it is: of those with something to do, the project that was served longest ago.
-        let mut order: Vec<(u64, Id)> =
-            self.projects.iter().filter(|(_, p)| p.ready).map(|(id, p)| (p.served, *id)).collect();
-        order.sort_unstable();
-        let turn = self.projects.values().map(|p| p.served).max().unwrap_or(0) + 1;
-        for (_, id) in order {
-            let Some(project) = self.projects.get_mut(&id) else { continue };
-            let rollback = project.rollback.filter(|_| !project.waits());
-            let job = if let Some((_, version)) = rollback {
-                Some(Job::Rollback { project: id, version })
-            } else if let Some(upload) = project.unread() {
-                Some(Job::Admit { project: id, upload })
-            } else if project.due() {
-                project.pending += 1;
-                Some(Job::Round(Round {
-                    project: id,
-                    epochs: None,
-                    attempt: 0,
-                    key: Vec::new(),
-                    asked: false,
-                }))
-            } else {
-                None
-            };
-            if job.is_some() {
-                project.served = turn;
-                return job;
-            }
-        }
-        None
-    }
-
     /// A project's status without its rounds: of the uploads, of one contributor if it is named, those that changed after
     /// `seen`.
-    pub(crate) fn status(&self, project: &Project, seen: Seen, only: Option<&Id>) -> ProjectStatus {
+    pub(crate) fn status(&self, project: &Project, seen: Seen, only: Option<&Id>, now: u64) -> ProjectStatus {
         let listed = project.uploads.iter().zip(0..).filter(|(u, _)| {
             u.changed() > seen.change && only.is_none_or(|contributor| u.header.contributor == *contributor)
         });
         let mut changed: Vec<(&Stored, u32)> = listed.collect();
         changed.sort_unstable_by_key(|(u, _)| u.changed());
-        let more = changed.len() > PART_UPLOADS;
-        changed.truncate(PART_UPLOADS);
+        // One that was withdrawn may name many rounds.
+        let mut size = 0;
+        let fits = changed.iter().take_while(|(u, _)| {
+            size += 1 + u.ranges();
+            size <= PART_UPLOADS
+        });
+        let fits = fits.count().max(1);
+        let more = changed.len() > fits;
+        changed.truncate(fits);
         let last = changed.last().filter(|_| more).map_or_else(stored::last_change, |(u, _)| u.changed());
         ProjectStatus {
             project: project.spec.id(),
             name: project.spec.name.clone(),
             ready: project.ready,
             warden: self.warden.clone(),
-            busy: project.pending > 0 || project.due(),
+            busy: project.pending > 0 || project.due(now),
+            queued: self.queued(project, now),
             failure: project.failure.clone(),
             uploads: changed.iter().map(|(u, place)| u.summary(*place, &project.spec)).collect(),
             rounds: Vec::new(),
@@ -557,13 +469,15 @@ impl Project {
             roster: Roster::default(),
             orders: Vec::new(),
             rollback: None,
-            served: 0,
+            share: Share::default(),
         }
     }
 }
 
 mod changed;
 mod counts;
+mod queue;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod trigger;

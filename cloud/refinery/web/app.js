@@ -76,6 +76,12 @@ async function open(view, round) {
   }
 }
 
+/** Uploads that a round used and that were withdrawn since. */
+function withdrawnFrom(status, number) {
+  const used = (u) => Array.isArray(u.used_in) && u.used_in.some(([from, to]) => from <= number && number <= to);
+  return status.uploads.filter(used).map((u) => String(u.upload).slice(0, 16));
+}
+
 async function roundsOf(view, status) {
   return Promise.all(status.rounds.map(async (round) => {
     const metrics = await open(view, round);
@@ -83,6 +89,8 @@ async function roundsOf(view, status) {
     const aside = metrics?.quarantined.length ? metrics.quarantined : round.quarantined;
     const why = [metrics?.failure ?? reason, version !== undefined ? `version ${version} again` : null];
     for (const q of aside) why.push(`set aside ${String(q.upload).slice(0, 16)}: ${REASONS[q.reason] ?? q.reason}`);
+    const withdrawn = withdrawnFrom(status, round.round);
+    if (withdrawn.length) why.push(`used what was withdrawn since: ${withdrawn.join(", ")}`);
     return {
       number: round.round, word, current: round.current, uploads: round.uploads, rows: round.rows, metrics,
       rate: round.seconds > 0 && round.rows > 0 ? round.rows / round.seconds : null,
@@ -111,7 +119,8 @@ function tiles(status, rounds) {
   }
   list.append(tile("Rows per second", speed ? count(Math.round(speed.rate)) : "none yet"));
   const rows = waiting.reduce((sum, u) => sum + u.rows, 0);
-  list.append(tile("Rows waiting", count(rows)));
+  list.append(tile("Uploads waiting", count(waiting.length)), tile("Rows waiting", count(rows)));
+  list.append(tile("Rounds waiting", count(status.queued)));
   return list;
 }
 

@@ -60,7 +60,7 @@ pub struct Layer {
 pub struct Trigger {
     /// As soon as there are so many new rows; never because of rows, if none.
     pub rows: Option<u64>,
-    /// At this minute of the day, UTC, 0 to 1439, if there are new rows.
+    /// At this minute of the day, UTC, 0 to 1439, if new rows had arrived by then.
     pub daily: Option<u16>,
     /// Most rounds in 24 hours; those that somebody asks for do not count.
     pub rounds_per_day: Option<u32>,

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::orders::give;
-use super::status::{Report, SetAside, words};
+use super::status::{Report, SetAside, mark, words};
 use super::{ProjectArguments, report, warden_of, warn_if_simulated};
 use crate::Failure;
 use crate::project::Keys;
@@ -30,12 +30,26 @@ struct Versions {
     warden: Option<String>,
     /// The version that is current.
     current: u64,
-    rounds: Vec<Version>,
+    rounds: Vec<Round>,
+    versions: Vec<Version>,
     uploads: Vec<UploadPlace>,
 }
 
+/// A model that can be fetched, and the round that left it.
 #[derive(Serialize)]
 struct Version {
+    version: u64,
+    round: u64,
+    decision: &'static str,
+    /// Whether it is the current one.
+    current: bool,
+    uploads: u32,
+    /// Uploads that the round used and that were withdrawn since.
+    withdrawn: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Round {
     round: u64,
     decision: &'static str,
     reason: Option<String>,
@@ -46,6 +60,8 @@ struct Version {
     at: u64,
     asked: bool,
     quarantined: Vec<SetAside>,
+    /// Uploads that it used and that were withdrawn since.
+    withdrawn: Vec<String>,
     loss_before: Option<f64>,
     validation: Option<Metrics>,
 }
@@ -66,9 +82,9 @@ impl History {
         let status = connection.status(project.id())?;
         let keys = Keys::load_if_there(&self.common.project)?;
         let Report { project, warden, rounds, uploads, .. } = Report::new(status, &project, keys.as_ref())?;
-        let rounds: Vec<Version> = rounds
+        let rounds: Vec<Round> = rounds
             .into_iter()
-            .map(|r| Version {
+            .map(|r| Round {
                 round: r.round,
                 decision: r.decision,
                 reason: r.failure,
@@ -79,6 +95,7 @@ impl History {
                 at: r.at,
                 asked: r.asked,
                 quarantined: r.quarantined,
+                withdrawn: r.withdrawn,
                 loss_before: r.loss_before,
                 validation: r.validation,
             })
@@ -93,7 +110,16 @@ impl History {
         let current = rounds.last().map_or(0, |r| r.current);
         let warden = warden.or_else(|| warden_of(&self.common.project).map(str::to_owned));
         warn_if_simulated(warden.as_deref());
-        let versions = Versions { project, warden, current, rounds, uploads: uploads.collect() };
+        let version = |r: &Round| Version {
+            version: r.round,
+            round: r.round,
+            decision: r.decision,
+            current: r.round == current,
+            uploads: r.uploads,
+            withdrawn: r.withdrawn.clone(),
+        };
+        let versions = rounds.iter().map(version).collect();
+        let versions = Versions { project, warden, current, rounds, versions, uploads: uploads.collect() };
         report(self.common.json, &versions, |v| {
             println!("current version {}", v.current);
             println!("round  decision     version  uploads      rows  trainings  validation");
@@ -109,6 +135,7 @@ impl History {
                 for q in &r.quarantined {
                     println!("       set aside {}: {}", &q.upload[..16], q.reason);
                 }
+                mark(&r.withdrawn).into_iter().for_each(|line| println!("{line}"));
             }
         })
     }

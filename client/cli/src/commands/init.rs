@@ -85,7 +85,8 @@ pub struct Init {
     /// A round starts by itself once there are so many new rows [default: 1, or none with --round-at].
     #[arg(long, value_name = "ROWS")]
     round_after: Option<u64>,
-    /// A round starts by itself at this time of the day (UTC), if there are new rows.
+    /// A round starts by itself at this time of the day (UTC), if new rows had arrived by then; later ones wait for the
+    /// next day.
     #[arg(long, value_name = "HH:MM", value_parser = minute)]
     round_at: Option<u16>,
     /// Most rounds that start by themselves in 24 hours.

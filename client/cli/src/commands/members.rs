@@ -369,8 +369,9 @@ impl Members {
     }
 }
 
-/// Takes an upload of your own back: its rows and its key are deleted at the refinery, its digest stays in the
-/// receipts. Models that were trained on it stay as they are: this does not unlearn.
+/// Takes an upload of your own back: its rows are deleted at the refinery, its digest stays in the receipts, and versions
+/// that used it are marked. Models that were trained on it stay as they are: this does not unlearn. The upload's key follows
+/// from your own, which you and the warden keep: what counts is that the rows are gone.
 #[derive(Args)]
 pub struct Withdraw {
     #[command(flatten)]

@@ -1,6 +1,9 @@
 //! `blindsmith soak`: the service as it is meant to run, with processes that are killed again and again.
 
+mod counted;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,8 +13,9 @@ use std::time::{Duration, Instant};
 use blindsmith_data::{Dataset, Targets, digits};
 use blindsmith_keys::random_bytes;
 use clap::Args;
-use serde::Serialize;
 use serde_json::Value;
+
+use counted::{Counted, Flat, Look, flat};
 
 use super::demo::write_csv;
 use super::report;
@@ -29,12 +33,15 @@ const SAMPLE: Duration = Duration::from_secs(5);
 const LATER: usize = 5;
 /// Bytes of rows that the refinery keeps in memory in a round: few, so that they are all in use after some minutes.
 const ROW_BYTES: usize = 16 << 20;
+/// Bytes of a chunk over HTTP: an upload has several, so that it is cut off between them.
+const CHUNK: usize = 32 << 10;
 const LABEL: &str = "class";
 
 /// Contributors send rows of the built-in digits at random times, one upload has its labels shuffled, refinery and
 /// warden are killed at random moments, and the owner is away throughout. Counts what became of every acknowledged
-/// upload. With --minutes, uploads, rounds and queries then go on, and memory, file handles and disk are watched. Real
-/// processes; the warden is simulated.
+/// upload. Every second contributor sends over HTTP, on loopback, the others over the refinery's socket. With --minutes,
+/// uploads, rounds and queries then go on, and memory, file handles and disk are watched. Real processes; the warden is
+/// simulated.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  blindsmith soak --json\n  blindsmith soak --minutes 60 --json")]
 pub struct Soak {
@@ -58,66 +65,26 @@ pub struct Soak {
     json: bool,
 }
 
-/// What was counted.
-#[derive(Debug, Serialize)]
-struct Counted {
-    contributors: u32,
-    uploads_acknowledged: usize,
-    rows_acknowledged: u64,
-    /// What became of them.
-    uploads_by_state: BTreeMap<String, usize>,
-    /// Acknowledged uploads that the refinery does not know, or that no round used or set aside.
-    unaccounted: Vec<String>,
-    /// Stored uploads whose acknowledgement was lost: they count like any other.
-    stored_without_acknowledgement: usize,
-    poisoned: String,
-    poisoned_set_aside: bool,
-    /// Other uploads that were set aside.
-    others_set_aside: Vec<String>,
-    kills: u32,
-    /// Pushes that failed because a process was away, and were tried again.
-    pushes_tried_again: usize,
-    rounds: usize,
-    decisions: BTreeMap<String, usize>,
-    /// Over the rows that judge: of the initial model, and of the last one that was judged.
-    loss_first: Option<f64>,
-    loss_last: Option<f64>,
-    /// After the first round and after the last.
-    accuracy_first: Option<f64>,
-    accuracy_last: Option<f64>,
-    receipts_valid: bool,
-    queries: usize,
-    queries_refused: usize,
-    /// Of the time after the kills: the largest in the first and in the last third.
-    flat: Option<Flat>,
-    seconds: f64,
-}
-
-/// Largest values in the first and in the last third of the time that was watched.
-#[derive(Debug, Serialize)]
-struct Flat {
-    refinery_resident_mib: [f64; 2],
-    warden_resident_mib: [f64; 2],
-    refinery_files: [f64; 2],
-    warden_files: [f64; 2],
-    disk_mib: [f64; 2],
-    /// Disk with all versions and receipts, divided by the uploads acknowledged so far.
-    disk_kib_an_upload: [f64; 2],
-}
-
-/// One look: resident MiB and files of refinery and warden, MiB on disk, KiB of it for each upload.
-type Look = [f64; 6];
-
 struct Site<'a> {
     soak: &'a Soak,
     dir: PathBuf,
     socket: String,
+    /// The refinery's HTTP service.
+    url: String,
 }
 
 #[derive(Default)]
 struct Log {
     acknowledged: Vec<(String, u64)>,
+    over_http: usize,
     poisoned: String,
+}
+
+#[derive(Default)]
+struct Queries {
+    answered: usize,
+    refused: usize,
+    refusal: Option<String>,
 }
 
 impl Soak {
@@ -129,35 +96,43 @@ impl Soak {
             .map_err(|e| Failure::Other(format!("no temporary directory: {e}")))?;
         let start = Instant::now();
         let config = dir.path().join("refinery.toml");
-        std::fs::write(&config, format!("[limits]\nrow_bytes = {ROW_BYTES}\n"))
-            .map_err(|e| Failure::project(&config, e))?;
+        let address = loopback();
+        let text = format!(
+            "[http]\nlisten = \"{address}\"\n[limits]\nrow_bytes = {ROW_BYTES}\nchunk_bytes = {CHUNK}\n"
+        );
+        std::fs::write(&config, text).map_err(|e| Failure::project(&config, e))?;
         let mut services = Services::start(dir.path(), self.threads)?;
         let socket = services.socket().display().to_string();
-        let site = Site { soak: &self, dir: dir.path().to_owned(), socket };
+        let url = format!("http://{address}");
+        let site = Site { soak: &self, dir: dir.path().to_owned(), socket, url };
         let counted = site.play(&mut services, start)?;
         report(self.json, &counted, |c| println!("{c:#?}"))?;
         counted.check()
     }
 }
 
-impl Counted {
-    /// What the run must show.
-    fn check(&self) -> Result<(), Failure> {
-        let fell = matches!((self.loss_first, self.loss_last), (Some(a), Some(b)) if b < a);
-        let claims = [
-            (fell, "the model did not become better"),
-            (self.poisoned_set_aside, "the poisoned upload was not set aside"),
-            (self.unaccounted.is_empty(), "acknowledged uploads are unaccounted for"),
-            (self.receipts_valid, "the receipts do not verify"),
-        ];
-        let broken: Vec<&str> = claims.iter().filter(|(good, _)| !good).map(|(_, words)| *words).collect();
-        if broken.is_empty() { Ok(()) } else { Err(Failure::Other(broken.join("; "))) }
+impl Log {
+    fn acknowledge(&mut self, id: String, rows: usize, member: usize) {
+        self.acknowledged.push((id, rows as u64));
+        self.over_http += usize::from(over_http(member));
     }
+}
+
+/// Which contributors send over HTTP.
+fn over_http(member: usize) -> bool {
+    member % 2 == 1
 }
 
 /// A number from 0 below `end`, of the operating system's randomness.
 fn draw(end: u64) -> u64 {
     u64::from_le_bytes(random_bytes()) % end.max(1)
+}
+
+/// An address of this machine that nobody else listens at, below the ports that are given out: it is the same after each
+/// kill.
+fn loopback() -> SocketAddr {
+    let [a, b, c] = [0; 3].map(|_| 1 + draw(250) as u8);
+    SocketAddr::from(([127, a, b, c], 20_000 + draw(10_000) as u16))
 }
 
 impl Site<'_> {
@@ -224,7 +199,7 @@ impl Site<'_> {
                             if i == poisoned {
                                 log.poisoned = id.clone();
                             }
-                            log.acknowledged.push((id, rows.rows() as u64));
+                            log.acknowledge(id, rows.rows(), member);
                         }
                         Ok(())
                     })
@@ -281,8 +256,9 @@ impl Site<'_> {
         for member in 0..self.soak.contributors as usize {
             let (dir, name) = (self.member(member), format!("member {member}"));
             let invitation = self.path("owner/project.json");
-            let join = ["join", "--project", &dir, "--invitation", &invitation, "--accept-simulated"];
-            let joined = self.must(&join)?;
+            let refinery = if over_http(member) { &self.url } else { &self.socket };
+            let join = ["join", "--project", &dir, "--invitation", &invitation, "--refinery", refinery];
+            let joined = self.must(&[join.as_slice(), &["--accept-simulated"]].concat())?;
             let key = joined["member"].as_str().unwrap_or_default();
             self.must(&["invite", "--project", &owner, "--member", key, "--name", &name])?;
             self.must(&["join", "--project", &dir])?;
@@ -335,17 +311,23 @@ impl Site<'_> {
         services: &Services,
         data: &Dataset,
         log: &mut Log,
-    ) -> Result<(Option<Flat>, [usize; 2]), Failure> {
+    ) -> Result<(Option<Flat>, Queries), Failure> {
         let end = Instant::now() + Duration::from_secs(60 * self.soak.minutes);
         let query = self.write("query.csv", &data.select(&(0..20).collect::<Vec<_>>()))?;
         let (mut looks, mut next) = (Vec::<Look>::new(), Instant::now());
-        let (mut queries, mut number) = ([0, 0], 1000);
+        let (mut queries, mut number) = (Queries::default(), 1000);
         while Instant::now() < end {
             number += 1;
             self.send_more(data, number, log)?;
             for _ in 0..5 {
                 let asked = self.blindsmith(&["predict", "--project", &self.path("owner"), "--data", &query]);
-                queries[usize::from(asked.is_err())] += 1;
+                match asked {
+                    Ok(_) => queries.answered += 1,
+                    Err((_, said)) => {
+                        queries.refused += 1;
+                        queries.refusal.get_or_insert(said);
+                    }
+                }
             }
             if Instant::now() >= next {
                 looks.push(self.look(services, log.acknowledged.len())?);
@@ -362,7 +344,7 @@ impl Site<'_> {
         let rows: Vec<usize> = (0..UPLOAD).map(|_| JUDGING + FIRST + draw(1200) as usize).collect();
         let rows = data.select(&rows);
         let id = self.push(member, number, &rows, &AtomicUsize::new(0))?;
-        log.acknowledged.push((id, rows.rows() as u64));
+        log.acknowledge(id, rows.rows(), member);
         Ok(())
     }
 
@@ -412,6 +394,7 @@ impl Site<'_> {
         Ok(Counted {
             contributors: self.soak.contributors,
             uploads_acknowledged: ids.len(),
+            acknowledged_over_http: log.over_http,
             rows_acknowledged: log.acknowledged.iter().map(|(_, rows)| rows).sum(),
             unaccounted: ids.iter().filter(|id| !accounted(id)).map(|id| id.to_string()).collect(),
             // One is the owner's, which judges.
@@ -429,8 +412,10 @@ impl Site<'_> {
             accuracy_first: first,
             accuracy_last: accuracies.next_back().or(first),
             receipts_valid: verdict.is_ok_and(|v| v["valid"] == true),
-            queries: ended.queries[0],
-            queries_refused: ended.queries[1],
+            queries: ended.queries.answered,
+            queries_refused: ended.queries.refused,
+            refusal: ended.queries.refusal,
+            minutes: self.soak.minutes,
             flat: ended.flat,
             seconds: ended.seconds,
         })
@@ -441,7 +426,7 @@ struct Ended {
     kills: u32,
     again: usize,
     flat: Option<Flat>,
-    queries: [usize; 2],
+    queries: Queries,
     seconds: f64,
 }
 
@@ -453,24 +438,6 @@ fn shuffled(data: &Dataset) -> Result<Dataset, Failure> {
     };
     index.iter_mut().for_each(|class| *class = (*class + 1 + draw(9) as u32) % 10);
     Ok(data)
-}
-
-fn flat(looks: &[Look]) -> Option<Flat> {
-    let third = looks.len() / 3;
-    let (first, last) = (looks.get(..third)?, looks.get(looks.len() - third..)?);
-    if third == 0 {
-        return None;
-    }
-    let most = |looks: &[Look], i: usize| looks.iter().map(|l| l[i]).fold(0.0, f64::max);
-    let both = |i: usize| [most(first, i), most(last, i)];
-    Some(Flat {
-        refinery_resident_mib: both(0),
-        warden_resident_mib: both(1),
-        refinery_files: both(2),
-        warden_files: both(3),
-        disk_mib: both(4),
-        disk_kib_an_upload: both(5),
-    })
 }
 
 fn resident(process: Option<u32>) -> u64 {

@@ -1,6 +1,6 @@
 //! `blindsmith status`.
 
-use blindsmith_api::message::{ProjectStatus, UploadState};
+use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
 use blindsmith_learn::Metrics;
 use blindsmith_protocol::{Decision, Quarantined, Role};
 use blindsmith_warden::{RoundMetrics, model_context};
@@ -44,6 +44,8 @@ pub struct Report {
     pub ready: bool,
     /// Whether a round is running or due.
     pub busy: bool,
+    /// Rounds that wait, without the one that is running.
+    pub queued: u32,
     /// Why the last round failed.
     pub failure: Option<String>,
     /// The uploads.
@@ -69,8 +71,26 @@ pub struct UploadReport {
     pub state: UploadState,
     /// Whether the warden refused it.
     pub refused: bool,
-    /// Why it was refused or set aside.
+    /// Why it was refused or set aside, or waits.
     pub reason: Option<String>,
+}
+
+impl UploadReport {
+    /// What became of it, in words.
+    fn standing(&self) -> String {
+        let words = match self.state {
+            UploadState::Stored => "waits until the warden reads it",
+            UploadState::Admitted => "waits for the next round",
+            UploadState::Used => "used",
+            UploadState::Refused => "REFUSED",
+            UploadState::Quarantined => "QUARANTINED",
+            UploadState::Withdrawn => "withdrawn",
+        };
+        match &self.reason {
+            Some(reason) => format!("{words}: {reason}"),
+            None => words.into(),
+        }
+    }
 }
 
 /// A round.
@@ -106,6 +126,8 @@ pub struct RoundReport {
     pub current: u64,
     /// Uploads that it set aside. Under a fixed schedule for the owner alone.
     pub quarantined: Vec<SetAside>,
+    /// Uploads that it used and that were withdrawn since.
+    pub withdrawn: Vec<String>,
     /// Trainings that it took.
     pub trials: u32,
     /// Unix time at which the refinery stored it.
@@ -164,6 +186,18 @@ fn decided(decision: &Decision) -> &'static str {
     }
 }
 
+/// The uploads that a round used and that were withdrawn since.
+fn withdrawn(uploads: &[UploadSummary], round: u64) -> Vec<String> {
+    let used = |u: &&UploadSummary| u.used_in.iter().any(|(from, to)| (*from..=*to).contains(&round));
+    uploads.iter().filter(used).map(|u| u.upload.to_string()).collect()
+}
+
+/// A line below a round that used what was withdrawn since.
+pub(super) fn mark(withdrawn: &[String]) -> Option<String> {
+    let ids: Vec<&str> = withdrawn.iter().map(|id| &id[..16]).collect();
+    (!ids.is_empty()).then(|| format!("       used what was withdrawn since: {}", ids.join(", ")))
+}
+
 impl Report {
     /// Opens the sealed metrics if the owner's keys are there.
     pub fn new(status: ProjectStatus, project: &ClientProject, keys: Option<&Keys>) -> Result<Self, Failure> {
@@ -201,6 +235,7 @@ impl Report {
                 decision: decided(&r.decision),
                 current: r.current,
                 quarantined: quarantined.iter().map(SetAside::from).collect(),
+                withdrawn: withdrawn(&status.uploads, r.round),
                 trials: r.trials,
                 at: r.at,
                 asked: r.asked,
@@ -214,7 +249,7 @@ impl Report {
                 gradient_noise: m.gradient_noise,
             })
         });
-        let upload = |u: &blindsmith_api::message::UploadSummary| UploadReport {
+        let upload = |u: &UploadSummary| UploadReport {
             upload: u.upload.to_string(),
             role: u.role,
             rows: u.rows,
@@ -230,6 +265,7 @@ impl Report {
             warden: status.warden,
             ready: status.ready,
             busy: status.busy,
+            queued: status.queued,
             failure: status.failure,
             rounds: rounds.collect::<Result<_, Failure>>()?,
             uploads: status.uploads.iter().map(upload).collect(),
@@ -268,11 +304,11 @@ impl Report {
             }
             println!("\nuploads");
             for u in &r.uploads {
-                let state = if u.refused { "REFUSED" } else { "QUARANTINED" };
-                let reason = u.reason.as_ref().map(|reason| format!("  {state}: {reason}"));
-                let refused = reason.unwrap_or_default();
-                let (id, role) = (&u.upload[..16], role_word(u.role));
-                println!("  {id}  {:>10} rows  {:>14} bytes  {role}{refused}", u.rows, u.bytes);
+                let (id, role, standing) = (&u.upload[..16], role_word(u.role), u.standing());
+                println!("  {id}  {:>10} rows  {:>14} bytes  {role:<10}  {standing}", u.rows, u.bytes);
+            }
+            if r.queued > 0 {
+                println!("\nrounds that wait: {}", r.queued);
             }
             println!("\nround  uploads      rows   steps  seconds  training loss  validation");
             for round in &r.rounds {
@@ -289,6 +325,7 @@ impl Report {
                     "{:>5}  {:>7}  {:>8}  {:>6}  {:>7.2}  {loss:>13}  {validation}",
                     round.round, round.uploads, round.rows, round.steps, round.seconds
                 );
+                mark(&round.withdrawn).into_iter().for_each(|line| println!("{line}"));
             }
         })
     }
@@ -319,4 +356,60 @@ pub(crate) fn words(metrics: &Metrics) -> String {
     let mut all = vec![format!("loss {:.4}", metrics.loss)];
     all.extend(figures);
     all.join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use blindsmith_protocol::Id;
+
+    use super::*;
+
+    fn upload(state: UploadState, reason: Option<&str>) -> UploadReport {
+        UploadReport {
+            upload: "a1".repeat(32),
+            role: Role::Training,
+            rows: 1,
+            bytes: 1,
+            contributor: "b1".repeat(32),
+            state,
+            refused: state == UploadState::Refused,
+            reason: reason.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn each_state_of_an_upload_has_words_of_its_own() {
+        for (state, reason, words) in [
+            (UploadState::Stored, None, "waits until the warden reads it"),
+            (UploadState::Stored, Some("no room"), "waits until the warden reads it: no room"),
+            (UploadState::Admitted, None, "waits for the next round"),
+            (UploadState::Used, None, "used"),
+            (UploadState::Refused, Some("no member"), "REFUSED: no member"),
+            (UploadState::Quarantined, Some("worse"), "QUARANTINED: worse"),
+            (UploadState::Withdrawn, None, "withdrawn"),
+        ] {
+            assert_eq!(upload(state, reason).standing(), words);
+        }
+    }
+
+    #[test]
+    fn a_round_is_marked_with_what_was_withdrawn_since() {
+        let upload = |byte, used_in: &[(u64, u64)]| UploadSummary {
+            upload: Id([byte; 32]),
+            place: byte.into(),
+            role: Role::Training,
+            rows: 1,
+            bytes: 1,
+            contributor: Id([9; 32]),
+            state: if used_in.is_empty() { UploadState::Used } else { UploadState::Withdrawn },
+            reason: None,
+            used_in: used_in.to_vec(),
+        };
+        let uploads = [upload(1, &[]), upload(2, &[(1, 2), (4, 4)]), upload(3, &[(2, 3)])];
+        let marked = |round| withdrawn(&uploads, round).len();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(marked), [0, 1, 2, 1, 1, 0]);
+        let line = mark(&withdrawn(&uploads, 2)).unwrap();
+        assert_eq!(line.trim(), "used what was withdrawn since: 0202020202020202, 0303030303030303");
+        assert_eq!(mark(&[]), None);
+    }
 }

@@ -151,6 +151,24 @@ fn a_run_killed_at_random_steps_ends_as_one_that_nothing_disturbed() {
     site.assert_no_panic();
 }
 
+/// Evidence and answer both come while the round goes on; it has steps for much longer than that.
+#[test]
+fn rows_are_predicted_while_a_round_goes_on() {
+    let mut site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    let plan = ["--label", "largest", "--hidden", "16", "--epochs", "3000", "--batch-rows", "64"];
+    site.init("first.csv", &plan).ok();
+    site.write("rows.csv", tables::largest(60..700));
+    site.push("rows.csv", &[]).ok();
+    site.during_a_round(BEFORE, |_| {});
+    site.write("query.csv", tables::largest(700..710));
+    let answer = site.on_project("predict", &["--data", "query.csv"]).ok().json();
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 10);
+    let status = site.status();
+    assert_eq!((&status["busy"], status["rounds"].as_array().unwrap().len()), (&true.into(), 1));
+    site.assert_no_panic();
+}
+
 #[test]
 fn an_upload_cut_off_by_a_crash_leaves_nothing() {
     let mut site = Site::new();
@@ -218,4 +236,32 @@ fn a_round_that_was_asked_for_survives_the_refinery_and_is_run_once() {
         assert_eq!((&rounds[2]["asked"], &rounds[2]["steps"]), (&true.into(), &2.into()));
         site.services.kill_refinery();
     }
+}
+
+#[test]
+fn no_more_than_eight_rounds_wait_and_those_that_were_acknowledged_run() {
+    let mut site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--epochs", "1", "--manual"]).ok();
+    site.write("rows.csv", tables::largest(60..80));
+    site.push("rows.csv", &[]).ok();
+    site.services.kill_warden();
+    site.until(|status| status.warden.is_none());
+    let project = site.project().id();
+    let ask = |site: &Site| site.connect().request(&Request::Refine { project, epochs: None }, &[]);
+    for _ in 0..8 {
+        assert!(matches!(ask(&site).unwrap().0, Reply::Done));
+    }
+    let assert_full = |site: &Site| {
+        let refusal = ask(site).unwrap_err().to_string();
+        assert!(refusal.contains("8 rounds of this project wait or run: ask again"), "{refusal}");
+        assert_eq!(site.connect().status(project).unwrap().queued, 8);
+    };
+    assert_full(&site);
+    site.services.kill_refinery();
+    site.services.start_refinery().unwrap();
+    assert_full(&site);
+    site.services.start_warden().unwrap();
+    let status = site.wait();
+    assert_eq!((&status["queued"], status["rounds"].as_array().unwrap().len()), (&0.into(), 9));
 }

@@ -3,7 +3,7 @@
 use blindsmith_keys::Key;
 use blindsmith_protocol::Id;
 use blindsmith_warden::{RoundMetrics, model_context};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::site::{Outcome, Site, argument};
 use crate::tables;
@@ -272,6 +272,20 @@ fn a_contributor_withdraws_its_own_upload_and_nobody_elses() {
     site.on_project("withdraw", &["--upload", &of_a]).refused(5, &["has no upload"]);
     site.of("a", "withdraw", &["--upload", &of_a]).ok();
     assert_eq!((site.state_of(&of_a), site.state_of(&of_b)), ("withdrawn".into(), "used".into()));
+    // The version that used it is marked.
+    let marked = |site: &Site| {
+        let (status, history) = (site.status(), site.history());
+        for marks in [&status["rounds"], &history["rounds"], &history["versions"]] {
+            let withdrawn: Vec<_> =
+                marks.as_array().unwrap().iter().map(|r| r["withdrawn"].clone()).collect();
+            assert_eq!(withdrawn[..2], [json!([]), json!([of_a])]);
+            assert!(withdrawn[2..].iter().all(|none| *none == json!([])));
+        }
+        let words = site.run(&["history", "--project", "p"]).ok().stdout;
+        assert!(words.contains(&format!("used what was withdrawn since: {}", &of_a[..16])), "{words}");
+        history
+    };
+    marked(&site);
     // It stays so after a restart, and rounds go on without its rows.
     site.services.kill_refinery();
     site.services.start_refinery().unwrap();
@@ -280,6 +294,14 @@ fn a_contributor_withdraws_its_own_upload_and_nobody_elses() {
     site.on_project("refine", &[]).ok();
     let status = site.status();
     assert!(status["rounds"][2]["rows"].as_u64().unwrap() <= 200, "{status}");
+    let history = marked(&site);
+    let versions = history["versions"].as_array().unwrap();
+    let current: Vec<_> = versions.iter().filter(|v| v["current"] == true).map(|v| &v["version"]).collect();
+    assert_eq!((versions.len(), current), (3, vec![&history["current"]]));
+    // In words each upload has its state.
+    let words = site.run(&["status", "--project", "p"]).ok().stdout;
+    let line = |id: &str| words.lines().find(|line| line.contains(&id[..16])).unwrap();
+    assert!(line(&of_a).ends_with("  withdrawn") && line(&of_b).ends_with("  used"), "{words}");
     site.verified();
 }
 

@@ -22,5 +22,7 @@ fn every_acknowledged_upload_is_accounted_for_and_the_poisoned_one_is_named() {
     assert_eq!(rows.as_u64().unwrap(), 36 * uploads.as_u64().unwrap());
     assert_eq!((&counted["kills"], &counted["poisoned_set_aside"]), (&20.into(), &true.into()));
     assert_eq!(counted["unaccounted"], Value::Array(vec![]));
+    // Of five contributors two send over HTTP, eight uploads each.
+    assert!(counted["acknowledged_over_http"].as_u64().unwrap() >= 16, "{counted}");
     assert!(counted["accuracy_last"].as_f64().unwrap() > 0.8, "{counted}");
 }

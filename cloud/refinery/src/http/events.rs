@@ -16,6 +16,7 @@ use super::gate::Caller;
 use super::problem::Refused;
 use super::shares::Share;
 use super::{Answer, Service};
+use crate::shared::now;
 
 /// One who watches.
 struct Watcher {
@@ -74,7 +75,7 @@ impl Watcher {
     fn look(&mut self) -> Option<Event> {
         let state = self.service.shared.lock();
         let found = state.projects.get(&self.project);
-        if found.is_none_or(|p| p.idle(state.warden.is_some())) {
+        if found.is_none_or(|p| p.idle(state.warden.is_some(), now())) {
             self.over = true;
             return Some(Event::default().event("idle").data("{}"));
         }

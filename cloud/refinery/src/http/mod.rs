@@ -339,7 +339,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Answer {
             nonces,
             projects: state.projects.len(),
             jobs: state.jobs.len(),
-            due: state.projects.values().filter(|p| p.due()).count(),
+            due: state.projects.values().filter(|p| p.due(now())).count(),
             unread: state.uploads(Stored::is_unread),
             waiting: state.uploads(Stored::is_new),
             warden: state.warden.is_some(),

@@ -28,6 +28,8 @@ fn next_change() -> u64 {
 pub struct Stored {
     pub id: Id,
     pub header: UploadHeader,
+    /// Since when it could be trained on, in seconds since 1970: it arrived then, or was to be tried again.
+    since: u64,
     standing: Standing,
     /// The number of the change that made it what clients are told.
     changed: u64,
@@ -42,8 +44,8 @@ struct Standing {
     given: bool,
     /// Why a round set it aside.
     quarantined: Option<Reason>,
-    /// Whether its contributor took it back.
-    withdrawn: bool,
+    /// If its contributor took it back, the rounds that used it: from and to, in order.
+    withdrawn: Option<Vec<(u64, u64)>>,
     /// What the warden found when it read it.
     verdict: Option<Verdict>,
     /// Why it could not be read, and when it is tried again.
@@ -70,17 +72,28 @@ impl Trouble {
     }
 }
 
+/// Adds a round, if it is not among them, to ranges that end before it or with it.
+pub(crate) fn add(ranges: &mut Vec<(u64, u64)>, round: u64) {
+    match ranges.last_mut() {
+        Some((_, to)) if *to >= round => {}
+        Some((_, to)) if *to + 1 == round => *to = round,
+        _ => ranges.push((round, round)),
+    }
+}
+
 impl Stored {
-    pub fn new(header: UploadHeader, verdict: Option<Verdict>) -> Self {
+    /// One that arrived at this time, in seconds since 1970.
+    pub fn new(header: UploadHeader, verdict: Option<Verdict>, arrived: u64) -> Self {
         let standing = Standing { verdict, ..Standing::default() };
-        Stored { id: header.id(), header, standing, changed: next_change() }
+        Stored { id: header.id(), header, since: arrived, standing, changed: next_change() }
     }
 
     /// Changes it, so that who has seen it before is told.
     fn change(&mut self, change: impl FnOnce(&mut Standing)) {
-        let before = (self.state(), self.reason());
+        let told = |upload: &Self| (upload.state(), upload.reason(), upload.standing.withdrawn.clone());
+        let before = told(self);
         change(&mut self.standing);
-        if (self.state(), self.reason()) != before {
+        if told(self) != before {
             self.changed = next_change();
         }
     }
@@ -92,8 +105,9 @@ impl Stored {
         troubled
     }
 
-    /// The warden reads it again.
-    pub fn forget_verdict(&mut self) {
+    /// The warden reads it again, from this time on.
+    pub fn forget_verdict(&mut self, at: u64) {
+        self.since = self.since.max(at);
         self.change(|s| s.verdict = None);
     }
 
@@ -102,24 +116,42 @@ impl Stored {
         self.change(|s| s.trouble = Some(Trouble::after(s.trouble.as_ref(), why)));
     }
 
-    /// Takes note of a round: whether it was given it, unless that does not count, whether it used it, and why it set it
-    /// aside, if it did.
-    pub fn round(&mut self, given: Option<bool>, used: bool, aside: Option<Reason>) {
+    /// Takes note of a round: whether it was given it, unless that does not count, its number if it used it, and why it
+    /// set it aside, if it did.
+    pub fn round(&mut self, given: Option<bool>, used: Option<u64>, aside: Option<Reason>) {
         self.change(|s| {
             s.given = given.unwrap_or(s.given);
-            s.used |= used;
+            s.used |= used.is_some();
+            if let (Some(rounds), Some(round)) = (&mut s.withdrawn, used) {
+                add(rounds, round);
+            }
             s.quarantined = aside.or(s.quarantined);
         });
     }
 
-    /// The next round tries it again, though one set it aside.
-    pub fn readmit(&mut self) {
+    /// A round tries it again, though one set it aside: since this time it is new.
+    pub fn readmit(&mut self, at: u64) {
+        self.since = self.since.max(at);
         self.change(|s| (s.quarantined, s.given) = (None, false));
     }
 
-    /// Its contributor took it back.
+    /// Its contributor took it back. Rounds that use it from here on are remembered.
     pub fn withdraw(&mut self) {
-        self.change(|s| s.withdrawn = true);
+        self.change(|s| _ = s.withdrawn.get_or_insert_default());
+    }
+
+    /// Takes note of the rounds that used it up to the one that is stored last.
+    pub fn used_before(&mut self, mut rounds: Vec<(u64, u64)>) {
+        self.change(|s| {
+            let since = s.withdrawn.take().unwrap_or_default();
+            since.into_iter().flat_map(|(from, to)| from..=to).for_each(|round| add(&mut rounds, round));
+            s.withdrawn = Some(rounds);
+        });
+    }
+
+    /// How many ranges of rounds clients are told of.
+    pub fn ranges(&self) -> usize {
+        self.standing.withdrawn.as_ref().map_or(0, Vec::len)
     }
 
     /// The number of the change that made it what clients are told.
@@ -128,7 +160,12 @@ impl Stored {
     }
 
     pub fn withdrawn(&self) -> bool {
-        self.standing.withdrawn
+        self.standing.withdrawn.is_some()
+    }
+
+    /// Since when it could be trained on, in seconds since 1970.
+    pub fn since(&self) -> u64 {
+        self.since
     }
 
     /// Whether it could not be read, and is tried again.
@@ -139,7 +176,7 @@ impl Stored {
     /// Whether there are rows to train on, as far as is known.
     pub fn trains(&self) -> bool {
         let Standing { withdrawn, quarantined, .. } = &self.standing;
-        self.header.role == Role::Training && !self.refused() && !withdrawn && quarantined.is_none()
+        self.header.role == Role::Training && !self.refused() && withdrawn.is_none() && quarantined.is_none()
     }
 
     /// Whether there are rows to train on that the last round was not given.
@@ -150,7 +187,7 @@ impl Stored {
     /// Whether the warden is to read it now.
     pub fn is_unread(&self) -> bool {
         let Standing { verdict, withdrawn, trouble, .. } = &self.standing;
-        verdict.is_none() && !withdrawn && !trouble.as_ref().is_some_and(Trouble::waits)
+        verdict.is_none() && withdrawn.is_none() && !trouble.as_ref().is_some_and(Trouble::waits)
     }
 
     pub fn refused(&self) -> bool {
@@ -178,13 +215,14 @@ impl Stored {
             contributor: self.header.contributor,
             state: self.state(),
             reason: self.reason(),
+            used_in: self.standing.withdrawn.clone().unwrap_or_default(),
         }
     }
 
     /// What became of it.
     pub fn state(&self) -> UploadState {
         match &self.standing {
-            s if s.withdrawn => UploadState::Withdrawn,
+            Standing { withdrawn: Some(_), .. } => UploadState::Withdrawn,
             Standing { verdict: Some(Verdict::Refused(_)), .. } => UploadState::Refused,
             Standing { quarantined: Some(_), .. } => UploadState::Quarantined,
             s if s.used => UploadState::Used,
@@ -219,7 +257,7 @@ mod tests {
             root: Id([4; 32]),
             tag: [5; 32],
         };
-        let mut upload = Stored::new(header, None);
+        let mut upload = Stored::new(header, None, 0);
         assert!(upload.is_unread() && upload.is_new());
         let mut waits = Vec::new();
         for _ in 0..12 {

@@ -37,10 +37,16 @@ impl Store {
 
     /// An owner's signed orders, from number 1 on.
     pub fn orders(&self, project: &Id) -> Result<Vec<Blob>, StoreError> {
-        let query = sqlx::query("SELECT signed, sequence FROM orders WHERE project = $1 ORDER BY sequence");
+        Ok(self.dated_orders(project)?.into_iter().map(|(order, _)| order).collect())
+    }
+
+    /// The same with the time at which each was stored, in seconds since 1970.
+    pub(super) fn dated_orders(&self, project: &Id) -> Result<Vec<(Blob, u64)>, StoreError> {
+        let query =
+            sqlx::query("SELECT signed, sequence, created FROM orders WHERE project = $1 ORDER BY sequence");
         let rows = self.metadata.rows(query.bind(project.0.to_vec()))?;
         let order = |(i, row)| match self.decoded(number(row, 1))? == i as u64 + 1 {
-            true => Ok(Blob(self.decoded(bytes(row, 0))?)),
+            true => Ok((Blob(self.decoded(bytes(row, 0))?), self.decoded(number(row, 2))? / 1000)),
             false => {
                 Err(damaged(&self.metadata.path(), format!("order {} of project {project} is gone", i + 1)))
             }

@@ -13,12 +13,12 @@ pub struct StoredProject {
     /// Its specification.
     pub spec: ProjectSpec,
     /// Its uploads, in order of arrival, with what stands about each: what the warden found, or a refusal
-    /// of one that was withdrawn.
-    pub uploads: Vec<(UploadHeader, Option<Verdict>)>,
+    /// of one that was withdrawn; and when each arrived, in seconds since 1970.
+    pub uploads: Vec<(UploadHeader, Option<Verdict>, u64)>,
     /// Those of them that were withdrawn.
     pub withdrawn: Vec<Id>,
-    /// The owner's signed orders, in sequence.
-    pub orders: Vec<Blob>,
+    /// The owner's signed orders, in sequence, and when each was stored, in seconds since 1970.
+    pub orders: Vec<(Blob, u64)>,
 }
 
 impl Store {
@@ -117,10 +117,10 @@ impl Store {
                         None => return Err(damaged(&path(), "it is not there")),
                     }
                 }
-                let standing = upload.standing();
-                uploads.push((upload.header, standing));
+                let (standing, arrived) = (upload.standing(), upload.created / 1000);
+                uploads.push((upload.header, standing, arrived));
             }
-            found.push(StoredProject { orders: self.orders(&id)?, spec, uploads, withdrawn });
+            found.push(StoredProject { orders: self.dated_orders(&id)?, spec, uploads, withdrawn });
         }
         Ok(found)
     }

@@ -11,6 +11,7 @@ use super::error::{StoreError, damaged};
 use super::jobs::Lease;
 use super::metadata::{Refusal, bytes, digest, now, number, some_digest};
 use super::named::{Named, Places};
+use crate::shared::add;
 
 impl Store {
     /// Stores what a round left. One that has its number already is replaced: a warden ended it again because
@@ -106,6 +107,17 @@ impl Store {
                 return Ok(());
             }
         }
+    }
+
+    /// The rounds that used an upload: from and to, in order.
+    pub fn used_in(&self, project: &Id, upload: &Id) -> Result<Vec<(u64, u64)>, StoreError> {
+        let mut ranges = Vec::new();
+        self.each_round(project, |record| {
+            if record.used.contains(upload) {
+                add(&mut ranges, record.summary.round);
+            }
+        })?;
+        Ok(ranges)
     }
 
     /// What clients are told of these rounds, from the first on, as many as an answer should have.

@@ -61,7 +61,7 @@ fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
     let projects = stored.store.projects().unwrap();
     assert_eq!(projects.len(), 1);
     assert_eq!(projects[0].spec, stored.spec);
-    assert_eq!(projects[0].uploads.iter().map(|(h, _)| h.id()).collect::<Vec<_>>(), [earlier, later]);
+    assert_eq!(projects[0].uploads.iter().map(|(h, ..)| h.id()).collect::<Vec<_>>(), [earlier, later]);
     let mut rounds = Vec::new();
     stored.store.each_round(&stored.spec.id(), |r| rounds.push(r.summary.round)).unwrap();
     assert_eq!(rounds, [0, 1, 2, 10]);

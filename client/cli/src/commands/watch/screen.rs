@@ -70,7 +70,12 @@ fn draw_progress(frame: &mut Frame, area: Rect, view: &View) {
     match &view.progress {
         Some(p) => {
             let ratio = (p.step as f64 / p.steps.max(1) as f64).clamp(0.0, 1.0);
-            let label = format!("round {}: step {} of {}", p.round, p.step, p.steps);
+            let more = if view.report.queued > 0 {
+                format!(", {} more wait", view.report.queued)
+            } else {
+                String::new()
+            };
+            let label = format!("round {}: step {} of {}{more}", p.round, p.step, p.steps);
             let gauge = Gauge::default().ratio(ratio).label(label).gauge_style(Color::Blue);
             frame.render_widget(gauge, area);
         }
@@ -259,6 +264,7 @@ pub(super) mod tests {
             decision,
             current,
             quarantined: vec![],
+            withdrawn: vec![],
             trials: 1,
             at: 0,
             asked: false,
@@ -290,6 +296,7 @@ pub(super) mod tests {
                 warden: Some("simulated".into()),
                 ready: true,
                 busy: true,
+                queued: 0,
                 failure: None,
                 uploads: vec![
                     upload("bb", 120, UploadState::Quarantined, Some("its labels contradict the model")),

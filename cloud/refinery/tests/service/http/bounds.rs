@@ -233,7 +233,7 @@ fn one_key_follows_so_many_events_and_leaves_the_others_to_others() {
         read_body(&mut warden, length, 1000).unwrap();
         assert!(matches!(command, ToWarden::Release { .. }), "{command:?}");
         let outcome =
-            Outcome::Ready { holding: Blob::default(), confirmation: Blob::default(), retired: false };
+            Outcome::Ready { holding: Blob::default(), confirmation: Blob::default(), retired: None };
         let record = RoundRecord {
             summary: RoundSummary::default(),
             given: vec![],
