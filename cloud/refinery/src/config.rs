@@ -50,7 +50,7 @@ pub struct StoreConfig {
 }
 
 /// `[local]`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalConfig {
     /// The operator's socket; `refinery.sock` in the store if none.
@@ -61,6 +61,8 @@ pub struct LocalConfig {
     pub enclave: Option<SocketAddr>,
     /// Directory of the collateral that verifies wardens in hardware when one takes over; `collateral` in the store if none.
     pub collateral: Option<PathBuf>,
+    /// Seconds for which a warden that would take projects over waits for the one that has them; then it serves without.
+    pub take_over_wait: u64,
 }
 
 /// Who may create projects.
@@ -173,6 +175,12 @@ impl Default for StoreConfig {
             blobs: None,
             cache_bytes: CACHE_BYTES,
         }
+    }
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        LocalConfig { clients: None, warden: None, enclave: None, collateral: None, take_over_wait: 60 }
     }
 }
 
@@ -330,6 +338,9 @@ impl Config {
         }
         if limits.model_bytes == 0 || limits.model_bytes > MAX_BODY as u64 {
             return Err(ConfigError(format!("limits.model_bytes must be 1 to {MAX_BODY}")));
+        }
+        if self.local.take_over_wait > 24 * 60 * 60 {
+            return fail("local.take_over_wait is at most a day (86400 seconds)");
         }
         if limits.row_bytes > 1 << 40 {
             return Err(ConfigError(format!("limits.row_bytes must be 0 to {}", 1_u64 << 40)));

@@ -145,8 +145,10 @@ impl Drop for Leaving<'_> {
 const LOOK: Duration = Duration::from_millis(200);
 
 impl Link {
-    /// Waits for a warden from which it takes projects over, unless it has all of them, and for the end of that.
+    /// Waits for a warden from which it takes projects over, unless it has all of them, and for the end of that. One that
+    /// does not come in time is not waited for: its projects may be lost, and others are to be served.
     fn taking_over(self, shared: &Shared) -> Result<Self, FrameError> {
+        let begun = Instant::now();
         let mut state = shared.lock();
         loop {
             if state.warden.is_some() {
@@ -157,11 +159,15 @@ impl Link {
                 // If the other is lost first, this warden comes again.
                 return returned.recv().map(|link| *link).map_err(|_| FrameError::Closed);
             }
-            let begun = state.projects.iter().filter(|(_, p)| !p.rounds.is_empty());
-            let projects: Vec<Id> = begun.map(|(id, _)| *id).collect();
+            let released = state.projects.iter().filter(|(_, p)| !p.rounds.is_empty());
+            let projects: Vec<Id> = released.map(|(id, _)| *id).collect();
             drop(state);
             let held = |id: &Id| matches!(shared.store.holding(id, &self.holder), Ok(Some(_)));
             if projects.iter().all(held) {
+                return Ok(self);
+            }
+            if begun.elapsed() >= shared.take_over_wait {
+                warn!("no warden came that has the other projects: this one serves without them");
                 return Ok(self);
             }
             let mut watched = [PollFd::new(&self.writer, PollFlags::RDHUP)];

@@ -21,7 +21,7 @@ pub(crate) use queue::{Share, Turn};
 pub(crate) use stored::add;
 pub use stored::{Stored, Trouble};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine::ROW_BYTES;
 use crate::link::Link;
 use crate::operations::{Kind, Refusal};
@@ -325,6 +325,8 @@ pub struct Shared {
     pub(crate) row_bytes: usize,
     /// Directory of what verifies wardens in hardware.
     pub(crate) collateral: PathBuf,
+    /// How long a warden that would take projects over waits for the one that has them.
+    pub(crate) take_over_wait: Duration,
     /// Tells this run of the refinery from others.
     pub(crate) run: u64,
 }
@@ -363,6 +365,7 @@ impl Shared {
             changed: Changed::default(),
             row_bytes: ROW_BYTES,
             collateral: PathBuf::from("collateral"),
+            take_over_wait: Duration::from_secs(config::LocalConfig::default().take_over_wait),
             // Of 52 bits, and never 0.
             run: 1 + getrandom::u64().map_err(|e| StoreError::Place(format!("no randomness: {e}")))?
                 % (1 << 52),
@@ -371,7 +374,8 @@ impl Shared {
 
     /// The same, as configured.
     pub fn configured(self, config: &Config) -> Self {
-        Shared { row_bytes: config.limits.row_bytes, collateral: config.collateral(), ..self }
+        let take_over_wait = Duration::from_secs(config.local.take_over_wait);
+        Shared { row_bytes: config.limits.row_bytes, collateral: config.collateral(), take_over_wait, ..self }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

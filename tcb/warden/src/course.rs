@@ -374,7 +374,8 @@ impl<C: Cloud> Course<'_, '_, C> {
         for q in &quarantined {
             standing.uploads.insert(q.upload, Place::Quarantined(q.reason));
         }
-        let run = if promoted { self.kept } else { self.run };
+        // Also where values that left their range, found at the end, keep it from becoming current: that must not show.
+        let run = if decided.promoted { self.kept } else { self.run };
         let metrics = RoundMetrics {
             training_loss: run.training_loss,
             validation,

@@ -303,8 +303,11 @@ fn a_warden_that_instructs_nonsense_loses_its_link_and_nothing_else() {
         vec![Instruction::Labels { blocks: vec![block(0, 99)] }],
         vec![Instruction::Labels { blocks: vec![block(0, 0); 200_000] }],
     ] {
-        // A round is given up after a few wardens were lost in it.
-        site.connect().command(&refine, &[]).unwrap();
+        // A round is given up after a few wardens were lost in it; there are enough of them for some of the time.
+        match site.connect().command(&refine, &[]) {
+            Err(blindsmith::Failure::Refused(why)) => assert!(why.contains("8 rounds"), "{why}"),
+            asked => asked.unwrap(),
+        }
         let mut stream = restored(&site);
         for instruction in &instructions {
             _ = write_frame(&mut stream, &FromWarden::Do(instruction.clone()), &[]);

@@ -137,6 +137,30 @@ fn a_warden_that_is_done_with_a_project_is_not_in_the_way_of_the_one_that_has_it
 }
 
 #[test]
+fn a_warden_that_would_take_over_serves_without_if_nobody_comes() {
+    let mut site = shared(&[]);
+    site.on_project("approve", &[]).ok();
+    site.services.kill_warden();
+    site.services.kill_refinery();
+    // As long as it is told to, it waits.
+    site.write("refinery.toml", "[local]\ntake_over_wait = 0\n");
+    site.services.start_refinery().unwrap();
+    let second = Second::start(&site, "second");
+    logged(&site, "this one serves without them", 1);
+    // What it was not given it does not have; others are served.
+    site.until(|status| status.failure.as_deref().is_some_and(|f| f.contains("secrets")));
+    site.init_as("other", "first.csv", &["--label", "largest", "--hidden", "4"]).ok();
+    // The other one comes after all, and has its turn once this one connects again.
+    drop(second);
+    site.services.start_warden().unwrap();
+    let _second = Second::start(&site, "second");
+    logged(&site, "another warden goes on", 1);
+    site.until(|status| status.ready);
+    trains(&site, 2);
+    site.verified();
+}
+
+#[test]
 fn a_contributor_whose_own_policy_refuses_the_other_warden_is_left_out_there() {
     // Whether the rows make the model better is not what matters here.
     let site = shared(&["--tolerance", "100", "--screening", "0"]);

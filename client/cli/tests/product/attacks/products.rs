@@ -27,6 +27,15 @@ impl Scene {
 
     /// The same before it was ever refined.
     pub fn waiting(more: &[&str]) -> Self {
+        let scene = Scene::empty(more);
+        scene.push(60..76, "--validation");
+        scene.push(76..160, "--keep-order");
+        scene.push(160..250, "--keep-order");
+        scene
+    }
+
+    /// The same without any rows.
+    pub fn empty(more: &[&str]) -> Self {
         let mut site = Site::new();
         let link = site.path("proxy.sock");
         let proxy = Proxy::listen(&link, &site.services.store().join("warden.sock"));
@@ -35,12 +44,12 @@ impl Scene {
         site.write("first.csv", tables::largest(0..60));
         let plan = ["--label", "largest", "--hidden", "8", "--epochs", "2", "--batch-rows", "32", "--manual"];
         site.init("first.csv", &[plan.as_slice(), more].concat()).ok();
-        for (rows, role) in [(60..76, "--validation"), (76..160, "--keep-order"), (160..250, "--keep-order")]
-        {
-            site.write("rows.csv", tables::largest(rows));
-            site.on_project("push", &["--data", "rows.csv", role]).ok();
-        }
         Scene { site, proxy }
+    }
+
+    pub fn push(&self, rows: std::ops::Range<usize>, role: &str) {
+        self.site.write("rows.csv", tables::largest(rows));
+        self.site.on_project("push", &["--data", "rows.csv", "--now", role]).ok();
     }
 
     fn refined(&self) -> Vec<u8> {

@@ -53,8 +53,15 @@ struct Seen {
 
 /// What is seen of two rounds, at this learning rate. (Neither has a shorter form in CBOR.)
 fn first_round(rate: &str, more: &[&str]) -> Seen {
-    let plan = ["--learning-rate", rate, "--clip-norm", "0", "--optimiser", "sgd"];
-    let scene = Scene::waiting(&[plan.as_slice(), more].concat());
+    rounds_of(Scene::waiting(&[plan(rate).as_slice(), more].concat()))
+}
+
+fn plan(rate: &str) -> [&str; 6] {
+    ["--learning-rate", rate, "--clip-norm", "0", "--optimiser", "sgd"]
+}
+
+/// The same of two rounds over the rows that there are.
+fn rounds_of(scene: Scene) -> Seen {
     let frames = Arc::new(Mutex::new(vec![]));
     let seen = frames.clone();
     let mut begun = false;
@@ -112,6 +119,34 @@ fn attack_watching_a_fixed_schedule_tells_nothing() {
         assert!(matches!(receipt.decision, Decision::Sealed(_)));
         // A commitment that hides: it changes even where the model does not.
         assert_ne!(receipt.before, receipt.after);
+    }
+}
+
+/// Nor where the owner gave no rows that judge: then some of its own are held out, others in each project, so that what
+/// can be compared is what is said of the rounds.
+#[test]
+fn attack_watching_a_fixed_schedule_without_rows_that_judge_tells_nothing() {
+    let records = |rate: &str| {
+        let scene = Scene::empty(&[plan(rate).as_slice(), &["--fixed-schedule"]].concat());
+        // Blocks of rows that are held out are of one size.
+        scene.push(76..396, "--keep-order");
+        let seen = rounds_of(scene);
+        let records: Vec<String> = seen.frames.into_iter().filter(|f| f.starts_with("1 ")).collect();
+        assert_eq!(records.len(), 2, "a record a round");
+        (records, seen.refined)
+    };
+    let ((good, refined), (bad, failed)) = (records("0.1"), records("999.9"));
+    refined.ok();
+    failed.refused(5, &["round 1 failed, and the model is the one before it"]);
+    // Which rows are held out differs, and with it how many are trained on.
+    let without_rows = |records: &[String]| -> Vec<String> {
+        let fields = |r: &String| -> Vec<String> { r.split(' ').map(str::to_owned).collect() };
+        records.iter().map(fields).map(|f| [&f[..1], &f[3..9]].concat().join(" ")).collect()
+    };
+    assert_eq!(without_rows(&good), without_rows(&bad));
+    for records in [&good, &bad] {
+        let rows = |r: &String| r.split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+        assert!(records.iter().all(|r| rows(r) >= 100), "{records:?}");
     }
 }
 
