@@ -9,17 +9,18 @@ use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, Seen, Uploa
 use blindsmith_attest::chain::Trust;
 use blindsmith_fuzz::{header, network, owner, recipe, release, request, spec, trust};
 use blindsmith_identity::{
-    Action, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, SigningKey, Terms, Withdrawal, sign_order,
-    sign_request,
+    Action, Approval, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, SigningKey, Terms, Withdrawal,
+    sign_order, sign_request,
 };
+use blindsmith_keys::Key;
 use blindsmith_learn::TrainerState;
 use blindsmith_protocol::{
     AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, Id, Instruction, Lane, Left, Outcome,
-    Progress, Quarantined, Reason, RoundRecord, RoundSummary, ToWarden, to_cbor, write_frame,
+    Progress, ProjectSpec, Quarantined, Reason, RoundRecord, RoundSummary, ToWarden, to_cbor, write_frame,
 };
-use blindsmith_receipts::{FaultReport, RECEIPT_VERSION, Receipt, Rules, sign_receipt};
+use blindsmith_receipts::{FaultReport, RECEIPT_VERSION, Receipt, Rules, receipt_signing_key, sign_receipt};
 use blindsmith_ring::backend;
-use blindsmith_warden::{RoundMetrics, encode_model, write_labels};
+use blindsmith_warden::{Counter, RoundMetrics, encode_model, write_labels};
 use serde::Serialize;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -206,6 +207,30 @@ fn replies() -> Vec<Reply> {
     ]
 }
 
+/// The owner's order that approves of the warden that takes over; of its vault's receipts.
+fn take_over(spec: &ProjectSpec) -> ToWarden {
+    let approval = Approval {
+        wardens: vec![("simulated".into(), Blob(vec![7; 32]))],
+        receipts: receipt_signing_key(&Key::from_bytes([14; 32])).verifying(),
+        policy: "accept_simulated = true".into(),
+        since: 1,
+    };
+    let order = Roster::default().next(spec.id(), Action::Approve(approval));
+    let (from, session) = (Id([1; 32]), Id([2; 32]));
+    ToWarden::TakeOver { spec: spec.clone(), from, session, order: Blob(to_cbor(&order)) }
+}
+
+/// What one warden hands to another, in the clear, after its length; then the beginning of a state.
+fn handed() -> Vec<u8> {
+    let counter = to_cbor(&Counter::at(0, [3; 32]));
+    let terms = to_cbor(&Terms::without_minima(owner().verifying(), "simulated", &[]));
+    let length = |part: &[u8]| (part.len() as u32).to_le_bytes();
+    let vault = [14; 32];
+    let member = [&[8; 32][..], &[9; 32], &length(&terms), &terms].concat();
+    let clear = [b"BSHANDO1", &vault[..], &length(&counter), &counter, &member].concat();
+    [&(clear.len() as u16).to_le_bytes()[..], &clear, b"BSSTATE4"].concat()
+}
+
 /// What a refinery says, with its body; what is sealed is in the clear, as the target `session` takes it.
 fn commands() -> Vec<(ToWarden, Vec<u8>)> {
     let (spec, project) = (spec(), spec().id());
@@ -227,6 +252,7 @@ fn commands() -> Vec<(ToWarden, Vec<u8>)> {
         plain(ToWarden::Round { project, round: 1, attempt: 0, epochs: None, uploads: vec![upload] }),
         plain(ToWarden::Query { project, header: header(), envelope: Blob(vec![1; 80]) }),
         plain(ToWarden::Rollback { project, round: 1, version: 0 }),
+        (take_over(&spec), handed()),
         (ToWarden::Restore { spec, holding: Blob(vec![]) }, b"BSSTATE4".to_vec()),
         plain(ToWarden::Stored { project, round: 0 }),
         plain(ToWarden::Failed { message: "no".into() }),

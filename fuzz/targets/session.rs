@@ -11,7 +11,7 @@ use blindsmith_evidence::Simulated;
 use blindsmith_fuzz::{claims, owner, release, request, signed};
 use blindsmith_identity::{AttestRequest, Kind, SignedRelease, SigningKey, sign_release, sign_request};
 use blindsmith_keys::{Key, Suite};
-use blindsmith_protocol::{Blob, Lane, ToWarden, from_cbor, write_frame};
+use blindsmith_protocol::{Blob, Id, Lane, ToWarden, from_cbor, write_frame};
 use blindsmith_warden::{Identity, MemoryCounters, Projects, Release, model_context, serve, session_info};
 use libfuzzer_sys::fuzz_target;
 
@@ -42,6 +42,19 @@ fn sealed(command: ToWarden, body: &[u8], warden: &Identity) -> (ToWarden, Vec<u
             let holding = Blob(warden.sealing.seal(&format!("holding {id}"), vault.expose()).0);
             (ToWarden::Restore { spec, holding }, vault.seal(&format!("state {id}"), body).0)
         }
+        ToWarden::TakeOver { spec, order, .. } => {
+            // As another warden would have sealed it, in a session that the owner's key began.
+            let (id, mut rest) = (spec.id(), body);
+            let session = claims(&AttestRequest { project: id, ..request() }, warden).session();
+            let clear = part(&mut rest).unwrap_or_default();
+            let recipient = warden.key.recipient(Suite::X25519);
+            let (handed, _) =
+                recipient.seal(&session_info("hand-over", &session), clear).expect("a fresh key");
+            let state = Key::from_bytes([14; 32]).seal(&format!("state {id}"), rest).0;
+            let body = [&(handed.len() as u32).to_le_bytes(), handed.as_slice(), &state].concat();
+            let order = signed(&order.0, &ORDER).map_or(order, Blob);
+            (ToWarden::TakeOver { spec, from: owner().verifying().into(), session: Id(session), order }, body)
+        }
         ToWarden::Rollback { project, round, version } => {
             let body = release().owner.seal(&model_context("model", &project, version), body).0;
             (ToWarden::Rollback { project, round, version }, body)
@@ -68,7 +81,7 @@ fuzz_target!(|data: &[u8]| {
     while let (Some(head), body) = (part(&mut rest), part(&mut rest).unwrap_or_default()) {
         match from_cbor::<ToWarden>(head) {
             Ok(command) => {
-                if let ToWarden::Release { spec, .. } = &command {
+                if let ToWarden::Release { spec, .. } | ToWarden::TakeOver { spec, .. } = &command {
                     // A session for it.
                     let request = AttestRequest { project: spec.id(), ..request() };
                     let request = Blob(sign_request(&request, &owner()));
