@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use blindsmith_api::message::Request;
 use blindsmith_matrix::Security;
 use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_protocol::{Role, RoundSummary};
@@ -53,7 +54,7 @@ struct Measured {
     /// Training steps a second while nobody asks.
     steps_per_second: f64,
     queries: Vec<Queries>,
-    /// Two projects, the second with rounds that many times as long, each with round after round.
+    /// Two projects, the second with rounds that many times as long, each with a round that waits at any time.
     shared: Vec<Share>,
 }
 
@@ -81,7 +82,7 @@ struct Share {
     rounds: usize,
     /// Seconds that it was worked for, of all seconds.
     share: f64,
-    /// Of a round alone, and from the request for it to its end beside the other project's: medians.
+    /// Of a round alone, and from one round's end to the next one's beside the other project: medians.
     round_seconds: f64,
     wait_seconds: f64,
     /// The longest such time.
@@ -245,7 +246,34 @@ fn while_training<T>(stage: &Stage, work: impl FnOnce() -> T) -> Result<(f64, T)
     })
 }
 
-/// Two projects that each ask for round after round.
+/// How often it is looked whether a project's next round is to be asked for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Rounds of two projects for each of which one waits while another runs, and when they ended.
+type Backlog = (Vec<RoundSummary>, Vec<Instant>);
+
+/// Keeps a round of the project waiting for so long.
+fn backlog(stage: &Stage, epochs: u32, (start, budget): (Instant, Duration)) -> Result<Backlog, Failure> {
+    let (mut connection, project) = (stage.grounds.connect()?, stage.project.id());
+    let mut status = Some(connection.status(project)?);
+    let before = status.as_ref().map_or(0, |s| s.rounds.len());
+    let mut ends = Vec::new();
+    while start.elapsed() < budget {
+        connection.refresh(project, &mut status)?;
+        let (rounds, queued) = status.as_ref().map_or((0, 0), |s| (s.rounds.len(), s.queued));
+        ends.resize(rounds - before, Instant::now());
+        if queued == 0 {
+            connection.command(&Request::Refine { project, epochs: Some(epochs) }, &[])?;
+        }
+        std::thread::sleep(LOOK);
+    }
+    let rounds = status.map(|s| s.rounds[before..].to_vec()).unwrap_or_default();
+    // Those that wait are run, and count no more.
+    connection.watch(project, |_| {})?;
+    Ok((rounds, ends))
+}
+
+/// Two projects that each have a round waiting at any time.
 fn share(
     stages: [&Stage; 2],
     epochs: [u32; 2],
@@ -254,31 +282,25 @@ fn share(
 ) -> Result<Vec<Share>, Failure> {
     std::thread::scope(|scope| {
         let start = Instant::now();
-        let asking = stages.iter().zip(epochs).map(|(stage, epochs)| {
-            scope.spawn(move || -> Result<Vec<(f64, RoundSummary)>, Failure> {
-                let mut connection = stage.grounds.connect()?;
-                let mut rounds = Vec::new();
-                while start.elapsed() < budget {
-                    let asked = Instant::now();
-                    let round = stage.round_over(&mut connection, epochs)?;
-                    rounds.push((asked.elapsed().as_secs_f64(), round));
-                }
-                Ok(rounds)
-            })
-        });
+        let asking = stages
+            .iter()
+            .zip(epochs)
+            .map(|(stage, epochs)| scope.spawn(move || backlog(stage, epochs, (start, budget))));
         let asking: Vec<_> = asking.collect();
         let mut found = Vec::new();
         for asking in asking {
             found.push(asking.join().map_err(|_| Failure::Other("a project's thread panicked".into()))??);
         }
-        let seconds = start.elapsed().as_secs_f64();
-        let shares = found.iter().zip(epochs).zip(alone).map(|((rounds, epochs), alone)| Share {
-            epochs,
-            rounds: rounds.len(),
-            share: rounds.iter().map(|(_, round)| round.seconds).sum::<f64>() / seconds,
-            round_seconds: *alone,
-            wait_seconds: median(rounds.iter().map(|(wait, _)| *wait)),
-            longest_wait_seconds: rounds.iter().map(|(wait, _)| *wait).fold(0.0, f64::max),
+        let shares = found.iter().zip(epochs).zip(alone).map(|(((rounds, ends), epochs), alone)| {
+            let between = || ends.windows(2).map(|two| (two[1] - two[0]).as_secs_f64());
+            Share {
+                epochs,
+                rounds: rounds.len(),
+                share: rounds.iter().map(|round| round.seconds).sum::<f64>() / budget.as_secs_f64(),
+                round_seconds: *alone,
+                wait_seconds: median(between()),
+                longest_wait_seconds: between().fold(0.0, f64::max),
+            }
         });
         Ok(shares.collect())
     })
