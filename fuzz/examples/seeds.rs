@@ -269,6 +269,7 @@ fn answers() -> Vec<FromWarden> {
             tee: "simulated".into(),
             version: "0.1.0".into(),
             holder: Id([1; 32]),
+            start: Id([2; 32]),
             lane: Lane::Rounds,
             take_over: false,
             shared: false,

@@ -156,7 +156,7 @@ fn warden(socket: &Path, lane: Lane) -> Result<(), FrameError> {
     let (tee, version, holder) = ("load".into(), "0".into(), Id([0; 32]));
     write_frame(
         &mut stream,
-        &FromWarden::Hello { tee, version, holder, shared: false, lane, take_over: false },
+        &FromWarden::Hello { tee, version, holder, start: holder, shared: false, lane, take_over: false },
         &[],
     )?;
     let mut reader = BufReader::new(stream.try_clone()?);

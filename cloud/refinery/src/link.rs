@@ -40,6 +40,8 @@ pub struct Link {
     shared: Option<Memory>,
     /// What tells this warden from others.
     holder: Id,
+    /// What tells this start of it from others.
+    start: Id,
     /// Whether it wants to take projects over.
     take_over: bool,
     /// One to which nothing could be handed over so far, and where it waits.
@@ -85,7 +87,7 @@ pub fn serve_warden(shared: &Shared, stream: &UnixStream) -> Result<(), FrameErr
         Lane::Rounds => {
             info!(%tee, "a warden connected");
             state.warden = Some(tee);
-            state.holder = Some(link.holder);
+            (state.holder, state.start) = (Some(link.holder), Some(link.start));
         }
         Lane::Queries => state.queries = true,
     }
@@ -125,7 +127,7 @@ impl Drop for Leaving<'_> {
             self.0.changed.notify_all();
             return;
         }
-        (state.warden, state.holder, state.restored) = (None, None, false);
+        (state.warden, state.holder, state.start, state.restored) = (None, None, None, false);
         state.projects.values_mut().for_each(|p| {
             p.ready = false;
             p.progress = None;
@@ -186,7 +188,7 @@ impl Link {
         let (count, descriptors) = blindsmith_shared::receive(stream, &mut first)?;
         let mut hello = first[..count].chain(stream);
         let (message, body) = read_head(&mut hello)?;
-        let FromWarden::Hello { tee, shared, lane, holder, take_over, .. } = message else {
+        let FromWarden::Hello { tee, shared, lane, holder, start, take_over, .. } = message else {
             return Err(FrameError::Unexpected("a warden begins with hello"));
         };
         if body != 0 || tee.len() > MAX_NAME {
@@ -202,6 +204,7 @@ impl Link {
                 writer: stream.try_clone()?,
                 shared,
                 holder,
+                start,
                 take_over,
                 successor: None,
                 retired: BTreeSet::new(),
@@ -230,7 +233,7 @@ impl Link {
             shared.lock().restored = true;
             shared.changed.notify_all();
         }
-        while let Some(job) = shared.next(lane, &self.holder, gone) {
+        while let Some(job) = shared.next(lane, (&self.holder, &self.start), gone) {
             let (project, start) = (job.works_for(), Instant::now());
             let done = self.perform(shared, job);
             if let Some(project) = project {

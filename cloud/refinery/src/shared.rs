@@ -280,6 +280,8 @@ pub struct State {
     pub warden: Option<String>,
     /// What tells it from others.
     pub holder: Option<Id>,
+    /// What tells its start from others.
+    pub start: Option<Id>,
     /// Whether a link of its is for queries.
     pub queries: bool,
     /// Whether it was given the states that there are.
@@ -395,15 +397,20 @@ impl Shared {
         Ok(())
     }
 
-    /// The next job, waiting for one; None when the warden is gone, or, for queries, another one is served.
-    pub(crate) fn next(&self, lane: Lane, holder: &Id, gone: &AtomicBool) -> Option<Job> {
+    /// The next job, waiting for one; None when the warden is gone, or, for queries, another one is served. A link for queries
+    /// gets none beside the link for rounds of an earlier start, of which nobody noticed yet that it is gone.
+    pub(crate) fn next(&self, lane: Lane, (holder, start): (&Id, &Id), gone: &AtomicBool) -> Option<Job> {
         let mut state = self.lock();
         loop {
             let other = lane == Lane::Queries && state.holder.is_some_and(|served| served != *holder);
             if gone.load(Ordering::Relaxed) || other {
                 return None;
             }
-            let job = if lane == Lane::Queries { state.take_query() } else { state.take_job(now()) };
+            let job = match lane {
+                Lane::Queries if state.start != Some(*start) => None,
+                Lane::Queries => state.take_query(),
+                Lane::Rounds => state.take_job(now()),
+            };
             if let Some(job) = job {
                 return Some(job);
             }

@@ -179,6 +179,8 @@ pub enum FromWarden {
         version: String,
         /// What tells it from others, over all its starts: what it sealed for itself is kept under this name.
         holder: Id,
+        /// What tells this start of it from others: both links of a start have the same.
+        start: Id,
         /// What this link is for.
         lane: Lane,
         /// Whether it wants to take projects over from the warden that is served.

@@ -86,14 +86,15 @@ impl Remote {
     pub fn connect(
         stream: UnixStream,
         tee: &str,
-        holder: Id,
+        (holder, start): (Id, Id),
         (lane, take_over): (Lane, bool),
         share: bool,
     ) -> Result<Self, FrameError> {
         let shared = if share { Transport::new().ok() } else { None };
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let tee = tee.to_owned();
-        let hello = FromWarden::Hello { tee, version, holder, lane, take_over, shared: shared.is_some() };
+        let hello =
+            FromWarden::Hello { tee, version, holder, start, lane, take_over, shared: shared.is_some() };
         let mut bytes = Vec::new();
         write_frame(&mut bytes, &hello, &[])?;
         let descriptors = shared.as_ref().map(Transport::descriptors);
@@ -467,7 +468,9 @@ mod tests {
     fn memory_of_an_operand_is_used_again_only_once_nobody_can_be_reading_it() {
         let (warden, refinery) = UnixStream::pair().unwrap();
         let mut answers = refinery.try_clone().unwrap();
-        let remote = Remote::connect(warden, "simulated", Id([1; 32]), (Lane::Rounds, false), true).unwrap();
+        let remote =
+            Remote::connect(warden, "simulated", (Id([1; 32]), Id([2; 32])), (Lane::Rounds, false), true)
+                .unwrap();
         let mut refinery = BufReader::new(refinery);
         let multiply = |right| {
             let (kind, left) = (ProductKind::WeightGradient, Left::Operand(9));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use blindsmith_evidence::{AttestError, Attester, Claims, Tee, measurement, report_data};
 use blindsmith_identity::{Confirmed, PublicKey, Purpose, SigningKey, open_request, sign_confirmed};
-use blindsmith_keys::{Key, RecipientKey, Suite, check_nanos};
+use blindsmith_keys::{Key, RecipientKey, Suite, check_nanos, random_bytes};
 use blindsmith_protocol::{
     Blob, Decision, Evidence, FrameError, FromWarden, Id, Lane, Outcome, ProjectSpec, RoundRecord,
     RoundSummary, ToWarden, to_cbor,
@@ -43,6 +43,8 @@ pub struct Identity {
     pub counters: Box<dyn Counters>,
     /// Whether it asks for the projects of the warden that the refinery has.
     pub take_over: bool,
+    /// What tells this start of it from others.
+    start: Id,
     /// Held while a counter is read and written.
     counting: Mutex<()>,
     sessions: Sessions,
@@ -73,6 +75,7 @@ impl Identity {
             signing,
             counters,
             take_over,
+            start: Id(random_bytes()),
             counting,
             sessions,
             challenges,
@@ -164,9 +167,9 @@ pub fn serve(
     stream: UnixStream,
     share: bool,
 ) -> Result<(), FrameError> {
-    let holder = identity.signing.verifying().into();
+    let who = (identity.signing.verifying().into(), identity.start);
     let lanes = (lane, identity.take_over && lane == Lane::Rounds);
-    let remote = Remote::connect(stream, identity.tee().name(), holder, lanes, share)?;
+    let remote = Remote::connect(stream, identity.tee().name(), who, lanes, share)?;
     if lane == Lane::Rounds {
         projects.clear();
     }

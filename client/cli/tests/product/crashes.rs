@@ -134,7 +134,8 @@ fn a_run_killed_at_random_steps_ends_as_one_that_nothing_disturbed() {
             println!("round {round}: killed after step {step}, which {which}");
             disturbed(site, (step, which));
         }
-        let status = site.wait();
+        site.until(|status| status.rounds.len() > round && !status.busy);
+        let status = site.status();
         assert_eq!(status["failure"], Value::Null);
         let rounds = status["rounds"].as_array().unwrap();
         assert_eq!((rounds.len(), &rounds[round]["decision"]), (round + 1, &"promoted".into()), "{status}");

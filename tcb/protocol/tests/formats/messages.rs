@@ -245,12 +245,13 @@ pub fn from_warden() -> impl Strategy<Value = FromWarden> {
         (text(), blob()).prop_map(|(instruction, report)| Outcome::Fault { instruction, report }),
     ];
     prop_oneof![
-        (text(), text(), ids(), any::<[bool; 3]>()).prop_map(
-            |(tee, version, holder, [shared, queries, take_over])| {
+        (text(), text(), [ids(), ids()], any::<[bool; 3]>()).prop_map(
+            |(tee, version, [holder, start], [shared, queries, take_over])| {
                 FromWarden::Hello {
                     tee,
                     version,
                     holder,
+                    start,
                     lane: if queries { Lane::Queries } else { Lane::Rounds },
                     take_over,
                     shared,

@@ -31,6 +31,7 @@ fn silent_warden(service: &Service) -> UnixStream {
         tee: "silent".into(),
         version: "0".into(),
         holder: Id([0; 32]),
+        start: Id([0; 32]),
         shared: false,
         lane: Lane::Rounds,
         take_over: false,
