@@ -47,7 +47,8 @@ export function curve({ kind, title, unit, points, width }) {
   if (left === right) [left, right] = [left - 1, right + 1];
   // A flat curve lies in the middle.
   const margin = (high - low) * 0.08 || Math.abs(high) * 0.1 || 1;
-  [low, high] = [low - margin, high + margin];
+  // What is never negative is not drawn as if it could be.
+  [low, high] = [low < 0 ? low - margin : Math.max(0, low - margin), high + margin];
   const x = (value) => EDGE.left + ((value - left) / (right - left)) * (width - EDGE.left - EDGE.right);
   const y = (value) => HEIGHT - EDGE.bottom - ((value - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
   for (const part of [0, 0.5, 1]) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use blindsmith_identity::{Action, PublicKey, open_order};
 use blindsmith_protocol::{Id, UploadHeader};
 
 use super::{Job, Project, Round, State};
@@ -81,11 +82,27 @@ impl State {
         self.jobs.iter().filter(waits).count() as u32 + u32::from(project.due(now))
     }
 
+    /// Whether who asks was invited by an order that the warden will be told once the round that is running is over: it
+    /// would refuse the query.
+    fn unknown_yet(&self, query: &UploadHeader) -> bool {
+        let (querier, project) = (PublicKey::from(query.contributor), query.project);
+        let invites = |order: &[u8]| {
+            let owner = self.projects.get(&project).map(|p| p.spec.owner.into());
+            let order = owner.and_then(|owner| open_order(order, &owner).ok());
+            order.is_some_and(
+                |order| matches!(order.action, Action::Invite { member, .. } if member == querier),
+            )
+        };
+        self.jobs
+            .iter()
+            .any(|job| matches!(job, Job::Order { project: of, order } if *of == project && invites(order)))
+    }
+
     /// For the link for queries: a query of a project whose secrets the warden holds, or a request for evidence.
     pub(super) fn take_query(&mut self) -> Option<Job> {
         let held = |header: &UploadHeader| self.projects.get(&header.project).is_some_and(|p| p.ready);
         let at = self.jobs.iter().position(|job| match job {
-            Job::Query { header, .. } => held(header),
+            Job::Query { header, .. } => held(header) && !self.unknown_yet(header),
             Job::Attest { .. } => self.restored,
             _ => false,
         })?;
@@ -152,6 +169,7 @@ impl State {
 mod tests {
     use std::sync::mpsc::channel;
 
+    use blindsmith_identity::{MemberRole, Quota, Roster, SigningKey, sign_order};
     use blindsmith_protocol::{Blob, ProjectSpec};
 
     use super::*;
@@ -299,6 +317,41 @@ mod tests {
         state.projects.get_mut(&ids[0]).unwrap().judge(&upload, crate::store::Verdict::Refused("no".into()));
         assert!(matches!(state.take_job(0), Some(Job::Round(Round { epochs: Some(3), .. }))));
         assert!(state.take_job(0).is_none());
+    }
+
+    #[test]
+    fn a_querier_that_was_invited_beside_a_round_asks_once_the_warden_knows() {
+        let owner = SigningKey::from_seed(&[5; 32]);
+        let spec = ProjectSpec { owner: owner.verifying().into(), ..crate::shared::tests::spec() };
+        let (id, member) = (spec.id(), SigningKey::from_seed(&[6; 32]).verifying());
+        let mut state = state(Some("simulated"));
+        let mut project = Project::new(spec, Vec::new());
+        project.ready = true;
+        state.projects.insert(id, project);
+        let (role, quota, name) = (MemberRole::Querier, Quota::default(), "q".to_owned());
+        let order = Roster::default().next(id, Action::Invite { member, name, role, quota });
+        state.queue_order(id, sign_order(&order, &owner));
+        let (reply, _answers) = channel();
+        for contributor in [member, PublicKey([7; 32])] {
+            let header = crate::shared::tests::header_of(1);
+            let header = UploadHeader { project: id, contributor: contributor.into(), ..header };
+            let (rows, envelope) = (tempfile::tempfile().unwrap(), vec![]);
+            state.jobs.push_back(Job::Query {
+                header: Box::new(header),
+                rows,
+                envelope,
+                reply: reply.clone(),
+            });
+        }
+        // Who was a member before does not wait.
+        let asked = |state: &mut State| match state.take_query() {
+            Some(Job::Query { header, .. }) => Some(PublicKey::from(header.contributor)),
+            _ => None,
+        };
+        assert_eq!(asked(&mut state), Some(PublicKey([7; 32])));
+        assert_eq!(asked(&mut state), None);
+        assert!(matches!(state.take_job(0), Some(Job::Order { .. })));
+        assert_eq!(asked(&mut state), Some(member));
     }
 
     #[test]
