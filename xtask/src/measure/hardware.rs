@@ -83,7 +83,7 @@ pub fn guest(arguments: &[OsString], program: &[u8]) -> Result<Guest> {
         }
     }
     let shown = said(Command::new("sev-snp-measure").args(arguments))
-        .context("sev-snp-measure (https://pypi.org/project/sev-snp-measure) has to be installed")?;
+        .context("sev-snp-measure (https://github.com/virtee/sev-snp-measure) has to be installed")?;
     let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
     let measurement = digits(&shown, 96).context("sev-snp-measure told no measurement")?;
     Ok(Guest { measurement, of: words.join(" ") })
