@@ -26,16 +26,17 @@ fn shown(connection: &mut Connection, project: &ClientProject) -> Result<Vec<Ord
     orders.iter().map(open).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))
 }
 
-fn follow(roster: &mut Roster, order: &Order) -> Result<(), Failure> {
+/// What these orders make, one after the other.
+fn applied(orders: &[Order]) -> Result<Roster, Failure> {
     let wrong = |e| Failure::NotProven(format!("the orders that the refinery holds: {e}"));
-    roster.apply(order).map_err(wrong)
+    let mut roster = Roster::default();
+    orders.iter().try_for_each(|order| roster.apply(order)).map_err(wrong)?;
+    Ok(roster)
 }
 
 /// The members, as the orders that the refinery shows make them.
 pub(super) fn roster(connection: &mut Connection, project: &ClientProject) -> Result<Roster, Failure> {
-    let mut roster = Roster::default();
-    shown(connection, project)?.iter().try_for_each(|order| follow(&mut roster, order))?;
-    Ok(roster)
+    applied(&shown(connection, project)?)
 }
 
 /// What the owner's directory remembers of orders: a refinery that shows fewer or others is found out, and what was
@@ -80,12 +81,11 @@ impl Given {
 
     /// Makes sure that the refinery shows all orders that it acknowledged; all that it shows, applied.
     fn compare(&self, orders: &[Order]) -> Result<Roster, Failure> {
-        let mut roster = Roster::default();
-        let mut same = self.orders == 0;
-        for order in orders {
-            follow(&mut roster, order)?;
-            same |= roster.sequence() == self.orders && roster.digest().to_string() == self.digest;
-        }
+        let roster = applied(orders)?;
+        let same = match orders.get(..self.orders as usize) {
+            Some(known) => self.orders == 0 || applied(known)?.digest().to_string() == self.digest,
+            None => false,
+        };
         match same {
             true => Ok(roster),
             false => Err(Failure::NotProven(format!(
@@ -98,7 +98,7 @@ impl Given {
         }
     }
 
-    /// Gives the refinery what was signed: true once it is acknowledged, false if it was refused.
+    /// Gives the refinery what was signed; what became of it, once that is clear.
     fn give(&mut self, connection: &mut Connection, project: &ClientProject) -> Result<Ended, Failure> {
         let signed = self.unacknowledged.as_deref().and_then(|digits| hex::decode(digits).ok());
         let signed = signed.ok_or_else(|| Failure::project(&self.path, "the order in it is damaged"))?;
@@ -113,13 +113,10 @@ impl Given {
         // Whatever it answered: it counts if it is there, and if it is not, its number is free.
         let shown = shown(connection, project)?;
         self.compare(&shown)?;
-        let mut roster = Roster::default();
-        for order in shown.iter().take(order.sequence as usize) {
-            follow(&mut roster, order)?;
-        }
-        let there = shown.get(order.sequence as usize - 1) == Some(&order);
-        if there {
-            (self.orders, self.digest) = (order.sequence, roster.digest().to_string());
+        let upto = shown.get(..order.sequence as usize).filter(|upto| upto.last() == Some(&order));
+        let there = upto.is_some();
+        if let Some(upto) = upto {
+            (self.orders, self.digest) = (order.sequence, applied(upto)?.digest().to_string());
         } else if refused.is_none() {
             return Err(Failure::NotProven("the refinery acknowledged an order and does not show it".into()));
         }

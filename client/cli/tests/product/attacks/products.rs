@@ -18,6 +18,17 @@ pub struct Scene {
     pub proxy: Proxy,
 }
 
+/// A warden that reaches its refinery through a proxy, and rows to begin a project with.
+pub fn proxied() -> (Site, Proxy) {
+    let mut site = Site::new();
+    let link = site.path("proxy.sock");
+    let proxy = Proxy::listen(&link, &site.services.store().join("warden.sock"));
+    site.services.kill_warden();
+    site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
+    site.write("first.csv", tables::largest(0..60));
+    (site, proxy)
+}
+
 impl Scene {
     pub fn new(more: &[&str]) -> Self {
         let scene = Scene::waiting(more);
@@ -36,12 +47,7 @@ impl Scene {
 
     /// The same without any rows.
     pub fn empty(more: &[&str]) -> Self {
-        let mut site = Site::new();
-        let link = site.path("proxy.sock");
-        let proxy = Proxy::listen(&link, &site.services.store().join("warden.sock"));
-        site.services.kill_warden();
-        site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
-        site.write("first.csv", tables::largest(0..60));
+        let (site, proxy) = proxied();
         let plan = ["--label", "largest", "--hidden", "8", "--epochs", "2", "--batch-rows", "32", "--manual"];
         site.init("first.csv", &[plan.as_slice(), more].concat()).ok();
         Scene { site, proxy }

@@ -9,9 +9,9 @@ use blindsmith_identity::SigningKey;
 use blindsmith_keys::{RecipientKey, Suite};
 use blindsmith_protocol::{Blob, Evidence, FromWarden, ToWarden};
 
+use super::products::proxied;
 use super::proxy::{Frame, Proxy};
 use crate::site::{Outcome, Site, argument};
-use crate::tables;
 
 /// A site whose warden is reached through a proxy, which counts what is released to it.
 struct Scene {
@@ -22,12 +22,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut site = Site::new();
-        let link = site.path("proxy.sock");
-        let proxy = Proxy::listen(&link, &site.services.store().join("warden.sock"));
-        site.services.kill_warden();
-        site.services.start_warden_at(&link, &["--no-shared-memory"]).unwrap();
-        site.write("first.csv", tables::largest(0..60));
+        let (site, proxy) = proxied();
         Scene { site, proxy, released: Arc::default() }
     }
 
