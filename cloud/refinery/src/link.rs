@@ -161,11 +161,9 @@ impl Link {
                 // If the other is lost first, this warden comes again.
                 return returned.recv().map(|link| *link).map_err(|_| FrameError::Closed);
             }
-            let released = state.projects.iter().filter(|(_, p)| !p.rounds.is_empty());
-            let projects: Vec<Id> = released.map(|(id, _)| *id).collect();
+            let released = state.released();
             drop(state);
-            let held = |id: &Id| matches!(shared.store.holding(id, &self.holder), Ok(Some(_)));
-            if projects.iter().all(held) {
+            if self.holds_all(shared, &released) {
                 return Ok(self);
             }
             if begun.elapsed() >= shared.take_over_wait {
@@ -308,7 +306,7 @@ impl Link {
                     return Err(FrameError::Closed);
                 }
             }
-            Job::Order { project, order } => self.ordered(shared, project, order)?,
+            Job::Order { project, order, .. } => self.ordered(shared, project, order)?,
             Job::Enrol { project, contributor, enrolment, reply } => {
                 self.send(&ToWarden::Enrol { project, contributor, enrolment: Blob(enrolment) }, &[])?;
                 let done = match self.finish()? {

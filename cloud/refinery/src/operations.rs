@@ -240,7 +240,7 @@ impl Shared {
         if let Some(found) = state.projects.get_mut(&project) {
             found.ordered(signed.clone(), &order, now());
         }
-        state.queue_order(project, signed);
+        state.queue_order(&order, signed);
         drop(state);
         self.changed.notify_all();
         Ok(())

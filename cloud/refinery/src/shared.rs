@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_api::message::{ProjectStatus, Seen};
-use blindsmith_identity::{Action, Order, Roster, open_order};
+use blindsmith_identity::{Action, Order, PublicKey, Roster, open_order};
 use blindsmith_protocol::{
     Blob, Decision, Evidence, Id, Lane, Progress, ProjectSpec, RoundRecord, RoundSummary, UploadHeader,
     from_cbor,
@@ -52,8 +52,8 @@ pub enum Job {
         envelope: Vec<u8>,
         reply: Sender<Result<Vec<u8>, String>>,
     },
-    /// Hand over an order of the owner, which is stored.
-    Order { project: Id, order: Vec<u8> },
+    /// Hand over an order of the owner, which is stored; whom it invites.
+    Order { project: Id, order: Vec<u8>, invited: Option<PublicKey> },
     /// Have a contributor enrolled; what the warden seals for itself comes back.
     Enrol { project: Id, contributor: Id, enrolment: Vec<u8>, reply: Sender<Result<Blob, String>> },
     /// Have an upload read.

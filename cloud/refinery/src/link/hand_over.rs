@@ -64,17 +64,17 @@ impl Link {
 
     /// Whether the warden that is served can work for no project, and the other one holds all of them.
     pub(super) fn superseded(shared: &Shared, other: &Link) -> bool {
-        let begun: Vec<(Id, bool)> = {
+        let (released, ready) = {
             let state = shared.lock();
-            state
-                .projects
-                .iter()
-                .filter(|(_, p)| !p.rounds.is_empty())
-                .map(|(id, p)| (*id, p.ready))
-                .collect()
+            (state.released(), state.projects.values().any(|p| !p.rounds.is_empty() && p.ready))
         };
-        let held = |id: &Id| matches!(shared.store.holding(id, &other.holder), Ok(Some(_)));
-        !begun.is_empty() && begun.iter().all(|(id, ready)| !ready && held(id))
+        !released.is_empty() && !ready && other.holds_all(shared, &released)
+    }
+
+    /// Whether this warden can go on with all of these projects.
+    pub(super) fn holds_all(&self, shared: &Shared, projects: &[Id]) -> bool {
+        let held = |id: &Id| matches!(shared.store.holding(id, &self.holder), Ok(Some(_)));
+        projects.iter().all(held)
     }
 
     /// A refusal by either warden leaves everything as it is.

@@ -48,6 +48,11 @@ impl Shared {
 }
 
 impl State {
+    /// The projects whose secrets a warden was given.
+    pub(crate) fn released(&self) -> Vec<Id> {
+        self.projects.iter().filter(|(_, p)| !p.rounds.is_empty()).map(|(id, _)| *id).collect()
+    }
+
     /// Uploads of all projects of which something is true.
     pub(crate) fn uploads(&self, is: impl Fn(&Stored) -> bool) -> usize {
         self.projects.values().flat_map(|p| &p.uploads).filter(|u| is(u)).count()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use blindsmith_identity::{Action, PublicKey, open_order};
+use blindsmith_identity::{Action, Order, PublicKey};
 use blindsmith_protocol::{Id, UploadHeader};
 
 use super::{Job, Project, Round, State};
@@ -66,13 +66,15 @@ impl Project {
 }
 
 impl State {
-    /// Queues an order before what it is about, and after those before it. A warden that comes later is told of all.
-    pub(crate) fn queue_order(&mut self, project: Id, order: Vec<u8>) {
+    /// Queues an order, as it was signed, before what it is about, and after those before it. A warden that comes later is
+    /// told of all.
+    pub(crate) fn queue_order(&mut self, order: &Order, signed: Vec<u8>) {
         if self.warden.is_none() {
             return;
         }
+        let invited = if let Action::Invite { member, .. } = order.action { Some(member) } else { None };
         let at = self.jobs.iter().rposition(|job| matches!(job, Job::Order { .. })).map_or(0, |at| at + 1);
-        self.jobs.insert(at, Job::Order { project, order });
+        self.jobs.insert(at, Job::Order { project: order.project, order: signed, invited });
     }
 
     /// How many rounds of a project are to come, without the one that is running.
@@ -85,17 +87,12 @@ impl State {
     /// Whether who asks was invited by an order that the warden will be told once the round that is running is over: it
     /// would refuse the query.
     fn unknown_yet(&self, query: &UploadHeader) -> bool {
-        let (querier, project) = (PublicKey::from(query.contributor), query.project);
-        let invites = |order: &[u8]| {
-            let owner = self.projects.get(&project).map(|p| p.spec.owner.into());
-            let order = owner.and_then(|owner| open_order(order, &owner).ok());
-            order.is_some_and(
-                |order| matches!(order.action, Action::Invite { member, .. } if member == querier),
-            )
+        let querier = Some(PublicKey::from(query.contributor));
+        let invites = |job: &Job| match job {
+            Job::Order { project, invited, .. } => *project == query.project && *invited == querier,
+            _ => false,
         };
-        self.jobs
-            .iter()
-            .any(|job| matches!(job, Job::Order { project: of, order } if *of == project && invites(order)))
+        self.jobs.iter().any(invites)
     }
 
     /// For the link for queries: a query of a project whose secrets the warden holds, or a request for evidence.
@@ -330,7 +327,7 @@ mod tests {
         state.projects.insert(id, project);
         let (role, quota, name) = (MemberRole::Querier, Quota::default(), "q".to_owned());
         let order = Roster::default().next(id, Action::Invite { member, name, role, quota });
-        state.queue_order(id, sign_order(&order, &owner));
+        state.queue_order(&order, sign_order(&order, &owner));
         let (reply, _answers) = channel();
         for contributor in [member, PublicKey([7; 32])] {
             let header = crate::shared::tests::header_of(1);

@@ -21,16 +21,20 @@ pub fn round(number: u64, given: &[Id]) -> RoundRecord {
     RoundRecord { given: given.to_vec(), used: given.to_vec(), ..record(number) }
 }
 
+fn order(project: Id) -> Order {
+    Roster::default().next(project, Action::Forgive)
+}
+
 #[test]
 fn orders_reach_the_warden_in_their_order_and_before_rounds() {
     let (project, mut state) = (Id([1; 32]), state(Some("simulated")));
     let round = |key| Job::Round(Round { project, epochs: None, attempt: 0, key: vec![key], asked: true });
     state.jobs.push_back(round(0));
-    state.queue_order(project, vec![1]);
+    state.queue_order(&order(project), vec![1]);
     // A round that lost its warden comes first again.
     state.jobs.push_front(round(1));
-    state.queue_order(project, vec![2]);
-    state.queue_order(project, vec![3]);
+    state.queue_order(&order(project), vec![2]);
+    state.queue_order(&order(project), vec![3]);
     let orders: Vec<u8> = state
         .jobs
         .iter()
@@ -43,7 +47,7 @@ fn orders_reach_the_warden_in_their_order_and_before_rounds() {
 #[test]
 fn without_a_warden_orders_do_not_wait_in_memory() {
     let mut state = state(None);
-    state.queue_order(Id([1; 32]), vec![1]);
+    state.queue_order(&order(Id([1; 32])), vec![1]);
     assert!(state.jobs.is_empty());
 }
 
