@@ -1,82 +1,85 @@
-//! Derivation, encryption and opening under secret keys, of secret entries.
+//! Derivation, encryption, admission, checks and opening under secret keys, of secret entries.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blindsmith_keys::{
-    Admission, Along, Check, Checked, Context, Encryption, Freshness, Key, Opener, Received, RecipientKey,
-    Scalars, Share, Suite, Taken, UploadContext, UploadKey, combine, contract,
+    Admission, Check, Checked, Context, Contraction, Encryption, Freshness, Key, MaskTerms, Opener,
+    ProductKind, Projection, ProjectionScalars, Received, RecipientKey, RowStrip, RowTests, Scalars, Secrets,
+    Share, Suite, UploadContext, UploadKey, UploadScalars, column_secrets, contract, expand,
 };
-use blindsmith_matrix::{Form, MaskSeed, ProductKind, ProductShape, Scale, Shape, Tile, View};
-use blindsmith_ring::{Coeff, Eval, PACKED_BYTES_PER_LANES, Poly};
+use blindsmith_matrix::{Encoding, MaskSeed, Masks, OperandShape, ProductShape, Scale, Security, Side, View};
+use blindsmith_ring::{PACKED_BYTES_PER_LANES, backend};
 
 use crate::Case;
 use crate::valgrind::{conceal, expect_secret, revealed};
-use crate::values::{reals, residues, secret, secret_key, secret_poly, secrets};
+use crate::values::{reals, residues, secret, secret_key};
 
 pub const CASES: &[Case] = &[
     ("keys: derivation", derivation),
-    ("keys: operands under given masks", operands),
-    ("keys: an operand under masks of its own", own_masks),
+    ("keys: operands", operands),
     ("keys: an operand under given secrets", given_secrets),
     ("keys: an upload", upload),
     ("keys: projections", projections),
     ("keys: checks of products", check),
-    ("keys: admission of row blocks", admission),
-    ("keys: opening of forward products", open_forward),
-    ("keys: opening of weight gradients", open_weight_gradient),
-    ("keys: opening of input gradients", open_input_gradient),
+    ("keys: admission of blocks", admission),
+    ("keys: admission of a query", query),
+    ("keys: opening of products", open),
+    ("keys: opening of a few rows", open_few),
     ("keys: tag of an upload", tag),
     ("keys: labels", labels),
     ("keys: sealing", sealing),
     ("keys: a release", release),
 ];
 
-const DEGREE: usize = 2048;
-const ROWS: usize = 40;
-const COLS: usize = 24;
-
-fn tile() -> Tile {
-    // Unwrap safety: powers of two.
-    Tile::new(16, 16, 8).expect("a tile")
-}
+const ROWS: usize = 20;
+const COLS: usize = 13;
 
 fn context() -> Context {
-    Context { project: [1; 32], round: 2, attempt: 0, step: 3, layer: 0, part: 0 }
+    let (project, product) = ([1; 32], ProductKind::Forward);
+    Context { project, round: 2, attempt: 0, step: 3, layer: 0, part: 0, product }
 }
 
-fn masks(shape: &Shape) -> (MaskSeed, Arc<[Poly<Eval>]>) {
-    let seed = MaskSeed([5; 32]);
-    (seed, seed.expand(shape.strip_len(), DEGREE).into())
+fn encoding(roots: usize, width: usize) -> Encoding {
+    // Unwrap safety: a power of two up to 128.
+    Encoding::fit(Security::Bits128, roots, width).expect("an encoding")
 }
 
-fn operand<'a>(shape: Shape, key: &Key, entries: &'a [f32], share: Share<'a>) -> Encryption<'a> {
-    let view = View::new(entries, shape.rows, shape.cols);
-    Encryption::operand(key, &context(), shape, Scale::from_log2(20), view, Freshness::Fresh, share)
+/// A matrix of ROWS x COLS entries on one side of a product.
+fn shape(side: Side, contraction: Contraction, roots: usize) -> OperandShape {
+    let (contraction, width) = match contraction {
+        Contraction::Rows => (ROWS, COLS),
+        Contraction::Columns => (COLS, ROWS),
+    };
+    OperandShape { side, encoding: encoding(roots, width), contraction, width }
 }
 
-/// Encrypts all strips, whole and packed.
-fn encrypt(encryption: &Encryption<'_>, cross: bool) {
-    let shape = encryption.shape();
-    let cross = cross.then(|| secrets(4, shape.strip_len(), DEGREE));
-    let (across, along) = (scalars(5, shape.strips()), scalars(6, shape.strip_len()));
-    let factors = polys(9, shape.strip_len());
-    let mut scratch = encryption.scratch();
-    let mut out = encryption.strip_buffer();
-    let mut packed = vec![0; encryption.strip_lanes() * PACKED_BYTES_PER_LANES];
-    for s in 0..shape.strips() {
-        for along in [Along::Scaled(&along), Along::Times(&factors), Along::Nothing] {
-            let taken = Taken { cross: cross.as_deref(), across: Some(&across), along };
-            let left = encryption.strip(s, &taken, &mut scratch, &mut out);
-            expect_secret(&out[..]);
-            let all = left.secret.iter().chain(&left.cross).chain(&left.along);
-            all.for_each(|p| expect_secret(p.as_slice()));
-        }
-        encryption.packed_strip(s, &mut scratch, &mut packed);
-        expect_secret(&packed[..]);
-    }
-    let mut sums: Vec<_> = encryption.piece_places(0).map(|_| Poly::zero(DEGREE)).collect();
-    scratch.add_across(&mut sums);
-    sums.iter().for_each(|sum| expect_secret(sum.as_slice()));
+fn operand<'a>(of: (&'a [f32], Contraction), shape: OperandShape, share: Share) -> Encryption<'a> {
+    let (entries, contraction) = of;
+    let view = (View::new(entries, ROWS, COLS), contraction);
+    let scale = Scale::from_log2(20);
+    Encryption::operand(&secret_key(2), &context(), view, (shape, scale), Freshness::Fresh, share)
+}
+
+/// Encrypts all places, with and without projections of two stripes.
+fn encrypt(encryption: &Encryption<'_>) {
+    let shape = *encryption.shape();
+    let mut rows = vec![0; shape.residues()];
+    encryption.places(0, &mut rows);
+    rows.chunks(shape.stride()).for_each(|row| expect_secret(&row[..shape.width]));
+    let (body, masks) = (scalars(5, shape.width).into(), scalars(6, shape.encoding.dimension()).into());
+    let stripes: [Range<usize>; 2] = [0..8, 8..shape.width];
+    let written = AtomicUsize::new(0);
+    let write = |_: usize, piece: &[u64]| -> Result<(), ()> {
+        written.fetch_add(piece.len(), Ordering::Relaxed);
+        Ok(())
+    };
+    let projections =
+        encryption.pieces(&ProjectionScalars { body, masks }, &stripes, write).expect("written");
+    assert_eq!(written.into_inner(), shape.residues());
+    projections.stripes.iter().for_each(|stripe| expect_secret(stripe.as_slice()));
+    expect_secret(projections.masks.as_slice());
 }
 
 fn derivation() {
@@ -85,45 +88,70 @@ fn derivation() {
 
 fn operands() {
     let entries = secret(reals(1, ROWS * COLS));
-    for form in [Form::Rows, Form::Weights, Form::ErrorRight, Form::ErrorLeft] {
-        let shape = Shape::new(form, tile(), ROWS, COLS);
-        let (seed, masks) = masks(&shape);
-        let encryption = operand(shape, &secret_key(2), &entries, Share::Masks(seed, masks));
-        encrypt(&encryption, form != Form::Weights);
+    for (side, contraction) in [
+        (Side::Left, Contraction::Columns),
+        (Side::Left, Contraction::Rows),
+        (Side::Right, Contraction::Rows),
+        (Side::Right, Contraction::Columns),
+    ] {
+        for roots in [1, 4, 64] {
+            let shape = shape(side, contraction, roots);
+            encrypt(&operand((&entries, contraction), shape, Share::Nothing));
+        }
     }
-}
-
-fn own_masks() {
-    let entries = secret(reals(1, ROWS * COLS));
-    let shape = Shape::new(Form::Weights, tile(), ROWS, COLS);
-    encrypt(&operand(shape, &secret_key(2), &entries, Share::Nothing), false);
 }
 
 fn given_secrets() {
     let entries = secret(reals(1, ROWS * COLS));
-    let shape = Shape::new(Form::ErrorRight, tile(), ROWS, COLS);
-    let given = secrets(3, shape.strips(), DEGREE);
-    encrypt(&operand(shape, &secret_key(2), &entries, Share::Secrets(&given)), true);
+    let shape = shape(Side::Right, Contraction::Rows, 4);
+    let given = Secrets::derive(&secret_key(3), shape.encoding, 0..shape.strips());
+    encrypt(&operand((&entries, Contraction::Rows), shape, Share::Secrets(given.into())));
 }
 
 fn upload_context() -> UploadContext {
     UploadContext {
         project: [1; 32],
         mask: MaskSeed([5; 32]),
-        tile: tile(),
+        era: 3,
+        row_form: encoding(4, 16),
+        column_form: encoding(8, COLS),
+        block_rows: 16,
         inputs: COLS,
         scale: Scale::from_log2(20),
     }
 }
 
+/// The masks of a form from this place on.
+fn masks(seed: MaskSeed, first: usize, shape: &OperandShape) -> Arc<Masks> {
+    let mut masks = Masks::zero(shape.places(), shape.encoding.dimension());
+    expand(seed, first, &mut masks);
+    masks.into()
+}
+
+/// Both forms of block 1 of an upload: contraction rows.
+fn forms(seed: &Key, key: &UploadKey, entries: &[f32]) -> [Vec<u64>; 2] {
+    let (context, view) = (upload_context(), View::new(entries, entries.len() / COLS, COLS));
+    let row_masks = masks(context.mask, 0, &context.row_shape(view.rows));
+    let column_mask = MaskSeed([6; 32]);
+    let column_masks = masks(column_mask, context.first_place(1), &context.column_shape(view.rows));
+    let secrets = column_secrets(seed, &context).into();
+    [key.encrypt_rows(1, view, row_masks), key.encrypt_columns(1, view, (column_mask, column_masks), secrets)]
+        .map(|encryption| {
+            let mut rows = vec![0; encryption.shape().residues()];
+            encryption.places(0, &mut rows);
+            rows
+        })
+}
+
 fn upload() {
-    let (entries, labels) = (secret(reals(1, ROWS * COLS)), secret(vec![3; 99]));
-    let view = View::new(&entries, ROWS, COLS);
-    let masks = MaskSeed([5; 32]).expand(COLS.div_ceil(tile().n()), DEGREE);
-    let (seed, context) = (secret_key(6), upload_context());
-    let (key, encryption) = UploadKey::encrypt(&seed, context, view, &labels, masks, Freshness::Fresh);
-    encrypt(&encryption, false);
-    key.secrets(0..2).iter().for_each(|s| expect_secret(s.as_slice()));
+    let (entries, labels) = (secret(reals(1, 16 * COLS)), secret(vec![3; 99]));
+    let view = View::new(&entries, 16, COLS);
+    let seed = secret_key(6);
+    let key = UploadKey::of_rows(&seed, upload_context(), &view, &labels, Freshness::Fresh);
+    expect_secret(key.nonce());
+    for rows in forms(&seed, &key, &entries) {
+        expect_secret(&rows[..]);
+    }
 }
 
 /// The key as the warden has it: seed secret, nonce public.
@@ -131,182 +159,177 @@ fn upload_key() -> UploadKey {
     UploadKey::from_nonce(&secret_key(6), upload_context(), [9; 32])
 }
 
-fn shape(kind: ProductKind) -> ProductShape {
-    ProductShape { kind, tile: tile(), rows: ROWS, inputs: COLS, outputs: 20 }
+fn scalars(seed: u8, count: usize) -> Scalars {
+    Scalars::derive(&secret_key(seed), 0..count)
 }
 
-fn polys(seed: u64, count: usize) -> Vec<Poly<Eval>> {
-    (0..count as u64).map(|i| secret_poly(seed << 8 | i, DEGREE)).collect()
+fn projections() {
+    let encoding = encoding(4, COLS);
+    let masks = MaskSeed([5; 32]).expand(3, encoding.dimension());
+    let mut of_masks = Projection::of_masks(&masks, encoding, &scalars(14, encoding.dimension()));
+    expect_secret(of_masks.as_slice());
+    let other = Projection::from_residues(secret(residues(13, 12)));
+    expect_secret(&contract(&[&of_masks, &other], &[&other]));
+    of_masks.add(&other);
+    expect_secret(of_masks.as_slice());
+    // In another order than they were drawn in.
+    let scalars = Scalars::derive(&secret_key(15), [9, 1, 30]);
+    let both = Scalars::join([&scalars, &scalars]);
+    assert_eq!((both.len(), both.is_empty()), (6, false));
 }
 
-fn scalars(seed: u64, count: usize) -> Scalars {
-    Scalars::derive(&secret_key(seed as u8), 0..count)
-}
-
-/// The places of a product's residues in a polynomial at full length, whose other places do not travel.
-fn embedded(shape: &ProductShape, residues: &[u64]) -> Poly<Eval> {
-    let tile = &shape.tile;
-    let mut coeff = Poly::<Coeff>::zero(DEGREE);
-    match shape.kind {
-        ProductKind::Forward => {
-            let mut eval = Poly::zero(DEGREE);
-            let folded = eval.as_mut_slice().chunks_exact_mut(tile.n());
-            folded.zip(residues).for_each(|(points, x)| points[0] = *x);
-            return eval;
-        }
-        ProductKind::WeightGradient => coeff.as_mut_slice()[..tile.window()].copy_from_slice(residues),
-        ProductKind::InputGradient => {
-            let windows = coeff.as_mut_slice().chunks_exact_mut(tile.window());
-            windows.zip(residues.chunks_exact(tile.n())).for_each(|(w, x)| w[..tile.n()].copy_from_slice(x));
-        }
+/// Two mask sets, several strips on both sides.
+fn product_shape() -> ProductShape {
+    let short = |strip: usize| Encoding::new(16, strip, 128 / strip).expect("powers of two");
+    ProductShape {
+        left: short(8),
+        right: short(16),
+        rows: ROWS,
+        columns: COLS,
+        mask_sets: 2,
+        right_masks: true,
     }
-    coeff.into_eval()
 }
 
-/// What a product adds up to under scalars, by the definition.
-fn projected(
-    shape: &ProductShape,
-    (extras, body): (&[u64], &[u64]),
-    (rows, cols): (&Scalars, &Scalars),
-) -> [Poly<Eval>; 2] {
-    let row = |row: &[u64]| {
-        let tiles = row.chunks_exact(shape.tile_residues()).map(|tile| embedded(shape, tile));
-        combine(&tiles.collect::<Vec<_>>(), cols)
-    };
-    let grid: Vec<_> = body.chunks_exact(shape.grid().1 * shape.tile_residues()).map(row).collect();
-    let poly = |values: &[u64]| {
-        let mut poly = Poly::zero(DEGREE);
-        poly.as_mut_slice().copy_from_slice(values);
-        poly
-    };
-    let mut extras: Vec<_> = extras.chunks_exact(DEGREE).map(poly).collect();
-    let extras = match shape.kind {
-        ProductKind::Forward => {
-            let corner = extras.pop().expect("a corner");
-            let mut sum = combine(&extras, &Scalars::join([rows, cols]));
-            sum.add_assign(&corner);
-            sum
-        }
-        ProductKind::WeightGradient => combine(&extras, rows),
-        ProductKind::InputGradient => combine(&extras, cols),
-    };
-    [combine(&grid, rows), extras]
-}
-
-/// What is wrong about a product.
-#[derive(Clone, Copy, PartialEq)]
-enum Fault {
-    Nothing,
-    Body,
-    Extras,
-}
-
-/// A product of public residues under secret scalars and projections, checked.
-fn verified(shape: ProductShape, fault: Fault) -> Option<Checked> {
-    let (mut extras, mut body) = (residues(7, shape.extras() * DEGREE), residues(8, shape.residues()));
-    let public = |seed: u8, count| Scalars::derive(&Key::from_bytes([seed; 32]), 0..count);
-    let scalars_of = |of: &dyn Fn(u8, usize) -> Scalars| (of(11, shape.grid().0), of(12, shape.grid().1));
-    let (rows, cols) = scalars_of(&public);
-    let mut sums = projected(&shape, (&extras, &body), (&rows, &cols));
-    sums.iter_mut().for_each(|sum| conceal(sum.as_mut_slice()));
-    let [body_sum, extras_sum] = sums;
-    match fault {
-        Fault::Nothing => {}
-        Fault::Body => body[3] ^= 1,
-        Fault::Extras => extras[3] ^= 1,
-    }
+/// A product of zeros, but for one residue of a part, under secret scalars, checked.
+fn verified(shape: ProductShape, wrong: Option<usize>) -> Option<Checked> {
     let mut product = Received::new(shape);
-    // Unwrap safety: residues of the right number, and below q but for one bit.
-    product.extras(&extras).expect("extras");
-    product.rows(0, &body).expect("rows");
-    // The same scalars, secret.
-    let (rows, cols) = scalars_of(&|seed, count| scalars(u64::from(seed), count));
-    let check = Check { rows: &rows, cols: &cols, body: body_sum, extras: extras_sum };
+    let mut residues = vec![0; shape.residues()];
+    if let Some(part) = wrong {
+        residues[shape.ranges()[part].end - 1] = 1;
+    }
+    // Unwrap safety: residues of the right number, and below q.
+    product.take(&residues).expect("residues");
+    let (rows, columns) = (scalars(11, shape.rows), scalars(12, shape.columns + 3));
+    let left: Vec<Scalars> =
+        (0..shape.mask_sets).map(|s| scalars(13 + s as u8, shape.left.dimension())).collect();
+    let right = scalars(20, shape.right.dimension());
+    let mut expected = 0;
+    conceal(&mut expected);
+    let check = Check {
+        rows: &rows,
+        left_masks: &left.iter().collect::<Vec<_>>(),
+        columns: &columns,
+        stripe: 3..shape.columns + 3,
+        right_masks: &right,
+        expected,
+    };
     check.verify(product).expect("whole").ok()
 }
 
 /// The verdict is public, and nothing else.
 fn check() {
-    for kind in [ProductKind::Forward, ProductKind::WeightGradient, ProductKind::InputGradient] {
-        for fault in [Fault::Nothing, Fault::Body, Fault::Extras] {
-            assert_eq!(verified(shape(kind), fault).is_some(), fault == Fault::Nothing);
-        }
+    assert!(verified(product_shape(), None).is_some());
+    for part in 0..4 {
+        assert!(verified(product_shape(), Some(part)).is_none());
     }
 }
 
-fn projections() {
-    let (polys, scalars) = (polys(13, 5), scalars(14, 5));
-    expect_secret(combine(&polys, &scalars).as_slice());
-    expect_secret(contract(&polys, &polys).as_slice());
-    let masks = MaskSeed([5; 32]).expand(5, DEGREE);
-    let side = || (&scalars, &polys[..], &masks[..]);
-    let check = Check::forward(side(), side());
-    expect_secret(check.body.as_slice());
-    expect_secret(check.extras.as_slice());
+/// Packed rows of `stride` residues from contraction rows, or the rows as they lie.
+fn pack(residues: &[u64]) -> Vec<u8> {
+    let mut bytes = vec![0; residues.len() / 8 * PACKED_BYTES_PER_LANES];
+    backend::active().pack(&mut bytes, residues);
+    bytes
 }
 
-/// A row block as a contributor makes it, and the same in another's place, where it is none: the verdict is public.
-/// The subsets are drawn inside and cannot be concealed from here; sums under secret scalars are in `projections`.
+/// A block as a contributor makes it, public as it is sent: packed row form and column form, and the nonce.
+fn sent(rows: usize) -> ([Vec<u8>; 2], [u8; 32]) {
+    let entries: Vec<f32> = reals(1, rows * COLS).iter().map(|v| v.clamp(-1.0, 1.0)).collect();
+    let seed = Key::from_bytes([6; 32]);
+    let view = View::new(&entries, rows, COLS);
+    let key = UploadKey::of_rows(&seed, upload_context(), &view, b"", Freshness::Reproducible);
+    let [row_form, column_form] = forms(&seed, &key, &entries);
+    let shape = upload_context().row_shape(rows);
+    let (padded, stride) = (shape.padded(), shape.padded().next_multiple_of(8));
+    let mut turned = vec![0; rows * stride];
+    for (b, k) in (0..rows).flat_map(|b| (0..padded).map(move |k| (b, k))) {
+        turned[b * stride + k] = row_form[k * shape.stride() + b];
+    }
+    ([pack(&turned), pack(&column_form)], *key.nonce())
+}
+
+/// A block where its contributor put it, and the same in another place, where it is none: the verdict is public.
+/// Keys of secrets, scalars and subsets are secret.
 fn admission() {
-    let entries: Vec<f32> = reals(1, ROWS * COLS).iter().map(|v| v.clamp(-1.0, 1.0)).collect();
-    let key = Key::from_bytes([6; 32]);
-    let masks = || MaskSeed([5; 32]).expand(COLS.div_ceil(tile().n()), DEGREE);
-    let view = View::new(&entries, ROWS, COLS);
-    let (made, encryption) =
-        UploadKey::encrypt(&key, upload_context(), view, b"", masks(), Freshness::Reproducible);
-    let mut packed = vec![0; encryption.strip_lanes() * PACKED_BYTES_PER_LANES];
-    encryption.packed_strip(1, &mut encryption.scratch(), &mut packed);
-    let mut seed = Key::from_bytes([6; 32]);
-    conceal(&mut seed);
-    let upload = UploadKey::from_nonce(&seed, upload_context(), *made.nonce());
-    let inputs = scalars(15, masks().len());
-    let admission = Admission::new(&upload, ROWS, &masks(), &inputs, (secret_key(16), secret_key(17)));
-    let mut reading = admission.reading();
-    for (at, good) in [(1, true), (0, false)] {
-        let block = admission.block(at, &packed, &mut reading).expect("residues");
-        expect_secret(block.along.as_slice());
+    let rows = 11;
+    let ([row_form, column_form], nonce) = sent(rows);
+    let (seed, context) = (secret_key(6), upload_context());
+    let upload = UploadKey::from_nonce(&seed, context, nonce);
+    let tests = RowTests::new(&secret_key(15), &masks(context.mask, 0, &context.row_shape(1)));
+    let scalars = UploadScalars {
+        rows: secret_key(16),
+        inputs: scalars(17, COLS).into(),
+        masks: scalars(18, context.column_form.dimension()).into(),
+    };
+    let columns = Some(column_secrets(&seed, &context).into());
+    let admission = Admission::new(&upload, &tests, scalars, secret_key(19), columns);
+    for (index, good) in [(1, true), (0, false)] {
+        let of_block = masks(MaskSeed([6; 32]), context.first_place(index), &context.column_shape(rows));
+        let block =
+            admission.block(index, rows, &row_form, Some((&column_form, &of_block))).expect("residues");
+        expect_secret(block.rows.as_slice());
+        expect_secret(block.columns.expect("a column form").as_slice());
         expect_secret(&block.good);
         assert_eq!(revealed(block.good), good);
     }
-    admission.group(&mut reading).iter().for_each(|p| expect_secret(p.as_slice()));
 }
 
-/// Opens every row of the grid of a product that passed its check.
-fn open<'a>(kind: ProductKind, opener: impl FnOnce(Checked, [Scale; 2]) -> Opener<'a>) {
-    let shape = shape(kind);
-    let product = verified(shape, Fault::Nothing).expect("a right product");
-    let opener = opener(product, [Scale::from_log2(20); 2]);
-    let mut scratch = Poly::zero(DEGREE);
-    let (rows, cols) = shape.size();
-    let mut out = vec![0.0; rows * cols];
-    for (r, out) in out.chunks_mut(opener.rows_per_grid_row() * cols).enumerate() {
-        let _ = opener.open_row(r, &mut scratch, out);
-        expect_secret(out);
+fn query() {
+    let rows = 1;
+    let ([row_form, _], nonce) = sent(rows);
+    let upload = UploadKey::from_nonce(&secret_key(6), upload_context(), nonce);
+    let context = upload_context();
+    let tests = RowTests::new(&secret_key(15), &masks(context.mask, 0, &context.row_shape(1)));
+    let none = || Scalars::random(0).into();
+    let scalars = UploadScalars { rows: secret_key(16), inputs: none(), masks: none() };
+    let admission = Admission::new(&upload, &tests, scalars, secret_key(19), None);
+    for (index, good) in [(1, true), (0, false)] {
+        let block = admission.block(index, rows, &row_form, None).expect("residues");
+        expect_secret(block.rows.as_slice());
+        assert_eq!(revealed(block.good), good);
     }
 }
 
-fn open_forward() {
-    let (rows, cols) = shape(ProductKind::Forward).grid();
-    let (left, right) = (secrets(1, rows, DEGREE), secrets(2, cols, DEGREE));
-    open(ProductKind::Forward, |product, scales| Opener::forward(product, &left, &right, scales));
+/// Opens a product that passed its check, whose columns begin in the second strip of the right operand.
+fn opened(shape: ProductShape) {
+    let product = verified(shape, None).expect("a right product");
+    let secrets = |seed: u8, encoding: Encoding, width: usize| {
+        Secrets::derive(&secret_key(seed), encoding, 0..width.div_ceil(encoding.strip()) + 1)
+    };
+    let left = [1, 2].map(|seed| secrets(seed, shape.left, shape.rows));
+    let right = secrets(3, shape.right, shape.columns);
+    let terms = MaskTerms::new(&product, &product, &right, 1);
+    let size = shape.left.strip();
+    let strip = |s: usize| RowStrip {
+        rows: size.min(shape.rows - s * size),
+        // Rows of one contributor stand under one mask set, sums of several under all of theirs.
+        secrets: (0..1 + s % 2).map(|set| (set, left[set].reference(s))).collect(),
+    };
+    let strips: Vec<RowStrip<'_>> = (0..shape.rows.div_ceil(size)).map(strip).collect();
+    let opener = Opener {
+        product: &product,
+        terms: &terms,
+        of_right_masks: &product,
+        strips: &strips,
+        right: &right,
+        first: 1,
+        scales: [Scale::from_log2(20); 2],
+    };
+    let mut out = vec![0.0; shape.rows * shape.columns];
+    let in_range = opener.open(&mut out, shape.columns, 0);
+    expect_secret(&out[..]);
+    assert!(revealed(in_range.is_ok()));
 }
 
-fn open_weight_gradient() {
-    let (rows, cols) = shape(ProductKind::WeightGradient).grid();
-    let masks = MaskSeed([5; 32]).expand(rows, DEGREE);
-    let (right, cross) = (secrets(2, cols, DEGREE), polys(3, cols));
-    open(ProductKind::WeightGradient, |product, scales| {
-        Opener::weight_gradient(product, &masks, &right, &cross, scales)
-    });
+fn open() {
+    opened(product_shape());
 }
 
-fn open_input_gradient() {
-    let (rows, cols) = shape(ProductKind::InputGradient).grid();
-    let masks = MaskSeed([5; 32]).expand(cols, DEGREE);
-    let (left, cross) = (secrets(1, rows, DEGREE), polys(3, rows));
-    open(ProductKind::InputGradient, |product, scales| {
-        Opener::input_gradient(product, &masks, &left, &cross, scales)
-    });
+fn open_few() {
+    // The last strips have two rows and one.
+    for rows in [10, 1] {
+        opened(ProductShape { rows, ..product_shape() });
+    }
 }
 
 fn tag() {

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
-use blindsmith_learn::elementary as e;
 use blindsmith_learn::{
-    Accelerator, Activation, Batch, Bounds, Group, Labels, Left, Loss, Matrix, Moments, Objective, Pass,
-    Recipe, Rule, Sampler, Scoreboard, Targets, Trainer, predict,
+    Accelerator, Activation, Batch, Block, Bounds, Labels, Left, Loss, Matrix, Moments, Objective, Pass,
+    Recipe, Rule, Sampler, Scoreboard, Targets, Trainer, largest_column_sum, largest_row_sum, predict,
 };
+use blindsmith_learn::{elementary as e, product};
 
 use crate::Case;
 use crate::valgrind::expect_secret;
@@ -15,6 +15,7 @@ use crate::values::{reals, secret, secret_matrix, words};
 
 pub const CASES: &[Case] = &[
     ("learn: elementary functions", elementary),
+    ("learn: products of matrices", products),
     ("learn: activations", activations),
     ("learn: losses, errors, predictions", losses),
     ("learn: sums for metrics", metrics),
@@ -55,6 +56,26 @@ fn elementary() {
         let ys: Vec<f32> = xs.iter().map(|&x| f(x)).collect();
         expect_secret(&ys[..]);
         expect_secret(&std::hint::black_box(f)(xs[7]));
+    }
+}
+
+/// Shapes with whole tiles, panels and blocks, and with the rests of them.
+fn products() {
+    for (rows, inner, columns) in [(1, 1, 1), (9, 100, 33), (64, 40, 16)] {
+        let (left, right) = (secret_matrix(1, rows, inner), secret_matrix(2, inner, columns));
+        let mut out = Matrix::zeros(rows, columns);
+        product::multiply(&left, &right, 0..rows, &mut out);
+        expect_secret(out.as_slice());
+        let turned = secret_matrix(3, columns, inner);
+        let mut out = Matrix::zeros(rows, columns);
+        product::transposed_right(&left, &turned, 0..rows, &mut out);
+        expect_secret(out.as_slice());
+        let turned = secret_matrix(4, inner, rows);
+        let mut out = Matrix::zeros(rows, columns);
+        product::add_transposed_left(&turned, &right, &mut out);
+        expect_secret(out.as_slice());
+        expect_secret(&largest_row_sum(left.as_slice(), inner));
+        expect_secret(&largest_column_sum(left.as_slice(), inner));
     }
 }
 
@@ -197,21 +218,21 @@ impl Accelerator for Products {
     }
 }
 
-const BLOCK: usize = 8;
+const BLOCK_ROWS: u32 = 8;
 
-fn groups() -> Vec<Group> {
-    Group::of_upload(0, (ROWS / BLOCK) as u32, 2).collect()
+fn blocks() -> Vec<Block> {
+    Block::of_upload(0, ROWS as u32, BLOCK_ROWS).collect()
 }
 
 /// Two steps: weights are secret after the first.
 fn train(recipe: Recipe) {
     let (loss, outputs) = (recipe.loss, recipe.outputs());
-    let sampler = Sampler::new(groups(), BLOCK, ROWS, 0).expect("groups");
+    let sampler = Sampler::new(blocks(), ROWS, 0).expect("blocks");
     let mut trainer = Trainer::new(recipe).expect("a recipe");
     trainer.begin_round(&sampler, 4);
     let mut products = Products::default();
     for _ in 0..2 {
-        let batch = Batch::new(groups(), BLOCK, labels(loss, ROWS, outputs)).expect("labels of the rows");
+        let batch = Batch::new(blocks(), labels(loss, ROWS, outputs)).expect("labels of the rows");
         let report = trainer.train_step(&mut products, &batch).expect("a step");
         expect_secret(&report.loss);
         expect_secret(&report.gradient_norm);
@@ -258,7 +279,7 @@ fn micro_batches() {
 
 fn predictions() {
     let trainer = Trainer::new(recipe(Rule::Sgd)).expect("a recipe");
-    let batch = Batch::unlabelled(groups(), BLOCK);
+    let batch = Batch::unlabelled(blocks());
     let found = predict(trainer.network(), trainer.objective(), &mut Products::default(), &batch);
     expect_secret(found.expect("predictions").as_slice());
 }

@@ -8,16 +8,19 @@ use blindsmith_ring::{Coeff, Eval, LANES, PACKED_BYTES_PER_LANES, Poly, Table, m
 
 use crate::Case;
 use crate::valgrind::{expect_secret, revealed};
-use crate::values::{residues, secret, secret_key, secret_poly, secrets, words};
+use crate::values::{reals, residues, secret, secret_key, secret_poly, words};
 
 pub const CASES: &[Case] = &[
     ("ring: transforms", transforms),
     ("ring: point by point", pointwise),
     ("ring: sums of products", sums),
+    ("ring: vectors of elements", vectors),
+    ("ring: entries of matrices", entries),
+    ("ring: sums over secret subsets", subsets),
     ("ring: noise and ternary from bytes", bytes),
     ("ring: streams under a secret key", streams),
     ("ring: polynomials", polynomials),
-    ("ring: signed integers, packing, range", formats),
+    ("ring: packing, range, transposition", formats),
     ("ring: scalar arithmetic", scalars),
 ];
 
@@ -31,10 +34,15 @@ fn transforms() {
         active().forward(table, &mut x);
         active().inverse(table, &mut x);
         expect_secret(&x[..]);
-        for window in [1, points / 8, points / 2, points] {
-            active().inverse_window(table, &mut x, window);
-            expect_secret(&x[..window]);
-            x = secret(residues(2, points));
+        for roots in [1, 4, points / 8, points] {
+            active().forward_mixed(table, &mut x, roots);
+            expect_secret(&x[..]);
+            active().mixed_to_eval(table, &mut x, roots);
+            expect_secret(&x[..]);
+            active().eval_to_mixed(table, &mut x, roots);
+            expect_secret(&x[..]);
+            active().inverse_mixed(table, &mut x, roots);
+            expect_secret(&x[..]);
         }
     }
 }
@@ -54,29 +62,50 @@ fn pointwise() {
 }
 
 fn sums() {
-    for points in [64, 2048] {
-        let [a, b, c, d] = [1, 2, 3, 4].map(|seed| secret(residues(seed, points)));
-        let mut out = vec![0; points];
-        active().dot2(&mut out, &a, &b, &c, &d);
-        expect_secret(&out[..]);
-        for fold in [1, 2, 4, 8, 16, 32, 64] {
-            let mut out = vec![0; points / fold];
-            active().dot2_fold(&mut out, &a, &b, &c, &d, fold);
-            expect_secret(&out[..]);
-        }
-        let (mut lo, mut hi) = (vec![0; points], vec![0; points]);
-        active().mul_accumulate(&mut lo, &mut hi, &a, &b);
-        active().mul_accumulate(&mut lo, &mut hi, &c, &d);
-        active().reduce_pairs(&mut out, &lo, &hi);
-        expect_secret(&out[..]);
-    }
-    // As short as eight points: what reads uploads adds up lanes.
-    for points in [LANES, 64, 2048] {
+    // As short as eight points, and of no whole registers.
+    for points in [LANES, 64, 2048, 13] {
+        let [a, b] = [1, 2].map(|seed| secret(residues(seed, points)));
+        expect_secret(&active().dot(&a, &b));
         let (a, scalars) = (residues(1, 3 * points), secret(residues(2, 3)));
         let [mut lo, mut hi, mut out] = [0; 3].map(|x| vec![x; points]);
         active().scale_accumulate(&mut lo, &mut hi, &a, &scalars);
         active().reduce_pairs(&mut out, &lo, &hi);
         expect_secret(&out[..]);
+    }
+}
+
+fn vectors() {
+    for (roots, rank, strip) in [(4, 1, 64), (4, 3, 8), (2, 2, 5)] {
+        let [a, b] = [1, 2].map(|seed| secret(residues(seed, roots * rank * strip)));
+        let mut out = vec![0; roots * strip];
+        active().mul_ranks(&mut out, &a, &b, rank, strip);
+        expect_secret(&out[..]);
+        let mut folded = vec![0; strip];
+        active().fold_blocks(&mut folded, &out);
+        expect_secret(&folded[..]);
+    }
+}
+
+fn entries() {
+    for len in [64, 13] {
+        let values = secret(reals(1, len).iter().map(|v| v.clamp(-100.0, 100.0)).collect());
+        let mut out = vec![0; len];
+        active().encode(&mut out, &values, -1048576.0);
+        expect_secret(&out[..]);
+        let mut back = vec![0.0; len];
+        expect_secret(&active().decode(&mut back, &out, 12345, 1e-9));
+        expect_secret(&back[..]);
+    }
+}
+
+fn subsets() {
+    for len in [1, 8, 13, 64] {
+        let (elements, members) = (residues(1, 5 * len), secret(words(2, 5)));
+        let mut sums = vec![0; 64 * len];
+        active().subset_sums(&mut sums, &elements, &members);
+        expect_secret(&sums[..]);
+        active().subset_sums(&mut sums, &secret(elements), &members);
+        expect_secret(&sums[..]);
     }
 }
 
@@ -97,35 +126,36 @@ fn streams() {
     let mut poly = Poly::<Coeff>::zero(2048);
     stream.add_noise(3, &mut poly);
     expect_secret(poly.as_slice());
-    let ternary = stream.ternary(4, 2048);
-    expect_secret(ternary.as_slice());
-    expect_secret(stream.ternary_in(5, ternary).as_slice());
+    expect_secret(stream.ternary(4, 2048).as_slice());
 }
 
 fn polynomials() {
-    let secrets = secrets(2, 2, 2048);
+    let [one, other] = [4, 5].map(|seed| secret_poly::<Eval>(seed, 2048));
     let mut sum: Poly<Eval> = secret_poly(7, 2048);
-    sum.mul_add(&secrets[0], &secrets[1]);
-    sum.mul_sub(&secrets[0], &secrets[1]);
-    sum.add_assign(&secrets[0]);
-    sum.sub_assign(&secrets[1]);
+    sum.mul_add(&one, &other);
+    sum.mul_sub(&one, &other);
+    sum.add_assign(&one);
+    sum.sub_assign(&other);
     let mut values = sum.into_coeff();
     values.add_assign(&secret_poly(8, 2048));
-    expect_secret(values.into_eval().as_slice());
+    let mixed = values.into_mixed(16);
+    expect_secret(mixed.as_slice());
+    let mixed = mixed.into_eval(16).into_mixed(16);
+    expect_secret(mixed.into_coeff(16).into_eval().as_slice());
 }
 
 fn formats() {
     for points in [64, 2048] {
-        let signed = secret(words(9, points).into_iter().map(|w| w as i64 >> 15).collect());
-        let mut out = vec![0; points];
-        active().encode_signed(&mut out, &signed);
-        expect_secret(&out[..]);
+        let mut out = secret(residues(9, points));
         let mut packed = vec![0; points / LANES * PACKED_BYTES_PER_LANES];
         active().pack(&mut packed, &out);
         expect_secret(&packed[..]);
         let whole = revealed(active().unpack(&mut out, &packed)) & revealed(active().is_canonical(&out));
         assert!(whole);
         expect_secret(&out[..]);
+        let mut turned = vec![0; points];
+        active().transpose(&mut turned, 4, &out, 4, points / 4);
+        expect_secret(&turned[..]);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Made-up values, secret and public.
 
-use blindsmith_keys::{Key, Secret};
+use blindsmith_keys::Key;
 use blindsmith_learn::Matrix;
-use blindsmith_ring::sample::Stream;
 use blindsmith_ring::{Domain, Poly, Q};
 
 use crate::valgrind::conceal;
@@ -49,12 +48,6 @@ pub fn secret_key(seed: u8) -> Key {
     let mut bytes = [seed; 32];
     conceal(&mut bytes);
     Key::from_bytes(bytes)
-}
-
-/// Ternary polynomials from a secret key.
-pub fn secrets(seed: u8, count: usize, degree: usize) -> Vec<Secret> {
-    let mut stream = Stream::new(*secret_key(seed).expose());
-    (0..count as u64).map(|i| stream.ternary(i, degree)).collect()
 }
 
 /// A secret polynomial.

@@ -14,6 +14,7 @@ use blindsmith_identity::{
 };
 use blindsmith_keys::Key;
 use blindsmith_learn::TrainerState;
+use blindsmith_matrix::Section;
 use blindsmith_protocol::{
     AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, Id, Instruction, Lane, Left, Outcome,
     Progress, ProjectSpec, Quarantined, Reason, RoundRecord, RoundSummary, ToWarden, to_cbor, write_frame,
@@ -185,7 +186,7 @@ fn requests() -> Vec<Request> {
             asker: owner().verifying().into(),
             request: Blob(sign_request(&request(), &owner())),
         },
-        Request::Push { project },
+        Request::Push { project, role: header().role, rows: header().rows },
         Request::Blocks { first: 0 },
         Request::Commit { header: header() },
         Request::Refine { project, epochs: Some(3) },
@@ -257,13 +258,20 @@ fn commands() -> Vec<(ToWarden, Vec<u8>)> {
         plain(ToWarden::Stored { project, round: 0 }),
         plain(ToWarden::Failed { message: "no".into() }),
         plain(ToWarden::Labels),
+        plain(ToWarden::Product { residues: 1, place: None }),
+        (ToWarden::Residues { count: 1 }, vec![0; 8]),
     ]
 }
 
 fn answers() -> Vec<FromWarden> {
     let block = BlockRef { upload: 0, block: 0 };
     let labels = Instruction::Labels { blocks: vec![block] };
-    let accumulate = Instruction::Accumulate { layer: 0, left: Left::Blocks(vec![block]), right: 1 };
+    let section = Section { columns: (0, 4), left_masks: true, right_masks: true };
+    let (left, seed) = (Left::Columns(vec![block]), spec().row_mask(0));
+    let accumulate = Instruction::Accumulate { slot: 0, left, right: 1, section: section.clone() };
+    let left = Left::Rows(vec![block]);
+    let multiply = Instruction::Multiply { left, right: 1, section, sum: Some(0), received: 2 };
+    let begin = Instruction::Begin { operand: 1, shape: spec().row_shape(8), masks: seed, at: Some(8) };
     vec![
         FromWarden::Hello {
             tee: "simulated".into(),
@@ -276,7 +284,10 @@ fn answers() -> Vec<FromWarden> {
         },
         FromWarden::Evidence(evidence()),
         FromWarden::Do(labels),
+        FromWarden::Do(begin),
+        FromWarden::Do(Instruction::Rows { operand: 1, first: 0 }),
         FromWarden::Do(accumulate),
+        FromWarden::Do(multiply),
         FromWarden::Do(Instruction::Free { operands: vec![1, 2] }),
         FromWarden::Progress(Progress { round: 1, step: 2, steps: 3 }),
         FromWarden::Finished(Outcome::Ready {

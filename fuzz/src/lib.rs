@@ -8,9 +8,9 @@ use blindsmith_evidence::{Claims, Tee};
 use blindsmith_identity::{AttestRequest, Confirmed, Kind, Purpose, SigningKey, sign, sign_confirmed};
 use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Loss, Network, Recipe};
-use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+use blindsmith_matrix::{Encoding, MaskSeed, Scale, Security};
 use blindsmith_protocol::{
-    Blob, Evidence, Id, Layer, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor,
+    Blob, Evidence, Id, Layer, Offload, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor,
 };
 use blindsmith_receipts::Rules;
 use blindsmith_warden::{Identity, Release, label_bytes};
@@ -31,23 +31,26 @@ pub fn recipe() -> Recipe {
 /// Its project.
 ///
 /// # Panics
-/// Never: the tile sizes are possible ones.
+/// Never: the sizes are possible ones.
 pub fn spec() -> ProjectSpec {
-    let layer = |inputs, outputs, (m, n, p)| Layer {
+    let layer = |inputs, outputs, (forward, gradient, input)| Layer {
         inputs,
         outputs,
-        tile: Tile::new(m, n, p).expect("a possible tile"),
+        offload: Some(Offload { forward, gradient, input }),
     };
+    let encoding = |n, m, r| Encoding::new(n, m, r).expect("a possible encoding");
     ProjectSpec {
         name: "for a test".into(),
         salt: [1; 32],
         owner: owner().verifying().into(),
         security: Security::Bits128,
-        layers: vec![layer(6, 4, (8, 64, 4)), layer(4, 3, (16, 64, 2))],
+        layers: vec![layer(6, 4, (8, 4, 1)), layer(4, 3, (2, 8, 4))],
         feature_scale: Scale::from_log2(20),
         mask: MaskSeed([2; 32]),
         label_bytes: label_bytes(&recipe()),
-        group_blocks: 1,
+        block_rows: 8,
+        row_form: encoding(8, 8, 32),
+        column_form: encoding(4, 32, 16),
         batch_rows: 32,
         trigger: Trigger::AT_ONCE,
     }
@@ -61,6 +64,7 @@ pub fn header() -> UploadHeader {
         terms: [0; 32],
         role: Role::Training,
         nonce: [4; 32],
+        era: 0,
         rows: 20,
         root: Id([6; 32]),
         tag: [5; 32],

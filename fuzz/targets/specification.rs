@@ -3,7 +3,7 @@
 #![no_main]
 
 use blindsmith_fuzz::decoded;
-use blindsmith_protocol::{MAX_BODY, ProjectSpec, UploadHeader};
+use blindsmith_protocol::{MAX_BODY, ProjectSpec, Role, UploadHeader, operand_residues};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,15 +15,20 @@ fuzz_target!(|data: &[u8]| {
     if header.validate(&header.project).is_err() {
         return;
     }
-    let (blocks, groups) = (header.blocks(&spec), header.groups(&spec));
-    assert!(blocks as u64 * spec.block_rows() as u64 >= u64::from(header.rows));
-    assert_eq!(header.body_bytes(&spec), u64::from(blocks) * spec.block_bytes() as u64);
-    assert!(spec.group_blocks as usize * spec.block_bytes() <= MAX_BODY);
-    assert!(spec.kept_bytes(spec.group_blocks) > 0);
-    // The ends suffice: there may be millions of groups between them.
-    let last = groups - 1;
-    assert!((1..=spec.group_blocks).contains(&header.group_blocks(&spec, last)));
-    assert_eq!(header.group_blocks(&spec, groups), 0);
-    assert_eq!(last * spec.group_blocks + header.group_blocks(&spec, last), blocks);
+    let (blocks, whole) = (header.blocks(&spec), spec.block_rows);
+    assert!(spec.block_bytes(Role::Training, whole) <= MAX_BODY);
+    // The ends suffice: there may be millions of blocks between them.
+    let last = blocks - 1;
+    let rows = header.rows_of_block(&spec, last);
+    assert!((1..=whole).contains(&rows));
+    assert_eq!(last * whole + rows, header.rows);
+    assert_eq!(header.rows_of_block(&spec, blocks), 0);
+    let layout = spec.block_layout(header.role, rows);
+    assert!(layout.forms().len().is_multiple_of(50));
+    assert_eq!(header.block_offset(&spec, last) + layout.bytes() as u64, header.body_bytes(&spec));
+    assert!(spec.kept_bytes(rows) <= spec.kept_bytes(whole));
+    assert!(operand_residues(&spec.row_shape(rows)).is_some());
+    assert!(operand_residues(&spec.column_shape(rows)).is_some());
+    assert!(spec.first_place(last) <= header.rows as usize);
     header.id();
 });

@@ -79,18 +79,19 @@ impl Fixture {
         let (spec, id) = (spec(), spec().id());
         let store = Store::open_at(&places).expect("a new store");
         store.create(&spec, b"sealed model").expect("a project");
-        let block = vec![0; spec.block_bytes()];
+        let block = vec![0; spec.block_bytes(Role::Training, spec.block_rows)];
         let header = UploadHeader {
             project: id,
             contributor: Id([3; 32]),
             terms: [0; 32],
             role: Role::Training,
             nonce: [4; 32],
-            rows: spec.block_rows() as u32,
+            era: 0,
+            rows: spec.block_rows,
             root: root_digest(&[block_digest(0, &block)]),
             tag: [5; 32],
         };
-        let mut incoming = store.receive(&spec).expect("room");
+        let mut incoming = store.receive(&spec, (&header).into()).expect("room");
         incoming.blocks_arrived(&block).expect("zeros are residues");
         incoming.commit(&header).expect("an upload");
         let kept = store.projections().expect("a file");

@@ -117,11 +117,11 @@ impl Connection {
         }
     }
 
-    /// Begins an upload or a query: row blocks follow, then what they are.
-    pub fn begin(&mut self, project: Id, role: Role) -> Result<(), Failure> {
+    /// Begins an upload or a query of so many rows: blocks follow, then what they are.
+    pub fn begin(&mut self, project: Id, role: Role, rows: u32) -> Result<(), Failure> {
         match &mut self.0 {
             Transport::Http(client) => client.begin(&project, role),
-            Transport::Socket { .. } => self.command(&Request::Push { project }, &[]),
+            Transport::Socket { .. } => self.command(&Request::Push { project, role, rows }, &[]),
         }
     }
 

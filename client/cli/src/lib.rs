@@ -2,12 +2,12 @@
 
 pub mod commands;
 mod connection;
+pub mod era;
 mod failure;
 mod http;
 mod project;
 mod rows;
 mod services;
-pub mod spool;
 mod standing;
 mod trust;
 mod upload;

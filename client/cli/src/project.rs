@@ -76,7 +76,7 @@ pub struct Keys {
 }
 
 /// The version of `project.json` that this program writes and reads.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 const KEY_FILE: &str = "owner.key";
 const MEMBER_FILE: &str = "member.key";
 const POLICY_FILE: &str = "policy.toml";

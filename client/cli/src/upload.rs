@@ -1,21 +1,30 @@
 //! Encryption of rows and their way to the refinery: on all cores, in bounded memory.
 
+use std::ops::Range;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_identity::{Inquiry, SigningKey, sign_inquiry};
-use blindsmith_keys::{Encryption, Freshness, Key, Scratch, UploadContext, UploadKey};
+use blindsmith_keys::{Encryption, Freshness, Key, Secrets, UploadKey, column_secrets, expand};
 use blindsmith_learn::{Matrix, Targets};
-use blindsmith_matrix::View;
-use blindsmith_protocol::{Blob, Id, MAX_ROWS, ProjectSpec, Role, UploadHeader, block_digest, root_digest};
-use blindsmith_warden::{REFUSED, query_info, write_labels};
+use blindsmith_matrix::{MaskSeed, Masks, View};
+use blindsmith_protocol::{
+    Blob, BlockLayout, Id, MAX_BODY, MAX_ROWS, ProjectSpec, Role, UploadHeader, block_digest, root_digest,
+};
+use blindsmith_ring::backend;
+use blindsmith_warden::{REFUSED, query_info, upload_context, write_labels};
 use rayon::prelude::*;
 
 use crate::connection::unexpected;
 use crate::{Connection, Failure};
 
-/// Bytes of row blocks in one frame, about.
+/// Bytes of blocks in one frame, about.
 const FRAME: usize = 4 << 20;
+/// At most, where it takes more to give each core a block.
+const MOST: usize = MAX_BODY / 4;
+/// Residues that one core encrypts at a time.
+const PIECE: usize = 1 << 16;
 
 /// What became of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +33,7 @@ pub struct Sent {
     pub upload: Id,
     /// False if the refinery had it already.
     pub new: bool,
-    /// Bytes of row blocks.
+    /// Bytes of its blocks.
     pub bytes: u64,
 }
 
@@ -37,104 +46,210 @@ pub struct Sender<'a> {
     pub terms: [u8; 32],
     /// What its uploads are keyed from.
     pub seed: &'a Key,
+    /// The era of its row masks and column secrets; it never goes back.
+    pub era: u32,
 }
 
+/// Rows to be encrypted.
 struct Upload<'a> {
     spec: &'a ProjectSpec,
     key: UploadKey,
-    encryption: Encryption<'a>,
+    role: Role,
+    era: u32,
+    rows: &'a Matrix,
+    /// None of a query.
     targets: Option<&'a Targets>,
-    rows: usize,
+    row_masks: Arc<Masks>,
+    /// None of a query.
+    columns: Option<Columns>,
+    /// Buffers that no worker uses.
+    spare: Mutex<Vec<Scratch>>,
+}
+
+/// What the column form is encrypted under.
+struct Columns {
+    seed: MaskSeed,
+    secrets: Arc<Secrets>,
+}
+
+/// The buffers of one worker: what is not written in them stays zero.
+struct Scratch {
+    /// A block in contraction rows.
+    contraction: Vec<u64>,
+    /// A block's rows, each filled up with zeros.
+    rows: Vec<u64>,
+    /// A block's rows in the column form, each filled up with zeros.
+    columns: Vec<u64>,
+    masks: Arc<Masks>,
 }
 
 impl<'a> Upload<'a> {
     fn new(
         spec: &'a ProjectSpec,
-        seed: &Key,
+        (seed, era): (&Key, u32),
+        (role, freshness): (Role, Freshness),
         rows: &'a Matrix,
         targets: Option<&'a Targets>,
-        freshness: Freshness,
     ) -> Result<Self, Failure> {
         if !(1..=MAX_ROWS as usize).contains(&rows.rows()) {
             let message =
                 format!("{} rows, where 1 to {MAX_ROWS} can be sent at once: split the file", rows.rows());
             return Err(Failure::Settings(message));
         }
-        let context = UploadContext {
-            project: spec.id().0,
-            mask: spec.mask,
-            tile: spec.tile(),
-            inputs: spec.inputs(),
-            scale: spec.feature_scale,
-        };
+        let context = upload_context(spec, &spec.id(), era);
         let labels = targets.map(|t| write_labels(t, 0, rows.rows())).unwrap_or_default();
-        let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
+        // The rows that the nonce is of are the rows that are encrypted.
         let view = View::new(rows.as_slice(), rows.rows(), rows.cols());
-        let (key, encryption) = UploadKey::encrypt(seed, context, view, &labels, masks, freshness);
-        Ok(Upload { spec, key, encryption, targets, rows: rows.rows() })
+        let key = UploadKey::of_rows(seed, context, &view, &labels, freshness);
+        let mut row_masks = Masks::zero(spec.row_shape(1).places(), spec.row_form.dimension());
+        expand(context.mask, 0, &mut row_masks);
+        let columns = (role != Role::Query).then(|| Columns {
+            seed: spec.column_mask(key.nonce(), era),
+            secrets: column_secrets(seed, &context).into(),
+        });
+        Ok(Upload {
+            spec,
+            key,
+            role,
+            era,
+            rows,
+            targets,
+            row_masks: row_masks.into(),
+            columns,
+            spare: Mutex::default(),
+        })
     }
 
-    fn blocks(&self) -> usize {
-        self.encryption.shape().strips()
+    fn row_count(&self) -> u32 {
+        // At most `MAX_ROWS`.
+        self.rows.rows() as u32
     }
 
-    fn labels(&self, block: usize) -> Vec<u8> {
-        let rows = self.spec.block_rows();
-        let from = block * rows;
-        let mut labels = match self.targets {
-            Some(targets) => write_labels(targets, from, self.rows.min(from + rows)),
-            None => Vec::new(),
+    fn blocks(&self) -> u32 {
+        self.spec.blocks(self.row_count())
+    }
+
+    /// The rows of a block.
+    fn range(&self, block: u32) -> Range<usize> {
+        let from = block as usize * self.spec.block_rows();
+        from..from + self.spec.rows_of_block(self.row_count(), block) as usize
+    }
+
+    fn scratch(&self) -> Scratch {
+        let most = self.spec.block_rows.min(self.row_count());
+        let (rows, columns) = (self.spec.row_shape(most), self.spec.column_shape(most));
+        let (residues, places) = match self.columns {
+            Some(_) => (columns.residues(), columns.places()),
+            None => (0, 0),
         };
-        labels.resize(rows * self.spec.label_bytes as usize, 0);
-        self.key.seal_labels(block as u64, &labels)
+        Scratch {
+            contraction: vec![0; rows.residues()],
+            rows: vec![0; rows.stride() * rows.padded().next_multiple_of(8)],
+            columns: vec![0; residues],
+            masks: Masks::zero(places, columns.encoding.dimension()).into(),
+        }
     }
 
-    /// Encrypts row blocks into `bytes`, on all cores; their digests.
-    fn encrypt(&self, first: usize, last: usize, bytes: &mut Vec<u8>) -> Vec<Id> {
-        let size = self.spec.block_bytes();
-        bytes.resize((last - first) * size, 0);
-        let blocks = bytes.par_chunks_exact_mut(size).enumerate();
-        let digest = |scratch: &mut Scratch, (i, out): (usize, &mut [u8])| {
-            let block = first + i;
-            let (labels, packed) = out.split_at_mut(self.spec.sealed_label_bytes());
-            labels.copy_from_slice(&self.labels(block));
-            self.encryption.packed_strip(block, scratch, packed);
-            block_digest(block as u32, out)
+    /// Encrypts a block into its bytes; its digest.
+    fn block(&self, block: u32, scratch: &mut Scratch, out: &mut [u8]) -> Id {
+        let range = self.range(block);
+        let layout = self.spec.block_layout(self.role, range.len() as u32);
+        let view = View::new(self.rows.values_of(range.clone()), range.len(), self.rows.cols());
+        if let Some(targets) = self.targets {
+            let labels = write_labels(targets, range.start, range.end);
+            out[layout.labels.clone()].copy_from_slice(&self.key.seal_labels(u64::from(block), &labels));
+        }
+        self.row_form(block, view, scratch, &mut out[layout.row_form.clone()]);
+        if let Some(columns) = &self.columns {
+            self.column_form((block, view), columns, scratch, (&layout, &mut *out));
+        }
+        block_digest(block, out)
+    }
+
+    /// The row form, row by row.
+    fn row_form(&self, block: u32, view: View<'_>, scratch: &mut Scratch, out: &mut [u8]) {
+        let encryption = self.key.encrypt_rows(block as usize, view, self.row_masks.clone());
+        let (shape, backend) = (*encryption.shape(), backend::active());
+        let contraction = &mut scratch.contraction[..shape.residues()];
+        fill(&encryption, contraction);
+        let row = shape.padded().next_multiple_of(8);
+        let rows = &mut scratch.rows[..shape.stride() * row];
+        backend.transpose(rows, row, contraction, shape.padded(), shape.stride());
+        backend.pack(out, &rows[..view.rows * row]);
+    }
+
+    /// The column form, one contraction row after the other.
+    fn column_form(
+        &self,
+        (block, view): (u32, View<'_>),
+        columns: &Columns,
+        scratch: &mut Scratch,
+        (layout, out): (&BlockLayout, &mut [u8]),
+    ) {
+        // Unwrap safety: no other block's encryption outlives it.
+        let masks = Arc::get_mut(&mut scratch.masks).expect("masks of one block at a time");
+        expand(columns.seed, self.spec.first_place(block), masks);
+        let masks = (columns.seed, scratch.masks.clone());
+        let encryption = self.key.encrypt_columns(block as usize, view, masks, columns.secrets.clone());
+        let residues = &mut scratch.columns[..encryption.shape().residues()];
+        fill(&encryption, residues);
+        backend::active().pack(&mut out[layout.column_form.clone()], residues);
+    }
+
+    /// Encrypts blocks into `bytes`, on all cores; their digests.
+    fn encrypt(&self, blocks: Range<u32>, bytes: &mut Vec<u8>) -> Vec<Id> {
+        let size = self.spec.block_bytes(self.role, self.spec.block_rows);
+        let last = self.spec.block_bytes(self.role, self.range(blocks.end - 1).len() as u32);
+        bytes.resize((blocks.len() - 1) * size + last, 0);
+        let each = bytes.par_chunks_mut(size).zip(blocks.into_par_iter());
+        let encrypt = |(out, block): (&mut [u8], u32)| {
+            // Fresh memory of these sizes would cost more than packing does.
+            let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            let held = spare().pop();
+            let mut scratch = held.unwrap_or_else(|| self.scratch());
+            let digest = self.block(block, &mut scratch, out);
+            spare().push(scratch);
+            digest
         };
-        blocks.map_init(|| self.encryption.scratch(), digest).collect()
+        each.map(encrypt).collect()
     }
 
-    /// Sends all row blocks; encryption runs ahead by one frame. Returns the header that ends the upload.
+    /// Blocks of a frame: as many as cores, if they are not large.
+    fn per_frame(&self) -> u32 {
+        let size = self.spec.block_bytes(self.role, self.spec.block_rows);
+        (FRAME / size).max(rayon::current_num_threads()).min(MOST / size).max(1) as u32
+    }
+
+    /// Sends all blocks; encryption runs ahead by one frame. Returns the header that ends the upload.
     fn stream(
         &self,
         connection: &mut Connection,
         (contributor, terms): (Id, [u8; 32]),
-        role: Role,
         observe: &mut dyn FnMut(u64),
     ) -> Result<UploadHeader, Failure> {
         let project = self.spec.id();
-        connection.begin(project, role)?;
-        let per_frame = (FRAME / self.spec.block_bytes()).max(1);
-        let mut digests = Vec::with_capacity(self.blocks());
+        connection.begin(project, self.role, self.row_count())?;
+        let mut digests = Vec::with_capacity(self.blocks() as usize);
         std::thread::scope(|scope| -> Result<(), Failure> {
             let (full, frames) = sync_channel(1);
             // Sent frames come back: their memory is used again.
             let (empty, spare) = sync_channel(2);
             scope.spawn(move || {
-                for first in (0..self.blocks()).step_by(per_frame) {
-                    let last = self.blocks().min(first + per_frame);
+                let (blocks, per_frame) = (self.blocks(), self.per_frame());
+                for first in (0..blocks).step_by(per_frame as usize) {
+                    let range = first..blocks.min(first + per_frame);
                     let mut bytes = spare.try_recv().unwrap_or_default();
-                    let digests = self.encrypt(first, last, &mut bytes);
+                    let digests = self.encrypt(range.clone(), &mut bytes);
                     // The receiver hangs up when sending fails: nothing more is needed then.
-                    if full.send((first, last, bytes, digests)).is_err() {
+                    if full.send((range, bytes, digests)).is_err() {
                         return;
                     }
                 }
             });
-            for (first, last, bytes, block_digests) in frames {
-                connection.send(&Request::Blocks { first: first as u32 }, &[&bytes])?;
+            for (range, bytes, block_digests) in frames {
+                connection.send(&Request::Blocks { first: range.start }, &[&bytes])?;
                 digests.extend(block_digests);
-                observe(self.rows.min(last * self.spec.block_rows()) as u64);
+                observe(self.range(range.end - 1).end as u64);
                 _ = empty.try_send(bytes);
             }
             Ok(())
@@ -143,15 +258,25 @@ impl<'a> Upload<'a> {
             project,
             contributor,
             terms,
-            role,
+            role: self.role,
             nonce: *self.key.nonce(),
-            rows: self.rows as u32,
+            era: self.era,
+            rows: self.row_count(),
             root: root_digest(&digests),
             tag: [0; 32],
         };
         header.tag = self.key.tag(&header.authenticated());
         Ok(header)
     }
+}
+
+/// Encrypts all of an operand: a large one on all cores.
+fn fill(encryption: &Encryption<'_>, residues: &mut [u64]) {
+    let shape = encryption.shape();
+    let place = shape.encoding.roots() * shape.stride();
+    let together = (PIECE / place).max(1);
+    let pieces = residues.par_chunks_mut(together * place).enumerate();
+    pieces.for_each(|(i, piece)| encryption.places(i * together, piece));
 }
 
 /// Encrypts and sends an upload; returns when the refinery has it for good.
@@ -163,20 +288,9 @@ pub fn send(
     (rows, targets): (&Matrix, &Targets),
     observe: &mut dyn FnMut(u64),
 ) -> Result<Sent, Failure> {
-    send_with(connection, spec, sender, (role, Freshness::Fresh), (rows, targets), observe)
-}
-
-/// The same, fresh or the same upload for the same rows.
-pub(crate) fn send_with(
-    connection: &mut Connection,
-    spec: &ProjectSpec,
-    sender: Sender<'_>,
-    (role, freshness): (Role, Freshness),
-    (rows, targets): (&Matrix, &Targets),
-    observe: &mut dyn FnMut(u64),
-) -> Result<Sent, Failure> {
-    let upload = Upload::new(spec, sender.seed, rows, Some(targets), freshness)?;
-    let header = upload.stream(connection, (sender.contributor, sender.terms), role, observe)?;
+    let (keys, how) = ((sender.seed, sender.era), (role, Freshness::Fresh));
+    let upload = Upload::new(spec, keys, how, rows, Some(targets))?;
+    let header = upload.stream(connection, (sender.contributor, sender.terms), observe)?;
     let bytes = header.body_bytes(spec);
     match connection.request(&Request::Commit { header }, &[])? {
         (Reply::Accepted { upload, new }, _) => Ok(Sent { upload, new, bytes }),
@@ -194,9 +308,10 @@ pub fn ask(
     observe: &mut dyn FnMut(u64),
 ) -> Result<Vec<f32>, Failure> {
     let seed = Key::random();
-    let upload = Upload::new(spec, &seed, rows, None, Freshness::Fresh)?;
+    // Each query has a seed of its own, and with it secrets of its own: no era is needed.
+    let upload = Upload::new(spec, (&seed, 0), (Role::Query, Freshness::Fresh), rows, None)?;
     let who = Id::from(querier.verifying());
-    let header = upload.stream(connection, (who, [0; 32]), Role::Query, observe)?;
+    let header = upload.stream(connection, (who, [0; 32]), observe)?;
     let (project, query) = (spec.id(), header.id());
     let info = query_info(&project, &query, &who);
     let recipient = warden.recipient();
@@ -223,4 +338,77 @@ pub fn ask(
         _ => return Err(unexpected()),
     }
     Ok(answer.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use blindsmith_learn::{Loss, Recipe};
+    use blindsmith_matrix::Security;
+    use blindsmith_plan::Cloud;
+    use blindsmith_protocol::Trigger;
+
+    use super::*;
+    use crate::commands::spec::{new_spec, planned};
+
+    fn spec() -> ProjectSpec {
+        let mut recipe = Recipe::new(&[13, 4, 3], Loss::SoftmaxCrossEntropy);
+        recipe.batch_rows = 64;
+        let plan = planned(&recipe, Security::Bits128, (Cloud::Cpu, false)).unwrap();
+        new_spec("test", Id([1; 32]), (plan, Security::Bits128), &recipe, Trigger::MANUAL).unwrap()
+    }
+
+    fn rows(count: usize) -> (Matrix, Targets) {
+        let values = (0..13 * count).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect();
+        (Matrix::from_rows(count, 13, values).unwrap(), Targets::Classes(vec![1; count]))
+    }
+
+    /// The blocks of an upload, so many in a frame.
+    fn encrypted(upload: &Upload<'_>, per_frame: u32) -> (Vec<u8>, Vec<Id>) {
+        let (mut all, mut digests, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        for first in (0..upload.blocks()).step_by(per_frame as usize) {
+            digests.extend(upload.encrypt(first..upload.blocks().min(first + per_frame), &mut bytes));
+            all.extend(&bytes);
+        }
+        (all, digests)
+    }
+
+    #[test]
+    fn an_upload_that_is_made_again_is_the_same_however_it_is_cut_into_frames() {
+        let (spec, seed) = (spec(), Key::from_bytes([2; 32]));
+        let (rows, targets) = rows(3 * spec.block_rows() + 5);
+        let make = |freshness, era, rows| {
+            Upload::new(&spec, (&seed, era), (Role::Training, freshness), rows, Some(&targets)).unwrap()
+        };
+        let (bytes, digests) = encrypted(&make(Freshness::Reproducible, 0, &rows), 100);
+        assert_eq!(bytes.len() as u64, spec.body_bytes(Role::Training, rows.rows() as u32));
+        for per_frame in [1, 2, 3] {
+            let again = make(Freshness::Reproducible, 0, &rows);
+            assert_eq!(encrypted(&again, per_frame), (bytes.clone(), digests.clone()));
+        }
+        let mut edited = rows.clone();
+        edited.as_mut_slice()[0] += 0.25;
+        for other in [
+            make(Freshness::Fresh, 0, &rows),
+            make(Freshness::Reproducible, 1, &rows),
+            make(Freshness::Reproducible, 0, &edited),
+        ] {
+            let (_, others) = encrypted(&other, 2);
+            assert!(others.iter().zip(&digests).all(|(a, b)| a != b));
+        }
+    }
+
+    #[test]
+    fn a_query_has_the_row_form_alone_and_padding_is_zero() {
+        let (spec, seed) = (spec(), Key::from_bytes([2; 32]));
+        let (rows, _) = rows(spec.block_rows() + 3);
+        let upload = Upload::new(&spec, (&seed, 0), (Role::Query, Freshness::Fresh), &rows, None).unwrap();
+        let (bytes, _) = encrypted(&upload, 100);
+        assert_eq!(bytes.len(), rows.rows() * spec.row_bytes());
+        let padded = spec.row_shape(1).padded();
+        for row in bytes.chunks_exact(spec.row_bytes()) {
+            let mut residues = vec![0; padded.next_multiple_of(8)];
+            assert!(backend::active().unpack(&mut residues, row));
+            assert!(residues[padded..].iter().all(|r| *r == 0) && residues[..padded].iter().any(|r| *r != 0));
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! Keys of the recipe: epochs, batch, micro, rate, decay, warm, clip, end (of the cosine), constant, rms, rule
 //! (sgd, momentum, nesterov, adam, adamw), hidden (widths, or none), activation. Of the trial: seeds, block,
-//! group, threads, verbose, and noise: each seed is then trained twice, with noise of that size, relative
+//! threads, verbose, and noise: each seed is then trained twice, with noise of that size, relative
 //! to their rms, in all products, and without, and the weights are compared.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use blindsmith_learn::{
-    Accelerator, Activation, Bounds, Group, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule, Sampler,
+    Accelerator, Activation, Block, Bounds, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule, Sampler,
     Schedule, Targets, Trainer, gather_labels,
 };
 use blindsmith_twin::{Twin, TwinError};
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn compare(train: &Rows, test: &Rows, settings: &HashMap<String, String>) -> Result<(), Box<dyn Error>> {
     let number = |key: &str, default: f64| settings.get(key).map_or(Ok(default), |v| v.parse::<f64>());
     let (seeds, noise) = (number("seeds", 5.0)? as u64, number("noise", 0.0)? as f32);
-    let (block, group) = (number("block", 16.0)? as usize, number("group", 1.0)? as u32);
+    let block_rows = number("block", 16.0)? as u32;
     let (mut worst, mut sum, mut seconds, mut difference) = (1.0_f64, 0.0, 0.0, 0.0_f32);
     for seed in 0..seeds {
         let mut recipe = recipe(train.inputs, settings)?;
@@ -57,10 +57,10 @@ fn compare(train: &Rows, test: &Rows, settings: &HashMap<String, String>) -> Res
         let mut results = Vec::new();
         let mut trace = Vec::new();
         for noise in if noise > 0.0 { vec![noise, 0.0] } else { vec![0.0] } {
-            let mut twin = Twin::new(block, number("threads", 2.0)? as usize);
+            let mut twin = Twin::new(block_rows, number("threads", 2.0)? as usize);
             twin.replay_noise(std::mem::take(&mut trace));
             let mut data =
-                Data { accelerator: Noisy::new(twin, noise, seed), labels: Vec::new(), block, group };
+                Data { accelerator: Noisy::new(twin, noise, seed), labels: Vec::new(), block_rows };
             data.push(train)?;
             data.push(test)?;
             let (trainer, accuracy, time) =
@@ -90,21 +90,20 @@ fn distance(a: &Trainer, b: &Trainer) -> f32 {
 struct Data {
     accelerator: Noisy,
     labels: Vec<Labels>,
-    block: usize,
-    group: u32,
+    block_rows: u32,
 }
 
 impl Data {
     fn push(&mut self, rows: &Rows) -> Result<(), Box<dyn Error>> {
         let matrix = Matrix::from_rows(rows.classes.len(), rows.inputs, rows.values.clone());
         self.accelerator.twin.push(matrix.ok_or("shape")?)?;
-        self.labels.push(Labels::new(Targets::Classes(rows.classes.clone())).padded(self.block));
+        self.labels.push(Labels::new(Targets::Classes(rows.classes.clone())));
         Ok(())
     }
 
     fn sampler(&self, upload: u32, recipe: &Recipe) -> Result<Sampler, Box<dyn Error>> {
-        let groups = Group::of_upload(upload, self.accelerator.twin.blocks(upload), self.group).collect();
-        Ok(Sampler::new(groups, self.block, recipe.batch_rows, recipe.order_seed)?)
+        let blocks = self.accelerator.twin.blocks(upload).collect();
+        Ok(Sampler::new(blocks, recipe.batch_rows, recipe.order_seed)?)
     }
 
     /// The trained trainer, its accuracy on the second upload, and the seconds that training took.
@@ -116,8 +115,8 @@ impl Data {
     ) -> Result<(Trainer, f64, f64), Box<dyn Error>> {
         let (training, held_out) = (self.sampler(0, recipe)?, self.sampler(1, recipe)?);
         let mut trainer = Trainer::new(recipe.clone())?;
-        let (labels, block) = (self.labels, self.block);
-        let load = |_: &mut Noisy, groups: &[Group]| Ok(gather_labels(groups, block, &labels)?);
+        let (labels, block_rows) = (self.labels, self.block_rows);
+        let load = |_: &mut Noisy, blocks: &[Block]| Ok(gather_labels(blocks, block_rows, &labels)?);
         trainer.begin_round(&training, recipe.epochs);
         let mut seconds = 0.0;
         for _ in 0..recipe.epochs {

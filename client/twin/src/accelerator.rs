@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use blindsmith_learn::{Accelerator, Batch, Bounds, Left, Matrix, Pass};
+use blindsmith_learn::{Accelerator, Batch, Block, Bounds, Left, Matrix, Pass};
 
 use crate::product::{Into, View, multiply};
 
 /// Rows of uploads in the clear, and the operands of the pass in progress.
 pub struct Twin {
     uploads: Vec<Matrix>,
-    rows_per_block: usize,
+    block_rows: u32,
     threads: usize,
     weights: Vec<Matrix>,
     gradients: Vec<Gradient>,
@@ -35,24 +35,9 @@ pub enum TwinError {
         /// Columns of the earlier uploads.
         expected: usize,
     },
-    /// Blocks beyond the uploads.
-    #[error("upload {upload} has no row blocks {first_block} to {end}")]
-    Blocks {
-        /// The upload's number.
-        upload: u32,
-        /// First block asked for.
-        first_block: u32,
-        /// One beyond the last block asked for.
-        end: u64,
-    },
-    /// A batch in blocks of another size.
-    #[error("a batch in blocks of {found} rows; the uploads are in blocks of {expected}")]
-    RowsPerBlock {
-        /// Rows of the batch's blocks.
-        found: usize,
-        /// Rows of the uploads' blocks.
-        expected: usize,
-    },
+    /// A block that is none of the uploads'.
+    #[error("upload {} has no block {} of {} rows", .0.upload, .0.index, .0.rows)]
+    Block(Block),
     /// A product before its operands, or of operands that do not fit.
     #[error("{product} of layer {layer}: the operands are missing or do not fit each other")]
     Operands {
@@ -64,12 +49,12 @@ pub enum TwinError {
 }
 
 impl Twin {
-    /// A twin without rows, whose blocks have `rows_per_block` rows, at least 1, and that multiplies in
+    /// A twin without rows, which are cut into blocks of `block_rows` rows, at least 1; it multiplies in
     /// `threads` threads.
-    pub fn new(rows_per_block: usize, threads: usize) -> Self {
+    pub fn new(block_rows: u32, threads: usize) -> Self {
         Twin {
             uploads: Vec::new(),
-            rows_per_block: rows_per_block.max(1),
+            block_rows: block_rows.max(1),
             threads,
             weights: Vec::new(),
             gradients: Vec::new(),
@@ -79,22 +64,23 @@ impl Twin {
         }
     }
 
-    /// Takes rows in the order of their blocks, the last one filled up with zeros here; returns the
-    /// upload's number.
-    pub fn push(&mut self, mut rows: Matrix) -> Result<u32, TwinError> {
+    /// Takes the rows of an upload; returns its number.
+    ///
+    /// # Errors
+    /// Rows without columns, or of another width than those of earlier uploads.
+    pub fn push(&mut self, rows: Matrix) -> Result<u32, TwinError> {
         let expected = self.uploads.first().map_or(rows.cols(), Matrix::cols);
         if rows.cols() != expected || expected == 0 {
             return Err(TwinError::Inputs { found: rows.cols(), expected });
         }
-        rows.reshape(rows.rows().next_multiple_of(self.rows_per_block), expected);
         self.uploads.push(rows);
         Ok(self.uploads.len() as u32 - 1)
     }
 
-    /// Row blocks of an upload; 0 if there is none of that number.
-    pub fn blocks(&self, upload: u32) -> u32 {
+    /// The blocks of an upload in order; none if there is no upload of that number.
+    pub fn blocks(&self, upload: u32) -> impl Iterator<Item = Block> + use<> {
         let rows = self.uploads.get(upload as usize).map_or(0, Matrix::rows);
-        (rows / self.rows_per_block) as u32
+        Block::of_upload(upload, rows as u32, self.block_rows)
     }
 
     /// Reports the noise of an encrypted run, one entry a layer for each of its training steps in order, so
@@ -138,28 +124,21 @@ impl Twin {
 
     /// The batch's values in runs as long as possible.
     fn runs(&self, batch: &Batch) -> Result<Vec<&[f32]>, TwinError> {
-        let expected = self.rows_per_block;
-        if batch.rows_per_block() != expected {
-            return Err(TwinError::RowsPerBlock { found: batch.rows_per_block(), expected });
-        }
-        let mut ranges: Vec<(u32, usize, usize)> = Vec::new();
-        for group in batch.groups() {
-            let (upload, first_block) = (group.upload, group.first_block);
-            let end = u64::from(first_block) + u64::from(group.blocks);
-            if end > u64::from(self.blocks(upload)) || group.blocks == 0 {
-                return Err(TwinError::Blocks { upload, first_block, end });
+        let mut ranges: Vec<(u32, Range<usize>)> = Vec::new();
+        for block in batch.blocks() {
+            let rows = block.range(self.block_rows);
+            let upload = self.uploads.get(block.upload as usize).map_or(0, Matrix::rows);
+            if rows.is_empty() || rows.end > upload || block.rows > self.block_rows {
+                return Err(TwinError::Block(*block));
             }
             match ranges.last_mut() {
-                Some(last) if last.0 == upload && last.2 == first_block as usize => last.2 = end as usize,
-                _ => ranges.push((upload, first_block as usize, end as usize)),
+                Some((upload, last)) if *upload == block.upload && last.end == rows.start => {
+                    last.end = rows.end;
+                }
+                _ => ranges.push((block.upload, rows)),
             }
         }
-        let values = |(upload, from, to): (u32, usize, usize)| {
-            let upload = &self.uploads[upload as usize];
-            let block = self.rows_per_block * upload.cols();
-            &upload.as_slice()[from * block..to * block]
-        };
-        Ok(ranges.into_iter().map(values).collect())
+        Ok(ranges.into_iter().map(|(upload, rows)| self.uploads[upload as usize].values_of(rows)).collect())
     }
 
     fn layer_weights(&self, product: &'static str, layer: usize) -> Result<View<'_>, TwinError> {

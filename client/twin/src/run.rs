@@ -1,7 +1,7 @@
 //! A whole training in the clear.
 
 use blindsmith_learn::{
-    BatchError, EpochReport, Group, Labels, Matrix, Metrics, Network, Recipe, Sampler, SamplerError,
+    BatchError, Block, EpochReport, Labels, Matrix, Metrics, Network, Recipe, Sampler, SamplerError,
     SetupError, TrainError, Trainer, gather_labels,
 };
 
@@ -12,7 +12,7 @@ pub struct Run {
     trainer: Trainer,
     twin: Twin,
     labels: Vec<Labels>,
-    rows_per_block: usize,
+    block_rows: u32,
 }
 
 /// Why a run stopped.
@@ -21,7 +21,7 @@ pub enum RunError {
     /// The recipe or network.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The groups.
+    /// The blocks.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
     /// The rows.
@@ -36,66 +36,65 @@ pub enum RunError {
 }
 
 impl Run {
-    /// A run with a new network, without rows; they come in blocks of `rows_per_block`.
-    pub fn new(recipe: Recipe, rows_per_block: usize, threads: usize) -> Result<Self, RunError> {
-        Ok(Run::with(Trainer::new(recipe)?, rows_per_block, threads))
+    /// A run with a new network, without rows; they are cut into blocks of `block_rows` rows, at least 1.
+    pub fn new(recipe: Recipe, block_rows: u32, threads: usize) -> Result<Self, RunError> {
+        Ok(Run::with(Trainer::new(recipe)?, block_rows, threads))
     }
 
     /// A run that goes on from a given network.
     pub fn continue_from(
         recipe: Recipe,
         network: Network,
-        rows_per_block: usize,
+        block_rows: u32,
         threads: usize,
     ) -> Result<Self, RunError> {
-        Ok(Run::with(Trainer::continue_from(recipe, network)?, rows_per_block, threads))
+        Ok(Run::with(Trainer::continue_from(recipe, network)?, block_rows, threads))
     }
 
-    fn with(trainer: Trainer, rows_per_block: usize, threads: usize) -> Self {
-        let rows_per_block = rows_per_block.max(1);
-        Run { trainer, twin: Twin::new(rows_per_block, threads), labels: Vec::new(), rows_per_block }
+    fn with(trainer: Trainer, block_rows: u32, threads: usize) -> Self {
+        Run { trainer, twin: Twin::new(block_rows, threads), labels: Vec::new(), block_rows }
     }
 
-    /// Takes rows in the order of their blocks and one label for each; returns the upload's number.
+    /// Takes the rows of an upload and one label for each; returns the upload's number.
     pub fn push(&mut self, rows: Matrix, labels: Labels) -> Result<u32, RunError> {
         if rows.rows() != labels.rows() {
             return Err(BatchError::Rows { labels: labels.rows(), rows: rows.rows() }.into());
         }
         let upload = self.twin.push(rows)?;
-        self.labels.push(labels.padded(self.rows_per_block));
+        self.labels.push(labels);
         Ok(upload)
     }
 
-    /// The sampling groups of an upload.
-    pub fn groups(&self, upload: u32, group_blocks: u32) -> Vec<Group> {
-        Group::of_upload(upload, self.twin.blocks(upload), group_blocks).collect()
+    /// The blocks of an upload in order; none if there is no upload of that number.
+    pub fn blocks(&self, upload: u32) -> Vec<Block> {
+        self.twin.blocks(upload).collect()
     }
 
-    /// Trains for the recipe's epochs on these groups, telling of each epoch.
+    /// Trains for the recipe's epochs on these blocks, telling of each epoch.
     pub fn train_round(
         &mut self,
-        groups: Vec<Group>,
+        blocks: Vec<Block>,
         mut observe: impl FnMut(&EpochReport, &mut Run),
     ) -> Result<(), RunError> {
         let recipe = self.trainer.recipe();
         let epochs = recipe.epochs;
-        let sampler = Sampler::new(groups, self.rows_per_block, recipe.batch_rows, recipe.order_seed)?;
+        let sampler = Sampler::new(blocks, recipe.batch_rows, recipe.order_seed)?;
         self.trainer.begin_round(&sampler, epochs);
         for _ in 0..epochs {
-            let (labels, rows) = (&self.labels, self.rows_per_block);
-            let load = |_: &mut Twin, groups: &[Group]| Ok(gather_labels(groups, rows, labels)?);
+            let (labels, block_rows) = (&self.labels, self.block_rows);
+            let load = |_: &mut Twin, blocks: &[Block]| Ok(gather_labels(blocks, block_rows, labels)?);
             let report = self.trainer.train_epoch(&mut self.twin, &sampler, load)?;
             observe(&report, self);
         }
         Ok(())
     }
 
-    /// The metrics over these groups of the network as it is now.
-    pub fn evaluate(&mut self, groups: Vec<Group>) -> Result<Metrics, RunError> {
+    /// The metrics over these blocks of the network as it is now.
+    pub fn evaluate(&mut self, blocks: Vec<Block>) -> Result<Metrics, RunError> {
         let batch_rows = self.trainer.recipe().batch_rows;
-        let batches = Sampler::new(groups, self.rows_per_block, batch_rows, 0)?;
-        let (labels, rows) = (&self.labels, self.rows_per_block);
-        let load = |_: &mut Twin, groups: &[Group]| Ok(gather_labels(groups, rows, labels)?);
+        let batches = Sampler::new(blocks, batch_rows, 0)?;
+        let (labels, block_rows) = (&self.labels, self.block_rows);
+        let load = |_: &mut Twin, blocks: &[Block]| Ok(gather_labels(blocks, block_rows, labels)?);
         Ok(self.trainer.evaluate(&mut self.twin, &batches, load)?)
     }
 

@@ -11,7 +11,7 @@ use naive::Naive;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-const BLOCK: usize = 8;
+const BLOCK: u32 = 8;
 
 fn random(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
@@ -35,18 +35,18 @@ fn recipe(inputs: usize) -> Recipe {
     recipe
 }
 
-fn groups() -> Vec<Group> {
-    Group::of_upload(0, 8, 2).chain(Group::of_upload(1, 3, 2)).collect()
+fn blocks() -> Vec<Block> {
+    Block::of_upload(0, 61, BLOCK).chain(Block::of_upload(1, 20, BLOCK)).collect()
 }
 
 /// What the reference makes of the recipe.
 fn reference(recipe: &Recipe) -> (TrainerState, Metrics) {
     let uploads = uploads(recipe.widths[0]);
-    let labels = uploads.each_ref().map(|rows| Labels::new(classes(rows)).padded(BLOCK));
-    let sampler = Sampler::new(groups(), BLOCK, recipe.batch_rows, recipe.order_seed).expect("sampler");
-    let mut naive = Naive::new(uploads.to_vec());
+    let labels = uploads.each_ref().map(|rows| Labels::new(classes(rows)));
+    let sampler = Sampler::new(blocks(), recipe.batch_rows, recipe.order_seed).expect("sampler");
+    let mut naive = Naive::new(uploads.to_vec(), BLOCK);
     let mut trainer = Trainer::new(recipe.clone()).expect("recipe");
-    let load = |_: &mut Naive, groups: &[Group]| Ok(gather_labels(groups, BLOCK, &labels)?);
+    let load = |_: &mut Naive, blocks: &[Block]| Ok(gather_labels(blocks, BLOCK, &labels)?);
     trainer.begin_round(&sampler, recipe.epochs);
     for _ in 0..recipe.epochs {
         trainer.train_epoch(&mut naive, &sampler, load).expect("epoch");
@@ -61,11 +61,12 @@ fn twin(recipe: &Recipe, threads: usize) -> (TrainerState, Metrics) {
         let labels = Labels::new(classes(&rows));
         run.push(rows, labels).expect("rows");
     }
-    assert_eq!([run.groups(0, 2), run.groups(1, 2)].concat(), groups());
+    assert_eq!([run.blocks(0), run.blocks(1)].concat(), blocks());
+    assert_eq!(run.blocks(2), []);
     let mut epochs = Vec::new();
-    run.train_round(groups(), |report, _| epochs.push(report.epoch)).expect("round");
+    run.train_round(blocks(), |report, _| epochs.push(report.epoch)).expect("round");
     assert_eq!(epochs, [0, 1, 2]);
-    let metrics = run.evaluate(groups()).expect("metrics");
+    let metrics = run.evaluate(blocks()).expect("metrics");
     (run.trainer().state(), metrics)
 }
 
@@ -131,13 +132,13 @@ fn replayed_noise_reaches_adam_step_by_step() {
         let labels = Labels::new(classes(&rows));
         run.push(rows, labels).expect("rows");
     }
-    // Three epochs of four steps; the record ends two steps early.
-    let record: Vec<Vec<f32>> = (0..10).map(|s| (0..3).map(|l| (10 * s + l) as f32).collect()).collect();
+    // Three epochs of three steps; the record ends two steps early.
+    let record: Vec<Vec<f32>> = (0..7).map(|s| (0..3).map(|l| (10 * s + l) as f32).collect()).collect();
     run.twin_mut().replay_noise(record.clone());
     let mut found = Vec::new();
-    run.train_round(groups(), |report, _| found.extend(report.gradient_noise.clone())).expect("round");
-    assert_eq!(found[..10], record);
-    assert_eq!(found[10..], [vec![0.0; 3], vec![0.0; 3]]);
+    run.train_round(blocks(), |report, _| found.extend(report.gradient_noise.clone())).expect("round");
+    assert_eq!(found[..7], record);
+    assert_eq!(found[7..], [vec![0.0; 3], vec![0.0; 3]]);
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn rows_that_do_not_fit_are_refused() {
     let short = run.push(random(9, 11, 0), labels(8));
     assert!(matches!(short, Err(RunError::Labels(BatchError::Rows { labels: 8, rows: 9 }))));
     assert!(matches!(run.train_round(Vec::new(), |_, _| ()), Err(RunError::Sampler(SamplerError::Empty))));
-    let beyond = Group { upload: 0, first_block: 1, blocks: 2 };
+    let beyond = Block { upload: 0, index: 2, rows: 8 };
     assert!(run.train_round(vec![beyond], |_, _| ()).is_err());
 }
 
@@ -159,10 +160,9 @@ fn products_without_their_operands_are_refused() {
     let mut twin = Twin::new(BLOCK, 1);
     twin.push(random(16, 4, 0)).expect("rows");
     let mut out = Matrix::zeros(8, 2);
-    let batch = |first_block, blocks, rows_per_block| {
-        Batch::unlabelled(vec![Group { upload: 0, first_block, blocks }], rows_per_block)
-    };
-    let good = batch(0, 1, BLOCK);
+    let block = |index, rows| Block { upload: 0, index, rows };
+    let batch = |block| Batch::unlabelled(vec![block]);
+    let good = batch(block(0, BLOCK));
     let early = TwinError::Operands { product: "forward", layer: 0 };
     assert_eq!(twin.forward(0, Left::Rows(&good), 0..8, &mut out), Err(early));
     twin.load_weights(0, &random(5, 2, 0)).expect("weights");
@@ -171,10 +171,10 @@ fn products_without_their_operands_are_refused() {
         Err(early),
         "weights for 5 inputs, rows of 4"
     );
-    let beyond = TwinError::Blocks { upload: 0, first_block: 1, end: 3 };
-    assert_eq!(twin.forward(0, Left::Rows(&batch(1, 2, BLOCK)), 0..8, &mut out), Err(beyond));
-    let size = TwinError::RowsPerBlock { found: 4, expected: BLOCK };
-    assert_eq!(twin.forward(0, Left::Rows(&batch(0, 1, 4)), 0..4, &mut out), Err(size));
+    for bad in [block(1, 9), block(2, 1), block(0, 9), Block { upload: 1, ..block(0, BLOCK) }] {
+        let found = twin.forward(0, Left::Rows(&batch(bad)), 0..bad.rows as usize, &mut out);
+        assert_eq!(found, Err(TwinError::Block(bad)));
+    }
     let gradient = |layer| TwinError::Operands { product: "weight gradient", layer };
     assert_eq!(twin.take_gradient(0, &mut out), Err(gradient(0)));
     assert_eq!(twin.add_gradient(3, Left::Rows(&good), &random(8, 2, 0), None), Err(gradient(3)));

@@ -28,12 +28,16 @@ pub enum Request {
         /// The project.
         project: Id,
     },
-    /// Starts an upload; frames of [`Request::Blocks`] follow, then [`Request::Commit`].
+    /// Starts an upload or a query; frames of [`Request::Blocks`] follow, then [`Request::Commit`] or [`Request::Ask`].
     Push {
         /// The project.
         project: Id,
+        /// What it is for.
+        role: Role,
+        /// Its rows.
+        rows: u32,
     },
-    /// Consecutive row blocks. Body: the blocks.
+    /// Consecutive blocks. Body: the blocks.
     Blocks {
         /// Index of the first.
         first: u32,

@@ -1,10 +1,10 @@
 //! Every message between client and refinery survives its way, means what was sent, and is nothing else.
 
 use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, Seen, UploadState, UploadSummary};
-use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+use blindsmith_matrix::{Encoding, MaskSeed, Scale, Security};
 use blindsmith_protocol::{
-    Blob, Evidence, FrameError, Id, Layer, Progress, ProjectSpec, Role, RoundSummary, ToWarden, Trigger,
-    UploadHeader, from_cbor, read_head, to_cbor, write_frame,
+    Blob, Evidence, FrameError, Id, Layer, Offload, Progress, ProjectSpec, Role, RoundSummary, ToWarden,
+    Trigger, UploadHeader, from_cbor, read_head, to_cbor, write_frame,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -34,24 +34,31 @@ fn specification() -> ProjectSpec {
         salt: [1; 32],
         owner: Id([2; 32]),
         security: Security::Bits128,
-        layers: vec![Layer { inputs: 64, outputs: 10, tile: Tile::new(16, 16, 8).unwrap() }],
+        layers: vec![Layer {
+            inputs: 64,
+            outputs: 10,
+            offload: Some(Offload { forward: 8, gradient: 16, input: 1 }),
+        }],
         feature_scale: Scale::from_log2(20),
         mask: MaskSeed([2; 32]),
         label_bytes: 8,
-        group_blocks: 4,
+        block_rows: 32,
+        row_form: Encoding::new(8, 32, 8).unwrap(),
+        column_form: Encoding::new(16, 64, 2).unwrap(),
         batch_rows: 256,
         trigger: Trigger::AT_ONCE,
     }
 }
 
 fn header() -> impl Strategy<Value = UploadHeader> {
-    (ids(), ids(), role(), any::<[[u8; 32]; 3]>(), any::<u32>(), ids()).prop_map(
-        |(project, contributor, role, [nonce, tag, terms], rows, root)| UploadHeader {
+    (ids(), ids(), role(), any::<[[u8; 32]; 3]>(), any::<[u32; 2]>(), ids()).prop_map(
+        |(project, contributor, role, [nonce, tag, terms], [era, rows], root)| UploadHeader {
             project,
             contributor,
             terms,
             role,
             nonce,
+            era,
             rows,
             root,
             tag,
@@ -108,7 +115,7 @@ fn request() -> impl Strategy<Value = Request> {
         (ids(), blob()).prop_map(|(asker, request)| Request::Attest { asker, request }),
         ids().prop_map(|project| Request::Release { project }),
         ids().prop_map(|project| Request::Spec { project }),
-        ids().prop_map(|project| Request::Push { project }),
+        (ids(), role(), any::<u32>()).prop_map(|(project, role, rows)| Request::Push { project, role, rows }),
         any::<u32>().prop_map(|first| Request::Blocks { first }),
         header().prop_map(|header| Request::Commit { header }),
         header().prop_map(|header| Request::Ask { header }),

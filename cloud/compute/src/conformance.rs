@@ -1,334 +1,227 @@
-//! What every backend must give, bit for bit: triple loops over [`modulus::mul`], then transforms of the
-//! full length.
+//! What every device must give, bit for bit: loops over [`modulus::mul`].
 
 use blindsmith_ring::backend::{Backend as _, Portable};
-use blindsmith_ring::{LANES, Lanes, PACKED_BYTES_PER_LANES, PIECE, Q, Table, modulus};
+use blindsmith_ring::{LANES, PACKED_BYTES_PER_LANES, Q, modulus};
 
-use crate::backend::Backend;
-use crate::{Operand, Orientation, Output, Product, Strip};
+use crate::backend::Device;
+use crate::{Left, MaskSet, Names, Product, Row};
 
 /// A case: sizes, and how the operands are given.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Case {
-    /// Points.
-    pub points: usize,
-    /// Orientation.
-    pub orientation: Orientation,
-    /// Block rows of the body, block columns, blocks of the contraction.
-    pub shape: [usize; 3],
-    /// Output.
-    pub output: Output,
+    /// n.
+    pub roots: usize,
+    /// Places of the contraction.
+    pub places: usize,
+    /// Rows of the left operand.
+    pub rows: usize,
+    /// Columns that are wanted.
+    pub columns: usize,
+    /// Columns of the right operand before the first wanted one.
+    pub skip: usize,
+    /// Places are dealt out to so many mask sets of the left operand.
+    pub sets: usize,
+    /// N_l / n and N_r / n; a width of zero is no mask.
+    pub widths: [usize; 2],
+    /// Whether the left operand comes transposed.
+    pub transposed: bool,
     /// Whether left and right operand come packed.
     pub packed: [bool; 2],
-    /// Whether they come in pieces, where they are not packed.
-    pub pieces: [bool; 2],
-    /// Whether they have masks, where the orientation takes them.
-    pub masks: [bool; 2],
     /// Whether the result is added.
-    pub accumulate: bool,
-    /// Where residues come from.
-    pub residues: Residues,
+    pub add: bool,
+    /// Every residue; pseudo-random ones without.
+    pub constant: Option<u64>,
 }
 
-/// Test data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Residues {
-    /// Pseudo-random.
-    Random(u64),
-    /// All q - 1: the largest products.
-    Largest,
-    /// A left a and a right b with (a + b)^2 = -7 modulo 2^52: the largest low parts of products of sums.
-    LargestLow,
+/// A matrix, row by row, that can be given as it is or packed.
+struct Matrix {
+    plain: Vec<Vec<u64>>,
+    packed: Option<Vec<Vec<u8>>>,
 }
 
-impl Residues {
-    fn generate(self, side: usize, index: usize, len: usize) -> Vec<u64> {
-        let seed = match self {
-            Residues::Random(seed) => seed,
-            Residues::Largest => return vec![Q - 1; len],
-            Residues::LargestLow => {
-                // A root of -7 modulo 2^52, bit by bit (Hensel); that below 2^51 is one as well.
-                let wrong = |s: u64, bit: u32| (s.wrapping_mul(s).wrapping_add(7) >> (bit + 1)) & 1;
-                let root = (2..51).fold(1, |s, bit| s | wrong(s, bit) << bit);
-                return vec![if side == 0 { root / 2 } else { root - root / 2 }; len];
-            }
-        };
-        let salt = (side * 1000 + index + 1) as u64;
-        let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt.wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
+impl Matrix {
+    fn rows(&self) -> Vec<Row<'_>> {
+        match &self.packed {
+            Some(rows) => rows.iter().map(|row| Row::Packed(row)).collect(),
+            None => self.plain.iter().map(|row| Row::Plain(row)).collect(),
+        }
+    }
+}
+
+struct Source {
+    state: u64,
+    constant: Option<u64>,
+}
+
+impl Source {
+    fn residues(&mut self, len: usize) -> Vec<u64> {
         let mut next = || {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            x % Q
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            self.constant.unwrap_or(self.state % Q)
         };
         (0..len).map(|_| next()).collect()
     }
-}
 
-/// An operand that owns its strips; a mask is the last.
-struct Owned {
-    lanes: Vec<Vec<Lanes>>,
-    packed: Option<Vec<Vec<u8>>>,
-    pieces: Option<Vec<Vec<Lanes>>>,
-    length: usize,
-    mask: bool,
-}
-
-/// A strip of interleaved polynomials, piece after piece.
-fn in_pieces(strip: &[Lanes], length: usize) -> Vec<Lanes> {
-    let starts = (0..length).step_by(PIECE);
-    let piece = |first: usize| strip.chunks_exact(length).map(move |g| &g[first..length.min(first + PIECE)]);
-    starts.flat_map(piece).flatten().copied().collect()
-}
-
-impl Owned {
-    fn new(case: &Case, side: usize, strips: usize, length: usize, mask: bool) -> Self {
-        let count = case.points / LANES * length;
-        let strip = |i: usize| -> Vec<Lanes> {
-            let residues = case.residues.generate(side, i, count * LANES);
-            residues.as_chunks().0.iter().map(|&x| Lanes(x)).collect()
-        };
-        let lanes: Vec<_> = (0..strips + usize::from(mask)).map(strip).collect();
-        let pack = |strip: &Vec<Lanes>| {
-            let mut bytes = vec![0; strip.len() * PACKED_BYTES_PER_LANES];
-            Portable.pack(&mut bytes, bytemuck::cast_slice(strip));
+    fn matrix(&mut self, rows: usize, width: usize, packed: bool) -> Matrix {
+        // A packed row is padded; a plain one need not be.
+        let len = if packed { width.next_multiple_of(LANES) } else { width };
+        let plain: Vec<_> = (0..rows).map(|_| self.residues(len)).collect();
+        let pack = |row: &Vec<u64>| {
+            let mut bytes = vec![0; len / LANES * PACKED_BYTES_PER_LANES];
+            Portable.pack(&mut bytes, row);
             bytes
         };
-        let packed = case.packed[side].then(|| lanes.iter().map(pack).collect());
-        let pieces = case.pieces[side].then(|| lanes.iter().map(|strip| in_pieces(strip, length)).collect());
-        Owned { lanes, packed, pieces, length, mask }
-    }
-
-    fn strips(&self) -> Vec<Strip<'_>> {
-        match (&self.packed, &self.pieces) {
-            (Some(packed), _) => packed.iter().map(|strip| Strip::Packed(strip)).collect(),
-            (_, Some(pieces)) => pieces.iter().map(|strip| Strip::Pieces(strip)).collect(),
-            _ => self.lanes.iter().map(|strip| Strip::Lanes(strip)).collect(),
-        }
-    }
-
-    fn operand<'a>(&self, points: usize, strips: &'a [Strip<'a>]) -> Operand<'a> {
-        let (mask, body) = strips.split_last().expect("there are strips");
-        if self.mask {
-            Operand::new(points, body, self.length).and_then(|x| x.with_mask(*mask)).expect("a valid operand")
-        } else {
-            Operand::new(points, strips, self.length).expect("a valid operand")
-        }
-    }
-
-    /// Polynomial `k` of a strip at a point.
-    fn at(&self, strip: usize, k: usize, point: usize) -> u64 {
-        self.lanes[strip][point / LANES * self.length + k].0[point % LANES]
+        let packed = packed.then(|| plain.iter().map(pack).collect());
+        Matrix { plain, packed }
     }
 }
 
-/// Runs one case on a backend and compares.
+/// Multiplies a case and compares with the oracle.
 ///
 /// # Panics
-/// If the result is wrong.
-pub fn check(backend: &dyn Backend, case: &Case) {
-    let [rows, columns, contraction] = case.shape;
-    let across =
-        [case.orientation == Orientation::WeightGradient, case.orientation == Orientation::InputGradient];
-    let owned = |side: usize, outer: usize| {
-        let (strips, length) = if across[side] { (contraction, outer) } else { (outer, contraction) };
-        Owned::new(case, side, strips, length, case.masks[side] && !across[side])
-    };
-    let (left, right) = (owned(0, rows), owned(1, columns));
-    let (left_strips, right_strips) = (left.strips(), right.strips());
-    let a = left.operand(case.points, &left_strips);
-    let b = right.operand(case.points, &right_strips);
-    let product = Product::new(case.orientation, a, b, case.output).expect("a valid product");
-    let layout = product.layout().clone();
+/// If the results differ.
+pub fn check(device: &dyn Device, case: &Case) {
+    let contraction = case.roots * case.places;
+    let mut source = Source { state: 0x9e37_79b9_7f4a_7c15 ^ contraction as u64, constant: case.constant };
+    let (height, width) = if case.transposed { (contraction, case.rows) } else { (case.rows, contraction) };
+    let left = source.matrix(height, width, case.packed[0]);
+    let right = source.matrix(contraction, case.skip + case.columns, case.packed[1]);
+    let masks = case.widths.map(|width| source.matrix(case.places, case.roots * width, false).plain);
+    let sets: Vec<Vec<u32>> = (0..if case.widths[0] == 0 { 0 } else { case.sets })
+        .map(|set| {
+            (0..case.places).filter(|place| place % case.sets == set).map(|place| place as u32).collect()
+        })
+        .collect();
 
-    let before = Residues::Random(77).generate(0, 0, layout.len());
-    let mut out = before.clone();
-    product.compute_on(backend, case.accumulate, &mut out).expect("a buffer of the right length");
+    let set_rows: Vec<Vec<&[u64]>> =
+        sets.iter().map(|set| set.iter().map(|&place| &masks[0][place as usize][..]).collect()).collect();
+    let left_masks: Vec<_> =
+        sets.iter().zip(&set_rows).map(|(places, rows)| MaskSet { places, rows }).collect();
+    let right_masks: Vec<_> = masks[1].iter().map(|row| &row[..]).collect();
+    let (left_rows, right_rows) = (left.rows(), right.rows());
+    let product = Product {
+        roots: case.roots,
+        rows: case.rows,
+        left: if case.transposed { Left::Transposed(&left_rows) } else { Left::Rows(&left_rows) },
+        left_masks: &left_masks,
+        right: &right_rows,
+        columns: case.skip..case.skip + case.columns,
+        right_masks: (case.widths[1] > 0).then_some(&right_masks),
+        names: Names::default(),
+    };
+    let before = source.residues(product.residues());
+    let mut found = before.clone();
+    product.multiply_on(device, case.add, &mut found).expect("sizes fit");
 
-    // The polynomial at outer indices (r, c), the mask's index being the one after the last.
-    let cell = |r: usize, c: usize| -> Vec<u64> {
-        let at = |x: &Owned, across: bool, outer, k, point| {
-            if across { x.at(k, outer, point) } else { x.at(outer, k, point) }
-        };
-        let product = |point: usize, k: usize| {
-            modulus::mul(at(&left, across[0], r, k, point), at(&right, across[1], c, k, point))
-        };
-        let sum = |point| (0..contraction).fold(0, |sum, k| modulus::add(sum, product(point, k)));
-        (0..case.points).map(sum).collect()
-    };
-    let compare = |what: &str, at: usize, expected: &[u64]| {
-        for (i, &x) in expected.iter().enumerate() {
-            let start = if case.accumulate { before[at + i] } else { 0 };
-            assert_eq!(
-                out[at + i],
-                modulus::add(start, x),
-                "{what}, residue {i}: {} on {case:?}",
-                backend.name()
-            );
-        }
-    };
-    for r in 0..rows {
-        for c in 0..columns {
-            let at = layout.body.start + (r * columns + c) * layout.cell;
-            compare("body", at, &select(case.points, case.output, cell(r, c)));
-        }
+    let a = |row: usize, k: usize| if case.transposed { left.plain[k][row] } else { left.plain[row][k] };
+    let mut expected = oracle(case, &sets, &masks, &a, &|k, column| right.plain[k][case.skip + column]);
+    if case.add {
+        expected.iter_mut().zip(&before).for_each(|(x, &y)| *x = modulus::add(*x, y));
     }
-    for r in 0..layout.column.len() / case.points {
-        compare("column", layout.column.start + r * case.points, &cell(r, columns));
-    }
-    for c in 0..layout.row.len() / case.points {
-        compare("row", layout.row.start + c * case.points, &cell(rows, c));
-    }
-    if !layout.corner.is_empty() {
-        compare("corner", layout.corner.start, &cell(rows, columns));
-    }
+    assert_eq!(found.len(), expected.len(), "{} {case:?}", device.name());
+    let wrong = found.iter().zip(&expected).position(|(x, y)| x != y);
+    assert_eq!(wrong, None, "{} {case:?} of {:?}", device.name(), product.layout());
 }
 
-/// The wanted part of a polynomial given at all points.
-fn select(points: usize, output: Output, mut values: Vec<u64>) -> Vec<u64> {
-    let fold = |values: &[u64], n: usize| -> Vec<u64> {
-        values.chunks(n).map(|x| x.iter().fold(0, |sum, &v| modulus::add(sum, v))).collect()
+type Entry<'a> = &'a dyn Fn(usize, usize) -> u64;
+
+/// C, P, Q, R as [`Product`] defines them, one entry after the other.
+fn oracle(
+    case: &Case,
+    sets: &[Vec<u32>],
+    masks: &[Vec<Vec<u64>>; 2],
+    a: Entry<'_>,
+    b: Entry<'_>,
+) -> Vec<u64> {
+    let n = case.roots;
+    let [left_len, right_len] = case.widths.map(|width| n * width);
+    let every: Vec<_> = (0..case.places as u32).collect();
+    let sum = |places: &[u32], term: &dyn Fn(usize) -> (u64, u64)| {
+        let product = |&place: &u32| {
+            let (x, y) = term(place as usize);
+            modulus::mul(x, y)
+        };
+        places.iter().map(product).fold(0, modulus::add)
     };
-    if let Output::Full | Output::FoldEval(_) = output {
-        return if let Output::FoldEval(n) = output { fold(&values, n) } else { values };
+    let mut out = Vec::new();
+    for row in 0..case.rows {
+        for column in 0..case.columns {
+            let root = |j: usize| sum(&every, &|k| (a(row, k * n + j), b(k * n + j, column)));
+            out.push((0..n).map(root).fold(0, modulus::add));
+        }
     }
-    Portable.inverse(Table::of(points), &mut values);
-    match output {
-        Output::Fold(n) => values.iter().step_by(n).map(|&x| modulus::mul(x, n as u64)).collect(),
-        Output::Window(w) => values[..w].to_vec(),
-        Output::Comb { stride, width } => values.chunks(stride).flat_map(|x| x[..width].to_vec()).collect(),
-        Output::Full | Output::FoldEval(_) => unreachable!("returned above"),
+    for set in sets {
+        for column in 0..case.columns {
+            out.extend((0..left_len).map(|at| {
+                let root = at / case.widths[0];
+                sum(set, &|k| (masks[0][k][at], b(k * n + root, column)))
+            }));
+        }
     }
+    for row in 0..case.rows {
+        out.extend((0..right_len).map(|at| {
+            let root = at / case.widths[1];
+            sum(&every, &|k| (a(row, k * n + root), masks[1][k][at]))
+        }));
+    }
+    for set in sets {
+        for x in 0..left_len {
+            let root = x / case.widths[0];
+            let y = root * case.widths[1]..(root + 1) * case.widths[1];
+            out.extend(y.map(|y| sum(set, &|k| (masks[0][k][x], masks[1][k][y]))));
+        }
+    }
+    out
 }
 
-/// Runs all cases on a backend: every orientation, output, form of strips and mask; odd sizes; chains
-/// longer than an accumulator holds; the largest residues.
+/// Every part of the suite.
 ///
 /// # Panics
-/// If a result is wrong.
-pub fn run(backend: &dyn Backend) {
-    let orientations = [Orientation::Forward, Orientation::WeightGradient, Orientation::InputGradient];
-    let outputs = |points: usize| {
-        [
-            Output::Full,
-            Output::Fold(1),
-            Output::Fold(2),
-            Output::Fold(8),
-            Output::Fold(16),
-            Output::Fold(points),
-            Output::FoldEval(4),
-            Output::FoldEval(32),
-            Output::Window(1),
-            Output::Window(16),
-            Output::Window(128),
-            Output::Window(points),
-            Output::Comb { stride: 8, width: 3 },
-            Output::Comb { stride: 128, width: 16 },
-            Output::Comb { stride: points, width: points },
-            Output::Comb { stride: 1, width: 1 },
-        ]
-    };
-    let mut seed = 0u64;
-    for orientation in orientations {
-        for output in outputs(256) {
-            seed += 1;
-            let pick = |n: u64, salt: u64| {
-                (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(salt as u32 * 9) % n) as usize
-            };
-            let flag = |salt: u64| pick(2, salt) == 1;
-            for (round, accumulate) in [(0, false), (1, true)] {
-                let shape = [1 + pick(13, 1 + round), 1 + pick(13, 3 + round), 1 + pick(9, 5 + round)];
-                check(
-                    backend,
-                    &Case {
-                        points: 256,
-                        orientation,
-                        shape,
-                        output,
-                        packed: [flag(2) ^ accumulate, flag(4)],
-                        pieces: [flag(6), flag(7) ^ accumulate],
-                        masks: [flag(3), flag(5) ^ accumulate],
-                        accumulate,
-                        residues: Residues::Random(seed),
-                    },
-                );
-            }
-        }
-    }
-    sizes(backend);
-    chains(backend);
-}
-
-/// Every small number of rows, columns and steps, and sizes of the field.
-fn sizes(backend: &dyn Backend) {
+/// If a result differs from the oracle's.
+pub fn run(device: &dyn Device) {
     let case = Case {
-        points: 64,
-        orientation: Orientation::Forward,
-        shape: [1, 1, 1],
-        output: Output::Full,
-        packed: [false, true],
-        pieces: [true, false],
-        masks: [true, true],
-        accumulate: false,
-        residues: Residues::Random(5),
+        roots: 4,
+        places: 5,
+        rows: 13,
+        columns: 21,
+        skip: 0,
+        sets: 2,
+        widths: [12, 20],
+        transposed: false,
+        packed: [true, false],
+        add: false,
+        constant: None,
     };
-    for outer in 1..=13 {
-        for other in [1, 2, 3, 5, 13] {
-            let shape = [outer, other, 1 + (outer + other) % 9];
-            check(backend, &Case { shape, ..case });
-            check(backend, &Case { shape: [other, outer, shape[2]], output: Output::Fold(8), ..case });
+    for form in 0..16 {
+        let [transposed, left, right, add] = [1, 2, 4, 8].map(|bit| form & bit != 0);
+        for (roots, places) in [(1, 19), (2, 9), (8, 3), (128, 2)] {
+            let case =
+                Case { transposed, packed: [left, right], add, roots, places, skip: 3, ..case.clone() };
+            check(device, &case);
         }
     }
-    check(backend, &Case { points: 2048, shape: [3, 2, 25], output: Output::Fold(32), ..case });
-    check(backend, &Case { points: 4096, shape: [2, 3, 5], output: Output::Window(512), ..case });
-    check(backend, &Case { points: 8192, output: Output::Comb { stride: 64, width: 64 }, ..case });
-    // Several blocks of rows, of columns, and cells that fill scratch memory.
-    check(backend, &Case { shape: [60, 40, 3], output: Output::Fold(8), ..case });
-    check(backend, &Case { shape: [20, 21, 1], points: 8192, output: Output::Window(8192), ..case });
-    for orientation in [Orientation::Forward, Orientation::WeightGradient, Orientation::InputGradient] {
-        for packed in [[false, true], [false; 2]] {
-            check(backend, &Case { orientation, shape: [30, 95, 80], packed, pieces: [true; 2], ..case });
-            check(backend, &Case { orientation, shape: [70, 33, 17], packed, pieces: [false, true], ..case });
-        }
+    // Every size of a ragged tile.
+    for rows in 1..=12 {
+        check(device, &Case { rows, ..case.clone() });
     }
-}
-
-/// Contractions that need several passes and several reductions, with the largest residues.
-fn chains(backend: &dyn Backend) {
-    for (orientation, shape, output) in [
-        (Orientation::Forward, [7, 3, 97], Output::Full),
-        (Orientation::Forward, [3, 2, 4099], Output::Full),
-        (Orientation::Forward, [2, 9, 1025], Output::Fold(16)),
-        (Orientation::WeightGradient, [3, 2, 1031], Output::Window(64)),
-        (Orientation::InputGradient, [3, 8, 257], Output::Comb { stride: 16, width: 8 }),
-    ] {
-        for residues in [Residues::Largest, Residues::LargestLow, Residues::Random(9)] {
-            let masks = [true, true];
-            let case = Case {
-                points: 64,
-                orientation,
-                shape,
-                output,
-                packed: [true, false],
-                pieces: [true; 2],
-                masks,
-                accumulate: false,
-                residues,
-            };
-            check(backend, &case);
-            check(backend, &Case { accumulate: true, packed: [false, true], ..case });
-        }
+    for columns in 1..=33 {
+        check(device, &Case { columns, skip: columns % 9, ..case.clone() });
+        check(device, &Case { widths: [columns, 34 - columns], ..case.clone() });
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Q, Residues};
-
-    #[test]
-    fn the_largest_low_part_is_that() {
-        let [a, b] = [0, 1].map(|side| Residues::LargestLow.generate(side, 0, 1)[0]);
-        assert!(a < Q && b < Q);
-        assert_eq!(((a + b) as u128 * (a + b) as u128 + 7) % (1 << 52), 0);
+    // Without some of the masks, and with one set for each place.
+    for (sets, widths) in [(1, [0, 0]), (1, [3, 0]), (1, [0, 3]), (1, [16, 16]), (5, [2, 2])] {
+        check(device, &Case { sets, widths, ..case.clone() });
+    }
+    // Several blocks of rows, of columns and of the contraction, and the largest sums.
+    let large = Case { rows: 200, columns: 530, places: 530, roots: 1, widths: [3, 3], ..case.clone() };
+    check(device, &large);
+    check(device, &Case { rows: 11, columns: 280, places: 150, ..large.clone() });
+    let long = Case { rows: 7, columns: 9, places: 2600, roots: 2, sets: 1, ..large };
+    for constant in [None, Some(0), Some(1), Some(Q - 1), Some(Q / 2)] {
+        for transposed in [false, true] {
+            check(device, &Case { constant, transposed, add: constant.is_some(), ..long.clone() });
+        }
     }
 }

@@ -1,298 +1,275 @@
-//! What is multiplied, in which orientation, and which part of the result is wanted.
+//! What is multiplied, and where the results lie.
 
 use std::ops::Range;
 
-use crate::backend::{self, Backend};
-use crate::operand::Operand;
+use crate::Row;
+use crate::backend::{self, Device};
 
-/// The three products of a layer. In each, strips of a left matrix are its block rows, strips of a right
-/// matrix are its block columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orientation {
-    /// Z = X W: out\[r\]\[c\] = sum over k of a.strip\[r\]\[k\] b.strip\[c\]\[k\].
-    Forward,
-    /// G = X^T E: out\[i\]\[c\] = sum over b of a.strip\[b\]\[i\] b.strip\[c\]\[b\].
-    WeightGradient,
-    /// D = E W^T: out\[r\]\[i\] = sum over j of a.strip\[r\]\[j\] b.strip\[j\]\[i\].
-    InputGradient,
+/// The left operand: `rows` private rows, contracted along places and roots.
+#[derive(Debug, Clone, Copy)]
+pub enum Left<'a> {
+    /// Row i holds entries (i, k) for every contraction index k.
+    Rows(&'a [Row<'a>]),
+    /// Row k holds entries (i, k) for every i: the matrix transposed.
+    Transposed(&'a [Row<'a>]),
 }
 
-/// Which part of each polynomial of the body is wanted. All sizes are powers of two up to N (but widths).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// All N points, in the order of the operands.
-    Full,
-    /// Each `n` neighbouring points added up: the N/n points of the projection to the subring of n-th
-    /// powers, times n.
-    FoldEval(usize),
-    /// Every n-th coefficient times n: [`Output::FoldEval`] after an inverse transform of N/n points.
-    Fold(usize),
-    /// The first coefficients, so many.
-    Window(usize),
-    /// Coefficients b `stride` + i for i < `width`.
-    Comb {
-        /// Distance of the windows.
-        stride: usize,
-        /// Coefficients in each window, any number up to `stride`.
-        width: usize,
-    },
+/// One set of public masks of the left operand. All sets of a product have masks of one length N_l.
+#[derive(Debug, Clone, Copy)]
+pub struct MaskSet<'a> {
+    /// The places of the contraction at which the masks stand.
+    pub places: &'a [u32],
+    /// For each of these places N_l residues, `[root][rest]`.
+    pub rows: &'a [&'a [u64]],
+}
+
+/// A name for some of the left operand's rows, in the order in which [`Left`] lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Which rows.
+    pub rows: Range<usize>,
+    /// The name.
+    pub id: u64,
+}
+
+/// Names for operands that stay where they are from call to call. A device may keep a copy of what a name
+/// stands for, so within a process one name must always stand for the same residues. A device without memory
+/// of its own ignores them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Names<'a> {
+    /// Of stored rows of the left operand.
+    pub left: &'a [Name],
+    /// One of each set of the left operand's masks, or none at all.
+    pub left_masks: &'a [u64],
+    /// Of the right operand's masks.
+    pub right_masks: Option<u64>,
+}
+
+/// The product of two masked matrices and their masks: all that a training step asks for. A contraction
+/// index is k n + j, for place k and root j < n.
+///
+/// The result is C, P, Q, R, one after the other, in canonical residues. With v = N_l / n and w = N_r / n:
+///
+/// - C\[row\]\[column\] = sum over k, j of left\[row, (k, j)\] right\[(k, j), column\],
+/// - P\[set\]\[column\]\[j v + x\] = sum over k in the set of mask_l\[k\]\[j v + x\] right\[(k, j), column\],
+/// - Q\[row\]\[j w + y\] = sum over k of left\[row, (k, j)\] mask_r\[k\]\[j w + y\],
+/// - R\[set\]\[j\]\[x\]\[y\] = sum over k in the set of mask_l\[k\]\[j v + x\] mask_r\[k\]\[j w + y\].
+#[derive(Debug, Clone)]
+pub struct Product<'a> {
+    /// n, a power of two.
+    pub roots: usize,
+    /// Private rows of the left operand.
+    pub rows: usize,
+    /// The left operand.
+    pub left: Left<'a>,
+    /// Its masks; may be empty.
+    pub left_masks: &'a [MaskSet<'a>],
+    /// The right operand: one row of columns for each contraction index.
+    pub right: &'a [Row<'a>],
+    /// The columns of it that are wanted.
+    pub columns: Range<usize>,
+    /// Its masks, N_r residues for each place, `[root][rest]`.
+    pub right_masks: Option<&'a [&'a [u64]]>,
+    /// Names for what stays.
+    pub names: Names<'a>,
+}
+
+/// Where the parts of a result lie in its buffer, in residues. See [`Product`] for their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Left times right.
+    pub c: Range<usize>,
+    /// Masks of the left times right.
+    pub p: Range<usize>,
+    /// Left times masks of the right.
+    pub q: Range<usize>,
+    /// Masks times masks.
+    pub r: Range<usize>,
 }
 
 /// Why a product is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No such transform.
-    #[error("{points} points: a power of two from 64 to 8192 is needed")]
-    Points {
-        /// Points asked for.
-        points: usize,
+    /// The number of roots is no power of two.
+    #[error("{roots} roots: a power of two is needed")]
+    Roots {
+        /// Roots given.
+        roots: usize,
     },
     /// Nothing to multiply.
-    #[error("an operand of {strips} strips of {length} polynomials is empty")]
+    #[error("a product of {rows} rows, {contraction} contraction indices and {columns} columns is empty")]
     Empty {
-        /// Strips given.
-        strips: usize,
-        /// Polynomials in each.
-        length: usize,
-    },
-    /// A strip is too short or too long.
-    #[error(
-        "strip {strip} has {found} bytes: {length} polynomials of {points} points need {unit} bytes for each 8 points"
-    )]
-    StripSize {
-        /// Index of the strip; a mask counts as the one after the last.
-        strip: usize,
-        /// Bytes found.
-        found: usize,
-        /// Polynomials in a strip.
-        length: usize,
-        /// Points of a polynomial.
-        points: usize,
-        /// Bytes for eight residues in this form.
-        unit: usize,
-    },
-    /// The operands are of different rings.
-    #[error("the left operand has {left} points, the right one {right}: encrypt both at one N")]
-    PointsDiffer {
-        /// Points of the left operand.
-        left: usize,
-        /// Points of the right operand.
-        right: usize,
-    },
-    /// The contracted sizes differ.
-    #[error("{orientation:?} contracts {left} blocks of the left operand with {right} of the right one")]
-    Contraction {
-        /// The orientation.
-        orientation: Orientation,
-        /// Blocks of the left operand along the contraction.
-        left: usize,
-        /// Blocks of the right operand.
-        right: usize,
-    },
-    /// A mask would have to be contracted.
-    #[error("{orientation:?} has no place for a mask of the {side} operand")]
-    Mask {
-        /// The orientation.
-        orientation: Orientation,
-        /// "left" or "right".
-        side: &'static str,
-    },
-    /// The output does not fit N.
-    #[error("{output:?} of {points} points: sizes are powers of two from 1 to N, a width at most its stride")]
-    Output {
-        /// The output asked for.
-        output: Output,
-        /// N.
-        points: usize,
-    },
-    /// The result does not fit the address space.
-    #[error("a result of {rows} x {columns} polynomials is too large")]
-    TooLarge {
-        /// Block rows.
+        /// Private rows of the left operand.
         rows: usize,
-        /// Block columns.
+        /// Contraction rows of the right operand.
+        contraction: usize,
+        /// Columns wanted.
         columns: usize,
     },
+    /// An operand has another number of rows.
+    #[error("the {operand} has {found} rows, {needed} are needed")]
+    Rows {
+        /// Which operand.
+        operand: &'static str,
+        /// Rows given.
+        found: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// A row is too short, or is not a whole number of packed units; a mask is of another length than the
+    /// others.
+    #[error("row {row} of the {operand} has {found} residues, {needed} are needed")]
+    RowLength {
+        /// Which operand.
+        operand: &'static str,
+        /// Which of its rows.
+        row: usize,
+        /// Residues given.
+        found: usize,
+        /// Residues needed.
+        needed: usize,
+    },
+    /// A mask set without places, or at a place that is not there.
+    #[error("mask set {set} does not stand at places below {places}")]
+    Places {
+        /// Which set.
+        set: usize,
+        /// Places of the contraction.
+        places: usize,
+    },
+    /// The names do not fit what they name.
+    #[error("the names do not fit the operands")]
+    Names,
     /// The buffer for the result is of the wrong size.
-    #[error("the result needs {expected} residues, the buffer has {found}")]
+    #[error("the result needs {needed} residues, the buffer has {found}")]
     OutputLength {
         /// Residues needed.
-        expected: usize,
+        needed: usize,
         /// Residues of the buffer.
         found: usize,
     },
 }
 
-/// Where the parts of a result lie in its buffer, in residues.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// Block rows of the body.
-    pub rows: usize,
-    /// Block columns of the body.
-    pub columns: usize,
-    /// Residues of a polynomial of the body.
-    pub cell: usize,
-    /// The body, `[rows][columns][cell]`.
-    pub body: Range<usize>,
-    /// Left operand times the right one's mask, `[rows][N]` points, empty without such a mask.
-    pub column: Range<usize>,
-    /// The left operand's mask times the right operand, `[columns][N]` points, empty without such a mask.
-    pub row: Range<usize>,
-    /// Mask times mask, N points, empty unless both are there.
-    pub corner: Range<usize>,
-}
-
-impl Layout {
-    /// Residues of the whole buffer.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.corner.end
-    }
-}
-
-/// A product whose sizes have been checked.
-#[derive(Debug, Clone)]
-pub struct Product<'a> {
-    pub(crate) orientation: Orientation,
-    pub(crate) a: Operand<'a>,
-    pub(crate) b: Operand<'a>,
-    pub(crate) output: Output,
-    pub(crate) layout: Layout,
-}
-
-impl<'a> Product<'a> {
-    /// Checks that `a` and `b` can be multiplied so.
-    ///
-    /// # Errors
-    /// Names what does not fit.
-    pub fn new(
-        orientation: Orientation,
-        a: Operand<'a>,
-        b: Operand<'a>,
-        output: Output,
-    ) -> Result<Self, Error> {
-        let (left, right) = match orientation {
-            Orientation::Forward => (a.length, b.length),
-            Orientation::WeightGradient => (a.strips.len(), b.length),
-            Orientation::InputGradient => (a.length, b.strips.len()),
+impl Product<'_> {
+    /// The parts of the result. Of a product that does not fit together it says nothing useful.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let (left, right) = (self.left_mask_len(), self.right_mask_len());
+        let sets = self.left_masks.len();
+        let mut end = 0usize;
+        let mut next = |sizes: [usize; 3]| {
+            let start = end;
+            end = sizes.iter().fold(1usize, |len, &size| len.saturating_mul(size)).saturating_add(start);
+            start..end
         };
-        if a.points != b.points {
-            return Err(Error::PointsDiffer { left: a.points, right: b.points });
+        Layout {
+            c: next([1, self.rows, self.columns.len()]),
+            p: next([sets, self.columns.len(), left]),
+            q: next([1, self.rows, right]),
+            r: next([sets, left, right / self.roots.max(1)]),
         }
-        if left != right {
-            return Err(Error::Contraction { orientation, left, right });
-        }
-        if a.mask.is_some() && orientation == Orientation::WeightGradient {
-            return Err(Error::Mask { orientation, side: "left" });
-        }
-        if b.mask.is_some() && orientation == Orientation::InputGradient {
-            return Err(Error::Mask { orientation, side: "right" });
-        }
-        let layout = layout(orientation, &a, &b, output)?;
-        Ok(Product { orientation, a, b, output, layout })
     }
 
-    /// The orientation.
-    pub fn orientation(&self) -> Orientation {
-        self.orientation
+    /// Residues of the whole result.
+    #[must_use]
+    pub fn residues(&self) -> usize {
+        self.layout().r.end
     }
 
-    /// The left and the right operand.
-    pub fn operands(&self) -> [&Operand<'a>; 2] {
-        [&self.a, &self.b]
-    }
-
-    /// The part of the result that is wanted.
-    pub fn output(&self) -> Output {
-        self.output
-    }
-
-    /// The parts of the result.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// Multiplies on the active backend, with all cores of the current rayon pool, into `out`; with
-    /// `accumulate`, adds to the residues (canonical ones) that are there.
+    /// Multiplies on the active device into `out`, with all threads of the current rayon pool where the
+    /// device is this processor. With `add`, adds to the canonical residues that are there.
     ///
     /// # Errors
-    /// [`Error::OutputLength`] unless `out` is of the length of the layout.
-    pub fn compute(&self, accumulate: bool, out: &mut [u64]) -> Result<(), Error> {
-        self.compute_on(backend::active(), accumulate, out)
+    /// Names what does not fit; then nothing has been written.
+    pub fn multiply(&self, add: bool, out: &mut [u64]) -> Result<(), Error> {
+        self.multiply_on(backend::active(), add, out)
     }
 
-    /// [`Product::compute`] on a chosen backend.
+    /// [`Product::multiply`] on a chosen device.
     ///
     /// # Errors
-    /// As [`Product::compute`].
-    pub fn compute_on(&self, backend: &dyn Backend, accumulate: bool, out: &mut [u64]) -> Result<(), Error> {
-        if out.len() != self.layout.len() {
-            return Err(Error::OutputLength { expected: self.layout.len(), found: out.len() });
+    /// As [`Product::multiply`].
+    pub fn multiply_on(&self, device: &dyn Device, add: bool, out: &mut [u64]) -> Result<(), Error> {
+        self.validate()?;
+        let needed = self.residues();
+        if out.len() != needed {
+            return Err(Error::OutputLength { needed, found: out.len() });
         }
-        backend.multiply(self, accumulate, out);
+        device.multiply(self, add, out);
         Ok(())
     }
-}
 
-/// [`Product::compute`] in one call.
-///
-/// # Errors
-/// Names what does not fit.
-pub fn product(
-    orientation: Orientation,
-    a: Operand<'_>,
-    b: Operand<'_>,
-    output: Output,
-    accumulate: bool,
-    out: &mut [u64],
-) -> Result<(), Error> {
-    Product::new(orientation, a, b, output)?.compute(accumulate, out)
-}
+    /// N_l, zero without masks of the left.
+    pub(crate) fn left_mask_len(&self) -> usize {
+        self.left_masks.first().and_then(|set| set.rows.first()).map_or(0, |row| row.len())
+    }
 
-/// The residues that [`product`] writes.
-///
-/// # Errors
-/// Names what does not fit.
-pub fn output_len(
-    orientation: Orientation,
-    a: Operand<'_>,
-    b: Operand<'_>,
-    output: Output,
-) -> Result<usize, Error> {
-    Ok(Product::new(orientation, a, b, output)?.layout.len())
-}
+    /// N_r, zero without masks of the right.
+    pub(crate) fn right_mask_len(&self) -> usize {
+        self.right_masks.and_then(|rows| rows.first()).map_or(0, |row| row.len())
+    }
 
-fn layout(orientation: Orientation, a: &Operand, b: &Operand, output: Output) -> Result<Layout, Error> {
-    let points = a.points;
-    let rows = if orientation == Orientation::WeightGradient { a.length } else { a.strips.len() };
-    let columns = if orientation == Orientation::InputGradient { b.length } else { b.strips.len() };
-    let cell = cell(points, output).ok_or(Error::Output { output, points })?;
-    let too_large = || Error::TooLarge { rows, columns };
-    let residues = |polynomials: usize, each: usize| polynomials.checked_mul(each).ok_or_else(too_large);
-    let body = residues(rows, residues(columns, cell)?)?;
-    let column = residues(if b.mask.is_some() { rows } else { 0 }, points)?;
-    let row = residues(if a.mask.is_some() { columns } else { 0 }, points)?;
-    let corner = if a.mask.is_some() && b.mask.is_some() { points } else { 0 };
-    let mut end = 0usize;
-    let mut next = |len: usize| {
-        let start = end;
-        end = end.checked_add(len).filter(|&end| end <= isize::MAX as usize / 8).ok_or_else(too_large)?;
-        Ok(start..end)
-    };
-    let (body, column, row, corner) = (next(body)?, next(column)?, next(row)?, next(corner)?);
-    Ok(Layout { rows, columns, cell, body, column, row, corner })
-}
-
-/// Residues of one polynomial of the body, none if the output does not fit.
-fn cell(points: usize, output: Output) -> Option<usize> {
-    let fits = |n: usize| n.is_power_of_two() && n <= points;
-    match output {
-        Output::Full => Some(points),
-        Output::Fold(n) | Output::FoldEval(n) => fits(n).then(|| points / n),
-        Output::Window(w) => fits(w).then_some(w),
-        Output::Comb { stride, width } => {
-            (fits(stride) && (1..=stride).contains(&width)).then(|| points / stride * width)
+    fn validate(&self) -> Result<(), Error> {
+        let (roots, contraction) = (self.roots, self.right.len());
+        if !roots.is_power_of_two() {
+            return Err(Error::Roots { roots });
         }
+        if self.rows == 0 || contraction == 0 || self.columns.is_empty() {
+            return Err(Error::Empty { rows: self.rows, contraction, columns: self.columns.len() });
+        }
+        count("right operand", contraction, contraction.next_multiple_of(roots))?;
+        rows("right operand", self.right, self.columns.end)?;
+        match self.left {
+            Left::Rows(left) => {
+                count("left operand", left.len(), self.rows)?;
+                rows("left operand", left, contraction)?;
+            }
+            Left::Transposed(left) => {
+                count("left operand", left.len(), contraction)?;
+                rows("left operand", left, self.rows)?;
+            }
+        }
+        let places = contraction / roots;
+        for (index, set) in self.left_masks.iter().enumerate() {
+            if set.places.is_empty() || set.places.iter().any(|&place| place as usize >= places) {
+                return Err(Error::Places { set: index, places });
+            }
+            count("left operand's masks", set.rows.len(), set.places.len())?;
+            masks("left operand's masks", set.rows, self.left_mask_len(), roots)?;
+        }
+        if let Some(rows) = self.right_masks {
+            count("right operand's masks", rows.len(), places)?;
+            masks("right operand's masks", rows, self.right_mask_len(), roots)?;
+        }
+        self.validate_names()
+    }
+
+    fn validate_names(&self) -> Result<(), Error> {
+        let (Left::Rows(left) | Left::Transposed(left)) = self.left;
+        let names = &self.names;
+        let inside = names.left.iter().all(|name| left.get(name.rows.clone()).is_some());
+        let each_set = names.left_masks.is_empty() || names.left_masks.len() == self.left_masks.len();
+        let right = names.right_masks.is_none() || self.right_masks.is_some();
+        if inside && each_set && right { Ok(()) } else { Err(Error::Names) }
+    }
+}
+
+fn count(operand: &'static str, found: usize, needed: usize) -> Result<(), Error> {
+    if found == needed { Ok(()) } else { Err(Error::Rows { operand, found, needed }) }
+}
+
+fn rows(operand: &'static str, rows: &[Row<'_>], needed: usize) -> Result<(), Error> {
+    match rows.iter().position(|row| row.residues() < needed || !row.is_whole()) {
+        None => Ok(()),
+        Some(row) => Err(Error::RowLength { operand, row, found: rows[row].residues(), needed }),
+    }
+}
+
+fn masks(operand: &'static str, rows: &[&[u64]], len: usize, roots: usize) -> Result<(), Error> {
+    let needed = len.max(1).next_multiple_of(roots);
+    match rows.iter().position(|row| row.len() != needed) {
+        None => Ok(()),
+        Some(row) => Err(Error::RowLength { operand, row, found: rows[row].len(), needed }),
     }
 }

@@ -19,11 +19,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use blindsmith_api::{Offset, Request, Session, authority, content_digest, sign};
 use blindsmith_identity::{Action, MemberRole, Quota, Roster, SigningKey, sign_order};
-use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
+use blindsmith_matrix::{Encoding, MaskSeed, Scale, Security};
 use blindsmith_protocol::{
-    Blob, FrameError, FromWarden, Id, Lane, Layer, MAX_BODY, Outcome, ProjectSpec, Role, RoundRecord,
-    RoundSummary, ToWarden, Trigger, UploadHeader, block_digest, read_body, read_head, root_digest, to_cbor,
-    write_frame,
+    Blob, FrameError, FromWarden, Id, Lane, Layer, MAX_BODY, Offload, Outcome, ProjectSpec, Role,
+    RoundRecord, RoundSummary, ToWarden, Trigger, UploadHeader, block_digest, read_body, read_head,
+    root_digest, to_cbor, write_frame,
 };
 use serde::de::DeserializeOwned;
 
@@ -114,19 +114,22 @@ impl Client<'_> {
 }
 
 fn spec(owner: &SigningKey) -> anyhow::Result<ProjectSpec> {
-    let layer = |inputs, outputs, (m, n, p)| -> anyhow::Result<Layer> {
-        Ok(Layer { inputs, outputs, tile: Tile::new(m, n, p).context("a tile")? })
-    };
+    let offload = Some(Offload { forward: 8, gradient: 8, input: 1 });
     let spec = ProjectSpec {
         name: "load".into(),
         salt: [1; 32],
         owner: owner.verifying().into(),
         security: Security::Bits128,
-        layers: vec![layer(64, 4, (8, 64, 4))?, layer(4, 3, (16, 64, 2))?],
+        layers: vec![
+            Layer { inputs: 64, outputs: 4, offload },
+            Layer { inputs: 4, outputs: 3, offload: None },
+        ],
         feature_scale: Scale::from_log2(20),
         mask: MaskSeed([2; 32]),
         label_bytes: 8,
-        group_blocks: 1,
+        block_rows: 8,
+        row_form: Encoding::new(8, 8, 32)?,
+        column_form: Encoding::new(8, 64, 4)?,
         batch_rows: 32,
         trigger: Trigger::MANUAL,
     };
@@ -134,9 +137,9 @@ fn spec(owner: &SigningKey) -> anyhow::Result<ProjectSpec> {
     Ok(spec)
 }
 
-/// The header of so many blocks of zeros; `number` makes it another one.
-fn header(spec: &ProjectSpec, rows: &[u8], contributor: Id, role: Role, number: u8) -> UploadHeader {
-    let blocks = rows.chunks(spec.block_bytes()).enumerate();
+/// The header of whole blocks of zeros; `number` makes it another one.
+fn header(spec: &ProjectSpec, body: &[u8], contributor: Id, role: Role, number: u8) -> UploadHeader {
+    let blocks = body.chunks(spec.block_bytes(role, spec.block_rows)).enumerate();
     let digests: Vec<Id> = blocks.map(|(i, block)| block_digest(i as u32, block)).collect();
     UploadHeader {
         project: spec.id(),
@@ -144,6 +147,7 @@ fn header(spec: &ProjectSpec, rows: &[u8], contributor: Id, role: Role, number: 
         terms: [0; 32],
         role,
         nonce: [number; 32],
+        era: 0,
         rows: (digests.len() * spec.block_rows()) as u32,
         root: root_digest(&digests),
         tag: [0; 32],
@@ -257,9 +261,10 @@ fn main() -> anyhow::Result<()> {
         std::thread::spawn(move || warden(&socket, lane));
     }
     owner.send("POST", &format!("{project}/release"), "", &[0; 100])?;
-    let (blocks, start) = (UPLOAD_BYTES / spec.block_bytes(), Instant::now());
-    let rows = vec![0; blocks * spec.block_bytes()];
-    let query = vec![0; spec.block_bytes()];
+    let block = |role| spec.block_bytes(role, spec.block_rows);
+    let start = Instant::now();
+    let rows = vec![0; UPLOAD_BYTES / block(Role::Training) * block(Role::Training)];
+    let query = vec![0; block(Role::Query)];
     counts.statuses.lock().unwrap_or_else(|e| e.into_inner()).clear();
     std::thread::scope(|scope| {
         let uploaders = (0..UPLOADERS).map(|i| (0, i));

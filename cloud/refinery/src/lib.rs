@@ -10,7 +10,7 @@ mod server;
 mod shared;
 pub mod store;
 
-pub use engine::{Blocks, Engine, EngineError, UploadFiles};
+pub use engine::{Blocks, Engine, EngineError, Factors, Multiplied, Operands, StoredRows, UploadFiles};
 pub use http::{HttpServer, ListenError};
 pub use server::{Addresses, serve};
 pub use shared::Shared;

@@ -14,25 +14,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use blindsmith_matrix::{ProductKind, ProductShape};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Decision, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Lane, Left,
-    MAX_BODY, MAX_NAME, Outcome, Place, ProjectSpec, RoundRecord, ToWarden, from_cbor, read_body, read_head,
-    write_frame,
+    AdmittedUpload, Blob, Decision, FrameError, FromWarden, HEADER_BYTES, Id, Instruction, Lane, MAX_BODY,
+    MAX_NAME, MAX_PIECE, Outcome, Place, ProjectSpec, RoundRecord, ToWarden, from_cbor, operand_residues,
+    read_body, read_head, write_frame,
 };
-use blindsmith_ring::{LANES, Lanes};
+use blindsmith_ring::LANES;
 use blindsmith_shared::{Arena, Range, Region};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
-use crate::engine::{Blocks, Engine, EngineError, UploadFiles, residues};
+use crate::engine::{Blocks, Engine, EngineError, Factors, StoredRows, UploadFiles};
 use crate::shared::{Failure, Job, Round, Shared, Stored, now};
 use crate::store::{Lease, StoreError, Verdict};
 use rounds::fault;
-
-/// Bytes of a product's rows in one frame, about.
-const ROWS_FRAME: usize = 8 << 20;
 
 pub struct Link {
     reader: BufReader<UnixStream>,
@@ -402,59 +398,50 @@ impl Link {
         instruction: &Instruction,
         body: usize,
     ) -> Result<(), FrameError> {
-        if body != 0 && !matches!(instruction, Instruction::Strip { .. } | Instruction::Keep { .. }) {
+        if body != 0 && !matches!(instruction, Instruction::Rows { .. } | Instruction::Keep { .. }) {
             return Err(FrameError::Unexpected("a body where none belongs"));
         }
         let unfit = |e: EngineError| FrameError::Malformed(e.to_string());
-        match instruction {
-            Instruction::Begin { at, .. } => {
+        let done = match instruction {
+            Instruction::Begin { shape, at, .. } => {
+                engine.operands().begin(instruction).map_err(unfit)?;
                 if at.is_some() {
-                    self.traffic += engine.operand_bytes(instruction);
+                    self.traffic += 8 * operand_residues(shape).unwrap_or(0) as u64;
                 }
-                engine.begin(instruction).map_err(unfit)
+                Ok(())
             }
-            Instruction::Strip { operand, strip, at } => {
-                let buffer = engine.strip(*operand, *strip).map_err(unfit)?;
-                let (at, len) = (*at as usize, body / size_of::<Lanes>());
-                let piece = buffer.get_mut(at..at + len).filter(|_| len > 0);
-                let piece: &mut [u8] = bytemuck::cast_slice_mut(
-                    piece.ok_or(FrameError::Unexpected("no such piece of a strip"))?,
-                );
-                if piece.len() != body {
-                    return Err(FrameError::Unexpected("a piece that is not whole"));
-                }
-                Ok(self.reader.read_exact(piece)?)
+            Instruction::Rows { operand, first } => {
+                let rows = engine.operands().rows(*operand, *first, body).map_err(unfit)?;
+                self.reader.read_exact(rows).map_err(|e| Failed::Link(e.into()))
             }
             Instruction::Free { operands } => {
-                engine.free(operands);
+                engine.operands().free(operands);
                 Ok(())
             }
-            Instruction::Labels { blocks } => match engine.labels(blocks) {
-                Ok(labels) => self.send(&ToWarden::Labels, &[&labels]),
-                Err(e) => self.fail(&e),
+            Instruction::Labels { blocks } => match engine.stored().labels(blocks) {
+                Ok(labels) => self.send(&ToWarden::Labels, &[&labels]).map_err(Failed::Link),
+                Err(e) => Err(Failed::Engine(e)),
             },
-            Instruction::Keep { group } => {
+            Instruction::Keep { block } => {
                 let sealed = read_body(&mut self.reader, body, MAX_BODY)?;
-                engine.keep(group, &sealed).map_err(unfit)
+                engine.stored().keep(block, &sealed).map_err(unfit)?;
+                Ok(())
             }
             Instruction::Read { received, .. } | Instruction::Projections { received, .. } => {
-                match self.bytes(engine, instruction, *received) {
-                    Err(Failed::Engine(e)) => self.fail(&e),
-                    Err(Failed::Link(e)) => Err(e),
-                    Ok(()) => Ok(()),
-                }
+                self.bytes(engine.stored(), instruction, *received)
             }
-            Instruction::Accumulate { layer, left, right } => {
-                engine.accumulate(*layer, left, *right);
+            Instruction::Accumulate { slot, left, right, section } => {
+                engine.accumulate(*slot, Factors { left, right: *right, section });
                 Ok(())
             }
-            Instruction::Multiply { kind, layer, left, right, received, sum } => {
-                match self.multiply(engine, (*kind, *layer), (left, *right), *sum, *received) {
-                    Err(Failed::Engine(e)) => self.fail(&e),
-                    Err(Failed::Link(e)) => Err(e),
-                    Ok(()) => Ok(()),
-                }
+            Instruction::Multiply { left, right, section, sum, received } => {
+                self.multiply(engine, Factors { left, right: *right, section }, *sum, *received)
             }
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(Failed::Engine(e)) => self.fail(&e),
+            Err(Failed::Link(e)) => Err(e),
         }
     }
 
@@ -462,84 +449,72 @@ impl Link {
         self.shared.as_ref().map(|memory| memory.operands.clone())
     }
 
+    /// Answers with a product, in shared memory where there is room.
     fn multiply(
         &mut self,
         engine: &mut Engine<'_>,
-        (kind, layer): (ProductKind, u32),
-        (left, right): (&Left, u32),
-        sum: bool,
+        factors: Factors<'_>,
+        sum: Option<u32>,
         received: u64,
     ) -> Result<(), Failed> {
         let ticket = self.products;
         self.products += 1;
-        let shape = engine.product_shape(kind, layer, left)?;
-        let len = residues(&shape);
-        let Some((memory, mut range)) =
-            self.shared.as_mut().and_then(|m| m.room(received, len.div_ceil(LANES)).map(|range| (m, range)))
+        let len = engine.answer_shape(factors, sum)?.residues();
+        let room = |m: &mut Memory| m.room(received, len.div_ceil(LANES));
+        let Some((memory, mut range)) = self.shared.as_mut().and_then(|m| room(m).map(|range| (m, range)))
         else {
-            let mut out = vec![0; len];
-            engine.multiply_into(shape, layer, (left, right), sum, &mut out)?;
-            return Ok(self.send_product(&shape, &out, None)?);
+            let product = engine.multiply(factors, sum)?;
+            return Ok(self.send_residues(&product.residues)?);
         };
         let out: &mut [u64] = bytemuck::cast_slice_mut(memory.products.slice_mut(&mut range));
-        let done = engine.multiply_into(shape, layer, (left, right), sum, &mut out[..len]);
-        let start = (range.start() * LANES) as u64;
+        let done = engine.multiply_into(factors, sum, &mut out[..len]);
+        let place = Place { start: (range.start() * LANES) as u64, len: len as u64 };
         memory.sent.push_back((ticket, range));
         done?;
         self.traffic += 8 * len as u64;
-        Ok(self.send_product(&shape, &[], Some(start))?)
+        Ok(self.send(&ToWarden::Product { residues: len as u64, place: Some(place) }, &[])?)
+    }
+
+    /// Sends a product, in pieces.
+    fn send_residues(&mut self, residues: &[u64]) -> Result<(), FrameError> {
+        self.send(&ToWarden::Product { residues: residues.len() as u64, place: None }, &[])?;
+        for piece in residues.chunks(MAX_PIECE / 8) {
+            let count = piece.len() as u64;
+            self.send(&ToWarden::Residues { count }, &[bytemuck::cast_slice(piece)])?;
+        }
+        Ok(())
     }
 
     /// Answers with bytes, in shared memory where there is room.
-    fn bytes(&mut self, engine: &Engine<'_>, instruction: &Instruction, received: u64) -> Result<(), Failed> {
+    fn bytes(
+        &mut self,
+        stored: StoredRows<'_>,
+        instruction: &Instruction,
+        received: u64,
+    ) -> Result<(), Failed> {
         let ticket = self.products;
         self.products += 1;
-        let len = engine.bytes_len(instruction)?;
-        self.traffic += len as u64;
+        let len = stored.bytes_len(instruction)?;
         let words = len.div_ceil(8);
         let room = |m: &mut Memory| m.room(received, words.div_ceil(LANES));
         let Some((memory, mut range)) = self.shared.as_mut().and_then(|m| room(m).map(|range| (m, range)))
         else {
             let mut out = vec![0; len];
-            engine.bytes_into(instruction, &mut out)?;
-            self.traffic -= len as u64;
+            stored.bytes_into(instruction, &mut out)?;
             return Ok(self.send(&ToWarden::Bytes { place: None, len: len as u64 }, &[&out])?);
         };
         let out: &mut [u8] = bytemuck::cast_slice_mut(memory.products.slice_mut(&mut range));
-        let done = engine.bytes_into(instruction, &mut out[..len]);
+        let done = stored.bytes_into(instruction, &mut out[..len]);
         let place = Place { start: (range.start() * LANES) as u64, len: words as u64 };
         memory.sent.push_back((ticket, range));
         done?;
+        self.traffic += len as u64;
         Ok(self.send(&ToWarden::Bytes { place: Some(place), len: len as u64 }, &[])?)
     }
 
     fn fail(&mut self, error: &EngineError) -> Result<(), FrameError> {
         warn!("{error}");
         self.send(&ToWarden::Failed { message: error.to_string() }, &[])
-    }
-
-    /// Sends a product that lies in `residues`, or in shared memory from `place` on.
-    fn send_product(
-        &mut self,
-        shape: &ProductShape,
-        residues: &[u64],
-        place: Option<u64>,
-    ) -> Result<(), FrameError> {
-        let (rows, cols) = shape.grid();
-        let at = |start: usize, len: usize| place.map(|p| Place { start: p + start as u64, len: len as u64 });
-        let part = |start: usize, len: usize| residues.get(start..start + len).unwrap_or_default();
-        let (body, extras) = (shape.residues(), shape.extras() * shape.tile.degree());
-        let message = ToWarden::Extras { rows: rows as u32, place: at(body, extras) };
-        self.send(&message, &[bytemuck::cast_slice(part(body, extras))])?;
-        let row = cols * shape.tile_residues();
-        let per_frame = (ROWS_FRAME / 8 / row).max(1);
-        for first in (0..rows).step_by(per_frame) {
-            let count = per_frame.min(rows - first);
-            let (start, len) = (first * row, count * row);
-            let message = ToWarden::Rows { first: first as u32, count: count as u32, place: at(start, len) };
-            self.send(&message, &[bytemuck::cast_slice(part(start, len))])?;
-        }
-        Ok(())
     }
 }
 

@@ -181,9 +181,7 @@ impl Shared {
 
     /// Makes an upload durable; false if it was there already.
     pub(crate) fn commit(&self, incoming: Incoming<'_>, header: UploadHeader) -> Result<(Id, bool), Refusal> {
-        if header.role == Role::Query {
-            return Err(Refusal::new(Kind::Invalid, "a query is asked, not stored"));
-        }
+        stored_role(&header)?;
         let (project, upload) = (header.project, header.id());
         let _one_by_one = self.commits.lock().unwrap_or_else(|e| e.into_inner());
         {
@@ -209,9 +207,7 @@ impl Shared {
 
     /// The rows of a query, checked against its header.
     pub(crate) fn query(&self, incoming: Incoming<'_>, header: &UploadHeader) -> Result<File, Refusal> {
-        if header.role != Role::Query {
-            return Err(Refusal::new(Kind::Invalid, "only a query can be asked"));
-        }
+        asked_role(header)?;
         Ok(incoming.into_file(header)?)
     }
 
@@ -295,6 +291,22 @@ impl Shared {
     /// What the owner ordered so far.
     pub(crate) fn orders(&self, project: &Id) -> Result<Vec<Blob>, Refusal> {
         self.project(project, |p| p.orders.iter().cloned().map(Blob).collect())
+    }
+}
+
+/// Refuses to store a query.
+pub(crate) fn stored_role(header: &UploadHeader) -> Result<(), Refusal> {
+    match header.role {
+        Role::Training | Role::Validation => Ok(()),
+        Role::Query => Err(Refusal::new(Kind::Invalid, "a query is asked, not stored")),
+    }
+}
+
+/// Refuses to ask anything but a query.
+pub(crate) fn asked_role(header: &UploadHeader) -> Result<(), Refusal> {
+    match header.role {
+        Role::Query => Ok(()),
+        Role::Training | Role::Validation => Err(Refusal::new(Kind::Invalid, "only a query can be asked")),
     }
 }
 

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::link::serve_warden;
 use crate::operations::{Kind, Refusal, unknown};
 use crate::shared::{Shared, now};
+use crate::store::Extent;
 
 /// Where a refinery listens.
 #[derive(Debug, Clone)]
@@ -128,7 +129,9 @@ impl Client<'_> {
         let limit = match request {
             Request::Create { .. } => MAX_BODY.min(MAX_SEALED),
             Request::Release { .. } => 1 << 20,
-            Request::Push { project } if body == 0 => return self.push(&project),
+            Request::Push { project, role, rows } if body == 0 => {
+                return self.push(&project, Extent { role, rows });
+            }
             _ => 0,
         };
         let body = read_body(&mut self.reader, body, limit)?;
@@ -211,13 +214,13 @@ impl Client<'_> {
     }
 
     /// Receives an upload or a query: blocks, then what they are.
-    fn push(&mut self, project: &Id) -> Result<(), FrameError> {
+    fn push(&mut self, project: &Id, extent: Extent) -> Result<(), FrameError> {
         let spec = match self.shared.spec(project) {
             Ok(spec) => spec,
             Err(refusal) => return self.reply(&Reply::Failed { message: refusal.message }),
         };
         let shared = self.shared;
-        let mut incoming = match shared.store.receive(&spec) {
+        let mut incoming = match shared.store.receive(&spec, extent) {
             Ok(incoming) => incoming,
             Err(e) => return self.reply(&Reply::Failed { message: e.to_string() }),
         };
@@ -228,7 +231,7 @@ impl Client<'_> {
                 Request::Blocks { first } => {
                     let bytes = read_body(&mut self.reader, len, MAX_BODY)?;
                     if first != incoming.blocks() {
-                        return Err(FrameError::Unexpected("row blocks out of order"));
+                        return Err(FrameError::Unexpected("blocks out of order"));
                     }
                     incoming.blocks_arrived(&bytes).map_err(|e| FrameError::Malformed(e.to_string()))?;
                 }

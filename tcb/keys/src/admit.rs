@@ -1,151 +1,178 @@
 //! What the warden does with a contributor's ciphertexts when it first reads them: it makes sure that they are
-//! well formed, and takes the projections by which products with them are checked ever after.
-//!
-//! A contributor's tag proves who, not what. A tile that encrypts something large, in coefficients that rows
-//! use or in others, would spoil products that rows of others stand in, so every row block is tested: sums of
-//! its tiles over secret subsets of its places are opened, compared with a bound and forgotten. Of two subsets
-//! that differ in one place, at most one keeps a tile there hidden that is beyond twice the bound: a bad tile
-//! passes a test with probability at most 1/2, all of them with 2^-24. Nothing else that is made of operands
-//! alone is ever opened.
+//! well formed and that both forms hold the same rows, and takes the projections by which products with them are checked ever
+//! after. Rows are never opened, their sums over secret subsets are. `docs/integrity.md`, *Admission*, has the proofs.
 
-use blindsmith_matrix::{Form, Shape};
-use blindsmith_ring::{Eval, LANES, Poly, backend, modulus};
+mod forms;
+mod subsets;
 
-use crate::sum::{Scalars, Sum};
-use crate::{Key, Malformed, Secret, UploadKey};
+use std::sync::Arc;
 
-/// Sums of secret subsets that are tested for each row block.
-const TESTS: usize = 24;
-/// The largest magnitude of the noise.
-const NOISE: u64 = 21;
+use blindsmith_matrix::Masks;
+use blindsmith_ring::{PACKED_BYTES_PER_LANES, backend};
+
+use crate::sum::{Projection, Scalars};
+use crate::{Key, Malformed, Secrets, UploadKey};
+use forms::{Form, OpenedSums};
+use subsets::{Subsets, TESTS};
+
+/// What tests and projects the uploads of a project, for one era: masks of the row form are the same for all of them.
+pub struct RowTests {
+    subsets: Subsets,
+    /// Sums of the masks over each subset, and over all places.
+    masks: Vec<u64>,
+}
+
+impl RowTests {
+    /// Subsets of the places of the row form under a secret key, and their sums of masks.
+    pub fn new(key: &Key, masks: &Masks) -> Self {
+        let subsets = Subsets::derive(&key.derive("subsets of features", &[]), masks.count());
+        let masks = subsets.sums(masks.as_slice(), masks.dimension());
+        RowTests { subsets, masks }
+    }
+}
+
+/// Scalars by which an upload's blocks are projected.
+pub struct UploadScalars {
+    /// Of the rows: number of a row in its upload.
+    pub rows: Key,
+    /// One for each feature: the same for all uploads of a project, whose rows stand in one product.
+    pub inputs: Arc<Scalars>,
+    /// One for each residue of a mask of the column form: the contributor's.
+    pub masks: Arc<Scalars>,
+}
 
 /// The reading of one upload.
 pub struct Admission<'a> {
     upload: &'a UploadKey,
-    shape: Shape,
-    /// One scalar for each place: the same for all uploads of a project, whose rows stand in one product.
-    inputs: &'a Scalars,
-    /// Of the scalars of the row blocks.
-    rows: Key,
-    /// Subsets of the places: scalars 0 and 1.
-    subsets: Vec<Scalars>,
-    /// Their sums of masks.
-    masks: Vec<Poly<Eval>>,
+    rows: &'a RowTests,
+    scalars: UploadScalars,
+    /// What the subsets of rows derive from, block by block: the same for every reading of an upload.
+    subsets: Key,
+    columns: Option<Arc<Secrets>>,
 }
 
-/// What one row block leaves.
-pub struct Block {
-    /// v: the sum over its places of scalar times tile.
-    pub along: Poly<Eval>,
-    /// Whether it is well formed.
+/// What one block leaves.
+pub struct AdmittedBlock {
+    /// Over its rows, one residue for each contraction row of the row form, without the masks' part.
+    pub rows: Projection,
+    /// Over the features and the masks, one residue for each contraction row of the column form; none of a query.
+    pub columns: Option<Projection>,
+    /// Whether it is well formed, within its bounds, and the same in both forms.
     pub good: bool,
 }
 
-/// The buffers of one worker, and the projection of the sampling group that it reads.
-pub struct Reading {
-    lanes: Vec<u64>,
-    group: Sum,
-    each: Sum,
-}
-
 impl<'a> Admission<'a> {
-    /// Of an upload of `rows` rows, padding excluded, under the masks of its project, with the keys of the row
-    /// blocks' scalars and of the subsets. The latter is the same for every reading of an upload, so that reading it
-    /// again is no other try; its contributor must not know it.
+    /// Of an upload whose column form, if it has one, stands under these secrets. Subsets of rows derive from `subsets`
+    /// alone, so that reading an upload again is no other try; its contributor must not know the key.
     pub fn new(
         upload: &'a UploadKey,
-        rows: usize,
-        masks: &[Poly<Eval>],
-        inputs: &'a Scalars,
-        (rows_key, subsets): (Key, Key),
+        rows: &'a RowTests,
+        scalars: UploadScalars,
+        subsets: Key,
+        columns: Option<Arc<Secrets>>,
     ) -> Self {
-        let context = upload.context();
-        let shape = Shape::new(Form::Rows, context.tile, rows, context.inputs);
-        assert_eq!((masks.len(), inputs.len()), (shape.strip_len(), shape.strip_len()));
-        let subset = |t: usize| {
-            let bits = Scalars::derive(&subsets.derive("subset", &[&t.to_be_bytes()]), 0..shape.strip_len());
-            // The parity of a uniform residue: biased by 2^-50.
-            Scalars::from_bits(bits.as_slice().iter().map(|s| s & 1).collect())
-        };
-        let subsets: Vec<Scalars> = (0..TESTS).map(subset).collect();
-        let masks = subsets.iter().map(|subset| crate::sum::combine(masks, subset)).collect();
-        Admission { upload, shape, inputs, rows: rows_key, subsets, masks }
+        Admission { upload, rows, scalars, subsets, columns }
     }
 
-    /// Buffers for one worker.
-    pub fn reading(&self) -> Reading {
-        let len = self.shape.tile.degree() * self.shape.strip_len();
-        Reading { lanes: vec![0; len], group: Sum::new(len), each: Sum::new(LANES) }
-    }
-
-    /// Reads the ciphertext of row block `index`, as uploads are stored, and adds it to the group's projection.
+    /// Reads block `index` of so many rows: its row form, its column form unless the upload is a query, and the column form's
+    /// masks, of which the first is that of the block's first place.
     ///
     /// # Errors
     /// [`Malformed`] for another length, or a residue that is not below q.
-    pub fn block(&self, index: usize, packed: &[u8], reading: &mut Reading) -> Result<Block, Malformed> {
-        let Reading { lanes, group, each } = reading;
-        let (degree, len) = (self.shape.tile.degree(), self.shape.strip_len());
-        if packed.len() != lanes.len() / LANES * blindsmith_ring::PACKED_BYTES_PER_LANES {
-            return Err(Malformed("a row block of another size"));
-        }
-        if !backend::active().unpack(lanes, packed) {
-            return Err(Malformed("a residue is not below the modulus"));
-        }
-        group.scale(lanes, Scalars::derive(&self.rows, [index]).as_slice());
-        let mut along = Poly::zero(degree);
-        let mut tests: Vec<Poly<Eval>> = self.subsets.iter().map(|_| Poly::zero(degree)).collect();
-        for (g, tiles) in lanes.chunks_exact(len * LANES).enumerate() {
-            let at = g * LANES..(g + 1) * LANES;
-            each.scale(tiles, self.inputs.as_slice());
-            each.take(&mut along.as_mut_slice()[at.clone()]);
-            for (test, subset) in tests.iter_mut().zip(&self.subsets) {
-                each.scale(tiles, subset.as_slice());
-                each.take(&mut test.as_mut_slice()[at.clone()]);
-            }
-        }
-        let secret: Secret = self.upload.secrets(std::iter::once(index)).remove(0);
-        let limits = self.limits(index);
-        let mut beyond = 0;
-        for (mut test, masks) in tests.into_iter().zip(&self.masks) {
-            test.mul_add(masks, &secret);
-            for (v, limit) in test.into_coeff().as_slice().iter().zip(&limits) {
-                // Negative, hence with the top bit, if it is beyond.
-                beyond |= limit.wrapping_sub(modulus::to_signed(*v).unsigned_abs());
-            }
-        }
-        Ok(Block { along, good: beyond >> 63 == 0 })
+    pub fn block(
+        &self,
+        index: usize,
+        rows: usize,
+        row_form: &[u8],
+        column_form: Option<(&[u8], &Masks)>,
+    ) -> Result<AdmittedBlock, Malformed> {
+        let context = self.upload.context();
+        let bound = context.scale.factor();
+        let shape = context.row_shape(rows);
+        let stride = shape.padded().next_multiple_of(8);
+        let residues = unpack(row_form, rows * stride)?;
+        let first = index * context.block_rows;
+        let scalars = Scalars::derive(&self.scalars.rows, first..first + rows);
+        let mut projection = weighted_rows(&residues, stride, &scalars);
+        projection.truncate(shape.padded());
+        let projection = Projection::from_residues(projection);
+
+        let secrets = self.upload.block_secrets(index, rows);
+        let row_form = Form { shape, bound, secrets: &secrets };
+        let opened = row_form.open_rows(&residues, stride, (&self.rows.subsets, &self.rows.masks));
+        let mut bad = row_form.beyond(&opened);
+        let (Some((packed, masks)), Some(secrets)) = (column_form, &self.columns) else {
+            return Ok(AdmittedBlock { rows: projection, columns: None, good: bad == 0 });
+        };
+
+        let shape = context.column_shape(rows);
+        let residues = unpack(packed, shape.residues())?;
+        let column_form = Form { shape, bound, secrets };
+        let key = self.subsets.derive("subsets of rows", &[&(index as u64).to_be_bytes()]);
+        let subsets = Subsets::derive(&key, shape.places());
+        let sums = subsets.sums(&masks.as_slice()[..shape.places() * masks.dimension()], masks.dimension());
+        let columns = column_form.open_columns(&residues, (&subsets, &sums));
+        bad |= column_form.beyond(&columns);
+        bad |= forms::differing((&opened, &self.rows.subsets), (&columns, &subsets));
+        let columns = self.project_columns(&residues, shape.stride(), masks);
+        Ok(AdmittedBlock { rows: projection, columns: Some(columns), good: bad == 0 })
     }
 
-    /// What no coefficient of a sum of tiles exceeds: noise where no row has an entry, one more entry for each
-    /// place where one has.
-    fn limits(&self, index: usize) -> Vec<u64> {
-        let (rows, cols) = self.shape.tile_size();
-        let len = self.shape.strip_len() as u64;
-        let entry = self.upload.context().scale.factor() as u64;
-        let valid = self.shape.rows.saturating_sub(index * rows).min(rows);
-        let mut limits = vec![len * NOISE; self.shape.tile.degree()];
-        let positions = self.shape.positions();
-        positions[..valid * cols].iter().for_each(|at| limits[at.index] += len * entry);
-        limits
-    }
-
-    /// u: the sum over the row blocks read since the last call of scalar times tile, one for each place.
-    pub fn group(&self, reading: &mut Reading) -> Vec<Poly<Eval>> {
-        let (degree, len) = (self.shape.tile.degree(), self.shape.strip_len());
-        reading.group.take(&mut reading.lanes);
-        let mut group: Vec<Poly<Eval>> = (0..len).map(|_| Poly::zero(degree)).collect();
-        for (g, tiles) in reading.lanes.chunks_exact(len * LANES).enumerate() {
-            for (poly, tile) in group.iter_mut().zip(tiles.chunks_exact(LANES)) {
-                poly.as_mut_slice()[g * LANES..(g + 1) * LANES].copy_from_slice(tile);
-            }
-        }
-        group
+    /// Features and masks of each contraction row of the column form, weighted.
+    fn project_columns(&self, residues: &[u64], stride: usize, masks: &Masks) -> Projection {
+        let backend = backend::active();
+        let encoding = self.upload.context().column_form;
+        let inputs = self.scalars.inputs.as_slice();
+        let row = |(i, row): (usize, &[u64])| {
+            let (place, root) = (i / encoding.roots(), i % encoding.roots());
+            let at = root * encoding.per_root()..(root + 1) * encoding.per_root();
+            let of_mask = backend.dot(&masks.place(place)[at.clone()], &self.scalars.masks.as_slice()[at]);
+            blindsmith_ring::modulus::add(backend.dot(&row[..inputs.len()], inputs), of_mask)
+        };
+        Projection::from_residues(residues.chunks_exact(stride).enumerate().map(row).collect())
     }
 }
 
-impl Drop for Reading {
-    fn drop(&mut self) {
+/// The sum over rows of scalar times row.
+fn weighted_rows(residues: &[u64], stride: usize, scalars: &Scalars) -> Vec<u64> {
+    let backend = backend::active();
+    let (mut lo, mut hi, mut out) = (vec![0; stride], vec![0; stride], vec![0; stride]);
+    let chain = blindsmith_ring::modulus::MAX_CHAIN;
+    for (rows, scalars) in residues.chunks(chain * stride).zip(scalars.as_slice().chunks(chain)) {
+        backend.scale_accumulate(&mut lo, &mut hi, rows, scalars);
+        let mut part = vec![0; stride];
+        backend.reduce_pairs(&mut part, &lo, &hi);
+        backend.add_assign(&mut out, &part);
+        lo.fill(0);
+        hi.fill(0);
+    }
+    out
+}
+
+fn unpack(packed: &[u8], len: usize) -> Result<Vec<u64>, Malformed> {
+    if packed.len() * 8 != len * PACKED_BYTES_PER_LANES {
+        return Err(Malformed("a block of another size"));
+    }
+    let mut residues = vec![0; len];
+    match backend::active().unpack(&mut residues, packed) {
+        true => Ok(residues),
+        false => Err(Malformed("a residue is not below the modulus")),
+    }
+}
+
+/// Tests of each kind that a block undergoes, for documents and figures.
+pub const ADMISSION_TESTS: usize = TESTS;
+
+impl OpenedSums {
+    /// Nothing of the sums outlives the tests.
+    fn wipe(&mut self) {
         use zeroize::Zeroize;
-        self.lanes.zeroize();
+        self.values.zeroize();
+    }
+}
+
+impl Drop for OpenedSums {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }

@@ -1,18 +1,21 @@
 //! Products are checked before anything of them is opened (Freivalds, "Probabilistic machines can use less
 //! running time", 1977; for outsourced layers Tramèr and Boneh, Slalom, ICLR 2019).
 //!
-//! With secret scalars l for the rows of the grid and r for its columns, an honest product C = A B has
-//! sum l_i r_j C\[i,j\] = (sum l_i A\[i,.\]) (sum r_j B\[.,j\]), exactly, modulo q. The right side is made of
-//! projections that the warden took while it wrote or read the operands; the left side of what came. A wrong
-//! product passes with probability at most 2/q, see `docs/integrity.md`.
+//! With secret scalars l for the rows and mask residues of the left operand, and r for the columns and mask residues of
+//! the right one, an honest product has l^T (A B) r = (l^T A) (B r), exactly, modulo q. The right side is made of projections
+//! that the warden took while it wrote or read the operands; the left side of what came. A wrong product passes with
+//! probability at most 2/q, see `docs/integrity.md`.
 
-use blindsmith_matrix::{ProductKind, ProductShape};
-use blindsmith_ring::{Eval, Poly, backend, modulus};
+use std::ops::Range;
+
+use blindsmith_matrix::ProductShape;
+use blindsmith_ring::{backend, modulus};
+use rayon::prelude::*;
+use subtle::ConstantTimeEq;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::meter::metered;
-use crate::sum::{Scalars, Sum, contract};
+use crate::sum::{Projection, Scalars};
 
 /// A product of wrong size, or with a residue that is not below q.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -26,9 +29,8 @@ pub struct Wrong;
 
 /// A product as it arrives: of the right form, copied to where nobody else writes, and not trusted.
 pub struct Received {
-    pub(crate) shape: ProductShape,
-    pub(crate) extras: Vec<u64>,
-    pub(crate) body: Vec<u64>,
+    shape: ProductShape,
+    residues: Vec<u64>,
 }
 
 impl Received {
@@ -37,55 +39,37 @@ impl Received {
         Received::into(shape, Vec::new())
     }
 
-    /// The same in memory that is used again ([`crate::Opener::into_memory`]): a large product would spend more on
+    /// The same in memory that is used again ([`Checked::into_memory`]): a large product would spend more on
     /// fresh pages than on its check.
     pub fn into(shape: ProductShape, mut memory: Vec<u64>) -> Self {
         memory.clear();
         memory.reserve_exact(shape.residues());
-        Received { shape, extras: Vec::new(), body: memory }
+        Received { shape, residues: memory }
     }
 
-    /// Takes the extra polynomials, given as consecutive residues.
-    pub fn extras(&mut self, residues: &[u64]) -> Result<(), Malformed> {
-        if !self.extras.is_empty() || residues.len() != self.shape.extras() * self.shape.tile.degree() {
-            return Err(Malformed("wrong number of extra polynomials"));
+    /// Takes the residues that come next.
+    ///
+    /// # Errors
+    /// [`Malformed`] if they are more than the product has, or one is not below q.
+    pub fn take(&mut self, residues: &[u64]) -> Result<(), Malformed> {
+        if self.residues.len() + residues.len() > self.shape.residues() {
+            return Err(Malformed("residues that do not exist"));
         }
-        self.extras = canonical(residues)?.to_vec();
-        Ok(())
-    }
-
-    /// Takes whole rows of the grid, `first` and those that follow it; they come in order.
-    pub fn rows(&mut self, first: usize, residues: &[u64]) -> Result<(), Malformed> {
-        let row = self.shape.grid().1 * self.shape.tile_residues();
-        if self.extras.is_empty() {
-            return Err(Malformed("rows before extra polynomials"));
+        if !residues.par_chunks(CHUNK).all(|chunk| backend::active().is_canonical(chunk)) {
+            return Err(Malformed("a residue is not below the modulus"));
         }
-        if residues.is_empty() || !residues.len().is_multiple_of(row) {
-            return Err(Malformed("not a whole number of rows"));
-        }
-        if first != self.body.len() / row {
-            return Err(Malformed("rows out of order"));
-        }
-        if self.body.len() + residues.len() > self.shape.residues() {
-            return Err(Malformed("rows that do not exist"));
-        }
-        self.body.extend_from_slice(canonical(residues)?);
+        self.residues.extend_from_slice(residues);
         Ok(())
     }
 }
 
-fn canonical(residues: &[u64]) -> Result<&[u64], Malformed> {
-    match backend::active().is_canonical(residues) {
-        true => Ok(residues),
-        false => Err(Malformed("a residue is not below the modulus")),
-    }
-}
+/// Residues that one core treats at a time.
+const CHUNK: usize = 1 << 15;
 
-/// A product that passed its [`Check`]: there is no other way to one, and [`crate::Opener`] takes nothing else.
+/// A product that passed its [`Check`]: there is no other way to one, and what opens products takes nothing else.
 pub struct Checked {
     shape: ProductShape,
-    body: Vec<u64>,
-    extras: Vec<Poly<Eval>>,
+    residues: Vec<u64>,
 }
 
 impl Checked {
@@ -94,147 +78,129 @@ impl Checked {
         &self.shape
     }
 
-    pub(crate) fn into_memory(self) -> Vec<u64> {
-        self.body
+    /// The memory that it was in, for another one.
+    pub fn into_memory(self) -> Vec<u64> {
+        self.residues
     }
 
-    pub(crate) fn extras(&self) -> &[Poly<Eval>] {
-        &self.extras
+    fn part(&self, index: usize) -> &[u64] {
+        &self.residues[self.shape.ranges()[index].clone()]
     }
 
-    /// The residues of one row of the grid.
-    pub(crate) fn row(&self, index: usize) -> &[u64] {
-        let len = self.shape.grid().1 * self.shape.tile_residues();
-        &self.body[index * len..][..len]
+    /// C: rows x columns.
+    pub(crate) fn body(&self) -> &[u64] {
+        self.part(0)
+    }
+
+    /// P: mask sets x columns x N of the left operand.
+    pub(crate) fn left_masks(&self) -> &[u64] {
+        self.part(1)
+    }
+
+    /// Q: rows x N of the right operand.
+    pub(crate) fn right_masks(&self) -> &[u64] {
+        self.part(2)
+    }
+
+    /// R: mask sets x n x N/n of the left x N/n of the right operand.
+    pub(crate) fn both_masks(&self) -> &[u64] {
+        self.part(3)
     }
 }
 
-/// What a product must be: secret scalars for the rows and the columns of its grid, and what its body and its
-/// extra polynomials add up to under them.
-///
-/// | product | body | extra polynomials |
-/// |---|---|---|
-/// | Z | sum_k u_k x_k | sum_k u_k c_k + a_k (x_k + c_k), each extra weighted as its row or column, the corner with 1 |
-/// | G | sum_j r_j sum_b v_b E0\[b,j\] | sum_b v_b e_b |
-/// | D | sum_b l_b sum_j E0\[b,j\] x'_j | sum_j e'_j x'_j |
-///
-/// with u_k = sum_b l_b A0\[b,k\], v_b = sum_k l_k A0\[b,k\], x_k = sum_j r_j B0\[k,j\], x'_j = sum_k r_k B0\[k,j\].
+/// The scalars of a product's two sides, for the rows, columns and masks that it has.
 pub struct Check<'a> {
-    /// One for each row of the grid.
+    /// One for each row.
     pub rows: &'a Scalars,
-    /// One for each column of the grid.
-    pub cols: &'a Scalars,
-    /// The body's projection, at full length.
-    pub body: Poly<Eval>,
-    /// The extra polynomials' projection.
-    pub extras: Poly<Eval>,
+    /// For each mask set of the left operand, one for each residue of a mask.
+    pub left_masks: &'a [&'a Scalars],
+    /// One for each column of the right operand.
+    pub columns: &'a Scalars,
+    /// The columns that the product has.
+    pub stripe: Range<usize>,
+    /// One for each residue of a mask of the right operand.
+    pub right_masks: &'a Scalars,
+    /// What the product must add up to, see [`contract`].
+    pub expected: u64,
 }
 
-impl<'a> Check<'a> {
-    /// Of Z: the left operand's scalars, projection u and masks a, and the right one's scalars, projection x and
-    /// masks c.
-    pub fn forward(
-        (rows, u, a): (&'a Scalars, &[Poly<Eval>], &[Poly<Eval>]),
-        (cols, x, c): (&'a Scalars, &[Poly<Eval>], &[Poly<Eval>]),
-    ) -> Self {
-        metered(|| {
-            let mut extras = contract(u, c);
-            extras.add_assign(&contract(a, x));
-            extras.add_assign(&contract(a, c));
-            Check { rows, cols, body: contract(u, x), extras }
-        })
-    }
+/// What a product of two operands must add up to: the sum over the contraction of their projections, each the sum of
+/// those of its parts.
+///
+/// # Panics
+/// If the projections differ in length.
+pub fn contract(left: &[&Projection], right: &[&Projection]) -> u64 {
+    metered(|| {
+        let sum = |parts: &[&Projection]| {
+            let mut all = Projection::zero(parts.first().map_or(0, |p| p.as_slice().len()));
+            parts.iter().for_each(|part| all.add(part));
+            all
+        };
+        backend::active().dot(sum(left).as_slice(), sum(right).as_slice())
+    })
+}
 
+impl Check<'_> {
     /// Checks all of a product; only the verdict shows.
     ///
     /// # Errors
-    /// [`Malformed`] while rows are missing; then [`Wrong`].
+    /// [`Malformed`] while residues are missing; then [`Wrong`].
     ///
     /// # Panics
-    /// If the scalars are not as many as rows and columns.
+    /// If the scalars are not as many as rows, columns and masks.
     pub fn verify(self, product: Received) -> Result<Result<Checked, Wrong>, Malformed> {
-        let Received { shape, extras, body } = product;
-        let (rows, cols) = shape.grid();
-        let degree = shape.tile.degree();
-        assert_eq!((self.rows.len(), self.cols.len()), (rows, cols));
-        if body.len() != shape.residues() {
-            return Err(Malformed("rows are missing"));
+        let Received { shape, residues } = product;
+        let columns = &self.columns.as_slice()[self.stripe.clone()];
+        assert_eq!((self.rows.len(), columns.len()), (shape.rows, shape.columns));
+        assert_eq!(self.left_masks.len(), shape.mask_sets);
+        if residues.len() != shape.residues() {
+            return Err(Malformed("residues are missing"));
         }
-        let projected = project(&shape, &body, self.rows, self.cols);
-        let expected = metered(|| wanted(&shape, self.body));
-        let mut difference = differing(&projected, &expected);
+        let [c, p, q, r] = shape.ranges().map(|range| &residues[range]);
+        let rows = self.rows.as_slice();
+        let (left, right) = (shape.left.dimension(), shape.right.dimension());
+        let mut sum = bilinear(rows, c, columns);
+        if shape.right_masks {
+            sum = modulus::add(sum, bilinear(rows, q, self.right_masks.as_slice()));
+        }
+        for (set, scalars) in self.left_masks.iter().enumerate() {
+            let p = &p[set * shape.columns * left..][..shape.columns * left];
+            sum = modulus::add(sum, bilinear(columns, p, scalars.as_slice()));
+            if shape.right_masks {
+                let len = shape.left.per_root() * right;
+                sum = modulus::add(sum, self.both(&shape, scalars, &r[set * len..][..len]));
+            }
+        }
+        match bool::from(sum.ct_eq(&self.expected)) {
+            true => Ok(Ok(Checked { shape, residues })),
+            false => Ok(Err(Wrong)),
+        }
+    }
 
-        let one = [1];
-        let weights: [&[u64]; 3] = match shape.kind {
-            ProductKind::Forward => [self.rows.as_slice(), self.cols.as_slice(), &one],
-            ProductKind::WeightGradient => [self.rows.as_slice(), &[], &[]],
-            ProductKind::InputGradient => [self.cols.as_slice(), &[], &[]],
-        };
-        let (mut sum, mut rest) = (Sum::new(degree), extras.as_slice());
-        for weights in weights {
-            let (these, others) = rest.split_at(degree * weights.len());
-            metered(|| sum.scale(these, weights));
-            rest = others;
-        }
-        difference |= differing(sum.finish().as_slice(), self.extras.as_slice());
-        if difference != 0 {
-            return Ok(Err(Wrong));
-        }
-        let poly = |values: &[u64]| {
-            let mut poly = Poly::zero(degree);
-            poly.as_mut_slice().copy_from_slice(values);
-            poly
-        };
-        Ok(Ok(Checked { shape, body, extras: extras.chunks_exact(degree).map(poly).collect() }))
+    /// The part R of one mask set: root by root, each with scalars of its own.
+    fn both(&self, shape: &ProductShape, scalars: &Scalars, r: &[u64]) -> u64 {
+        let (of_left, of_right) = (shape.left.per_root(), shape.right.per_root());
+        let left = scalars.as_slice().chunks_exact(of_left);
+        let right = self.right_masks.as_slice().chunks_exact(of_right);
+        let roots = r.chunks_exact(of_left * of_right).zip(left).zip(right);
+        roots.fold(0, |sum, ((r, left), right)| modulus::add(sum, bilinear(left, r, right)))
     }
 }
 
-/// Zero if they are equal, in constant time.
-fn differing(a: &[u64], b: &[u64]) -> u64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).fold(0, |any, (a, b)| any | (a ^ b))
-}
-
-/// The sum over the grid of rows\[i\] cols\[j\] body\[i\]\[j\].
-fn project(shape: &ProductShape, body: &[u64], rows: &Scalars, cols: &Scalars) -> Vec<u64> {
-    use rayon::prelude::*;
-    let (tile, row) = (shape.tile_residues(), shape.grid().1 * shape.tile_residues());
-    let empty = || (Sum::new(tile), Sum::new(tile), vec![0; tile]);
-    let sums = body.par_chunks_exact(row).zip(rows.as_slice()).fold(empty, |mut sums, (body, scalar)| {
+/// left^T matrix right, the matrix row by row.
+fn bilinear(left: &[u64], matrix: &[u64], right: &[u64]) -> u64 {
+    assert_eq!(matrix.len(), left.len() * right.len());
+    if matrix.is_empty() {
+        return 0;
+    }
+    let rows = (CHUNK / right.len()).max(1);
+    let chunk = |(left, matrix): (&[u64], &[u64])| {
         metered(|| {
-            let (all, each, reduced) = &mut sums;
-            each.scale(body, cols.as_slice());
-            each.take(reduced);
-            all.scale(reduced, &[*scalar]);
-        });
-        sums
-    });
-    let add = |mut a: Vec<u64>, b: Vec<u64>| {
-        backend::active().add_assign(&mut a, &b);
-        a
+            let dots = matrix.chunks_exact(right.len()).map(|row| backend::active().dot(row, right));
+            let terms = dots.zip(left).map(|(dot, scalar)| modulus::mul(dot, *scalar));
+            terms.fold(0, modulus::add)
+        })
     };
-    let reduce = |(mut all, _, mut out): (Sum, Sum, Vec<u64>)| {
-        all.take(&mut out);
-        out
-    };
-    sums.map(reduce).reduce(|| vec![0; tile], add)
-}
-
-/// What of a polynomial travels in a product's body, see [`ProductShape::tile_residues`].
-fn wanted(shape: &ProductShape, full: Poly<Eval>) -> Zeroizing<Vec<u64>> {
-    let tile = &shape.tile;
-    let mut out = Zeroizing::new(Vec::with_capacity(shape.tile_residues()));
-    match shape.kind {
-        ProductKind::Forward => {
-            let fold = |points: &[u64]| points.iter().fold(0, |sum, x| modulus::add(sum, *x));
-            out.extend(full.as_slice().chunks_exact(tile.n()).map(fold));
-        }
-        ProductKind::WeightGradient => out.extend_from_slice(&full.into_coeff().as_slice()[..tile.window()]),
-        ProductKind::InputGradient => {
-            let full = full.into_coeff();
-            let windows = full.as_slice().chunks_exact(tile.window());
-            windows.for_each(|window| out.extend_from_slice(&window[..tile.n()]));
-        }
-    }
-    out
+    let chunks = left.par_chunks(rows).zip(matrix.par_chunks(rows * right.len()));
+    chunks.map(chunk).reduce(|| 0, modulus::add)
 }

@@ -1,149 +1,105 @@
-//! Encryption of matrices, strip by strip, under shared masks.
+//! Encryption of matrices, place by place, under shared masks.
 //!
-//! A tile of strip s at place k becomes encode(tile) + noise - mask\[k\] secret\[s\], in the evaluation
-//! domain: one polynomial a tile, one public mask for each place, one secret for each strip. (RLWE with
-//! several secrets under a shared mask: Peikert, Vaikuntanathan and Waters, CRYPTO 2008, by a hybrid over
-//! the secrets.)
+//! The element of strip s at place k becomes encode + noise - sum over the rank of mask\[k\] secret\[s\]: one residue for
+//! each entry, one public mask for each place, one secret for each strip. (Module-LWE with several secrets under a shared mask:
+//! Peikert, Vaikuntanathan and Waters, CRYPTO 2008, by a hybrid over the secrets.) Ciphertexts are in mixed form, so
+//! that a product is a plain product of matrices: `docs/arithmetic.md`.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use blindsmith_matrix::{MaskSeed, Position, Scale, Shape, View};
-use blindsmith_ring::modulus::MAX_CHAIN;
+use blindsmith_matrix::{MaskSeed, Masks, OperandShape, Scale, Side, View};
 use blindsmith_ring::sample::Stream;
-use blindsmith_ring::{
-    Coeff, Eval, LANES, Lanes, PACKED_BYTES_PER_LANES, PIECE, Poly, backend, modulus, zeroed_lanes,
-};
+use blindsmith_ring::{Coeff, Poly, Table, backend, modulus};
+use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use crate::hedge::Context;
 use crate::meter::metered;
-use crate::sum::{Scalars, Sum};
-use crate::{Freshness, Key};
+use crate::sum::{Projection, Scalars};
+use crate::{Freshness, Key, Secrets};
 
-/// A ternary secret, as the values of its transform.
-pub type Secret = Poly<Eval>;
+/// Along which side of a plain matrix a product sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Contraction {
+    /// Its rows: a column is private.
+    Rows = 0,
+    /// Its columns: a row is private.
+    Columns = 1,
+}
+
+impl Contraction {
+    /// Entries along the contraction, and private ones.
+    fn sizes(self, view: &View<'_>) -> (usize, usize) {
+        match self {
+            Contraction::Rows => (view.rows, view.cols),
+            Contraction::Columns => (view.cols, view.rows),
+        }
+    }
+}
 
 /// What an operand has in common with another part of the same matrix. Masks or secrets, never both: a mask
 /// and a secret meet in one message only.
-pub enum Share<'a> {
+pub enum Share {
     /// Nothing.
     Nothing,
-    /// The masks: further rows of a left operand, under secrets of their own.
-    Masks(MaskSeed, Arc<[Poly<Eval>]>),
-    /// The secrets, one for each strip: further rows of a right operand, under masks of their own.
-    Secrets(&'a [Secret]),
+    /// The secrets, one for each strip: a further part of the contraction, under masks of its own.
+    Secrets(Arc<Secrets>),
 }
 
 /// One matrix being encrypted: it holds the only message that its masks meet its secrets in.
 pub struct Encryption<'a> {
     view: View<'a>,
-    shape: Shape,
+    contraction: Contraction,
+    shape: OperandShape,
     factor: f64,
-    positions: Vec<Position>,
-    masks: Arc<[Poly<Eval>]>,
+    masks: Arc<Masks>,
     seed: MaskSeed,
-    secrets: Key,
+    secrets: Arc<Secrets>,
     noise: Key,
-    given: Option<&'a [Secret]>,
+    /// What the numbers of strips and places are counted from, for noise.
+    first: (usize, usize),
 }
 
-/// What is added up while an operand is encrypted, for the key holder alone.
-#[derive(Default)]
-pub struct Taken<'a> {
-    /// The warden's own term of a gradient (y or y'): tiles before they are masked, times these, one for each place
-    /// of a strip.
-    pub cross: Option<&'a [Secret]>,
-    /// A projection across strips, place by place: ciphertexts times these, one for each strip.
-    pub across: Option<&'a Scalars>,
-    /// A projection along each strip: ciphertexts times these, one for each place.
-    pub along: Along<'a>,
+/// The scalars by which an operand is projected while it is encrypted.
+pub struct ProjectionScalars {
+    /// One for each private entry.
+    pub body: Arc<Scalars>,
+    /// One for each residue of a mask.
+    pub masks: Arc<Scalars>,
 }
 
-/// What the ciphertexts of a strip are multiplied with, place by place, and added up.
-#[derive(Default)]
-pub enum Along<'a> {
-    /// They are not.
-    #[default]
-    Nothing,
-    /// Scalars.
-    Scaled(&'a Scalars),
-    /// Projections of the other operand of a product.
-    Times(&'a [Poly<Eval>]),
+/// What is added up of an operand's ciphertext for the checks of its products.
+pub struct Projections {
+    /// Of the private entries of each stripe, one after the other.
+    pub stripes: Vec<Projection>,
+    /// Of the masks.
+    pub masks: Projection,
 }
 
-/// What encrypting a strip leaves with the key holder.
-#[derive(Default)]
-pub struct EncryptedStrip {
-    /// The strip's secret, unless it was given.
-    pub secret: Option<Secret>,
-    /// sum over k of cross\[k\] (encoded tile k + noise), if cross factors were given: the warden's own term
-    /// of a gradient (y or y').
-    pub cross: Option<Poly<Eval>>,
-    /// The projection along the strip, if one was asked for.
-    pub along: Option<Poly<Eval>>,
-}
+/// Private entries that a product may be asked for apart, in whole strips.
+pub type Stripe = Range<usize>;
 
-impl EncryptedStrip {
-    /// Adds what another piece of the strip left.
-    pub fn add(&mut self, piece: EncryptedStrip) {
-        self.secret = self.secret.take().or(piece.secret);
-        for (sum, part) in [(&mut self.cross, piece.cross), (&mut self.along, piece.along)] {
-            match (sum, part) {
-                (Some(sum), Some(part)) => sum.add_assign(&part),
-                (sum, part) => *sum = sum.take().or(part),
-            }
-        }
-    }
-}
-
-/// Tiles that are written out together: eight residues of each, one after the other, so that memory is
-/// visited in pieces of several cache lines.
-const TOGETHER: usize = 4;
-
-/// The buffers of one worker: loops over strips allocate only their secrets.
-pub struct Scratch {
-    buffers: Vec<Poly<Coeff>>,
-    tiles: Vec<Poly<Eval>>,
+/// The buffers of one worker.
+struct Scratch {
+    element: Option<Poly<Coeff>>,
+    masked: Zeroizing<Vec<u64>>,
     noise: Stream,
-    secrets: Stream,
-    cross: Sum,
-    along: Sum,
-    /// One for each place of the piece that is being encrypted.
-    across: Vec<Sum>,
-    packed: Vec<u8>,
 }
 
-impl Scratch {
-    /// Adds the tiles at hand, of which the first is at place `first`, to the projections.
-    fn project(&mut self, taken: &Taken<'_>, strip: usize, first: usize, piece: usize) {
-        if taken.across.is_none() && matches!(taken.along, Along::Nothing) {
-            return;
+impl ProjectionScalars {
+    /// Fresh ones for an operand of this shape.
+    pub fn random(shape: &OperandShape) -> Self {
+        ProjectionScalars {
+            body: Scalars::random(shape.width).into(),
+            masks: Scalars::random(shape.encoding.dimension()).into(),
         }
-        metered(|| {
-            for (k, tile) in (first..).zip(&self.tiles) {
-                match taken.along {
-                    Along::Nothing => {}
-                    Along::Scaled(scalars) => self.along.scale(tile.as_slice(), &scalars.as_slice()[k..=k]),
-                    Along::Times(polys) => self.along.product(tile.as_slice(), polys[k].as_slice()),
-                }
-                if let Some(scalars) = taken.across {
-                    let scalar = &scalars.as_slice()[strip..=strip];
-                    self.across[k - piece].scale(tile.as_slice(), scalar);
-                }
-            }
-        });
     }
 
-    /// Adds what was projected across the strips of a piece to `to`, one for each of its places, and begins the
-    /// next.
-    pub fn add_across(&mut self, to: &mut [Poly<Eval>]) {
-        metered(|| {
-            for (sum, to) in self.across.iter_mut().zip(to) {
-                let mut part = Poly::zero(to.points());
-                sum.take(part.as_mut_slice());
-                to.add_assign(&part);
-            }
-        });
+    /// The same for another part of the contraction: projections of both add up.
+    pub fn shared(&self) -> Self {
+        ProjectionScalars { body: self.body.clone(), masks: self.masks.clone() }
     }
 }
 
@@ -152,60 +108,55 @@ impl<'a> Encryption<'a> {
     /// and secrets fresh with them, but for what is shared.
     ///
     /// # Panics
-    /// If there are fewer masks than places or fewer secrets than strips.
+    /// If there are fewer secrets than strips.
     pub fn operand(
         key: &Key,
         context: &Context,
-        shape: Shape,
-        scale: Scale,
-        view: View<'a>,
+        (view, contraction): (View<'a>, Contraction),
+        (shape, scale): (OperandShape, Scale),
         fresh: Freshness,
-        share: Share<'a>,
+        share: Share,
     ) -> Self {
-        let operand = key.operand(context, &shape, scale, &view, fresh);
-        let own = || {
-            let seed = MaskSeed(*operand.derive("mask", &[]).expose());
-            (seed, seed.expand(shape.strip_len(), shape.tile.degree()).into())
+        let operand = key.operand(context, &shape, scale, (&view, contraction), fresh);
+        let seed = MaskSeed(*operand.derive("mask", &[]).expose());
+        let mut masks = Masks::zero(shape.places(), shape.encoding.dimension());
+        expand(seed, 0, &mut masks);
+        let secrets = match share {
+            Share::Secrets(secrets) => secrets,
+            Share::Nothing => {
+                let key = operand.derive("secrets", &[]);
+                Arc::new(Secrets::derive(&key, shape.encoding, 0..shape.strips()))
+            }
         };
-        let with = |(seed, masks), secrets| (seed, masks, secrets);
-        let (seed, masks, given) = match share {
-            Share::Masks(seed, masks) => (seed, masks, None),
-            Share::Nothing => with(own(), None),
-            Share::Secrets(secrets) => with(own(), Some(secrets)),
-        };
-        assert!(given.is_none_or(|secrets| secrets.len() == shape.strips()));
-        Encryption { given, ..Self::new(view, shape, scale, masks, seed, &operand) }
+        let noise = operand.derive("noise", &[]);
+        let (masks, secrets) = ((seed, masks.into()), secrets);
+        Self::new((view, contraction), (shape, scale), masks, secrets, noise)
     }
 
-    /// A matrix under masks that are given.
+    /// A matrix under masks and secrets that are given.
     ///
     /// # Panics
-    /// If the shape is not the view's, or a strip has more than [`MAX_CHAIN`] tiles.
+    /// If the shape is not the view's, or masks or secrets are too few.
     pub(crate) fn new(
-        view: View<'a>,
-        shape: Shape,
-        scale: Scale,
-        masks: Arc<[Poly<Eval>]>,
-        seed: MaskSeed,
-        key: &Key,
+        (view, contraction): (View<'a>, Contraction),
+        (shape, scale): (OperandShape, Scale),
+        (seed, masks): (MaskSeed, Arc<Masks>),
+        secrets: Arc<Secrets>,
+        noise: Key,
     ) -> Self {
-        assert_eq!((view.rows, view.cols), (shape.rows, shape.cols));
-        assert!(shape.strip_len() <= MAX_CHAIN && masks.len() == shape.strip_len());
-        Encryption {
-            view,
-            shape,
-            factor: scale.factor(),
-            positions: shape.positions(),
-            masks,
-            seed,
-            secrets: key.derive("secrets", &[]),
-            noise: key.derive("noise", &[]),
-            given: None,
-        }
+        assert_eq!(contraction.sizes(&view), (shape.contraction, shape.width));
+        assert!(secrets.len() >= shape.strips() && masks.count() >= shape.places());
+        let factor = scale.factor();
+        Encryption { view, contraction, shape, factor, masks, seed, secrets, noise, first: (0, 0) }
     }
 
-    /// The shape in tiles.
-    pub fn shape(&self) -> &Shape {
+    /// The same as a part of a larger matrix, of which it begins at this strip and place: noise is numbered there.
+    pub(crate) fn part_of_larger(self, first: (usize, usize)) -> Self {
+        Encryption { first, ..self }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &OperandShape {
         &self.shape
     }
 
@@ -214,182 +165,170 @@ impl<'a> Encryption<'a> {
         self.seed
     }
 
-    /// The public masks, one for each place of a strip.
-    pub fn masks(&self) -> &[Poly<Eval>] {
+    /// The public masks, one for each place.
+    pub fn masks(&self) -> &Masks {
         &self.masks
     }
 
-    /// The public masks, handed on.
-    pub fn into_masks(self) -> Arc<[Poly<Eval>]> {
-        self.masks
+    /// The secrets, one for each strip, for whoever opens products.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.clone()
     }
 
-    /// Entries of a strip: groups of eight points times places.
-    pub fn strip_lanes(&self) -> usize {
-        self.shape.tile.degree() / LANES * self.shape.strip_len()
-    }
-
-    /// Buffers for one worker.
-    pub fn scratch(&self) -> Scratch {
-        Scratch {
-            buffers: (0..TOGETHER).map(|_| Poly::zero(self.shape.tile.degree())).collect(),
-            tiles: Vec::with_capacity(TOGETHER),
-            noise: Stream::new(*self.noise.expose()),
-            secrets: Stream::new(*self.secrets.expose()),
-            cross: Sum::new(self.shape.tile.degree()),
-            along: Sum::new(self.shape.tile.degree()),
-            across: Vec::new(),
-            packed: Vec::new(),
+    /// Encrypts the contraction rows of place `first` and those that follow it, as many places as `out` holds, each row of
+    /// [`OperandShape::stride`] residues.
+    ///
+    /// # Panics
+    /// If `out` is not a whole number of places, or reaches beyond the last.
+    pub fn places(&self, first: usize, out: &mut [u64]) {
+        let mut scratch = self.scratch();
+        let place = self.shape.encoding.roots() * self.shape.stride();
+        assert!(out.len().is_multiple_of(place) && first + out.len() / place <= self.shape.places());
+        for (i, rows) in out.chunks_exact_mut(place).enumerate() {
+            for strip in 0..self.shape.strips() {
+                self.element((strip, first + i), &mut scratch, rows);
+            }
         }
     }
 
-    /// Encrypts strip `strip` into `out`, piece after piece as [`Encryption::piece`] lays them out.
+    /// All contraction rows, on all cores, in pieces of whole places that are handed over as they are ready, and the
+    /// projections for the checks of their products. `write` is given the number of a piece's first contraction row.
     ///
-    /// # Panics
-    /// If `out` has another length than the strip, or what is taken other counts than its shape.
-    pub fn strip(
+    /// # Errors
+    /// The first error of `write`.
+    pub fn pieces<E: Send>(
         &self,
-        strip: usize,
-        taken: &Taken<'_>,
-        scratch: &mut Scratch,
-        out: &mut [Lanes],
-    ) -> EncryptedStrip {
-        assert_eq!(out.len(), self.strip_lanes());
-        let groups = self.shape.tile.degree() / LANES;
-        let mut whole = EncryptedStrip::default();
-        for (piece, out) in out.chunks_mut(PIECE * groups).enumerate() {
-            whole.add(self.piece((strip, piece), taken, scratch, out));
-        }
-        whole
-    }
-
-    /// Places of piece `piece` of a strip: [`PIECE`], or as many as are left.
-    pub fn piece_places(&self, piece: usize) -> Range<usize> {
-        let len = self.shape.strip_len();
-        len.min(piece * PIECE)..len.min((piece + 1) * PIECE)
-    }
-
-    /// Encrypts a piece of a strip into `out`, laid out as groups of eight points, in each the tiles in order.
-    /// What it leaves is the strip's secret, and of the cross term this piece's part.
-    ///
-    /// # Panics
-    /// If `out` has another length than the piece, or what is taken other counts than the operand.
-    pub fn piece(
-        &self,
-        (strip, piece): (usize, usize),
-        taken: &Taken<'_>,
-        scratch: &mut Scratch,
-        out: &mut [Lanes],
-    ) -> EncryptedStrip {
-        let places = self.piece_places(piece);
-        let width = places.len();
-        assert!(width > 0 && out.len() == self.shape.tile.degree() / LANES * width);
-        self.tiles(strip, places.clone(), taken, scratch, |_, first, tiles| {
-            for (g, group) in out.chunks_exact_mut(width).enumerate() {
-                for (out, tile) in group[first - places.start..].iter_mut().zip(tiles) {
-                    *out = tile.lanes()[g];
-                }
-            }
-        })
-    }
-
-    /// Encrypts a strip with residues packed to 50 bits, as uploads are stored: groups of eight points, in each all
-    /// tiles in order.
-    ///
-    /// # Panics
-    /// If `out` has another length than the packed strip.
-    pub fn packed_strip(&self, strip: usize, scratch: &mut Scratch, out: &mut [u8]) -> EncryptedStrip {
-        const PACKED: usize = PACKED_BYTES_PER_LANES;
-        assert_eq!(out.len(), self.strip_lanes() * PACKED);
-        let len = self.shape.strip_len();
-        let tile_bytes = self.shape.tile.degree() / LANES * PACKED;
-        self.tiles(strip, 0..len, &Taken::default(), scratch, |packed, first, tiles| {
-            packed.resize(TOGETHER * tile_bytes, 0);
-            for (packed, tile) in packed.chunks_exact_mut(tile_bytes).zip(tiles) {
-                backend::active().pack(packed, tile.as_slice());
-            }
-            for (g, group) in out.chunks_exact_mut(len * PACKED).enumerate() {
-                let pieces = group[first * PACKED..].as_chunks_mut::<PACKED>().0.iter_mut();
-                for (out, packed) in pieces.zip(packed.chunks_exact(tile_bytes)).take(tiles.len()) {
-                    *out = packed.as_chunks::<PACKED>().0[g];
-                }
-            }
-        })
-    }
-
-    /// Encrypts tiles of a strip, a few at a time, and hands them over with the place of the first.
-    fn tiles(
-        &self,
-        strip: usize,
-        places: Range<usize>,
-        taken: &Taken<'_>,
-        scratch: &mut Scratch,
-        mut write: impl FnMut(&mut Vec<u8>, usize, &[Poly<Eval>]),
-    ) -> EncryptedStrip {
-        let (degree, len) = (self.shape.tile.degree(), self.shape.strip_len());
-        assert!(taken.cross.is_none_or(|c| c.len() == len));
-        assert!(taken.across.is_none_or(|s| s.len() == self.shape.strips()));
-        assert!(match taken.along {
-            Along::Nothing => true,
-            Along::Scaled(scalars) => scalars.len() == len,
-            Along::Times(polys) => polys.len() == len,
+        scalars: &ProjectionScalars,
+        stripes: &[Stripe],
+        write: impl Fn(usize, &[u64]) -> Result<(), E> + Sync,
+    ) -> Result<Projections, E> {
+        let (roots, stride) = (self.shape.encoding.roots(), self.shape.stride());
+        let count = self.piece_places();
+        let pieces = self.shape.places().div_ceil(count);
+        let done = (0..pieces).into_par_iter().map_init(Vec::new, |buffer: &mut Vec<u64>, piece| {
+            let first = piece * count;
+            let rows = count.min(self.shape.places() - first) * roots;
+            buffer.resize(rows * stride, 0);
+            self.places(first, buffer);
+            write(first * roots, buffer)?;
+            Ok(metered(|| self.project(first, buffer, scalars, stripes)))
         });
-        if taken.across.is_some() && scratch.across.len() < places.len() {
-            scratch.across.resize_with(places.len(), || Sum::new(degree));
+        let done = done.collect::<Result<Vec<Projections>, E>>()?;
+        let mut all = Projections { stripes: Vec::new(), masks: Projection::default() };
+        all.stripes.resize_with(stripes.len(), Projection::default);
+        for piece in &done {
+            all.masks.append(&piece.masks);
+            all.stripes.iter_mut().zip(&piece.stripes).for_each(|(all, part)| all.append(part));
         }
-        let own = self.given.is_none().then(|| scratch.secrets.ternary(strip as u64, degree));
-        let given = self.given.map(|secrets| &secrets[strip]);
-        // Unwrap safety: one of the two is there.
-        let secret = given.or(own.as_ref()).expect("a secret");
-        for first in places.clone().step_by(TOGETHER) {
-            let last = places.end.min(first + TOGETHER);
-            for k in first..last {
-                // Unwrap safety: at most as many tiles are in use as there are buffers.
-                let mut buffer = scratch.buffers.pop().expect("a buffer");
-                self.encode(strip, k, &mut buffer);
-                scratch.noise.add_noise((strip as u64) << 32 | k as u64, &mut buffer);
-                let mut tile = buffer.into_eval();
-                if let Some(cross) = taken.cross {
-                    scratch.cross.product(tile.as_slice(), cross[k].as_slice());
-                }
-                tile.mul_sub(&self.masks[k], secret);
-                scratch.tiles.push(tile);
-            }
-            scratch.project(taken, strip, first, places.start);
-            write(&mut scratch.packed, first, &scratch.tiles);
-            scratch.buffers.extend(scratch.tiles.drain(..).map(Poly::recycle));
-        }
-        let taken_sum = |is: bool, sum: &mut Sum| {
-            is.then(|| {
-                let mut out = Poly::zero(degree);
-                sum.take(out.as_mut_slice());
-                out
-            })
+        Ok(all)
+    }
+
+    /// Places of a piece: a few hundred kilobytes, and work for every core.
+    fn piece_places(&self) -> usize {
+        const PIECE: usize = 1 << 15;
+        let place = self.shape.encoding.roots() * self.shape.stride();
+        let each = self.shape.places().div_ceil(4 * rayon::current_num_threads());
+        (PIECE / place).clamp(1, each.max(1))
+    }
+
+    fn project(
+        &self,
+        first: usize,
+        rows: &[u64],
+        scalars: &ProjectionScalars,
+        stripes: &[Stripe],
+    ) -> Projections {
+        let backend = backend::active();
+        let (roots, stride) = (self.shape.encoding.roots(), self.shape.stride());
+        let of_stripe = |stripe: &Stripe| {
+            let weights = &scalars.body.as_slice()[stripe.clone()];
+            let dot = |row: &[u64]| backend.dot(&row[stripe.clone()], weights);
+            Projection::from_residues(rows.chunks_exact(stride).map(dot).collect())
         };
-        let cross = taken_sum(taken.cross.is_some(), &mut scratch.cross);
-        let along = taken_sum(!matches!(taken.along, Along::Nothing), &mut scratch.along);
-        EncryptedStrip { secret: own, cross, along }
+        let of_masks = |row: usize| {
+            let (place, per_root) = (first + row / roots, self.shape.encoding.per_root());
+            let at = row % roots * per_root..(row % roots + 1) * per_root;
+            backend.dot(&self.masks.place(place)[at.clone()], &scalars.masks.as_slice()[at])
+        };
+        let masks = (0..rows.len() / stride).map(of_masks).collect();
+        Projections {
+            stripes: stripes.iter().map(of_stripe).collect(),
+            masks: Projection::from_residues(masks),
+        }
     }
 
-    /// A new buffer of the right length for [`Encryption::strip`].
-    pub fn strip_buffer(&self) -> Vec<Lanes> {
-        zeroed_lanes(self.strip_lanes())
+    fn scratch(&self) -> Scratch {
+        let degree = self.shape.encoding.degree();
+        Scratch {
+            element: Some(Poly::zero(degree)),
+            masked: Zeroizing::new(vec![0; degree]),
+            noise: Stream::new(*self.noise.expose()),
+        }
     }
 
-    /// Writes the rounded entries of a tile into a zeroed polynomial; what lies outside the matrix is zero.
-    fn encode(&self, strip: usize, k: usize, out: &mut Poly<Coeff>) {
-        let (rows, cols) = self.shape.tile_size();
-        let (row0, col0) = self.shape.origin(strip, k);
-        let (last_row, last_col) = (self.view.rows.min(row0 + rows), self.view.cols.min(col0 + cols));
+    /// Encrypts one element into its columns of a place's contraction rows.
+    fn element(&self, (strip, place): (usize, usize), scratch: &mut Scratch, rows: &mut [u64]) {
+        let encoding = self.shape.encoding;
+        let (roots, size) = (encoding.roots(), encoding.strip());
+        // Unwrap safety: it is put back below.
+        let mut element = scratch.element.take().expect("a buffer");
+        self.encode(strip, place, &mut element);
+        let number = ((self.first.0 + strip) as u64) << 32 | (self.first.1 + place) as u64;
+        scratch.noise.add_noise(number, &mut element);
+        let mut element = element.into_mixed(roots);
+        let (mask, secret, masked) =
+            (self.masks.place(place), self.secrets.strip(strip), &mut scratch.masked);
+        let backend = backend::active();
+        backend.mul_ranks(masked, mask, secret, encoding.rank(), size);
+        backend.eval_to_mixed(Table::of(encoding.degree()), masked, roots);
+        backend.sub_assign(element.as_mut_slice(), masked);
+        let columns = strip * size..self.shape.width.min((strip + 1) * size);
+        for (row, block) in
+            rows.chunks_exact_mut(self.shape.stride()).zip(element.as_slice().chunks_exact(size))
+        {
+            row[columns.clone()].copy_from_slice(&block[..columns.len()]);
+        }
+        scratch.element = Some(element.recycle());
+    }
+
+    /// Writes the rounded entries of an element into a zeroed polynomial; what lies outside the matrix is zero.
+    fn encode(&self, strip: usize, place: usize, out: &mut Poly<Coeff>) {
+        let encoding = self.shape.encoding;
+        let (roots, size) = (encoding.roots(), encoding.strip());
+        let (first, start) = (place * roots, strip * size);
+        let entries = roots.min(self.shape.contraction - first);
+        let width = size.min(self.shape.width - start);
         let out = out.as_mut_slice();
-        for row in row0..last_row {
-            let entries = &self.view.data[row * self.view.cols..][col0..last_col];
-            let positions = &self.positions[(row - row0) * cols..];
-            for (&x, at) in entries.iter().zip(positions) {
-                // The sign is a matter of position, which is public.
-                let factor = if at.negative { -self.factor } else { self.factor };
-                out[at.index] = modulus::from_signed(Scale::encode(factor, x));
+        // Sign and place of contraction entry i: a matter of position, which is public.
+        let row_of = |i: usize| match self.shape.side {
+            Side::Left if i > 0 => (roots - i, -self.factor),
+            _ => (i, self.factor),
+        };
+        match self.contraction {
+            Contraction::Rows => {
+                for i in 0..entries {
+                    let (block, factor) = row_of(i);
+                    let entries = &self.view.data[(first + i) * self.view.cols + start..][..width];
+                    backend::active().encode(&mut out[block * size..][..width], entries, factor);
+                }
+            }
+            Contraction::Columns => {
+                for b in 0..width {
+                    let row = &self.view.data[(start + b) * self.view.cols + first..][..entries];
+                    for (i, &x) in row.iter().enumerate() {
+                        let (block, factor) = row_of(i);
+                        out[block * size + b] = modulus::from_signed(Scale::encode(factor, x));
+                    }
+                }
             }
         }
     }
+}
+
+/// Expands masks on all cores: those of place `first` and of the places that follow it.
+pub fn expand(seed: MaskSeed, first: usize, masks: &mut Masks) {
+    const TOGETHER: usize = 16;
+    let dimension = masks.dimension();
+    let pieces = masks.as_mut_slice().par_chunks_mut(TOGETHER * dimension.max(1)).enumerate();
+    pieces.for_each(|(i, piece)| seed.expand_into(first + i * TOGETHER, dimension, piece));
 }

@@ -7,10 +7,10 @@
 //! encryption: Bellare et al., ASIACRYPT 2009; deterministic nonces from the message: Rogaway and
 //! Shrimpton, EUROCRYPT 2006.)
 
-use blindsmith_matrix::{Scale, Shape, View};
+use blindsmith_matrix::{OperandShape, Scale, View};
 use sha2::{Digest, Sha256};
 
-use crate::{Key, random_bytes};
+use crate::{Contraction, Key, random_bytes};
 
 /// Names an operand that the warden encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +25,22 @@ pub struct Context {
     pub step: u64,
     /// The layer.
     pub layer: u32,
-    /// Which part of the step's batch.
+    /// Which of the step's operands.
     pub part: u32,
+    /// The product that it is made for.
+    pub product: ProductKind,
+}
+
+/// The products of a training step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProductKind {
+    /// Z = X W.
+    Forward = 0,
+    /// G = X^T E.
+    WeightGradient = 1,
+    /// D = E W^T.
+    InputGradient = 2,
 }
 
 /// Whether fresh randomness enters the derivation.
@@ -58,17 +72,25 @@ pub(crate) fn digest(view: &View<'_>) -> [u8; 32] {
 
 impl Key {
     /// The key of the operand that `context`, its shape, its scale and its message name. Entries and scale
-    /// determine the encoded integers, so they stand for them.
+    /// determine the encoded integers, so they stand for them. Two forms of one matrix differ in side, sizes or
+    /// contraction, so they never share noise or secrets.
     pub(crate) fn operand(
         &self,
         context: &Context,
-        shape: &Shape,
+        shape: &OperandShape,
         scale: Scale,
-        view: &View<'_>,
+        (view, contraction): (&View<'_>, Contraction),
         fresh: Freshness,
     ) -> Key {
-        let tile = &shape.tile;
-        let sizes = [tile.m(), tile.n(), tile.p(), shape.rows, shape.cols].map(|s| (s as u64).to_be_bytes());
+        let encoding = shape.encoding;
+        let sizes = [
+            encoding.roots(),
+            encoding.strip(),
+            encoding.rank(),
+            shape.contraction,
+            shape.width,
+            context.product as usize,
+        ];
         self.derive(
             "operand",
             &[
@@ -78,8 +100,8 @@ impl Key {
                 &context.step.to_be_bytes(),
                 &context.layer.to_be_bytes(),
                 &context.part.to_be_bytes(),
-                &[shape.form as u8, scale.log2() as u8],
-                sizes.as_flattened(),
+                &[shape.side as u8, contraction as u8, scale.log2() as u8],
+                sizes.map(|s| (s as u64).to_be_bytes()).as_flattened(),
                 &digest(view),
                 &fresh.draw(),
             ],

@@ -1,16 +1,19 @@
-//! Secret scalars, and sums of polynomials that they weight.
+//! Secret scalars, which products are projected with.
 
-use blindsmith_ring::modulus::MAX_CHAIN;
+use blindsmith_matrix::{Encoding, Masks};
 use blindsmith_ring::sample::Stream;
-use blindsmith_ring::{Eval, LANES, Poly, backend};
+use blindsmith_ring::{backend, modulus};
+use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::Key;
 
-/// Secret scalars, uniform in Z_q: what a product is projected with. A scalar is the same at all points, so a
-/// projection commutes with transforms, folding and cropping.
+/// Secret scalars, uniform in Z_q.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Scalars(Vec<u64>);
+
+/// Scalars drawn together: one stream of a key's counter mode.
+const STREAM: usize = 8;
 
 impl Scalars {
     /// Fresh ones.
@@ -22,18 +25,17 @@ impl Scalars {
     pub fn derive(key: &Key, numbers: impl IntoIterator<Item = usize>) -> Self {
         // Rejection shows how many candidates were refused, which says nothing of those that were not.
         let mut stream = Stream::new(*key.expose());
-        let mut held = (usize::MAX, Poly::<Eval>::zero(LANES));
+        let (mut drawn, mut held) = (usize::MAX, [0; STREAM]);
         let scalar = |number: usize| {
-            if held.0 != number / LANES {
-                held = (number / LANES, stream.uniform((number / LANES) as u64, LANES));
+            if drawn != number / STREAM {
+                drawn = number / STREAM;
+                stream.uniform_into(drawn as u64, &mut held);
             }
-            held.1.as_slice()[number % LANES]
+            held[number % STREAM]
         };
-        Scalars(numbers.into_iter().map(scalar).collect())
-    }
-
-    pub(crate) fn from_bits(bits: Vec<u64>) -> Self {
-        Scalars(bits)
+        let scalars = Scalars(numbers.into_iter().map(scalar).collect());
+        held.zeroize();
+        scalars
     }
 
     /// Those of several operands, one after the other.
@@ -56,93 +58,70 @@ impl Scalars {
     }
 }
 
-/// The sum over k of scalars\[k\] polys\[k\].
-///
-/// # Panics
-/// If there are more polynomials than scalars, or none.
-pub fn combine(polys: &[Poly<Eval>], scalars: &Scalars) -> Poly<Eval> {
-    let mut sum = Sum::new(polys[0].points());
-    polys.iter().zip(&scalars.0[..polys.len()]).for_each(|(poly, s)| sum.scale(poly.as_slice(), &[*s]));
-    sum.finish()
-}
+/// A projection of an operand onto its contraction: one residue for each contraction row. It may be of a part of the
+/// operand; projections of parts add up.
+#[derive(Zeroize, ZeroizeOnDrop, Default)]
+pub struct Projection(Vec<u64>);
 
-/// The sum over k of a\[k\] b\[k\].
-///
-/// # Panics
-/// If they differ in number, or there are none.
-pub fn contract(a: &[Poly<Eval>], b: &[Poly<Eval>]) -> Poly<Eval> {
-    assert_eq!(a.len(), b.len());
-    let mut sum = Sum::new(a[0].points());
-    a.iter().zip(b).for_each(|(a, b)| sum.product(a.as_slice(), b.as_slice()));
-    sum.finish()
-}
-
-/// A sum of products, unreduced until it is asked for.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Sum {
-    lo: Vec<u64>,
-    hi: Vec<u64>,
-    terms: usize,
-}
-
-impl Sum {
-    pub(crate) fn new(len: usize) -> Self {
-        Sum { lo: vec![0; len], hi: vec![0; len], terms: 0 }
+impl Projection {
+    /// Of nothing: zero for each of so many contraction rows.
+    pub fn zero(len: usize) -> Self {
+        Projection(vec![0; len])
     }
 
-    /// sum + the sum over k of scalars\[k\] a_k, with a_k the k-th piece of `a` of this sum's length.
-    pub(crate) fn scale(&mut self, a: &[u64], scalars: &[u64]) {
-        assert_eq!(a.len(), self.lo.len() * scalars.len());
-        let (mut a, mut scalars) = (a, scalars);
-        while !scalars.is_empty() {
-            let count = scalars.len().min(self.room());
-            let ((now, later), (first, rest)) = (scalars.split_at(count), a.split_at(count * self.lo.len()));
-            backend::active().scale_accumulate(&mut self.lo, &mut self.hi, first, now);
-            self.terms += count;
-            (a, scalars) = (rest, later);
-        }
+    /// Residues that were kept.
+    pub fn from_residues(residues: Vec<u64>) -> Self {
+        Projection(residues)
     }
 
-    /// sum + a b.
-    pub(crate) fn product(&mut self, a: &[u64], b: &[u64]) {
-        self.room();
-        backend::active().mul_accumulate(&mut self.lo, &mut self.hi, a, b);
-        self.terms += 1;
+    /// Of public masks, each residue with a scalar of its own.
+    ///
+    /// # Panics
+    /// If there are not N scalars.
+    pub fn of_masks(masks: &Masks, encoding: Encoding, scalars: &Scalars) -> Self {
+        assert_eq!((scalars.len(), masks.dimension()), (encoding.dimension(), encoding.dimension()));
+        let rows = masks.as_slice().par_chunks_exact(encoding.per_root()).enumerate();
+        let row = |(row, residues): (usize, &[u64])| {
+            let root = row % encoding.roots();
+            let weights = &scalars.as_slice()[root * encoding.per_root()..][..encoding.per_root()];
+            backend::active().dot(residues, weights)
+        };
+        Projection(rows.with_min_len(256).map(row).collect())
     }
 
-    /// Terms that may be added, at least one: a full sum is reduced first.
-    fn room(&mut self) -> usize {
-        if self.terms == MAX_CHAIN {
-            let mut reduced = vec![0; self.lo.len()];
-            backend::active().reduce_pairs(&mut reduced, &self.lo, &self.hi);
-            self.lo.copy_from_slice(&reduced);
-            reduced.zeroize();
-            self.hi.fill(0);
-            // A residue is no larger than the low part of a product.
-            self.terms = 1;
-        }
-        MAX_CHAIN - self.terms
+    /// The residues, to be kept where only this process reads them, or sealed.
+    pub fn as_slice(&self) -> &[u64] {
+        &self.0
     }
 
-    /// The residues, into `out`; the sum is zero again.
-    pub(crate) fn take(&mut self, out: &mut [u64]) {
-        backend::active().reduce_pairs(out, &self.lo, &self.hi);
-        self.lo.fill(0);
-        self.hi.fill(0);
-        self.terms = 0;
+    /// self + other.
+    ///
+    /// # Panics
+    /// If they differ in length.
+    pub fn add(&mut self, other: &Projection) {
+        assert_eq!(self.0.len(), other.0.len());
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = modulus::add(*a, *b));
     }
 
-    pub(crate) fn finish(mut self) -> Poly<Eval> {
-        let mut out = Poly::zero(self.lo.len());
-        self.take(out.as_mut_slice());
-        out
+    /// The first so many contraction rows; the others stay.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn take(&mut self, len: usize) -> Self {
+        let rest = self.0.split_off(len);
+        Projection(std::mem::replace(&mut self.0, rest))
+    }
+
+    /// Contraction rows of further places, behind those that are there.
+    pub fn append(&mut self, other: &Projection) {
+        self.0.extend_from_slice(&other.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use blindsmith_ring::{Q, modulus};
+    use blindsmith_ring::Q;
 
     #[test]
     fn scalars_of_a_number_do_not_depend_on_the_others() {
@@ -153,25 +132,5 @@ mod tests {
         assert_ne!(all.0, Scalars::random(40).0);
         let (a, b) = (Scalars::derive(&key, 0..5), Scalars::derive(&key, 5..40));
         assert_eq!(Scalars::join([&a, &b]).0, all.0);
-    }
-
-    #[test]
-    fn sums_of_any_length_are_exact() {
-        let mut sum = Sum::new(8);
-        let (a, s) = ([Q - 1; 8], [Q - 1, Q - 2, 5]);
-        let mut expected = 0;
-        for round in 0..4000 {
-            sum.scale(&a.repeat(3), &s);
-            s.iter().for_each(|s| expected = modulus::add(expected, modulus::mul(Q - 1, *s)));
-            if round % 3 == 0 {
-                sum.product(&a, &[Q - 7; 8]);
-                expected = modulus::add(expected, modulus::mul(Q - 1, Q - 7));
-            }
-        }
-        let mut out = [0; 8];
-        sum.take(&mut out);
-        assert_eq!(out, [expected; 8]);
-        sum.take(&mut out);
-        assert_eq!(out, [0; 8]);
     }
 }

@@ -13,7 +13,7 @@ pub enum Pass {
     Training {
         /// Parts that follow.
         micro_batches: usize,
-        /// Rows of all parts together, padding included.
+        /// Rows of all parts together.
         rows: usize,
     },
 }
@@ -54,7 +54,7 @@ pub struct Bounds {
 /// ```
 ///
 /// and for inference `begin; load_weights 0..L; for each batch { start_forward and forward 0..L }`. Products of
-/// rows are asked for in parts, one or two of them, each a range of whole groups: a part of layer l + 1 is
+/// rows are asked for in parts, one or two of them, each a range of whole blocks: a part of layer l + 1 is
 /// started as soon as its activations are there, while the other part of layer l is still multiplied. Only
 /// `forward`, `input_gradient` and `take_gradient` need an answer; a remote accelerator sends the others on and
 /// lets the work overlap.
@@ -70,11 +70,6 @@ pub struct Bounds {
 pub trait Accelerator {
     /// Why a product could not be had.
     type Error: std::error::Error;
-
-    /// Parts of a batch's rows end at multiples of this.
-    fn part_rows(&self) -> usize {
-        1
-    }
 
     /// Starts a pass; what an earlier pass left behind, finished or not, is dropped, but for weights that were
     /// loaded ahead.

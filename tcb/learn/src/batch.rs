@@ -1,57 +1,48 @@
-//! A batch: rows that an accelerator holds, named by upload and row block, with their labels.
+//! A batch: rows that an accelerator holds, named by upload and block, with their labels.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Matrix;
-use crate::labels::{Labels, LabelsError, Targets};
+use crate::labels::{Labels, LabelsError};
 
-/// A sampling group: consecutive row blocks of one upload, fixed when the upload is admitted. Batches are
-/// unions of whole groups, so that what is precomputed for a group serves every batch.
+/// A block of consecutive rows of one upload, cut when the upload was made: the unit of sampling. A batch is
+/// a union of whole blocks, so that what is precomputed for a block serves every batch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Group {
-    /// The upload's number.
-    pub upload: u32,
-    /// The group's first row block in that upload.
-    pub first_block: u32,
-    /// How many row blocks it has, at least 1.
-    pub blocks: u32,
-}
-
-/// One row block of one upload.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Block {
     /// The upload's number.
     pub upload: u32,
-    /// The row block's number in that upload.
+    /// The block's number in that upload, from 0.
     pub index: u32,
+    /// Its rows, at least 1: as many as the project's blocks have, or fewer in an upload's last block.
+    pub rows: u32,
 }
 
-impl Group {
-    /// The groups of an upload that has `blocks` row blocks: `group_blocks` each, the last one maybe fewer.
-    pub fn of_upload(upload: u32, blocks: u32, group_blocks: u32) -> impl Iterator<Item = Group> {
-        let size = group_blocks.max(1);
-        (0..blocks.div_ceil(size)).map(move |g| {
-            let first_block = g * size;
-            Group { upload, first_block, blocks: size.min(blocks - first_block) }
+impl Block {
+    /// The blocks of an upload of `rows` rows in order, `block_rows` rows each (at least 1), the last one maybe
+    /// fewer.
+    pub fn of_upload(upload: u32, rows: u32, block_rows: u32) -> impl Iterator<Item = Block> {
+        let block_rows = block_rows.max(1);
+        (0..rows.div_ceil(block_rows)).map(move |index| {
+            let rows = block_rows.min(rows - index * block_rows);
+            Block { upload, index, rows }
         })
     }
 
-    /// The row blocks in order.
-    pub fn blocks(self) -> impl Iterator<Item = Block> {
-        (0..self.blocks).map(move |i| Block { upload: self.upload, index: self.first_block + i })
+    /// Where its rows stand in the upload, whose blocks have `block_rows` rows.
+    pub fn range(self, block_rows: u32) -> Range<usize> {
+        let first = self.index as usize * block_rows as usize;
+        first..first + self.rows as usize
     }
 }
 
 /// Rows of a part, at least: fewer are not worth a product of their own.
 const PART_ROWS: usize = 256;
 
-/// Row blocks by reference, in order, and the labels of their rows.
+/// Blocks by reference, in order, and the labels of their rows.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    groups: Vec<Group>,
-    rows_per_block: usize,
+    blocks: Vec<Block>,
     labels: Labels,
 }
 
@@ -59,14 +50,14 @@ pub struct Batch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BatchError {
     /// Labels for another number of rows.
-    #[error("labels of {labels} rows for a batch of {rows} rows: pad them as the row blocks are padded")]
+    #[error("labels of {labels} rows for a batch of {rows} rows: give one for each row")]
     Rows {
         /// Rows with labels.
         labels: usize,
         /// Rows in the batch.
         rows: usize,
     },
-    /// A group of an upload that is not there.
+    /// A block of an upload that is not there.
     #[error("upload {upload} is not among the {uploads} given")]
     Upload {
         /// The upload's number.
@@ -80,81 +71,40 @@ pub enum BatchError {
 }
 
 impl Batch {
-    /// The rows of `groups` in order, each row block `rows_per_block` rows, with one label a row.
-    pub fn new(groups: Vec<Group>, rows_per_block: usize, labels: Labels) -> Result<Self, BatchError> {
-        let rows = rows_of(&groups, rows_per_block);
+    /// The rows of `blocks` in order, with one label a row.
+    ///
+    /// # Errors
+    /// Another number of labels than of rows.
+    pub fn new(blocks: Vec<Block>, labels: Labels) -> Result<Self, BatchError> {
+        let rows = rows_of(&blocks);
         if labels.rows() != rows {
             return Err(BatchError::Rows { labels: labels.rows(), rows });
         }
-        Ok(Batch { groups, rows_per_block, labels })
+        Ok(Batch { blocks, labels })
     }
 
-    /// The same with the labels gathered from those of whole uploads, padded to full blocks.
-    pub fn gather(groups: &[Group], rows_per_block: usize, uploads: &[Labels]) -> Result<Self, BatchError> {
-        let labels = gather_labels(groups, rows_per_block, uploads)?;
-        Batch::new(groups.to_vec(), rows_per_block, labels)
+    /// The rows of `blocks` in order, with labels from those of whole uploads: see [`gather_labels`].
+    ///
+    /// # Errors
+    /// Those of [`gather_labels`].
+    pub fn gather(blocks: &[Block], block_rows: u32, uploads: &[Labels]) -> Result<Self, BatchError> {
+        Batch::new(blocks.to_vec(), gather_labels(blocks, block_rows, uploads)?)
     }
 
-    /// Rows of `groups` without labels, for predictions: none of them counts.
-    pub fn unlabelled(groups: Vec<Group>, rows_per_block: usize) -> Self {
-        let rows = rows_of(&groups, rows_per_block);
-        let labels = Labels::new(Targets::Values(Matrix::zeros(0, 0))).padded_to(rows);
-        Batch { groups, rows_per_block, labels }
+    /// Rows of `blocks` without labels, for predictions: none of them counts.
+    pub fn unlabelled(blocks: Vec<Block>) -> Self {
+        let labels = Labels::none(rows_of(&blocks));
+        Batch { blocks, labels }
     }
 
-    /// The groups in order.
-    pub fn groups(&self) -> &[Group] {
-        &self.groups
+    /// The blocks in order.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
     }
 
-    /// The row blocks in order.
-    pub fn blocks(&self) -> impl Iterator<Item = Block> {
-        self.groups.iter().flat_map(|g| g.blocks())
-    }
-
-    /// Rows in a row block.
-    pub fn rows_per_block(&self) -> usize {
-        self.rows_per_block
-    }
-
-    /// Rows in the batch, padding included.
+    /// Rows in the batch.
     pub fn rows(&self) -> usize {
         self.labels.rows()
-    }
-
-    /// The rows in parts of whole groups, two of them if there are enough rows and one end of a group lies at a
-    /// multiple of `step` rows: while one part is multiplied, the other is treated.
-    pub fn parts(&self, step: usize) -> Vec<Range<usize>> {
-        let rows = self.rows();
-        let ends = self.groups.iter().scan(0, |end, g| {
-            *end += g.blocks as usize * self.rows_per_block;
-            Some(*end)
-        });
-        let fits = |end: &usize| *end < rows && end.is_multiple_of(step.max(1));
-        // The larger part is the less to wait for, the closer the two are.
-        let middle = ends.filter(fits).min_by_key(|end| (*end).max(rows - end));
-        let ends = match middle {
-            Some(middle) if rows >= 2 * PART_ROWS => vec![middle, rows],
-            _ => vec![rows],
-        };
-        let starts = std::iter::once(0).chain(ends.clone());
-        starts.zip(ends).map(|(start, end)| start..end).collect()
-    }
-
-    /// The row blocks of one of the [`Batch::parts`], in order.
-    pub fn blocks_of(&self, rows: Range<usize>) -> impl Iterator<Item = Block> {
-        let (first, end) = (rows.start / self.rows_per_block, rows.end / self.rows_per_block);
-        self.blocks().skip(first).take(end - first)
-    }
-
-    /// The groups of one of the [`Batch::parts`], in order.
-    pub fn groups_of(&self, rows: Range<usize>) -> impl Iterator<Item = Group> {
-        let mut row = 0;
-        self.groups.iter().copied().filter(move |g| {
-            let first = row;
-            row += g.blocks as usize * self.rows_per_block;
-            rows.contains(&first)
-        })
     }
 
     /// The labels of the rows in order.
@@ -162,37 +112,68 @@ impl Batch {
         &self.labels
     }
 
-    /// The batch in parts of whole groups, of at most `rows` rows each unless one group has more.
+    /// The rows in parts of whole blocks, two of them if there are enough rows: while one part is multiplied,
+    /// the other is treated.
+    pub fn parts(&self) -> Vec<Range<usize>> {
+        let rows = self.rows();
+        let ends = self.blocks.iter().scan(0, |end, block| {
+            *end += block.rows as usize;
+            Some(*end)
+        });
+        // The larger part is the less to wait for, the closer the two are.
+        let middle = ends.filter(|end| *end < rows).min_by_key(|end| (*end).max(rows - end));
+        match middle {
+            Some(middle) if rows >= 2 * PART_ROWS => vec![0..middle, middle..rows],
+            _ => std::iter::once(0..rows).collect(),
+        }
+    }
+
+    /// The blocks of one of the [`Batch::parts`], in order.
+    pub fn blocks_of(&self, rows: Range<usize>) -> impl Iterator<Item = Block> {
+        let mut row = 0;
+        self.blocks.iter().copied().filter(move |block| {
+            let first = row;
+            row += block.rows as usize;
+            rows.contains(&first)
+        })
+    }
+
+    /// The batch in parts of whole blocks, of at most `rows` rows each unless one block has more.
+    ///
+    /// # Errors
+    /// None for a batch that was made by this type.
     pub fn micro_batches(&self, rows: usize) -> Result<Vec<Batch>, BatchError> {
         let mut parts = Vec::new();
         let (mut from, mut row) = (0, 0);
-        while from < self.groups.len() {
-            let mut to = from + 1;
-            while to < self.groups.len() && rows_of(&self.groups[from..=to], self.rows_per_block) <= rows {
-                to += 1;
+        while from < self.blocks.len() {
+            let (mut to, mut end) = (from, row);
+            while let Some(block) = self.blocks.get(to) {
+                let next = end + block.rows as usize;
+                if to > from && next - row > rows {
+                    break;
+                }
+                (to, end) = (to + 1, next);
             }
-            let groups = self.groups[from..to].to_vec();
-            let end = row + rows_of(&groups, self.rows_per_block);
-            parts.push(Batch::new(groups, self.rows_per_block, self.labels.slice(row..end)?)?);
+            parts.push(Batch::new(self.blocks[from..to].to_vec(), self.labels.slice(row..end)?)?);
             (from, row) = (to, end);
         }
         Ok(parts)
     }
 }
 
-/// The labels of the rows of `groups` in order, from those of whole uploads, padded to full blocks.
-pub fn gather_labels(
-    groups: &[Group],
-    rows_per_block: usize,
-    uploads: &[Labels],
-) -> Result<Labels, BatchError> {
+/// The labels of the rows of `blocks` in order, from those of whole uploads, whose blocks have `block_rows`
+/// rows.
+///
+/// # Errors
+/// No block at all, a block of an upload that is not among `uploads` or beyond its rows, or labels of two
+/// kinds.
+pub fn gather_labels(blocks: &[Block], block_rows: u32, uploads: &[Labels]) -> Result<Labels, BatchError> {
     let mut gathered: Option<Labels> = None;
-    for group in groups {
+    for block in blocks {
         let upload = uploads
-            .get(group.upload as usize)
-            .ok_or(BatchError::Upload { upload: group.upload, uploads: uploads.len() })?;
-        let start = group.first_block as usize * rows_per_block;
-        let rows = start..start + group.blocks as usize * rows_per_block;
+            .get(block.upload as usize)
+            .ok_or(BatchError::Upload { upload: block.upload, uploads: uploads.len() })?;
+        let rows = block.range(block_rows);
         match &mut gathered {
             Some(labels) => labels.append(upload, rows)?,
             None => gathered = Some(upload.slice(rows)?),
@@ -201,6 +182,6 @@ pub fn gather_labels(
     gathered.ok_or(BatchError::Rows { labels: 0, rows: 0 })
 }
 
-fn rows_of(groups: &[Group], rows_per_block: usize) -> usize {
-    groups.iter().map(|g| g.blocks as usize * rows_per_block).sum()
+fn rows_of(blocks: &[Block]) -> usize {
+    blocks.iter().map(|block| block.rows as usize).sum()
 }

@@ -29,7 +29,7 @@ impl Targets {
 #[derive(Clone, PartialEq)]
 pub struct Labels {
     pub(crate) targets: Targets,
-    /// Rows that are not valid (padding, excluded) have zero error and count nowhere.
+    /// Rows that are not valid (excluded, without labels) have zero error and count nowhere.
     pub(crate) valid: Vec<bool>,
     /// Factor on a row's loss and error.
     pub(crate) weights: Vec<f32>,
@@ -93,21 +93,10 @@ impl Labels {
         Ok(self)
     }
 
-    /// The same followed by invalid rows up to a multiple of `rows_per_block`, as the blocks are padded.
-    pub fn padded(self, rows_per_block: usize) -> Self {
-        let rows = self.rows().next_multiple_of(rows_per_block.max(1));
-        self.padded_to(rows)
-    }
-
-    /// The same followed by invalid rows up to `rows`.
-    pub(crate) fn padded_to(mut self, rows: usize) -> Self {
-        match &mut self.targets {
-            Targets::Classes(classes) => classes.resize(rows, 0),
-            Targets::Values(values) => values.reshape(rows, values.cols()),
-        }
-        self.valid.resize(rows, false);
-        self.weights.resize(rows, 1.0);
-        self
+    /// No labels for `rows` rows, none of which counts.
+    pub(crate) fn none(rows: usize) -> Self {
+        let targets = Targets::Values(Matrix::zeros(rows, 0));
+        Labels { targets, valid: vec![false; rows], weights: vec![1.0; rows] }
     }
 
     /// The number of rows, valid or not.

@@ -1,21 +1,21 @@
 //! Dense networks and their training in plain `f32`: layers, losses, optimisers, metrics, the loop itself.
 //!
 //! The loop multiplies no matrices. It is written against [`Accelerator`], behind which they are multiplied
-//! in the clear, encrypted in this process, or encrypted on another machine:
+//! in the clear ([`product`] does it), encrypted in this process, or encrypted on another machine:
 //!
 //! ```no_run
 //! # fn train<A: blindsmith_learn::Accelerator>(
-//! #     accelerator: &mut A, uploads: Vec<blindsmith_learn::Labels>, groups: Vec<blindsmith_learn::Group>,
+//! #     accelerator: &mut A, uploads: Vec<blindsmith_learn::Labels>, blocks: Vec<blindsmith_learn::Block>,
 //! # ) -> Result<(), Box<dyn std::error::Error + 'static>> where A::Error: 'static {
 //! use blindsmith_learn::{Loss, Recipe, Sampler, Trainer, gather_labels};
 //!
 //! let recipe = Recipe::new(&[64, 32, 10], Loss::SoftmaxCrossEntropy);
-//! let sampler = Sampler::new(groups, 16, recipe.batch_rows, recipe.order_seed)?;
+//! let sampler = Sampler::new(blocks, recipe.batch_rows, recipe.order_seed)?;
 //! let mut trainer = Trainer::new(recipe)?;
 //! trainer.begin_round(&sampler, 5);
 //! for _ in 0..5 {
-//!     let report = trainer.train_epoch(accelerator, &sampler, |_, groups| {
-//!         Ok(gather_labels(groups, 16, &uploads)?)
+//!     let report = trainer.train_epoch(accelerator, &sampler, |_, blocks| {
+//!         Ok(gather_labels(blocks, 16, &uploads)?)
 //!     })?;
 //!     println!("epoch {}: loss {:.4}", report.epoch, report.loss);
 //! }
@@ -28,7 +28,7 @@
 //! branches and indices are tested under valgrind, see `docs/constant-time.md`; divisions were looked for in the
 //! compiler's output.) Two things do show: whether training diverged, and whether labels or checkpoints were refused.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod accelerator;
 mod activation;
@@ -41,6 +41,7 @@ mod matrix;
 pub mod metrics;
 pub mod network;
 mod optimiser;
+pub mod product;
 mod random;
 mod recipe;
 mod sampler;
@@ -50,7 +51,7 @@ mod trainer;
 
 pub use accelerator::{Accelerator, Bounds, Left, Pass};
 pub use activation::Activation;
-pub use batch::{Batch, BatchError, Block, Group, gather_labels};
+pub use batch::{Batch, BatchError, Block, gather_labels};
 pub use labels::{Labels, LabelsError, Targets};
 pub use loss::{Loss, Objective, ObjectiveError};
 pub use matrix::{Matrix, largest_column_sum, largest_row_sum};

@@ -199,7 +199,7 @@ impl Network {
         let last = self.layers.len() - 1;
         tape.slopes.resize_with(last, Matrix::default);
         tape.hidden.resize_with(last, Matrix::default);
-        let parts = batch.parts(accelerator.part_rows());
+        let parts = batch.parts();
         for rows in &parts {
             accelerator.start_forward(0, Left::Rows(batch), rows.clone()).map_err(PassError::Accelerator)?;
         }
@@ -234,7 +234,7 @@ impl Network {
         tape: &mut Tape,
         gradients: &mut [Layer],
     ) -> Result<(), PassError<A::Error>> {
-        let parts = batch.parts(accelerator.part_rows());
+        let parts = batch.parts();
         let last = self.layers.len() - 1;
         if last > 0 {
             for rows in &parts {

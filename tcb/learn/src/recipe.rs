@@ -32,7 +32,7 @@ pub struct Recipe {
     pub clip_norm: Option<f32>,
     /// Rows of a batch, about; from 1 to 2^24.
     pub batch_rows: usize,
-    /// Batches of more rows are multiplied in parts of whole groups of at most about so many.
+    /// Batches of more rows are multiplied in parts of whole blocks of at most about so many.
     pub micro_batch_rows: Option<usize>,
     /// Times that a round goes through its rows; from 1 to 10^6.
     pub epochs: u32,

@@ -2,7 +2,7 @@
 
 use crate::Matrix;
 use crate::accelerator::{Accelerator, Pass};
-use crate::batch::{Batch, BatchError, Group};
+use crate::batch::{Batch, BatchError, Block};
 use crate::elementary::{flush, mask, reciprocal_sqrt, select, sqrt};
 use crate::labels::Labels;
 use crate::loss::{Objective, ObjectiveError};
@@ -219,18 +219,18 @@ impl Trainer {
         self.position = Position { step: 0, steps: steps_per_epoch * u64::from(epochs), steps_per_epoch };
     }
 
-    /// One epoch of a round that has begun; `load` fetches the labels of the groups' rows, blocks padded,
+    /// One epoch of a round that has begun; `load` fetches the labels of the blocks' rows in order,
     /// and is handed the accelerator, in case both come from one place.
     pub fn train_epoch<A: Accelerator>(
         &mut self,
         accelerator: &mut A,
         sampler: &Sampler,
-        mut load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+        mut load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
     ) -> Result<EpochReport, TrainError<A::Error>> {
         let (mut loss, mut rows, mut gradient_noise) = (0.0, 0.0, Vec::new());
-        for groups in sampler.epoch(self.epochs) {
-            let labels = load(accelerator, &groups)?;
-            let batch = Batch::new(groups, sampler.rows_per_block(), labels)?;
+        for blocks in sampler.epoch(self.epochs) {
+            let labels = load(accelerator, &blocks)?;
+            let batch = Batch::new(blocks, labels)?;
             let step = self.train_step(accelerator, &batch)?;
             loss += step.loss * f64::from(step.rows);
             rows += f64::from(step.rows);
@@ -367,7 +367,7 @@ impl Trainer {
         &self,
         accelerator: &mut A,
         batches: &Sampler,
-        load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+        load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
     ) -> Result<Metrics, TrainError<A::Error>> {
         evaluate(&self.network, &self.objective, accelerator, batches, load)
     }
@@ -377,7 +377,7 @@ impl Trainer {
         &self,
         accelerator: &mut A,
         batches: &Sampler,
-        load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+        load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
     ) -> Result<Scoreboard, TrainError<A::Error>> {
         judge(&self.network, &self.objective, accelerator, batches, load)
     }
@@ -395,13 +395,13 @@ impl Trainer {
     }
 }
 
-/// The metrics of a network over all groups of a sampler; `load` as in [`Trainer::train_epoch`].
+/// The metrics of a network over all blocks of a sampler; `load` as in [`Trainer::train_epoch`].
 pub fn evaluate<A: Accelerator>(
     network: &Network,
     objective: &Objective,
     accelerator: &mut A,
     batches: &Sampler,
-    load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+    load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
 ) -> Result<Metrics, TrainError<A::Error>> {
     judge(network, objective, accelerator, batches, load).map(|scores| scores.metrics())
 }
@@ -411,15 +411,15 @@ fn judge<A: Accelerator>(
     objective: &Objective,
     accelerator: &mut A,
     batches: &Sampler,
-    mut load: impl FnMut(&mut A, &[Group]) -> Result<Labels, TrainError<A::Error>>,
+    mut load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
 ) -> Result<Scoreboard, TrainError<A::Error>> {
     let mut tape = Tape::default();
     let mut scores = Scoreboard::new(objective.clone());
     accelerator.begin(Pass::Inference).map_err(TrainError::Accelerator)?;
     network.load(accelerator, &mut tape)?;
-    for groups in batches.in_order() {
-        let labels = load(accelerator, &groups)?;
-        let batch = Batch::new(groups, batches.rows_per_block(), labels)?;
+    for blocks in batches.in_order() {
+        let labels = load(accelerator, &blocks)?;
+        let batch = Batch::new(blocks, labels)?;
         objective.check(batch.labels())?;
         network.forward(accelerator, &batch, &mut tape)?;
         scores.add(&mut tape.outputs, batch.labels());
@@ -427,7 +427,7 @@ fn judge<A: Accelerator>(
     Ok(scores)
 }
 
-/// The predictions for a batch's rows, padding included: probabilities of the classes, of each label, or
+/// The predictions for a batch's rows: probabilities of the classes, of each label, or
 /// values in units of the targets. Labels are not looked at.
 pub fn predict<A: Accelerator>(
     network: &Network,

@@ -1,20 +1,21 @@
-//! Encrypted matrices as public material: parameters, tiles and their index algebra, masks, scales and
-//! the noise they leave, and the plan that chooses tiles. Nothing here holds or needs a secret.
+//! Masked matrices as public material: how a matrix is encoded, which masks hide it, what its products look
+//! like, and the scales and noise that they carry. Nothing here holds or needs a secret.
 //!
-//! A matrix is cut into tiles, each tile becomes one polynomial, and a product of polynomials computes
-//! the product of two tiles (polynomial encodings of matrix products: Cheetah, USENIX Security 2022).
+//! Every entry of an encrypted matrix is one residue. `docs/arithmetic.md` has the formulas.
 
+mod encoding;
 mod mask;
+mod operand;
 mod parameters;
-pub mod plan;
 mod product;
 mod scale;
-mod shape;
-mod tile;
 
-pub use mask::{MaskSeed, mask_strip};
+pub use encoding::{Encoding, EncodingError, MAX_RANK, MAX_ROOTS, MIN_DEGREE, MIN_STRIP};
+pub use mask::{MaskSeed, Masks};
+pub use operand::{OperandShape, Side, View};
 pub use parameters::{Security, SecurityError};
-pub use product::{ProductKind, ProductShape};
-pub use scale::{NoiseModel, Overflow, SIGMA, Scale, entry_scale, largest_scale};
-pub use shape::{Form, Shape, View};
-pub use tile::{Position, Tile, TileError};
+pub use product::{ProductShape, Section};
+pub use scale::{
+    ADMITTED_ENTRY, ADMITTED_NORM, NoiseModel, Overflow, SIGMA, Scale, entry_scale, feature_scale,
+    largest_scale,
+};

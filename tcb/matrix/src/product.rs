@@ -1,101 +1,75 @@
-//! The three products as public objects: their grids of tiles, what of each tile travels, and the extra
-//! rows, columns and corner that the masks bring.
+//! The one product: what of it there is, and how it lies.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Form, Shape, Tile};
+use crate::Encoding;
 
-/// Which product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ProductKind {
-    /// Z = X W.
-    Forward,
-    /// G = X^T E.
-    WeightGradient,
-    /// D = E W^T.
-    InputGradient,
+/// The part of an augmented product that is asked for. The left operand has rows and masks, the right one columns
+/// and masks; any of them may be left out where the product has it already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// Columns of the right operand, from the first to before the last.
+    pub columns: (u32, u32),
+    /// Whether the left operand's masks are multiplied: parts P and R.
+    pub left_masks: bool,
+    /// Whether the right operand's masks are multiplied: parts Q and R.
+    pub right_masks: bool,
 }
 
-/// The shape of a product of a layer with `inputs` and `outputs` over `rows` rows.
+/// The shape of a product: rows and masks of the left operand times columns and masks of the right one.
+///
+/// Its residues lie one after the other:
+///
+/// | part | residues | of |
+/// |---|---|---|
+/// | C | rows x columns | body times body |
+/// | P | mask sets x columns x N_left | masks of the left times body of the right |
+/// | Q | rows x N_right | body of the left times masks of the right |
+/// | R | mask sets x n x (N_left / n) x (N_right / n) | masks times masks, root by root |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProductShape {
-    /// Which product.
-    pub kind: ProductKind,
-    /// The layer's tile.
-    pub tile: Tile,
-    /// Rows of the batch.
+    /// The left operand's encoding.
+    pub left: Encoding,
+    /// The right operand's encoding, of as many roots.
+    pub right: Encoding,
+    /// Rows.
     pub rows: usize,
-    /// Inputs of the layer.
-    pub inputs: usize,
-    /// Outputs of the layer.
-    pub outputs: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Sets of masks under which the left operand stands; 0 if they are not multiplied.
+    pub mask_sets: usize,
+    /// Whether the right operand's masks are multiplied.
+    pub right_masks: bool,
 }
 
 impl ProductShape {
-    /// The left operand.
-    pub const fn left(&self) -> Shape {
-        match self.kind {
-            ProductKind::InputGradient => Shape::new(Form::ErrorLeft, self.tile, self.rows, self.outputs),
-            _ => Shape::new(Form::Rows, self.tile, self.rows, self.inputs),
-        }
+    /// Residues of the parts C, P, Q and R.
+    pub fn parts(&self) -> [usize; 4] {
+        let (left, right) = (self.left.dimension(), self.right.dimension());
+        let masked = usize::from(self.right_masks);
+        [
+            self.rows * self.columns,
+            self.mask_sets * self.columns * left,
+            masked * self.rows * right,
+            masked * self.mask_sets * self.left.per_root() * right,
+        ]
     }
 
-    /// The right operand.
-    pub const fn right(&self) -> Shape {
-        match self.kind {
-            ProductKind::WeightGradient => Shape::new(Form::ErrorRight, self.tile, self.rows, self.outputs),
-            _ => Shape::new(Form::Weights, self.tile, self.inputs, self.outputs),
-        }
+    /// Where the parts C, P, Q and R lie.
+    pub fn ranges(&self) -> [Range<usize>; 4] {
+        let mut end = 0;
+        self.parts().map(|len| {
+            let start = end;
+            end += len;
+            start..end
+        })
     }
 
-    /// Rows and columns of the plain result.
-    pub const fn size(&self) -> (usize, usize) {
-        match self.kind {
-            ProductKind::Forward => (self.rows, self.outputs),
-            ProductKind::WeightGradient => (self.inputs, self.outputs),
-            ProductKind::InputGradient => (self.rows, self.inputs),
-        }
-    }
-
-    /// Rows and columns of one tile of the result.
-    pub const fn tile_size(&self) -> (usize, usize) {
-        let t = &self.tile;
-        match self.kind {
-            ProductKind::Forward => (t.m(), t.p()),
-            ProductKind::WeightGradient => (t.n(), t.p()),
-            ProductKind::InputGradient => (t.m(), t.n()),
-        }
-    }
-
-    /// Rows and columns of the grid of tiles.
-    pub const fn grid(&self) -> (usize, usize) {
-        let ((rows, cols), (r, c)) = (self.size(), self.tile_size());
-        (rows.div_ceil(r), cols.div_ceil(c))
-    }
-
-    /// Residues of a tile that travel: Z folded to N/n points (in the evaluation domain), G the first n p
-    /// coefficients, D the m n coefficients that matter.
-    pub const fn tile_residues(&self) -> usize {
-        let (r, c) = self.tile_size();
-        r * c
-    }
-
-    /// Residues of all tiles.
-    pub const fn residues(&self) -> usize {
-        let (rows, cols) = self.grid();
-        rows * cols * self.tile_residues()
-    }
-
-    /// Polynomials that travel at full length besides: for Z the column alpha (one for each row block), the
-    /// row beta (one for each output block) and the corner gamma; for G the column r and for D the row rho
-    /// (one for each input block).
-    pub const fn extras(&self) -> usize {
-        let (rows, cols) = self.grid();
-        match self.kind {
-            ProductKind::Forward => rows + cols + 1,
-            ProductKind::WeightGradient => rows,
-            ProductKind::InputGradient => cols,
-        }
+    /// Residues of all parts.
+    pub fn residues(&self) -> usize {
+        self.parts().iter().sum()
     }
 }
 
@@ -104,18 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grids_follow_from_the_operands() {
-        let tile = Tile::new(16, 16, 8).unwrap();
-        let shape = |kind| ProductShape { kind, tile, rows: 1000, inputs: 784, outputs: 100 };
-        let z = shape(ProductKind::Forward);
-        assert_eq!(z.grid(), (z.left().strips(), z.right().strips()));
-        assert_eq!(z.left().strip_len(), z.right().strip_len());
-        let g = shape(ProductKind::WeightGradient);
-        assert_eq!(g.grid(), (g.left().strip_len(), g.right().strips()));
-        assert_eq!(g.left().strips(), g.right().strip_len());
-        let d = shape(ProductKind::InputGradient);
-        assert_eq!(d.grid(), (d.left().strips(), d.right().strip_len()));
-        assert_eq!(d.left().strip_len(), d.right().strips());
-        assert_eq!((z.tile_residues(), g.tile_residues(), d.tile_residues()), (128, 128, 256));
+    fn parts_are_as_many_as_the_augmented_matrices_have() {
+        let (left, right) = (Encoding::new(4, 128, 4).unwrap(), Encoding::new(4, 512, 1).unwrap());
+        let shape = ProductShape { left, right, rows: 10, columns: 7, mask_sets: 2, right_masks: true };
+        let n = 4;
+        assert_eq!(shape.parts(), [70, 2 * 7 * 2048, 10 * 2048, 2 * 2048 * 2048 / n]);
+        assert_eq!(shape.ranges()[3].end, shape.residues());
+        let bare = ProductShape { mask_sets: 0, right_masks: false, ..shape };
+        assert_eq!(bare.parts(), [70, 0, 0, 0]);
     }
 }

@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::{MAX_BODY, MAX_HEAD, from_cbor, to_cbor};
 
 /// The version that this build speaks.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 /// The first bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"BLSM";
 /// Length of the fixed part of a frame.

@@ -5,6 +5,8 @@
 
 mod decision;
 mod frame;
+mod id;
+mod layout;
 mod limits;
 mod link;
 mod message;
@@ -13,13 +15,13 @@ mod upload;
 
 pub use decision::{Decision, Quarantined, Reason};
 pub use frame::{FrameError, HEADER_BYTES, MAGIC, PROTOCOL_VERSION, read_body, read_head, write_frame};
+pub use id::Id;
+pub use layout::{BlockLayout, packed_bytes};
 pub use limits::*;
-pub use link::{FromWarden, Instruction, Lane, Left, Outcome, Place, Projection, ToWarden};
+pub use link::{FromWarden, Instruction, Lane, Left, Outcome, Place, Projection, ToWarden, operand_residues};
 pub use message::{Blob, Evidence, Progress, RoundRecord, RoundSummary};
-pub use project::{Id, Layer, ProjectSpec, SpecError, Trigger};
-pub use upload::{
-    AdmittedUpload, BlockRef, GroupRef, Role, UploadError, UploadHeader, block_digest, root_digest,
-};
+pub use project::{Layer, Offload, ProjectSpec, SpecError, Trigger};
+pub use upload::{AdmittedUpload, BlockRef, Role, UploadError, UploadHeader, block_digest, root_digest};
 
 /// Decodes one CBOR item from bytes that came from outside; trailing bytes are refused.
 pub fn from_cbor<T: serde::de::DeserializeOwned>(mut bytes: &[u8]) -> Result<T, FrameError> {

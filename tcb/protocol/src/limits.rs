@@ -26,3 +26,17 @@ pub const MAX_EPOCHS: u32 = 1_000_000;
 pub const MAX_SEALED: usize = 2 << 30;
 /// Operands that a warden may keep at the refinery at a time.
 pub const MAX_OPERANDS: usize = 1024;
+/// Stripes of columns in which a product is asked for.
+pub const MAX_STRIPES: usize = 64;
+/// Sums of products that a warden may keep at the refinery at a time: one for each stripe of a layer's gradient.
+pub const MAX_SUMS: usize = MAX_LAYERS * MAX_STRIPES;
+/// Fewest rows of a block but the last one of an upload.
+pub const MIN_BLOCK_ROWS: u32 = 8;
+/// Most rows of a block.
+pub const MAX_BLOCK_ROWS: u32 = 4096;
+/// Eras of a project.
+pub const MAX_ERAS: u32 = 1 << 16;
+/// Entries that a product adds up, padding included.
+pub const MAX_CONTRACTION: usize = (1 << 16) + blindsmith_matrix::MAX_ROOTS;
+/// Largest body of a frame of residues ([`crate::ToWarden::Residues`]), in bytes: a multiple of eight.
+pub const MAX_PIECE: usize = 8 << 20;

@@ -1,9 +1,11 @@
 //! Messages between refinery and warden. Bulk data is the frame's body, or lies in shared memory.
 
-use blindsmith_matrix::{Form, MaskSeed, ProductKind};
+use blindsmith_matrix::{MaskSeed, OperandShape, Section};
 use serde::{Deserialize, Serialize};
 
-use crate::{AdmittedUpload, Blob, BlockRef, Evidence, GroupRef, Id, Progress, ProjectSpec, UploadHeader};
+use crate::{
+    AdmittedUpload, Blob, BlockRef, Evidence, Id, MAX_CONTRACTION, Progress, ProjectSpec, UploadHeader,
+};
 
 /// Refinery to warden.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,22 +129,18 @@ pub enum ToWarden {
     },
     /// Answer to [`Instruction::Labels`]. Body: the sealed labels of the blocks, in order.
     Labels,
-    /// Answer to [`Instruction::Multiply`]: the extra polynomials, in the body or in shared memory.
-    Extras {
-        /// Rows of the grid that follow.
-        rows: u32,
-        /// Where in shared memory, if not in the body.
+    /// Answer to [`Instruction::Multiply`]: the parts of a product one after the other, see
+    /// [`blindsmith_matrix::ProductShape`]. Without shared memory [`ToWarden::Residues`] follow until all came.
+    Product {
+        /// Residues of all parts.
+        residues: u64,
+        /// Where in shared memory.
         place: Option<Place>,
     },
-    /// Answer to [`Instruction::Multiply`]: rows of the grid, in the body or in shared memory; repeated until
-    /// all were sent.
-    Rows {
-        /// Index of the first row.
-        first: u32,
+    /// The next residues of a product. Body: eight bytes each, little-endian, at most [`crate::MAX_PIECE`] bytes.
+    Residues {
         /// How many.
-        count: u32,
-        /// Where in shared memory, if not in the body.
-        place: Option<Place>,
+        count: u64,
     },
     /// Answer to [`Instruction::Read`] and [`Instruction::Projections`]: bytes, in the body or in shared memory.
     Bytes {
@@ -247,7 +245,7 @@ pub enum Outcome {
         /// What tells the warden so, sealed by it for itself.
         admission: Blob,
     },
-    /// The upload is none: it is not what its contributor authenticated, or some of its row blocks are not well
+    /// The upload is none: it is not what its contributor authenticated, or some of its blocks are not well
     /// formed. Rounds do without all of it.
     Malformed {
         /// Why.
@@ -281,69 +279,62 @@ pub enum Outcome {
 /// What the refinery's accelerator is told to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Instruction {
-    /// Makes room for an operand. No answer.
+    /// Makes room for an operand: contraction rows one after the other, each of [`OperandShape::stride`] residues. No
+    /// answer.
     Begin {
         /// The warden's name for it.
         operand: u32,
-        /// The layer whose tile it has.
-        layer: u32,
-        /// How its tiles lie.
-        form: Form,
-        /// Rows of the plain matrix.
-        rows: u32,
-        /// Columns of the plain matrix.
-        cols: u32,
+        /// Its shape, see [`operand_residues`].
+        shape: OperandShape,
         /// The seed of its masks.
         masks: MaskSeed,
-        /// Where its strips will lie in shared memory, one after the other, in groups of eight residues; if
-        /// nowhere, they come as [`Instruction::Strip`].
+        /// Index of its first residue in shared memory, a multiple of eight; if none, its rows come as
+        /// [`Instruction::Rows`].
         at: Option<u64>,
     },
-    /// A piece of a strip of an operand. Body: its residues, eight bytes each, little-endian. No answer.
-    Strip {
+    /// Contraction rows of an operand. Body: whole rows, eight bytes a residue, little-endian. No answer.
+    Rows {
         /// The operand.
         operand: u32,
-        /// Which strip.
-        strip: u32,
-        /// Where in the strip, in groups of eight residues.
-        at: u32,
+        /// The first of them.
+        first: u32,
     },
-    /// A product. Answered by [`ToWarden::Extras`] and [`ToWarden::Rows`].
+    /// A product. Answered by [`ToWarden::Product`].
     Multiply {
-        /// Which.
-        kind: ProductKind,
-        /// The layer.
-        layer: u32,
         /// The left operand.
         left: Left,
         /// The right operand.
         right: u32,
+        /// The part of the product that is asked for.
+        section: Section,
+        /// A sum of [`Instruction::Accumulate`] that is added and ends.
+        sum: Option<u32>,
         /// Products received so far: their shared memory may be used again.
         received: u64,
-        /// Whether what was added up for this layer by [`Instruction::Accumulate`] is added, which ends the sum.
-        sum: bool,
     },
-    /// Adds the weight gradient of these operands to what was added up for the layer. No answer: what goes wrong
-    /// is told when the sum is asked for.
+    /// Adds a product to a sum of products of one shape, which begins with the first of them. No answer: errors are
+    /// told when the sum is asked for.
     Accumulate {
-        /// The layer.
-        layer: u32,
+        /// The sum: below [`crate::MAX_SUMS`].
+        slot: u32,
         /// The left operand.
         left: Left,
         /// The right operand.
         right: u32,
+        /// The part of the product that is added up.
+        section: Section,
     },
     /// Operands that are not needed any more. No answer.
     Free {
         /// The operands.
         operands: Vec<u32>,
     },
-    /// The sealed labels of row blocks. Answered by [`ToWarden::Labels`].
+    /// The sealed labels of blocks. Answered by [`ToWarden::Labels`].
     Labels {
         /// The blocks.
         blocks: Vec<BlockRef>,
     },
-    /// Consecutive row blocks as they were uploaded. Answered by [`ToWarden::Bytes`].
+    /// Consecutive blocks as they were uploaded. Answered by [`ToWarden::Bytes`].
     Read {
         /// Index into the command's list of uploads.
         upload: u32,
@@ -354,16 +345,16 @@ pub enum Instruction {
         /// Answers received so far: their shared memory may be used again.
         received: u64,
     },
-    /// Projections of a sampling group, to be kept with the upload. Body: those of the group, then those of its row
-    /// blocks, each sealed. No answer.
+    /// The projections of a block, to be kept with the upload. Body: that of the row form, then that of the column form,
+    /// each sealed, see [`ProjectSpec::kept_bytes`]. No answer.
     Keep {
-        /// The group.
-        group: GroupRef,
+        /// The block.
+        block: BlockRef,
     },
     /// Kept projections, one after the other. Answered by [`ToWarden::Bytes`].
     Projections {
-        /// Of these groups.
-        groups: Vec<GroupRef>,
+        /// Of these blocks.
+        blocks: Vec<BlockRef>,
         /// Which.
         which: Projection,
         /// Answers received so far: their shared memory may be used again.
@@ -371,13 +362,13 @@ pub enum Instruction {
     },
 }
 
-/// Which projections of an upload.
+/// Which projection of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Projection {
-    /// One polynomial for each place of a row block, over all row blocks of the group.
-    Group,
-    /// One polynomial for each row block of the group, over all its places.
+    /// That of the row form.
     Rows,
+    /// That of the column form.
+    Columns,
 }
 
 /// Residues in shared memory.
@@ -389,13 +380,25 @@ pub struct Place {
     pub len: u64,
 }
 
-/// A left operand.
+/// A left operand, and the sets of its masks in the parts P and R of a product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Left {
-    /// Stored row blocks, under the project's masks.
-    Blocks(Vec<BlockRef>),
-    /// An operand that the warden sent.
+    /// The row form of stored blocks, one below the other. One set of masks for each distinct era of their uploads, in
+    /// order of first appearance; each stands at all places.
+    Rows(Vec<BlockRef>),
+    /// The column form of stored blocks, one after the other along the contraction, each filled up to whole places. One
+    /// set of masks for each distinct contributor and era of their uploads, in order of first appearance; each stands at
+    /// the places of its own blocks.
+    Columns(Vec<BlockRef>),
+    /// An operand that the warden sent. One set of masks, at all places.
     Operand(u32),
-    /// Several of them, one below the other, for a weight gradient.
-    Operands(Vec<u32>),
+}
+
+/// Residues of a sent operand: [`OperandShape::residues`], if contraction and width are within limits.
+///
+/// The contraction is at least 1, and at most [`MAX_CONTRACTION`] with its padding; so is the width.
+pub fn operand_residues(shape: &OperandShape) -> Option<usize> {
+    let possible = 1..=MAX_CONTRACTION;
+    let within = possible.contains(&shape.contraction) && possible.contains(&shape.width);
+    (within && shape.padded() <= MAX_CONTRACTION).then(|| shape.residues())
 }

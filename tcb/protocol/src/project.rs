@@ -1,57 +1,37 @@
-//! What a project is, as far as the refinery may know: shapes, tiles, masks.
+//! What a project is, as far as the refinery may know: shapes, encodings, masks.
 
-use std::fmt;
-use std::str::FromStr;
-
-use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_ring::modulus::MAX_CHAIN;
+use blindsmith_matrix::{Encoding, MAX_ROOTS, MaskSeed, Scale, Security};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{MAX_BATCH_ROWS, MAX_BODY, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME, MAX_WIDTH, to_cbor};
+use crate::{
+    Id, MAX_BATCH_ROWS, MAX_BLOCK_ROWS, MAX_BODY, MAX_CONTRACTION, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME,
+    MAX_WIDTH, MIN_BLOCK_ROWS, Role, to_cbor,
+};
 
-/// A 256-bit digest that names a project or an upload; zero where there is none.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Id(#[serde(with = "serde_bytes")] pub [u8; 32]);
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl FromStr for Id {
-    type Err = SpecError;
-
-    fn from_str(s: &str) -> Result<Self, SpecError> {
-        let bad = || SpecError("an identifier has 64 hexadecimal digits".into());
-        if s.len() != 64 || !s.is_ascii() {
-            return Err(bad());
-        }
-        let mut id = [0; 32];
-        for (byte, digits) in id.iter_mut().zip(s.as_bytes().as_chunks::<2>().0) {
-            let digit = |d: u8| (d as char).to_digit(16).ok_or_else(bad);
-            *byte = (digit(digits[0])? * 16 + digit(digits[1])?) as u8;
-        }
-        Ok(Id(id))
-    }
-}
-
-/// A layer's sizes and tile.
+/// How many contraction entries an element has (n) in each product of a layer that the refinery multiplies: powers
+/// of two from 1 to 128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offload {
+    /// In Z = X W, over the inputs.
+    pub forward: u16,
+    /// In G = X^T E, over the rows.
+    pub gradient: u16,
+    /// In D = E W^T, over the outputs; 1 for the first layer, which has no such product.
+    pub input: u16,
+}
+
+/// A dense layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Layer {
     /// Inputs.
     pub inputs: u32,
     /// Outputs.
     pub outputs: u32,
-    /// Tile sizes; the first layer's also shape the uploads.
-    pub tile: Tile,
+    /// How the refinery multiplies for it; the warden computes a layer without by itself.
+    pub offload: Option<Offload>,
 }
 
 /// When rounds start by themselves: the refinery keeps to it, nobody relies on that.
@@ -90,12 +70,17 @@ pub struct ProjectSpec {
     pub layers: Vec<Layer>,
     /// The scale of encrypted features.
     pub feature_scale: Scale,
-    /// The seed of the project's row of masks.
+    /// The seed from which all masks of stored rows derive.
     pub mask: MaskSeed,
     /// Bytes of labels for one row.
     pub label_bytes: u32,
-    /// Consecutive row blocks that epochs keep together.
-    pub group_blocks: u32,
+    /// Rows of a block, the unit of uploads and of sampling: a power of two from 8 to 4096. The last block of an upload
+    /// may have fewer.
+    pub block_rows: u32,
+    /// The encoding of stored rows for Z = X W: inputs contracted, rows of a block private.
+    pub row_form: Encoding,
+    /// The encoding of stored rows for G = X^T E: rows contracted, inputs private.
+    pub column_form: Encoding,
     /// Rows of a batch.
     pub batch_rows: u32,
     /// When rounds start by themselves.
@@ -116,11 +101,34 @@ impl ProjectSpec {
     }
 
     /// Checks every range.
+    ///
+    /// # Errors
+    /// [`SpecError`] that names the first field out of range.
     pub fn validate(&self) -> Result<(), SpecError> {
-        let fail = |why: String| Err(SpecError(why));
         if self.name.len() > MAX_NAME || self.name.chars().any(char::is_control) {
             return fail(format!("the name must have at most {MAX_NAME} bytes and no control characters"));
         }
+        self.validate_layers()?;
+        if !(1..=MAX_LABEL_BYTES).contains(&self.label_bytes) {
+            return fail(format!(
+                "{} bytes of labels a row, where 1 to {MAX_LABEL_BYTES} are possible",
+                self.label_bytes
+            ));
+        }
+        self.validate_forms()?;
+        self.validate_batch()?;
+        if !(1..=30).contains(&self.feature_scale.log2()) {
+            return fail("the feature scale must be 2^1 to 2^30".into());
+        }
+        if self.trigger.daily.is_some_and(|minute| minute >= 24 * 60)
+            || self.trigger.rounds_per_day == Some(0)
+        {
+            return fail("a day has minutes 0 to 1439, and a limit of rounds allows at least one".into());
+        }
+        Ok(())
+    }
+
+    fn validate_layers(&self) -> Result<(), SpecError> {
         if self.layers.is_empty() || self.layers.len() > MAX_LAYERS {
             return fail(format!("{} layers, where 1 to {MAX_LAYERS} are possible", self.layers.len()));
         }
@@ -131,101 +139,81 @@ impl ProjectSpec {
                     "layer {i} has {sizes:?} inputs and outputs, where 1 to {MAX_WIDTH} are possible"
                 ));
             }
-            if layer.tile.degree() != self.security.degree() {
-                return fail(format!("the tile of layer {i} does not have the ring's degree"));
-            }
             if i > 0 && self.layers[i - 1].outputs != layer.inputs {
                 return fail(format!("layer {i} does not take what layer {} gives", i - 1));
             }
-        }
-        if self.label_bytes == 0 || self.label_bytes > MAX_LABEL_BYTES {
-            return fail(format!(
-                "{} bytes of labels a row, where 1 to {MAX_LABEL_BYTES} are possible",
-                self.label_bytes
-            ));
-        }
-        if !(1..=MAX_BATCH_ROWS).contains(&self.batch_rows) || !(1..=1 << 16).contains(&self.group_blocks) {
-            return fail("the batch or the sampling group has an impossible size".into());
-        }
-        if let Some((layer, rows)) = self.too_long() {
-            return fail(format!(
-                "batches of about {} rows may have {rows}, which makes chains of more than {MAX_CHAIN} tiles in layer \
-                 {layer}: choose smaller batches or layers",
-                self.batch_rows
-            ));
-        }
-        if !(1..=30).contains(&self.feature_scale.log2()) {
-            return fail("the feature scale must be 2^1 to 2^30".into());
-        }
-        if self.trigger.daily.is_some_and(|minute| minute >= 24 * 60)
-            || self.trigger.rounds_per_day == Some(0)
-        {
-            return fail("a day has minutes 0 to 1439, and a limit of rounds allows at least one".into());
-        }
-        // The warden reads whole groups.
-        let group = (self.group_blocks as usize).saturating_mul(self.block_bytes());
-        if group > MAX_BODY {
-            return fail(format!("a sampling group of {group} bytes, where {MAX_BODY} are possible"));
+            let Some(Offload { forward, gradient, input }) = layer.offload else { continue };
+            let possible = |n: u16| n.is_power_of_two() && usize::from(n) <= MAX_ROOTS;
+            if ![forward, gradient, input].into_iter().all(possible) {
+                return fail(format!(
+                    "layer {i} has n = {forward}, {gradient} and {input}, where powers of two from 1 to {MAX_ROOTS} \
+                     are possible"
+                ));
+            }
         }
         Ok(())
     }
 
-    /// The first layer with a product that adds up more tiles than residues can take, and the rows of the
-    /// longest batch: one and a half times those asked for, and the rest of a group.
-    fn too_long(&self) -> Option<(usize, usize)> {
-        let group = self.group_blocks as usize * self.block_rows();
-        let rows = self.batch_rows as usize * 3 / 2 + group;
-        let too_long = |layer: &Layer| {
-            let tile = &layer.tile;
-            let inputs = (layer.inputs as usize).div_ceil(tile.n());
-            let outputs = (layer.outputs as usize).div_ceil(tile.p());
-            inputs.max(outputs).max(rows.div_ceil(tile.m())) > MAX_CHAIN
+    /// The encodings of stored rows: of the security level, and as the first layer multiplies.
+    fn validate_forms(&self) -> Result<(), SpecError> {
+        let rows = self.block_rows;
+        if !rows.is_power_of_two() || !(MIN_BLOCK_ROWS..=MAX_BLOCK_ROWS).contains(&rows) {
+            return fail(format!(
+                "blocks of {rows} rows, where powers of two from {MIN_BLOCK_ROWS} to {MAX_BLOCK_ROWS} are possible"
+            ));
+        }
+        let dimension = self.security.degree();
+        if self.row_form.dimension() != dimension || self.column_form.dimension() != dimension {
+            return fail(format!("the forms of stored rows must have n m r = {dimension}"));
+        }
+        let Some(offload) = self.layers[0].offload else {
+            return fail("the refinery must multiply for the first layer: its rows are never opened".into());
         };
-        Some((self.layers.iter().position(too_long)?, rows))
+        let roots = (usize::from(offload.forward), usize::from(offload.gradient));
+        if roots != (self.row_form.roots(), self.column_form.roots()) || offload.input != 1 {
+            return fail(
+                "the first layer must multiply with the n of the row form and of the column form, and with 1 where it \
+                 has no product"
+                    .into(),
+            );
+        }
+        // All are powers of two, so the smaller divides the larger.
+        if self.row_form.strip() > self.block_rows() || self.column_form.roots() > self.block_rows() {
+            return fail(format!(
+                "blocks of {rows} rows do not hold whole strips of {} rows and whole groups of {}",
+                self.row_form.strip(),
+                self.column_form.roots()
+            ));
+        }
+        let bytes = self.block_bytes(Role::Training, rows);
+        if bytes > MAX_BODY {
+            return fail(format!(
+                "blocks of {bytes} bytes, where {MAX_BODY} are possible: choose blocks of fewer rows"
+            ));
+        }
+        Ok(())
     }
 
-    /// Features of a row.
-    pub fn inputs(&self) -> usize {
-        self.layers[0].inputs as usize
+    /// The longest batch has one and a half times the rows asked for, and the rest of a block.
+    fn validate_batch(&self) -> Result<(), SpecError> {
+        if !(1..=MAX_BATCH_ROWS).contains(&self.batch_rows) {
+            return fail(format!(
+                "batches of {} rows, where 1 to {MAX_BATCH_ROWS} are possible",
+                self.batch_rows
+            ));
+        }
+        let rows = self.batch_rows as usize * 3 / 2 + self.block_rows();
+        if rows > MAX_CONTRACTION {
+            return fail(format!(
+                "batches of about {} rows may have {rows}, where a product adds up at most {MAX_CONTRACTION}: choose \
+                 smaller batches",
+                self.batch_rows
+            ));
+        }
+        Ok(())
     }
+}
 
-    /// The tile of uploads.
-    pub fn tile(&self) -> Tile {
-        self.layers[0].tile
-    }
-
-    /// Rows in a row block.
-    pub fn block_rows(&self) -> usize {
-        self.tile().m()
-    }
-
-    /// Input blocks: tiles in a row block.
-    pub fn input_blocks(&self) -> usize {
-        self.inputs().div_ceil(self.tile().n())
-    }
-
-    /// Bytes of a row block's ciphertext, packed.
-    pub fn packed_block_bytes(&self) -> usize {
-        self.input_blocks() * self.security.degree() / 8 * 50
-    }
-
-    /// Bytes of a row block's sealed labels: of every row of the block, and the tag.
-    pub fn sealed_label_bytes(&self) -> usize {
-        self.block_rows() * self.label_bytes as usize + 16
-    }
-
-    /// Bytes of the sealed projections of so many polynomials.
-    pub fn projection_bytes(&self, polynomials: usize) -> usize {
-        polynomials * (self.security.degree() / 8 * 50) + 16
-    }
-
-    /// Bytes of what is kept of a sampling group of `blocks` row blocks: its projection, then its rows'.
-    pub fn kept_bytes(&self, blocks: u32) -> usize {
-        self.projection_bytes(self.input_blocks()) + self.projection_bytes(blocks as usize)
-    }
-
-    /// Bytes of a row block as it is sent and stored: sealed labels, then ciphertext.
-    pub fn block_bytes(&self) -> usize {
-        self.sealed_label_bytes() + self.packed_block_bytes()
-    }
+fn fail(why: String) -> Result<(), SpecError> {
+    Err(SpecError(why))
 }

@@ -1,9 +1,9 @@
-//! Uploads: a header, and row blocks of sealed labels and packed ciphertext.
+//! Uploads: a header, and blocks of sealed labels and packed ciphertext. See `layout` for the blocks.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Blob, Id, MAX_ROWS, ProjectSpec, to_cbor};
+use crate::{Blob, Id, MAX_ERAS, MAX_ROWS, ProjectSpec, to_cbor};
 
 /// What an upload is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,22 +17,13 @@ pub enum Role {
     Query,
 }
 
-/// One row block of one upload of a round or query.
+/// One block of one upload of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BlockRef {
-    /// Index into the round's list of uploads.
-    pub upload: u32,
-    /// Index of the row block in the upload.
-    pub block: u32,
-}
-
-/// One sampling group of one upload of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct GroupRef {
     /// Index into the command's list of uploads.
     pub upload: u32,
-    /// Index of the group in the upload.
-    pub group: u32,
+    /// Index of the block in the upload.
+    pub block: u32,
 }
 
 /// An upload that a warden admitted.
@@ -59,9 +50,11 @@ pub struct UploadHeader {
     /// The nonce of its key.
     #[serde(with = "serde_bytes")]
     pub nonce: [u8; 32],
-    /// Rows, without padding.
+    /// The era of its row masks and of its contributor's column secrets: below [`MAX_ERAS`].
+    pub era: u32,
+    /// Rows.
     pub rows: u32,
-    /// Digest of the digests of its row blocks, see [`root_digest`].
+    /// Digest of the digests of its blocks, see [`root_digest`].
     pub root: Id,
     /// The contributor's tag on everything above.
     #[serde(with = "serde_bytes")]
@@ -77,6 +70,9 @@ pub enum UploadError {
     /// No rows, or too many.
     #[error("an upload of {0} rows, where 1 to {MAX_ROWS} are possible")]
     Rows(u32),
+    /// An era that cannot be.
+    #[error("an upload of era {0}, where eras below {MAX_ERAS} are possible")]
+    Era(u32),
     /// Fewer or more bytes than its rows need.
     #[error(
         "the upload has {got} bytes, its {rows} rows need {expected}: it was truncated or belongs to another plan"
@@ -93,7 +89,7 @@ pub enum UploadError {
     #[error("the upload's digest does not match its content: it was altered on the way, send it again")]
     Digest,
     /// A residue at or above the modulus.
-    #[error("row block {0} holds a residue that is not below the modulus")]
+    #[error("block {0} holds a residue that is not below the modulus")]
     Residue(u32),
 }
 
@@ -110,28 +106,30 @@ impl UploadHeader {
         Id(*hash.finalize().as_bytes())
     }
 
-    /// Number of row blocks.
+    /// Number of blocks.
     pub fn blocks(&self, spec: &ProjectSpec) -> u32 {
-        self.rows.div_ceil(spec.block_rows() as u32)
+        spec.blocks(self.rows)
     }
 
-    /// Number of sampling groups.
-    pub fn groups(&self, spec: &ProjectSpec) -> u32 {
-        self.blocks(spec).div_ceil(spec.group_blocks)
+    /// Rows of block `index`: fewer in the last one, none in those that do not exist.
+    pub fn rows_of_block(&self, spec: &ProjectSpec, index: u32) -> u32 {
+        spec.rows_of_block(self.rows, index)
     }
 
-    /// Row blocks of a sampling group; the last one may have fewer, those that do not exist have none.
-    pub fn group_blocks(&self, spec: &ProjectSpec, group: u32) -> u32 {
-        let first = u64::from(group) * u64::from(spec.group_blocks);
-        u64::from(self.blocks(spec)).saturating_sub(first).min(u64::from(spec.group_blocks)) as u32
+    /// Where block `index` begins in the body.
+    pub fn block_offset(&self, spec: &ProjectSpec, index: u32) -> u64 {
+        spec.block_offset(self.role, index)
     }
 
-    /// Bytes of all row blocks.
+    /// Bytes of all blocks.
     pub fn body_bytes(&self, spec: &ProjectSpec) -> u64 {
-        self.blocks(spec) as u64 * spec.block_bytes() as u64
+        spec.body_bytes(self.role, self.rows)
     }
 
     /// Checks the header against its project.
+    ///
+    /// # Errors
+    /// [`UploadError`] for another project, and for rows or an era out of range.
     pub fn validate(&self, project: &Id) -> Result<(), UploadError> {
         if self.project != *project {
             return Err(UploadError::OtherProject);
@@ -139,11 +137,14 @@ impl UploadHeader {
         if !(1..=MAX_ROWS).contains(&self.rows) {
             return Err(UploadError::Rows(self.rows));
         }
+        if self.era >= MAX_ERAS {
+            return Err(UploadError::Era(self.era));
+        }
         Ok(())
     }
 }
 
-/// The digest of row block `index`.
+/// The digest of block `index`.
 pub fn block_digest(index: u32, bytes: &[u8]) -> Id {
     let mut hash = blake3::Hasher::new_derive_key("blindsmith row block v1");
     hash.update(&index.to_le_bytes());
@@ -151,7 +152,7 @@ pub fn block_digest(index: u32, bytes: &[u8]) -> Id {
     Id(*hash.finalize().as_bytes())
 }
 
-/// The digest of all row blocks' digests, in order.
+/// The digest of all blocks' digests, in order.
 pub fn root_digest<'a>(digests: impl IntoIterator<Item = &'a Id>) -> Id {
     let mut hash = blake3::Hasher::new_derive_key("blindsmith upload root v1");
     for digest in digests {

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use blindsmith_ring::backend::{self, Backend, NOISE_BYTES, TERNARY_BYTES};
 use blindsmith_ring::sample::Stream;
-use blindsmith_ring::{Coeff, Eval, Lanes, PACKED_BYTES_PER_LANES, Poly, Q, Table, zeroed_lanes};
+use blindsmith_ring::{Coeff, Lanes, PACKED_BYTES_PER_LANES, Poly, Q, Table, zeroed_lanes};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const POINTS: usize = 2048;
-const WINDOW: usize = 128;
-const FOLD: usize = 16;
 
 fn residues(seed: u64) -> Vec<Lanes> {
     let mut values = zeroed_lanes(POINTS / 8);
@@ -35,32 +33,74 @@ fn transforms(c: &mut Criterion, backend: &dyn Backend) {
     let mut x = residues(1);
     group.bench_function("forward", |b| b.iter(|| backend.forward(table, black_box(words_mut(&mut x)))));
     group.bench_function("inverse", |b| b.iter(|| backend.inverse(table, black_box(words_mut(&mut x)))));
-    let source = residues(2);
-    group.bench_function("inverse_window/128", |b| {
-        b.iter(|| {
-            x.copy_from_slice(&source);
-            backend.inverse_window(table, black_box(words_mut(&mut x)), WINDOW)
-        })
-    });
+}
+
+/// To and from the mixed form, for few roots and for many.
+fn mixed_transforms(c: &mut Criterion, backend: &dyn Backend) {
+    let table = Table::of(POINTS);
+    let mut group = c.benchmark_group(backend.name());
+    let mut x = residues(1);
+    let x = words_mut(&mut x);
+    for roots in [1, 4, 16, 64] {
+        group.bench_function(format!("forward_mixed/{roots}"), |b| {
+            b.iter(|| backend.forward_mixed(table, black_box(&mut *x), roots))
+        });
+        group.bench_function(format!("inverse_mixed/{roots}"), |b| {
+            b.iter(|| backend.inverse_mixed(table, black_box(&mut *x), roots))
+        });
+        group.bench_function(format!("mixed_to_eval/{roots}"), |b| {
+            b.iter(|| backend.mixed_to_eval(table, black_box(&mut *x), roots))
+        });
+        group.bench_function(format!("eval_to_mixed/{roots}"), |b| {
+            b.iter(|| backend.eval_to_mixed(table, black_box(&mut *x), roots))
+        });
+    }
+    let from = residues(2);
+    for rows in [4, 8, 64] {
+        group.bench_function(format!("transpose/{rows}"), |b| {
+            b.iter(|| backend.transpose(black_box(&mut *x), rows, words(&from), rows, POINTS / rows))
+        });
+    }
 }
 
 fn products(c: &mut Criterion, backend: &dyn Backend) {
-    let [p, q, r, s] = [1, 2, 3, 4].map(residues);
-    let [p, q, r, s] = [&p, &q, &r, &s].map(|x| words(x));
+    let [p, q] = [1, 2].map(residues);
+    let [p, q] = [&p, &q].map(|x| words(x));
     let (mut out, mut high) = (residues(5), residues(6));
     let (out, high) = (words_mut(&mut out), words_mut(&mut high));
     let mut group = c.benchmark_group(backend.name());
     group.bench_function("add_assign", |b| b.iter(|| backend.add_assign(black_box(out), p)));
     group.bench_function("mul", |b| b.iter(|| backend.mul(black_box(out), p, q)));
     group.bench_function("mul_sub", |b| b.iter(|| backend.mul_sub(black_box(out), p, q)));
-    group.bench_function("dot2", |b| b.iter(|| backend.dot2(black_box(out), p, q, r, s)));
-    group.bench_function("dot2_fold/16", |b| {
-        b.iter(|| backend.dot2_fold(black_box(&mut out[..POINTS / FOLD]), p, q, r, s, FOLD))
+    group.bench_function("scale_accumulate/1", |b| {
+        b.iter(|| backend.scale_accumulate(black_box(&mut *out), &mut *high, p, &q[..1]))
     });
-    group.bench_function("mul_accumulate", |b| {
-        b.iter(|| backend.mul_accumulate(black_box(&mut *out), &mut *high, p, q))
-    });
+    group.bench_function("dot", |b| b.iter(|| backend.dot(black_box(p), q)));
     group.bench_function("reduce_pairs", |b| b.iter(|| backend.reduce_pairs(black_box(out), p, q)));
+}
+
+/// Vectors of elements, and entries of matrices.
+fn entries(c: &mut Criterion, backend: &dyn Backend) {
+    let [p, q] = [1, 2].map(residues);
+    let [p, q] = [&p, &q].map(|x| words(x));
+    let mut out = residues(5);
+    let out = words_mut(&mut out);
+    let mut reals: Vec<f32> = (0..POINTS).map(|i| i as f32 / POINTS as f32 - 0.5).collect();
+    let mut group = c.benchmark_group(backend.name());
+    for rank in [1, 4] {
+        group.bench_function(format!("mul_ranks/{rank}"), |b| {
+            b.iter(|| backend.mul_ranks(black_box(&mut out[..POINTS / rank]), p, q, rank, 128))
+        });
+    }
+    group.bench_function("fold_blocks/16", |b| {
+        b.iter(|| backend.fold_blocks(black_box(&mut out[..POINTS / 16]), p))
+    });
+    group.bench_function("encode", |b| b.iter(|| backend.encode(black_box(&mut *out), &reals, 1e6)));
+    group.bench_function("decode", |b| b.iter(|| backend.decode(black_box(&mut reals), p, q[0], 1e-12)));
+    let mut sums = vec![0; 64 * 64];
+    group.bench_function("subset_sums/64", |b| {
+        b.iter(|| backend.subset_sums(black_box(&mut sums), p, &q[..POINTS / 64]))
+    });
 }
 
 fn bytes(c: &mut Criterion, backend: &dyn Backend) {
@@ -91,17 +131,9 @@ fn with_active_backend(c: &mut Criterion) {
     group.bench_function("noise", |b| b.iter(|| stream.add_noise(next(), black_box(&mut poly))));
     group.bench_function("ternary", |b| b.iter(|| stream.ternary(next(), POINTS)));
     group.bench_function("uniform", |b| b.iter(|| stream.uniform(next(), POINTS)));
-    let mut buffer = Some(Poly::<Eval>::zero(POINTS));
-    group.bench_function("encryption of zero, buffer reused", |b| {
-        b.iter(|| {
-            let mut poly = buffer.take().expect("put back below").recycle::<Coeff>();
-            stream.add_noise(next(), &mut poly);
-            let mut body = poly.into_eval();
-            body.mul_sub(&mask, &secret);
-            buffer = Some(body);
-        })
-    });
-    group.bench_function("encryption of zero, new buffer", |b| {
+    let mut slice = vec![0; POINTS];
+    group.bench_function("uniform_into", |b| b.iter(|| stream.uniform_into(next(), black_box(&mut slice))));
+    group.bench_function("encryption of zero", |b| {
         b.iter(|| {
             let mut poly = Poly::<Coeff>::zero(POINTS);
             stream.add_noise(next(), &mut poly);
@@ -115,7 +147,9 @@ fn with_active_backend(c: &mut Criterion) {
 fn all(c: &mut Criterion) {
     for backend in backend::available() {
         transforms(c, *backend);
+        mixed_transforms(c, *backend);
         products(c, *backend);
+        entries(c, *backend);
         bytes(c, *backend);
     }
     with_active_backend(c);

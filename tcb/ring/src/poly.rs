@@ -16,13 +16,19 @@ pub trait Domain: sealed::Sealed {}
 /// Coefficients, in natural order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coeff {}
+/// The mixed form: for each of n roots, in bit-reversed order, the polynomial modulo t^m = root, m = N/n.
+/// The conversions take n, a power of two from 1 to N; the caller says the same n on the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mixed {}
 /// Values at the odd powers of the root of unity, in bit-reversed order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eval {}
 
 impl sealed::Sealed for Coeff {}
+impl sealed::Sealed for Mixed {}
 impl sealed::Sealed for Eval {}
 impl Domain for Coeff {}
+impl Domain for Mixed {}
 impl Domain for Eval {}
 
 /// A polynomial of R_q in the representation `D`: a power of two, at least 8, canonical residues,
@@ -53,11 +59,6 @@ impl<D: Domain> Poly<D> {
         bytemuck::cast_slice_mut(&mut self.values)
     }
 
-    /// The residues in groups of eight.
-    pub fn lanes(&self) -> &[Lanes] {
-        &self.values
-    }
-
     /// The number of coefficients N.
     pub fn points(&self) -> usize {
         self.values.len() * crate::LANES
@@ -76,6 +77,11 @@ impl<D: Domain> Poly<D> {
     /// The same buffer, zeroed, for another use: hot loops allocate nothing.
     pub fn recycle<E: Domain>(mut self) -> Poly<E> {
         self.as_mut_slice().fill(0);
+        self.relabelled()
+    }
+
+    /// The same residues, now in the representation `E`.
+    fn relabelled<E: Domain>(mut self) -> Poly<E> {
         Poly { values: std::mem::take(&mut self.values), domain: PhantomData }
     }
 }
@@ -84,7 +90,36 @@ impl Poly<Coeff> {
     /// The forward transform, in place.
     pub fn into_eval(mut self) -> Poly<Eval> {
         backend::active().forward(Table::of(self.points()), self.as_mut_slice());
-        Poly { values: std::mem::take(&mut self.values), domain: PhantomData }
+        self.relabelled()
+    }
+
+    /// The first stages of the forward transform, to the mixed form with `roots` roots, in place.
+    ///
+    /// # Panics
+    /// If `roots` is not a power of two from 1 to N: it comes from checked parameters.
+    pub fn into_mixed(mut self, roots: usize) -> Poly<Mixed> {
+        backend::active().forward_mixed(Table::of(self.points()), self.as_mut_slice(), roots);
+        self.relabelled()
+    }
+}
+
+impl Poly<Mixed> {
+    /// The remaining stages of the forward transform, in place.
+    ///
+    /// # Panics
+    /// As [`Poly::<Coeff>::into_mixed`].
+    pub fn into_eval(mut self, roots: usize) -> Poly<Eval> {
+        backend::active().mixed_to_eval(Table::of(self.points()), self.as_mut_slice(), roots);
+        self.relabelled()
+    }
+
+    /// The last stages of the inverse transform, in place.
+    ///
+    /// # Panics
+    /// As [`Poly::<Coeff>::into_mixed`].
+    pub fn into_coeff(mut self, roots: usize) -> Poly<Coeff> {
+        backend::active().inverse_mixed(Table::of(self.points()), self.as_mut_slice(), roots);
+        self.relabelled()
     }
 }
 
@@ -92,7 +127,16 @@ impl Poly<Eval> {
     /// The inverse transform, in place.
     pub fn into_coeff(mut self) -> Poly<Coeff> {
         backend::active().inverse(Table::of(self.points()), self.as_mut_slice());
-        Poly { values: std::mem::take(&mut self.values), domain: PhantomData }
+        self.relabelled()
+    }
+
+    /// The first stages of the inverse transform, to the mixed form with `roots` roots, in place.
+    ///
+    /// # Panics
+    /// As [`Poly::<Coeff>::into_mixed`].
+    pub fn into_mixed(mut self, roots: usize) -> Poly<Mixed> {
+        backend::active().eval_to_mixed(Table::of(self.points()), self.as_mut_slice(), roots);
+        self.relabelled()
     }
 
     /// self + a b.

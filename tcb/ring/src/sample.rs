@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 
 use crate::backend::{self, NOISE_BYTES, TERNARY_BYTES};
 use crate::modulus::{Q, Q_BITS};
-use crate::{Coeff, Domain, Eval, Poly};
+use crate::{Coeff, Eval, Poly};
 
 const BLOCK_BYTES: usize = 16;
 
@@ -57,13 +57,8 @@ impl Stream {
 
     /// A uniformly ternary polynomial, as the values of its transform.
     pub fn ternary(&mut self, number: u64, points: usize) -> Poly<Eval> {
-        self.ternary_in(number, Poly::<Coeff>::zero(points))
-    }
-
-    /// [`Stream::ternary`] in the buffer of a polynomial that is no longer needed.
-    pub fn ternary_in<D: Domain>(&mut self, number: u64, buffer: Poly<D>) -> Poly<Eval> {
-        let mut poly = buffer.recycle::<Coeff>();
-        let bytes = self.bytes(number, TERNARY_BYTES * poly.points());
+        let mut poly = Poly::<Coeff>::zero(points);
+        let bytes = self.bytes(number, TERNARY_BYTES * points);
         backend::active().ternary(poly.as_mut_slice(), bytes);
         poly.into_eval()
     }
@@ -71,17 +66,18 @@ impl Stream {
     /// Uniform residues by rejection: of each eight little-endian bytes the low 50 bits, if below q. For
     /// public masks: rejection shows in the timing.
     pub fn uniform(&mut self, number: u64, points: usize) -> Poly<Eval> {
-        self.uniform_in(number, Poly::<Eval>::zero(points))
+        let mut poly = Poly::<Eval>::zero(points);
+        self.uniform_into(number, poly.as_mut_slice());
+        poly
     }
 
-    /// [`Stream::uniform`] in the buffer of a polynomial that is no longer needed.
-    pub fn uniform_in<D: Domain>(&mut self, number: u64, buffer: Poly<D>) -> Poly<Eval> {
-        let mut poly = buffer.recycle();
+    /// The residues of [`Stream::uniform`] into a slice of any length: a shorter one gets the first of them.
+    pub fn uniform_into(&mut self, number: u64, out: &mut [u64]) {
         let mut spare = 0;
         loop {
-            let words = self.bytes(number, 8 * (poly.points() + spare)).as_chunks::<8>().0;
-            if accept(poly.as_mut_slice(), words) {
-                return poly;
+            let words = self.bytes(number, 8 * (out.len() + spare)).as_chunks::<8>().0;
+            if accept(out, words) {
+                return;
             }
             spare = 2 * spare + 8;
         }

@@ -12,7 +12,9 @@ pub const MAX_POINTS: usize = 8192;
 /// `roots[i]` is psi^brv(i) with psi a primitive 2N-th root of unity and brv the reversal of log2 N
 /// bits, `roots_shoup[i]` is floor(2^52 roots\[i\] / q); `inverse` holds the negated powers.
 /// Point `i` of the transform is the value at psi^(2 brv(i) + 1), so the n points that share an n-th
-/// power are neighbours. (Longa and Naehrig, CANS 2016; Harvey, JSC 2014.)
+/// power are neighbours. The first log2 n stages leave n blocks of m = N/n residues: block `j` is the
+/// polynomial modulo t^m = zeta_j, with zeta_j point `j` of the table of n points. (Longa and Naehrig,
+/// CANS 2016; Harvey, JSC 2014.)
 #[derive(Debug)]
 pub struct Table {
     points: usize,
@@ -20,8 +22,9 @@ pub struct Table {
     pub(crate) roots_shoup: Vec<u64>,
     pub(crate) inverse: Vec<u64>,
     pub(crate) inverse_shoup: Vec<u64>,
-    pub(crate) scale: u64,
-    pub(crate) scale_shoup: u64,
+    /// 2^-k for k up to log2 N.
+    pub(crate) scales: Vec<u64>,
+    pub(crate) scales_shoup: Vec<u64>,
 }
 
 /// floor(2^52 w / q), the precomputed quotient of a multiplication by the constant w.
@@ -62,15 +65,15 @@ impl Table {
         let shoups = |w: &[u64]| w.iter().map(|&w| shoup(w)).collect::<Vec<_>>();
         let roots = powers(psi);
         let inverse = powers(psi_inverse);
-        let scale = modulus::inv(points as u64);
+        let scales: Vec<u64> = (0..=bits).map(|k| modulus::inv(1 << k)).collect();
         Table {
             points,
             roots_shoup: shoups(&roots),
             roots,
             inverse_shoup: shoups(&inverse),
             inverse,
-            scale,
-            scale_shoup: shoup(scale),
+            scales_shoup: shoups(&scales),
+            scales,
         }
     }
 }

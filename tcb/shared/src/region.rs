@@ -113,14 +113,15 @@ impl Region {
         unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), range.len) }
     }
 
-    /// Writes groups from `at` on in a range that this process has allotted, through the file and without touching
+    /// Writes whole groups of eight residues from group `at` on in a range that this process has allotted, through the file and without touching
     /// the mapping: for a side that writes once and does not want the pages in its memory. The peer reads them
     /// only once they are named.
-    pub fn write(&self, range: &Range, at: usize, values: &[Lanes]) -> Result<(), SharedError> {
-        let end = at.checked_add(values.len()).filter(|end| *end <= range.len);
-        end.ok_or(SharedError::OutOfBounds)?;
+    pub fn write(&self, range: &Range, at: usize, residues: &[u64]) -> Result<(), SharedError> {
+        let groups = residues.len().div_ceil(LANES);
+        let end = at.checked_add(groups).filter(|end| *end <= range.len);
+        end.filter(|_| residues.len().is_multiple_of(LANES)).ok_or(SharedError::OutOfBounds)?;
         self.check(range.start, range.len)?;
-        let mut bytes: &[u8] = bytemuck::cast_slice(values);
+        let mut bytes: &[u8] = bytemuck::cast_slice(residues);
         let mut at = ((range.start + at) * size_of::<Lanes>()) as u64;
         while !bytes.is_empty() {
             match pwrite(&self.file, bytes, at) {

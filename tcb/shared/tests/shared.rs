@@ -30,9 +30,11 @@ fn what_one_side_writes_the_other_reads() {
     theirs.read(8 * (range.start() + 7) + 3, &mut words).unwrap();
     assert_eq!(words, [7, 7, 7, 7, 7, 8, 8, 8, 8, 8, 8, 8, 8]);
     // Written through the file, seen through both mappings.
-    mine.write(&range, 0, &[Lanes([5; 8]); 40]).unwrap();
-    mine.write(&range, 40, &[Lanes([5; 8]); 60]).unwrap();
-    assert!(mine.write(&range, 41, &[Lanes([5; 8]); 60]).is_err(), "beyond the range");
+    mine.write(&range, 0, &[5; 8 * 40]).unwrap();
+    mine.write(&range, 40, &[5; 8 * 60]).unwrap();
+    assert!(mine.write(&range, 41, &[5; 8 * 60]).is_err(), "beyond the range");
+    assert!(mine.write(&range, 0, &[5; 12]).is_err(), "no whole groups");
+    assert!(mine.write(&range, usize::MAX, &[5; 8]).is_err());
     for side in [&mine, &theirs] {
         assert_eq!(
             side.slice(range.start(), 101).unwrap()[98..],

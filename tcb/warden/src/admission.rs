@@ -1,21 +1,30 @@
-//! Admission: the warden reads every upload once, makes sure of it, and has its projections kept, sealed, by
+//! Admission: the warden reads every upload once, in blocks, makes sure of it, and has its projections kept, sealed, by
 //! the refinery.
 
-use blindsmith_keys::{Admission, Key, Malformed, Reading, Scalars, UploadKey, random_bytes};
-use blindsmith_protocol::{
-    Blob, GroupRef, Id, ProjectSpec, Projection, Role, UploadHeader, block_digest, root_digest,
+use std::sync::Arc;
+
+use blindsmith_keys::{
+    Admission, AdmittedBlock, Key, Malformed, Projection, RowTests, Scalars, UploadContext, UploadKey,
+    UploadScalars, column_secrets, expand, random_bytes,
 };
-use blindsmith_ring::{Eval, LANES, PACKED_BYTES_PER_LANES, Poly, backend};
+use blindsmith_matrix::Masks;
+use blindsmith_protocol::{
+    Blob, BlockRef, Id, ProjectSpec, Projection as Kept, Role, UploadHeader, block_digest, root_digest,
+};
+use blindsmith_ring::{LANES, PACKED_BYTES_PER_LANES, backend};
 use rayon::prelude::*;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::cloud::{Cloud, CloudError};
 
-/// Bytes of row blocks that are asked for at a time, at least; twice as many are on their way.
+/// Bytes of blocks that are asked for at a time, at least; twice as many are on their way.
 const CHUNK: usize = 1 << 18;
-/// At most, unless a single group is larger.
+/// At most, unless a single block is larger.
 const MOST: usize = 64 << 20;
+/// Refused uploads of a contributor after which none is read any more: each is a try at the tests, which is passed with
+/// probability 2^-63 at most.
+pub(crate) const MOST_REFUSED: u32 = 1 << 10;
 
 /// Why an upload is not admitted.
 #[derive(Debug, Error)]
@@ -32,13 +41,21 @@ pub enum AdmissionError {
     /// Its contributor sent something that its software does not make.
     #[error("{}", malformed(.0))]
     Malformed(Vec<u32>),
+    /// Its contributor did so too often.
+    #[error(
+        "its contributor sent {MOST_REFUSED} uploads that were not well formed: no more of its uploads are read"
+    )]
+    Exhausted,
+    /// Counters could not be read or written.
+    #[error("the warden's counters: {0}")]
+    Counters(#[from] std::io::Error),
 }
 
 fn malformed(blocks: &[u32]) -> String {
     let some: Vec<String> = blocks.iter().take(8).map(u32::to_string).collect();
     let more = if blocks.len() > some.len() { ", ..." } else { "" };
     format!(
-        "row blocks {}{more} are not well formed: its contributor sent something else than rows",
+        "blocks {}{more} are not well formed: its contributor sent something else than rows",
         some.join(", ")
     )
 }
@@ -57,126 +74,133 @@ impl AdmissionKeys {
         AdmissionKeys { rows: key.derive("rows", &[]), sealing: key.derive("projections", &[]) }
     }
 
-    /// The scalars of row blocks.
-    pub fn scalars(&self, blocks: impl IntoIterator<Item = usize>) -> Scalars {
-        Scalars::derive(&self.rows, blocks)
+    /// The scalars of rows, by their numbers in the upload.
+    pub fn scalars(&self, rows: impl IntoIterator<Item = usize>) -> Scalars {
+        Scalars::derive(&self.rows, rows)
     }
 
-    fn key(&self, group: u32, which: Projection) -> Key {
-        self.sealing
-            .derive(if which == Projection::Group { "group" } else { "rows" }, &[&group.to_be_bytes()])
+    fn key(&self, block: u32, which: Kept) -> Key {
+        let form = if which == Kept::Rows { "row form" } else { "column form" };
+        self.sealing.derive(form, &[&block.to_be_bytes()])
     }
 
-    /// Seals projections of a group; written once under these keys.
-    fn seal(&self, group: u32, which: Projection, polys: &[Poly<Eval>]) -> Vec<u8> {
-        let size = polys.first().map_or(0, |p| p.points() / LANES * PACKED_BYTES_PER_LANES);
-        let mut packed = Zeroizing::new(vec![0; polys.len() * size]);
-        for (out, poly) in packed.chunks_exact_mut(size).zip(polys) {
-            backend::active().pack(out, poly.as_slice());
-        }
-        self.key(group, which).encrypt_once(b"", &packed)
+    /// Seals a projection of a block; written once under these keys.
+    fn seal(&self, block: u32, which: Kept, projection: &Projection) -> Vec<u8> {
+        let mut residues = Zeroizing::new(projection.as_slice().to_vec());
+        let whole = residues.len().next_multiple_of(LANES);
+        residues.resize(whole, 0);
+        let mut packed = Zeroizing::new(vec![0; residues.len() / LANES * PACKED_BYTES_PER_LANES]);
+        backend::active().pack(&mut packed, &residues);
+        self.key(block, which).encrypt_once(b"", &packed)
     }
 
-    /// Opens sealed projections where they lie: of a group it adds them to `to`, of rows it puts them there, one
-    /// after the other. None if they are not what was sealed.
-    pub fn open(
-        &self,
-        group: u32,
-        which: Projection,
-        sealed: &mut [u8],
-        to: &mut [Poly<Eval>],
-    ) -> Option<()> {
-        let packed = self.key(group, which).decrypt_once_in_place(b"", sealed).ok()?;
-        let size = to.first()?.points() / LANES * PACKED_BYTES_PER_LANES;
-        if packed.len() != to.len() * size {
+    /// Opens a sealed projection of so many residues where it lies. None if it is not what was sealed.
+    pub fn open(&self, block: u32, which: Kept, sealed: &mut [u8], len: usize) -> Option<Projection> {
+        let packed = self.key(block, which).decrypt_once_in_place(b"", sealed).ok()?;
+        let mut residues = vec![0; len.next_multiple_of(LANES)];
+        if packed.len() != residues.len() / LANES * PACKED_BYTES_PER_LANES {
             return None;
         }
-        let mut part = Poly::<Eval>::zero(to.first()?.points());
-        for (bytes, to) in packed.chunks_exact(size).zip(to) {
-            match which {
-                Projection::Rows => backend::active().unpack(to.as_mut_slice(), bytes).then_some(())?,
-                Projection::Group => {
-                    backend::active().unpack(part.as_mut_slice(), bytes).then_some(())?;
-                    to.add_assign(&part);
-                }
-            }
-        }
-        Some(())
+        backend::active().unpack(&mut residues, packed).then_some(())?;
+        residues.truncate(len);
+        Some(Projection::from_residues(residues))
     }
 }
 
-/// The scalars of a project's input blocks: the same for all uploads, whose rows stand in one product.
+/// The scalars of a project's features: the same for all uploads, whose rows stand in one product.
 pub fn input_scalars(project: &Key, spec: &ProjectSpec) -> Scalars {
-    Scalars::derive(&project.derive("input scalars", &[]), 0..spec.input_blocks())
+    Scalars::derive(&project.derive("input scalars", &[]), 0..spec.inputs())
 }
 
-/// Reads upload `index` of a command and has its projections kept; the nonce of this reading. `labels` says whether
-/// a block's opened labels are labels.
+/// The scalars of the masks of rows in an era.
+pub fn era_scalars(project: &Key, spec: &ProjectSpec, era: u32) -> Scalars {
+    let key = project.derive("row mask scalars", &[&era.to_be_bytes()]);
+    Scalars::derive(&key, 0..spec.row_form.dimension())
+}
+
+/// The scalars of the masks of a contributor's columns in an era.
+pub fn column_scalars(project: &Key, spec: &ProjectSpec, (contributor, era): (&Id, u32)) -> Scalars {
+    let key = project.derive("column mask scalars", &[&contributor.0, &era.to_be_bytes()]);
+    Scalars::derive(&key, 0..spec.column_form.dimension())
+}
+
+/// The public context of a project's uploads in an era.
+pub fn upload_context(spec: &ProjectSpec, id: &Id, era: u32) -> UploadContext {
+    UploadContext {
+        project: id.0,
+        mask: spec.row_mask(era),
+        era,
+        row_form: spec.row_form,
+        column_form: spec.column_form,
+        block_rows: spec.block_rows(),
+        inputs: spec.inputs(),
+        scale: spec.feature_scale,
+    }
+}
+
+/// An upload that is read: its number in the command, its header, and the keys that its contributor made it with.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// Index into the command's list of uploads.
+    pub index: u32,
+    /// Its header.
+    pub header: &'a UploadHeader,
+    /// Its key.
+    pub key: &'a UploadKey,
+    /// Its contributor's seed.
+    pub seed: &'a Key,
+}
+
+/// Reads an upload and has its projections kept; the nonce of this reading. `labels` says whether a block's opened labels
+/// are labels.
+///
+/// # Errors
+/// [`AdmissionError`]; nothing of what was found has left the warden before the upload's root is known to be right.
 pub fn admit<C: Cloud>(
     cloud: &C,
     (spec, project): (&ProjectSpec, &Key),
-    (index, header, key): (u32, &UploadHeader, &UploadKey),
+    reading: Reading<'_>,
     labels: impl Fn(u32, &[u8]) -> bool + Sync,
 ) -> Result<[u8; 32], AdmissionError> {
+    let Reading { index, header, key, seed } = reading;
     let nonce = random_bytes();
     let keys = AdmissionKeys::new(project, &header.id(), &nonce);
-    let inputs = input_scalars(project, spec);
-    let masks = spec.mask.expand(spec.input_blocks(), spec.security.degree());
-    let rows_key = keys.rows.duplicate();
     // The same for every reading of this upload: another try is none.
     let subsets = project.derive("subsets", &[&header.id().0]);
-    let admission = Admission::new(key, header.rows as usize, &masks, &inputs, (rows_key, subsets));
-
-    let (blocks, groups) = (header.blocks(spec), header.groups(spec));
-    let threads = rayon::current_num_threads();
-    let group_bytes = spec.block_bytes() * spec.group_blocks as usize;
-    let at_once = CHUNK.div_ceil(group_bytes).max(threads).min((MOST / group_bytes).max(1)) as u32;
-    let ask = |first: u32| -> Result<_, CloudError> {
-        let (from, to) = (first * spec.group_blocks, (first + at_once).min(groups) * spec.group_blocks);
-        let count = to.min(blocks) - from;
-        cloud.read(index, from, count, count as usize * spec.block_bytes())
+    let tests = row_tests(spec, header.era, &subsets);
+    let is_query = header.role == Role::Query;
+    let scalars = UploadScalars {
+        rows: keys.rows.duplicate(),
+        inputs: input_scalars(project, spec).into(),
+        masks: column_scalars(project, spec, (&header.contributor, header.era)).into(),
     };
-    let mut next = Some(ask(0)?);
-    let (mut digests, mut bad) = (Vec::with_capacity(blocks as usize), Vec::new());
-    for first in (0..groups).step_by(at_once as usize) {
-        let due = next.take();
-        if first + at_once < groups {
-            next = Some(ask(first + at_once)?);
-        }
-        // The loop asked for it in its last turn, or before it.
-        let Some(due) = due else { return Err(AdmissionError::Altered) };
-        let bytes = cloud.bytes(due)?;
-        let bytes = bytes.as_slice();
-        let last = (first + at_once).min(groups);
-        let count = (last * spec.group_blocks).min(blocks) - first * spec.group_blocks;
-        if bytes.len() != count as usize * spec.block_bytes() {
-            return Err(AdmissionError::Altered);
-        }
-        let read = |reading: &mut Reading, (g, bytes): (usize, &[u8])| {
-            let group = first + g as u32;
-            let read = group_of(&admission, (spec, key, header), group, bytes, reading, &labels);
-            let (done, rows) = read.map_err(|_: Malformed| AdmissionError::Altered)?;
-            let whole = admission.group(reading);
-            let mut sealed = keys.seal(group, Projection::Group, &whole);
-            sealed.extend(keys.seal(group, Projection::Rows, &rows));
-            cloud.keep(GroupRef { upload: index, group }, &sealed)?;
-            Ok(done)
-        };
-        let size = spec.block_bytes() * spec.group_blocks as usize;
-        let done: Vec<Vec<(Id, bool)>> = bytes
-            .par_chunks(size)
+    let columns = (!is_query).then(|| Arc::new(column_secrets(seed, key.context())));
+    let admission = Admission::new(key, &tests, scalars, subsets, columns);
+    let block = |number: u32, bytes: &[u8]| -> Result<(Id, bool), AdmissionError> {
+        let (read, labelled) = read_block(&admission, (spec, reading), number, bytes, &labels)
+            .map_err(|_: Malformed| AdmissionError::Altered)?;
+        // A query has no column form: zeros are kept in its place.
+        let none = || Projection::zero(spec.column_shape(header.rows_of_block(spec, number)).padded());
+        let mut sealed = keys.seal(number, Kept::Rows, &read.rows);
+        sealed.extend(keys.seal(number, Kept::Columns, &read.columns.unwrap_or_else(none)));
+        cloud.keep(BlockRef { upload: index, block: number }, &sealed)?;
+        Ok((block_digest(number, bytes), read.good && labelled))
+    };
+    let (mut digests, mut bad) = (Vec::with_capacity(header.blocks(spec) as usize), Vec::new());
+    each_chunk(cloud, spec, reading, |first, blocks| {
+        let done: Vec<(Id, bool)> = blocks
+            .par_iter()
             .enumerate()
-            // One worker's buffers for each thread.
-            .with_min_len((at_once as usize).div_ceil(threads))
-            .map_init(|| admission.reading(), read)
+            .map(|(i, bytes)| block(first + i as u32, bytes))
             .collect::<Result<_, AdmissionError>>()?;
-        for (digest, good) in done.into_iter().flatten() {
+        for (digest, good) in done {
             if !good {
                 bad.push(digests.len() as u32);
             }
             digests.push(digest);
         }
-    }
+        Ok(())
+    })?;
     // Until here nothing of what was found has left the warden.
     if root_digest(&digests) != header.root {
         return Err(AdmissionError::Altered);
@@ -184,29 +208,80 @@ pub fn admit<C: Cloud>(
     if bad.is_empty() { Ok(nonce) } else { Err(AdmissionError::Malformed(bad)) }
 }
 
-/// Digest and verdict of each row block of a group, and their projections.
-#[allow(clippy::type_complexity)]
-fn group_of(
-    admission: &Admission<'_>,
-    (spec, key, header): (&ProjectSpec, &UploadKey, &UploadHeader),
-    group: u32,
-    bytes: &[u8],
-    reading: &mut Reading,
-    labels: &(impl Fn(u32, &[u8]) -> bool + Sync),
-) -> Result<(Vec<(Id, bool)>, Vec<Poly<Eval>>), Malformed> {
-    let (mut done, mut rows) = (Vec::new(), Vec::new());
-    for (i, bytes) in bytes.chunks_exact(spec.block_bytes()).enumerate() {
-        let block = group * spec.group_blocks + i as u32;
-        let (sealed, packed) = bytes.split_at(spec.sealed_label_bytes());
-        let read = admission.block(block as usize, packed, reading)?;
-        let labelled = header.role == Role::Query
-            || key
-                .open_labels(u64::from(block), sealed)
-                .is_ok_and(|opened| labels(block, &Zeroizing::new(opened)));
-        done.push((block_digest(block, bytes), read.good && labelled));
-        rows.push(read.along);
+fn row_tests(spec: &ProjectSpec, era: u32, subsets: &Key) -> RowTests {
+    let mut masks = Masks::zero(spec.row_shape(1).places(), spec.row_form.dimension());
+    expand(spec.row_mask(era), 0, &mut masks);
+    RowTests::new(subsets, &masks)
+}
+
+/// Has all blocks read out, in order, a few at a time, and those that follow them while these are treated.
+fn each_chunk<C: Cloud>(
+    cloud: &C,
+    spec: &ProjectSpec,
+    Reading { index, header, .. }: Reading<'_>,
+    mut treat: impl FnMut(u32, &[&[u8]]) -> Result<(), AdmissionError>,
+) -> Result<(), AdmissionError> {
+    let blocks = header.blocks(spec);
+    let size = spec.block_bytes(header.role, spec.block_rows);
+    let threads = rayon::current_num_threads();
+    let at_once = CHUNK.div_ceil(size).max(threads).min((MOST / size).max(1)) as u32;
+    let offset = |block: u32| match block {
+        end if end == blocks => header.body_bytes(spec),
+        block => header.block_offset(spec, block),
+    };
+    let ask = |first: u32| -> Result<_, CloudError> {
+        let last = (first + at_once).min(blocks);
+        let bytes = (offset(last) - offset(first)) as usize;
+        Ok((cloud.read(index, first, last - first, bytes)?, bytes))
+    };
+    let mut next = Some(ask(0)?);
+    for first in (0..blocks).step_by(at_once as usize) {
+        let due = next.take();
+        if first + at_once < blocks {
+            next = Some(ask(first + at_once)?);
+        }
+        // The loop asked for it in its last turn, or before it.
+        let Some((due, expected)) = due else { return Err(AdmissionError::Altered) };
+        let bytes = cloud.bytes(due)?;
+        if bytes.as_slice().len() != expected {
+            return Err(AdmissionError::Altered);
+        }
+        let chunks: Vec<&[u8]> = bytes.as_slice().chunks(size).collect();
+        treat(first, &chunks)?;
     }
-    Ok((done, rows))
+    Ok(())
+}
+
+/// What one block leaves, and whether its labels are labels.
+fn read_block(
+    admission: &Admission<'_>,
+    (spec, Reading { header, key, .. }): (&ProjectSpec, Reading<'_>),
+    number: u32,
+    bytes: &[u8],
+    labels: &(impl Fn(u32, &[u8]) -> bool + Sync),
+) -> Result<(AdmittedBlock, bool), Malformed> {
+    let rows = header.rows_of_block(spec, number);
+    let layout = spec.block_layout(header.role, rows);
+    if bytes.len() != layout.bytes() {
+        return Err(Malformed("a block of another size"));
+    }
+    let mut masks = Masks::default();
+    let column_form = if header.role == Role::Query {
+        None
+    } else {
+        let seed = spec.column_mask(&header.nonce, header.era);
+        masks = Masks::zero(spec.column_shape(rows).places(), spec.column_form.dimension());
+        expand(seed, spec.first_place(number), &mut masks);
+        Some(&bytes[layout.column_form])
+    };
+    let columns = column_form.map(|packed| (packed, &masks));
+    let read = admission.block(number as usize, rows as usize, &bytes[layout.row_form], columns)?;
+    let sealed = &bytes[layout.labels];
+    let labelled = header.role == Role::Query
+        || key
+            .open_labels(u64::from(number), sealed)
+            .is_ok_and(|opened| labels(number, &Zeroizing::new(opened)));
+    Ok((read, labelled))
 }
 
 /// What tells the warden that it admitted an upload, sealed for itself.

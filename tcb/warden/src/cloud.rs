@@ -1,8 +1,7 @@
 //! Whoever multiplies for the warden.
 
-use blindsmith_matrix::{MaskSeed, ProductKind, Shape};
-use blindsmith_protocol::{BlockRef, GroupRef, Left, Progress, Projection};
-use blindsmith_ring::Lanes;
+use blindsmith_matrix::{MaskSeed, OperandShape, Section};
+use blindsmith_protocol::{BlockRef, Left, Progress, Projection};
 use thiserror::Error;
 
 /// The cloud failed, or answered something else.
@@ -19,28 +18,26 @@ pub enum CloudError {
 /// A product to be computed, see [`blindsmith_protocol::Instruction::Multiply`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProductRequest {
-    /// Which.
-    pub kind: ProductKind,
-    /// The layer.
-    pub layer: u32,
     /// The left operand.
     pub left: Left,
     /// The right operand.
     pub right: u32,
-    /// Whether what was accumulated for the layer is added.
-    pub sum: bool,
-    /// Residues of the product, extra polynomials included.
+    /// Which section of the product.
+    pub section: Section,
+    /// The accumulation that is added, and ends.
+    pub sum: Option<u32>,
+    /// Residues of the product.
     pub residues: usize,
 }
 
-/// Carries out instructions, in the order in which they are given. Pieces of an operand may be written
+/// Carries out instructions, in the order in which they are given. Contraction rows of an operand may be written
 /// from many threads at once.
 pub trait Cloud: Sync {
     /// Makes room for an operand.
-    fn begin(&self, operand: u32, layer: u32, shape: &Shape, masks: MaskSeed) -> Result<(), CloudError>;
+    fn begin(&self, operand: u32, shape: &OperandShape, masks: MaskSeed) -> Result<(), CloudError>;
 
-    /// Writes a piece of a strip, groups of eight residues from the `at`-th on.
-    fn strip(&self, operand: u32, strip: u32, at: usize, values: &[Lanes]) -> Result<(), CloudError>;
+    /// Writes whole contraction rows, from row `first` on.
+    fn rows(&self, operand: u32, first: usize, residues: &[u64]) -> Result<(), CloudError>;
 
     /// Forgets operands, once the products that were asked for before are computed.
     fn free(&self, operands: &[u32]) -> Result<(), CloudError>;
@@ -48,26 +45,26 @@ pub trait Cloud: Sync {
     /// Asks for a product without waiting for it.
     fn request(&self, product: ProductRequest) -> Result<Ticket, CloudError>;
 
-    /// Has a weight gradient added to what is accumulated for a layer.
-    fn accumulate(&self, layer: u32, left: Left, right: u32) -> Result<(), CloudError>;
+    /// Has a section of a product added to what is accumulated under a number.
+    fn accumulate(&self, slot: u32, left: Left, right: u32, section: Section) -> Result<(), CloudError>;
 
     /// Waits for a product and hands it over as it arrives. Every ticket is collected once, in any order.
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError>;
 
-    /// Asks for consecutive row blocks of an upload, as they were uploaded, so many bytes, without waiting for them.
+    /// Asks for consecutive blocks of an upload, as they were uploaded, so many bytes, without waiting for them.
     fn read(&self, upload: u32, first: u32, count: u32, bytes: usize) -> Result<Ticket, CloudError>;
 
-    /// Has the sealed projections of a sampling group kept with its upload.
-    fn keep(&self, group: GroupRef, sealed: &[u8]) -> Result<(), CloudError>;
+    /// Has the sealed projections of a block kept with its upload.
+    fn keep(&self, block: BlockRef, sealed: &[u8]) -> Result<(), CloudError>;
 
     /// Asks for kept projections, at most so many bytes, without waiting for them.
-    fn projections(&self, groups: &[GroupRef], which: Projection, bytes: usize)
+    fn projections(&self, blocks: &[BlockRef], which: Projection, bytes: usize)
     -> Result<Ticket, CloudError>;
 
     /// Waits for bytes that were asked for. Every ticket is collected once, in any order.
     fn bytes(&self, ticket: Ticket) -> Result<Bytes, CloudError>;
 
-    /// The sealed labels of row blocks, one after the other.
+    /// The sealed labels of blocks, one after the other.
     fn labels(&self, blocks: &[BlockRef]) -> Result<Vec<u8>, CloudError>;
 
     /// Tells how far a round is.
@@ -116,8 +113,6 @@ pub struct Ticket(pub u64);
 
 /// Takes a product as it arrives.
 pub trait Sink {
-    /// The extra polynomials, first.
-    fn extras(&mut self, residues: &[u64]) -> Result<(), CloudError>;
-    /// Consecutive rows of the grid, from row `first` on.
-    fn rows(&mut self, first: usize, residues: &[u64]) -> Result<(), CloudError>;
+    /// The residues that come next.
+    fn residues(&mut self, residues: &[u64]) -> Result<(), CloudError>;
 }

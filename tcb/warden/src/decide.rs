@@ -26,6 +26,12 @@ pub(crate) struct Screening {
     pub uninformed: f64,
 }
 
+impl Screening {
+    /// Of rows that the model has no outputs for: they stand out.
+    pub const NONE: Screening =
+        Screening { loss: Estimate { mean: f64::NAN, error: f64::NAN }, uninformed: f64::NAN };
+}
+
 /// A model that can be trained, judged, and taken back.
 pub(crate) trait Bench {
     /// All that training changes.
@@ -386,9 +392,10 @@ mod tests {
         let mut bench = fake(2);
         (bench.loss, bench.own[1]) = (0.01, 0.9);
         assert_eq!(run(&mut bench).quarantined, []);
-        let nan = Screening { loss: Estimate { mean: f64::NAN, error: f64::NAN }, uninformed: 1.0 };
-        assert!(suspicious(&Rules::default(), 0.5, nan));
-        assert!(!suspicious(&Rules { screening: 0, ..Rules::default() }, 0.5, nan));
+        for none in [Screening { uninformed: 1.0, ..Screening::NONE }, Screening::NONE] {
+            assert!(suspicious(&Rules::default(), 0.5, none));
+            assert!(!suspicious(&Rules { screening: 0, ..Rules::default() }, 0.5, none));
+        }
     }
 
     #[test]

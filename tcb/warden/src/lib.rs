@@ -33,7 +33,9 @@ mod standing;
 mod transport;
 
 pub use accelerator::{Encrypted, ProductError, RowKeys, Spoiled};
-pub use admission::{AdmissionError, AdmissionKeys, admit, input_scalars};
+pub use admission::{
+    AdmissionError, AdmissionKeys, Reading, admit, column_scalars, era_scalars, input_scalars, upload_context,
+};
 pub use blindsmith_evidence::Tee;
 pub use cloud::{Bytes, Cloud, CloudError, ProductRequest, Sink, Ticket};
 pub use counters::{Counter, Counters, FileCounters, MemoryCounters};

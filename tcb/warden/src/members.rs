@@ -193,8 +193,8 @@ fn not_invited(contributor: &Id) -> String {
 mod tests {
     use blindsmith_evidence::Simulated;
     use blindsmith_identity::{PublicKey, SigningKey};
-    use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-    use blindsmith_protocol::{Layer, Trigger};
+    use blindsmith_matrix::{Encoding, MaskSeed, Scale, Security};
+    use blindsmith_protocol::{Layer, Offload, Trigger};
 
     use super::*;
     use crate::MemoryCounters;
@@ -204,16 +204,19 @@ mod tests {
         let attester = Simulated::new(SigningKey::from_seed(Key::random().expose()), [7; 32]);
         let counters = Box::new(MemoryCounters::default());
         let identity = Identity::new(Box::new(attester), Key::random(), counters).unwrap();
+        let offload = Offload { forward: 16, gradient: 16, input: 1 };
         let spec = ProjectSpec {
             name: "example".into(),
             salt: [1; 32],
             owner: Id([2; 32]),
             security: Security::Bits128,
-            layers: vec![Layer { inputs: 64, outputs: 10, tile: Tile::new(16, 16, 8).unwrap() }],
+            layers: vec![Layer { inputs: 64, outputs: 10, offload: Some(offload) }],
             feature_scale: Scale::from_log2(20),
             mask: MaskSeed([2; 32]),
             label_bytes: 8,
-            group_blocks: 4,
+            block_rows: 64,
+            row_form: Encoding::new(16, 64, 2).unwrap(),
+            column_form: Encoding::new(16, 64, 2).unwrap(),
             batch_rows: 256,
             trigger: Trigger::MANUAL,
         };

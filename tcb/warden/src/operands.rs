@@ -4,144 +4,278 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use blindsmith_keys::{Scalars, Secret};
-use blindsmith_learn::Group;
-use blindsmith_matrix::{MaskSeed, ProductShape, Scale};
-use blindsmith_protocol::Left;
-use blindsmith_ring::{Eval, Poly};
+use blindsmith_keys::{MaskTerms, Projection, ProjectionScalars, Projections, Scalars, Secrets, Stripe};
+use blindsmith_learn::{Block, Matrix};
+use blindsmith_matrix::{Encoding, OperandShape, ProductShape, Scale, Section};
+use blindsmith_protocol::{Id, Left, Projection as Kept};
 
 use crate::cloud::Ticket;
 
-pub(crate) type Masks = Arc<[Poly<Eval>]>;
+/// Magnitudes of an operand's entries, in real units.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Magnitudes {
+    /// No entry is larger.
+    pub largest: f64,
+    /// Root mean square.
+    pub rms: f64,
+}
 
-/// Weights that the cloud holds encrypted.
-pub(crate) struct Weights {
-    pub operand: u32,
+/// A right operand, which the warden encrypted.
+pub(crate) struct RightOperand {
+    pub name: u32,
+    pub shape: OperandShape,
     pub scale: Scale,
-    pub secrets: Vec<Secret>,
-    pub masks: Masks,
-    /// What checks its products.
-    pub checks: WeightChecks,
-    /// max over outputs of the sum over inputs of |w|.
-    pub column: f64,
-    pub entry: f64,
+    pub entries: Magnitudes,
+    pub secrets: Arc<Secrets>,
+    pub scalars: ProjectionScalars,
+    /// Columns that are asked for at a time, and the projection of each stripe.
+    pub stripes: Vec<Stripe>,
+    pub projections: Projections,
 }
 
-/// Scalars and projections of encrypted weights.
-pub(crate) struct WeightChecks {
-    /// One scalar for each output block.
-    pub outputs: Scalars,
-    /// x: over the output blocks, one for each input block.
-    pub across: Vec<Poly<Eval>>,
-    /// One scalar for each input block.
-    pub inputs: Scalars,
-    /// x': over the input blocks, one for each output block; where the error is passed on to the layer below.
-    pub along: Vec<Poly<Eval>>,
+impl RightOperand {
+    /// The section of a product with it that has one of its stripes.
+    pub fn section(&self, stripe: usize, left_masks: bool, right_masks: bool) -> Section {
+        let columns = &self.stripes[stripe];
+        Section { columns: (columns.start as u32, columns.end as u32), left_masks, right_masks }
+    }
+
+    /// Columns of each stripe but the last.
+    pub fn stripe_width(&self) -> usize {
+        let strip = self.shape.encoding.strip();
+        self.stripes.first().map_or(strip, |stripe| stripe.len().next_multiple_of(strip))
+    }
 }
 
-/// Scalars and projections of a part of a left operand.
-pub(crate) enum PartChecks {
-    /// Stored rows: their groups' projections are on their way, those of their row blocks too if they are needed.
-    Asked { rows: Scalars, groups: Vec<Group>, across: Ticket, along: Option<Ticket> },
-    /// u over the row blocks, one for each input block; v over the input blocks, one for each row block.
-    There { rows: Scalars, across: Vec<Poly<Eval>>, along: Vec<Poly<Eval>> },
+/// A projection of a left operand's body.
+pub(crate) enum Body {
+    /// Of stored rows: on its way.
+    Asked(Ticket, Vec<Block>, Kept),
+    /// Taken.
+    There(Projection),
 }
 
-/// What left operands of a layer have in common during a pass, for their gradients to add up.
-pub(crate) struct Common {
-    pub seed: MaskSeed,
-    pub masks: Masks,
-    /// One scalar for each input block.
-    pub inputs: Scalars,
+/// What tells one mask set of a left operand from another: an era of stored rows, a contributor's columns in an era, or
+/// the one set of a matrix that the warden encrypted.
+pub(crate) type MaskSet = (Id, u32);
+
+/// The mask set of a matrix that the warden encrypted.
+pub(crate) const OWN: MaskSet = (Id([0; 32]), 0);
+
+/// Rows of a left operand that share a secret.
+pub(crate) struct StripKeys {
+    pub rows: usize,
+    /// For each mask set under which they stand, which of the operand's secrets is theirs, and its strip.
+    pub secrets: Vec<(usize, usize, usize)>,
 }
 
-/// The left operand of a layer's products, part by part.
+/// A left operand: stored rows, or a matrix that the warden encrypted.
 pub(crate) struct LeftOperand {
     pub name: Left,
-    pub parts: Vec<LeftPart>,
-    /// Of all parts' row blocks, in order.
-    pub secrets: Vec<Secret>,
-}
-
-pub(crate) struct LeftPart {
-    pub rows: Range<usize>,
-    /// Its row blocks' secrets.
-    pub blocks: Range<usize>,
+    pub encoding: Encoding,
+    /// Contraction rows, padding included.
+    pub padded: usize,
     pub scale: Scale,
-    pub entry: f64,
-    pub rms: f64,
-    pub checks: PartChecks,
+    pub entries: Magnitudes,
+    /// One for each row.
+    pub scalars: Arc<Scalars>,
+    /// Its mask sets.
+    pub sets: Vec<MaskSet>,
+    /// For each of them, one for each residue of a mask.
+    pub mask_scalars: Vec<Arc<Scalars>>,
+    pub body: Body,
+    /// Of all mask sets; none if the body's projection has it in it.
+    pub masks: Option<Projection>,
+    pub secrets: Vec<Arc<Secrets>>,
+    pub strips: Vec<StripKeys>,
 }
 
-/// A forward product that was asked for.
+impl LeftOperand {
+    /// Rows of the product.
+    pub fn rows(&self) -> usize {
+        self.strips.iter().map(|s| s.rows).sum()
+    }
+
+    /// Numbers the mask sets of rows anew, as they are in a list that may have others as well; none if one is missing.
+    pub fn stand_under(&mut self, sets: &[MaskSet]) -> Option<()> {
+        if self.sets != sets {
+            for (set, _, _) in self.strips.iter_mut().flat_map(|s| &mut s.secrets) {
+                *set = sets.iter().position(|s| *s == self.sets[*set])?;
+            }
+            self.sets = sets.to_vec();
+        }
+        Some(())
+    }
+
+    /// What a gradient keeps of it.
+    pub fn gradient(&self) -> GradientLeft {
+        GradientLeft {
+            scale: self.scale,
+            scalars: self.scalars.clone(),
+            owners: self.sets.clone(),
+            mask_scalars: self.mask_scalars.clone(),
+            secrets: self.secrets.clone(),
+            rows: self.strips.iter().map(|s| s.rows).collect(),
+        }
+    }
+}
+
+/// Masks of the left operand times a right one: asked for once, and used for all rows under these masks.
+pub(crate) struct SharedTerms {
+    /// The mask sets that they are of.
+    pub sets: Vec<MaskSet>,
+    pub terms: MaskTerms,
+}
+
+/// A product that was asked for.
 pub(crate) struct Started {
     pub ticket: Ticket,
-    pub part: usize,
-}
-
-/// An input gradient that was asked for, and what opens it.
-pub(crate) struct StartedInput {
-    pub ticket: Ticket,
+    pub shape: ProductShape,
+    pub stripe: usize,
     pub rows: Range<usize>,
-    pub shape: ProductShape,
-    pub sent: Sent,
-    pub scales: [Scale; 2],
-    pub checks: Expected,
+    pub left: LeftOperand,
+    pub left_masks: bool,
 }
 
-/// What a product must add up to, with the scalars that are its own: those of the right operand's columns for a
-/// weight gradient, those of the left operand's rows for an input gradient.
-pub(crate) struct Expected {
-    pub scalars: Scalars,
-    pub body: Poly<Eval>,
-    pub extras: Poly<Eval>,
-}
-
-/// A weight gradient that was asked for or is being accumulated, and what opens it.
+/// A weight gradient that was asked for or is being accumulated, stripe by stripe, and what opens it.
 pub(crate) struct Gradient {
-    /// None: the cloud goes on adding.
-    pub ticket: Option<Ticket>,
-    pub shape: ProductShape,
-    pub secrets: Vec<Secret>,
-    pub cross: Vec<Poly<Eval>>,
-    pub scales: [Scale; 2],
-    pub checks: Expected,
+    /// One for each stripe; none while the cloud goes on adding.
+    pub tickets: Vec<Ticket>,
+    pub left: GradientLeft,
+    pub right: RightOperand,
+    /// What each stripe must add up to.
+    pub expected: Vec<u64>,
+    pub shapes: Vec<ProductShape>,
 }
 
+/// What all micro-batches of a gradient have in common on the left: strips of the private index, and for each mask set the
+/// secrets of all of them.
+pub(crate) struct GradientLeft {
+    pub scale: Scale,
+    pub scalars: Arc<Scalars>,
+    pub owners: Vec<MaskSet>,
+    pub mask_scalars: Vec<Arc<Scalars>>,
+    pub secrets: Vec<Arc<Secrets>>,
+    /// Rows of each strip.
+    pub rows: Vec<usize>,
+}
+
+impl GradientLeft {
+    /// The left side of a sum with a further micro-batch, whose owners may be others: as the refinery adds up, those that are
+    /// new come last.
+    pub fn with(&self, further: GradientLeft) -> GradientLeft {
+        let mut all = GradientLeft {
+            owners: self.owners.clone(),
+            mask_scalars: self.mask_scalars.clone(),
+            secrets: self.secrets.clone(),
+            scalars: further.scalars,
+            rows: further.rows,
+            ..*self
+        };
+        let each = further.owners.into_iter().zip(further.mask_scalars).zip(further.secrets);
+        for ((owner, scalars), secrets) in each {
+            if !all.owners.contains(&owner) {
+                all.owners.push(owner);
+                all.mask_scalars.push(scalars);
+                all.secrets.push(secrets);
+            }
+        }
+        all
+    }
+
+    /// The strips, each under all sets.
+    pub fn strips(&self) -> Vec<StripKeys> {
+        let sets = self.owners.len();
+        let strip = |(s, rows): (usize, &usize)| StripKeys {
+            rows: *rows,
+            secrets: (0..sets).map(|set| (set, set, s)).collect(),
+        };
+        self.rows.iter().enumerate().map(strip).collect()
+    }
+}
+
+/// What is kept of a layer during a pass.
 #[derive(Default)]
 pub(crate) struct Layer {
+    /// Weights of a layer that the warden computes itself.
+    pub plain: Option<Matrix>,
+    /// Weights as the right operand of Z.
     pub weights: Option<Weights>,
     /// Those of the next pass.
     pub ahead: Option<Weights>,
-    pub left: Option<LeftOperand>,
-    /// Of the pass's left operands, if the warden encrypts them.
-    pub common: Option<Common>,
     pub forward: VecDeque<Started>,
-    pub input: VecDeque<StartedInput>,
+    /// Projections of the column forms of stored rows that were asked for.
+    pub columns: VecDeque<(Ticket, Vec<Block>)>,
+    pub input: VecDeque<Started>,
     /// Micro-batches whose gradient was asked for.
     pub micro_batches: usize,
     pub gradients: Vec<Gradient>,
+    /// The gradient of a layer that the warden computes itself.
+    pub sum: Matrix,
     /// Variance of the gradient's noise, in real units.
     pub variance: f64,
 }
 
-pub(crate) struct Sent {
-    pub operand: u32,
-    pub secrets: Vec<Secret>,
-    pub cross: Vec<Poly<Eval>>,
-    /// Projections along the strips.
-    pub along: Vec<Poly<Eval>>,
-    /// Projections across the strips.
-    pub across: Vec<Poly<Eval>>,
-    pub seed: MaskSeed,
-    pub masks: Masks,
+/// Weights that the cloud holds encrypted.
+pub(crate) struct Weights {
+    /// Of Z.
+    pub forward: RightOperand,
+    pub terms: Option<SharedTerms>,
+    /// The mask sets whose terms were asked for last.
+    pub asked: Option<Vec<MaskSet>>,
+    /// Transposed, of D, if the error is passed on to the layer below.
+    pub input: Option<RightOperand>,
+    /// max over outputs of the sum over inputs of |w|, and of the root of the sum of squares.
+    pub columns: Norms,
+    /// The same over inputs, of the sums over outputs.
+    pub rows: Norms,
 }
 
-/// Largest magnitude, root mean square, and whether all entries are finite, in one pass.
-pub(crate) fn measure(values: &[f32]) -> (f64, f64) {
+/// Largest norms of a matrix' rows or columns.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Norms {
+    /// Of absolute values.
+    pub sum: f64,
+    /// The Euclidean one.
+    pub euclidean: f64,
+}
+
+impl Norms {
+    /// Of the columns of a matrix of so many, row by row.
+    pub fn of_columns(values: &[f32], cols: usize) -> Self {
+        let (mut sums, mut squares) = (vec![0f64; cols], vec![0f64; cols]);
+        for row in values.chunks_exact(cols.max(1)) {
+            for ((sum, square), v) in sums.iter_mut().zip(&mut squares).zip(row) {
+                let v = f64::from(v.abs());
+                *sum += v;
+                *square += v * v;
+            }
+        }
+        Norms::largest(sums.into_iter().zip(squares))
+    }
+
+    /// Of the rows of a matrix with so many columns.
+    pub fn of_rows(values: &[f32], cols: usize) -> Self {
+        let row = |row: &[f32]| {
+            row.iter().fold((0.0, 0.0), |(sum, square), v| {
+                let v = f64::from(v.abs());
+                (sum + v, square + v * v)
+            })
+        };
+        Norms::largest(values.chunks_exact(cols.max(1)).map(row))
+    }
+
+    fn largest(each: impl Iterator<Item = (f64, f64)>) -> Self {
+        let (sum, square) = each.fold((0f64, 0f64), |(a, b), (sum, square)| (a.max(sum), b.max(square)));
+        Norms { sum, euclidean: square.sqrt() }
+    }
+}
+
+/// Largest magnitude and root mean square; both not a number if an entry is not finite.
+pub(crate) fn measure(values: &[f32]) -> Magnitudes {
     // NaN must not be lost in a maximum: it spreads through the sum of squares.
     let (largest, squares) =
         values.iter().fold((0f32, 0f64), |(m, s), v| (m.max(v.abs()), s + (*v as f64) * (*v as f64)));
     let rms = (squares / values.len().max(1) as f64).sqrt();
-    (if rms.is_finite() { largest as f64 } else { f64::NAN }, rms)
+    Magnitudes { largest: if rms.is_finite() { largest as f64 } else { f64::NAN }, rms }
 }

@@ -1,7 +1,7 @@
 //! Queries: rows that are predicted and forgotten.
 
-use blindsmith_keys::{Context, Freshness, Key};
-use blindsmith_learn::{Batch, Group, Labels, Matrix, Targets, predict};
+use blindsmith_keys::{Context, Freshness, Key, ProductKind};
+use blindsmith_learn::{Batch, Block, Labels, Matrix, Targets, predict};
 use blindsmith_protocol::{Role, UploadHeader};
 use zeroize::Zeroizing;
 
@@ -27,36 +27,38 @@ pub(crate) fn answer<C: Cloud>(
     }
     let query = header.id();
     let rows = header.rows as usize;
-    let blocks = header.blocks(&serving.spec);
+    let block_rows = serving.spec.block_rows;
     let uploads = Uploads::query(serving, cloud, header, seed)?;
     let recipe = &serving.recipe;
-    let block_rows = serving.spec.block_rows();
     let fresh = Key::random();
-    let context =
-        Context { project: serving.id.0, round: serving.round, attempt: 0, step: 0, layer: 0, part: 0 };
+    let context = Context {
+        project: serving.id.0,
+        round: serving.round,
+        attempt: 0,
+        step: 0,
+        layer: 0,
+        part: 0,
+        product: ProductKind::Forward,
+    };
     let mut accelerator =
         Encrypted::new(cloud, &serving.spec, &fresh, &uploads, context, recipe.input_rms, Freshness::Fresh)
             // Whether it fits is the querier's to know.
             .tolerant(true);
-    let group_blocks = serving.spec.group_blocks;
-    let per_batch = (recipe.batch_rows.clamp(1, 1024) / (block_rows * group_blocks as usize)).max(1);
-    let groups: Vec<Group> = Group::of_upload(0, blocks, group_blocks).collect();
+    let per_batch = (recipe.batch_rows.clamp(1, 1024) / block_rows as usize).max(1);
+    let blocks: Vec<Block> = Block::of_upload(0, rows as u32, block_rows).collect();
     let units = (1u32 << serving.rules.precision) as f32;
     let mut out = Zeroizing::new(Vec::with_capacity(4 + 4 * rows * recipe.outputs()));
     out.extend([0; 4]);
-    for groups in groups.chunks(per_batch) {
-        let first_block = groups[0].first_block;
-        let batch_rows = groups.iter().map(|g| g.blocks as usize).sum::<usize>() * block_rows;
+    for blocks in blocks.chunks(per_batch) {
+        let batch_rows = blocks.iter().map(|b| b.rows as usize).sum::<usize>();
         let targets = match Label::of(recipe) {
             Label::Class => Targets::Classes(vec![0; batch_rows]),
             Label::Values(count) => Targets::Values(Matrix::zeros(batch_rows, count)),
         };
-        let batch = Batch::new(groups.to_vec(), block_rows, Labels::new(targets))
+        let batch = Batch::new(blocks.to_vec(), Labels::new(targets))
             .map_err(|e| RoundError::Training(e.to_string()))?;
         let outputs = predict(&serving.network, &serving.objective, &mut accelerator, &batch)?;
-        let valid = rows - first_block as usize * block_rows;
-        let rounded =
-            outputs.iter_rows().take(valid).flatten().map(|v| (v * units).round_ties_even() / units);
+        let rounded = outputs.iter_rows().flatten().map(|v| (v * units).round_ties_even() / units);
         out.extend(rounded.flat_map(f32::to_le_bytes));
     }
     if accelerator.spoiled().is_some() {

@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use blindsmith_matrix::Shape;
+use blindsmith_matrix::{MaskSeed, OperandShape, Section};
 use blindsmith_protocol::{
-    BlockRef, FrameError, FromWarden, GroupRef, Id, Instruction, Lane, Left, MAX_BODY, Place, Progress,
-    Projection, ToWarden, read_body, read_head, write_frame,
+    BlockRef, FrameError, FromWarden, Id, Instruction, Lane, Left, MAX_BODY, Place, Progress, Projection,
+    ToWarden, read_body, read_head, write_frame,
 };
 use blindsmith_ring::{LANES, Lanes};
 
@@ -27,6 +27,8 @@ const WAITING: usize = 64;
 const WAITING_BYTES: usize = 512 << 20;
 /// What an answer may have beyond twice what was asked for, in bytes: what is wrong with it is found and named later.
 const SLACK: u64 = 64 << 10;
+/// Residues of a product that are copied at a time, at most.
+const MAX_PRODUCT: usize = MAX_BODY / 8;
 /// What a frame takes beside its body, about.
 const FRAME: u64 = 256;
 
@@ -79,6 +81,8 @@ struct State {
     /// Frames of answers that arrived before they were collected.
     early: HashMap<u64, Vec<Frame>>,
     waited: Duration,
+    /// Residues of a contraction row of each operand.
+    strides: HashMap<u32, usize>,
 }
 
 impl Remote {
@@ -165,6 +169,7 @@ impl Remote {
         state.accumulating = false;
         state.ahead.clear();
         state.early.clear();
+        state.strides.clear();
         if let Some(shared) = &self.shared {
             shared.clear();
         }
@@ -181,29 +186,36 @@ impl Remote {
         }
     }
 
-    /// All frames of the product, or of the bytes, that arrive next: at most about twice as much as was asked for.
+    /// All frames of the product, or of the bytes, that arrive next: at most about twice as much as was asked for, with
+    /// what they have in shared memory.
     fn product(&self) -> Result<Vec<Frame>, CloudError> {
         let mut room = lock(&self.state).limits.pop_front().unwrap_or(0).saturating_mul(2) + SLACK;
         let mut taken = |frame: Frame| -> Result<Frame, CloudError> {
             let long = FrameError::Unexpected("an answer that is much longer than what was asked for");
-            room = room.checked_sub(frame.1.len() as u64 + FRAME).ok_or(long)?;
+            let elsewhere = match &frame.0 {
+                ToWarden::Product { place: Some(place), .. } | ToWarden::Bytes { place: Some(place), .. } => {
+                    place.len.saturating_mul(8)
+                }
+                _ => 0,
+            };
+            let bytes = elsewhere.saturating_add(frame.1.len() as u64 + FRAME);
+            room = room.checked_sub(bytes).ok_or(long)?;
             Ok(frame)
         };
         let first = taken(self.answer()?)?;
-        let rows = match first.0 {
-            ToWarden::Extras { rows, .. } => rows,
-            ToWarden::Bytes { .. } => 0,
-            _ => return Err(FrameError::Unexpected("a product begins with its extra polynomials").into()),
+        let mut left = match first.0 {
+            ToWarden::Product { residues, place: None } => residues,
+            ToWarden::Product { place: Some(_), .. } | ToWarden::Bytes { .. } => 0,
+            _ => return Err(FrameError::Unexpected("a product is due").into()),
         };
         let mut frames = vec![first];
-        let mut left = rows;
         while left > 0 {
             let frame = taken(self.answer()?)?;
-            let ToWarden::Rows { count, .. } = frame.0 else {
-                return Err(FrameError::Unexpected("rows of a product are due").into());
+            let ToWarden::Residues { count } = frame.0 else {
+                return Err(FrameError::Unexpected("residues of a product are due").into());
             };
             let rest = left.checked_sub(count).filter(|_| count > 0);
-            left = rest.ok_or(FrameError::Unexpected("a product of too many rows"))?;
+            left = rest.ok_or(FrameError::Unexpected("a product of too many residues"))?;
             frames.push(frame);
         }
         Ok(frames)
@@ -213,7 +225,7 @@ impl Remote {
     fn residues(&self, place: Option<Place>, body: Vec<u8>, out: &mut Vec<u64>) -> Result<(), FrameError> {
         match (place, &self.shared) {
             (Some(place), Some(shared)) if body.is_empty() => shared
-                .copy(place, out, MAX_BODY / 8)
+                .copy(place, out, MAX_PRODUCT)
                 .map_err(|_| FrameError::Unexpected("residues outside the shared memory")),
             (None, _) if body.len().is_multiple_of(8) => {
                 out.clear();
@@ -228,16 +240,36 @@ impl Remote {
         let mut buffer = Vec::new();
         for (message, body) in frames {
             match message {
-                ToWarden::Extras { place, .. } => {
-                    self.residues(place, body, &mut buffer)?;
-                    to.extras(&buffer)?;
-                }
-                ToWarden::Rows { first, place, .. } => {
-                    self.residues(place, body, &mut buffer)?;
-                    to.rows(first as usize, &buffer)?;
+                ToWarden::Product { place: None, .. } if body.is_empty() => {}
+                ToWarden::Product { place, .. } => self.shared_residues(place, body, to)?,
+                ToWarden::Residues { .. } => {
+                    self.residues(None, body, &mut buffer)?;
+                    to.residues(&buffer)?;
                 }
                 _ => return Err(FrameError::Unexpected("not a product").into()),
             }
+        }
+        Ok(())
+    }
+
+    /// Residues in shared memory, copied a few at a time.
+    fn shared_residues(
+        &self,
+        place: Option<Place>,
+        body: Vec<u8>,
+        to: &mut dyn Sink,
+    ) -> Result<(), CloudError> {
+        const AT_ONCE: u64 = 1 << 17;
+        let Some(Place { start, len }) = place.filter(|_| body.is_empty()) else {
+            return Err(FrameError::Unexpected("a body that is not residues").into());
+        };
+        let mut buffer = Vec::new();
+        for from in (0..len).step_by(AT_ONCE as usize) {
+            let wrong = FrameError::Unexpected("residues outside the shared memory");
+            let start = start.checked_add(from).ok_or(wrong)?;
+            let place = Place { start, len: AT_ONCE.min(len - from) };
+            self.residues(Some(place), Vec::new(), &mut buffer)?;
+            to.residues(&buffer)?;
         }
         Ok(())
     }
@@ -297,28 +329,24 @@ impl Remote {
 }
 
 impl Cloud for Remote {
-    fn begin(
-        &self,
-        operand: u32,
-        layer: u32,
-        shape: &Shape,
-        masks: blindsmith_matrix::MaskSeed,
-    ) -> Result<(), CloudError> {
-        let len = shape.tile.degree() / LANES * shape.strip_len();
-        let at = self.shared.as_ref().and_then(|shared| shared.begin(operand, shape.strips(), len));
-        let (rows, cols) = (shape.rows as u32, shape.cols as u32);
-        let begin = Instruction::Begin { operand, layer, form: shape.form, rows, cols, masks, at };
+    fn begin(&self, operand: u32, shape: &OperandShape, masks: MaskSeed) -> Result<(), CloudError> {
+        let groups = shape.residues() / LANES;
+        let at = self.shared.as_ref().and_then(|shared| shared.begin(operand, groups));
+        let at = at.map(|group| group * LANES as u64);
+        let begin = Instruction::Begin { operand, shape: *shape, masks, at };
+        lock(&self.state).strides.insert(operand, shape.stride());
         Ok(self.send(&FromWarden::Do(begin), &[])?)
     }
 
-    fn strip(&self, operand: u32, strip: u32, at: usize, values: &[Lanes]) -> Result<(), CloudError> {
-        let shared =
-            self.shared.as_ref().map_or(Ok(false), |shared| shared.write(operand, strip, at, values));
+    fn rows(&self, operand: u32, first: usize, residues: &[u64]) -> Result<(), CloudError> {
+        let stride = lock(&self.state).strides.get(&operand).copied().unwrap_or(0);
+        let at = first * stride / LANES;
+        let shared = self.shared.as_ref().map_or(Ok(false), |shared| shared.write(operand, at, residues));
         if shared.map_err(|e| FrameError::Io(std::io::Error::other(e)))? {
             return Ok(());
         }
-        let message = FromWarden::Do(Instruction::Strip { operand, strip, at: at as u32 });
-        Ok(self.send(&message, bytemuck::cast_slice(values))?)
+        let message = FromWarden::Do(Instruction::Rows { operand, first: first as u32 });
+        Ok(self.send(&message, bytemuck::cast_slice(residues))?)
     }
 
     fn free(&self, operands: &[u32]) -> Result<(), CloudError> {
@@ -332,20 +360,22 @@ impl Cloud for Remote {
             };
             operands.iter().for_each(|operand| shared.free(*operand, until));
         }
+        let mut state = lock(&self.state);
+        operands.iter().for_each(|operand| _ = state.strides.remove(operand));
         Ok(())
     }
 
     fn request(&self, product: crate::ProductRequest) -> Result<Ticket, CloudError> {
-        let crate::ProductRequest { kind, layer, left, right, sum, residues } = product;
+        let crate::ProductRequest { left, right, section, sum, residues } = product;
         let (ticket, received) = self.ticket(8 * residues);
-        let multiply = Instruction::Multiply { kind, layer, left, right, received, sum };
+        let multiply = Instruction::Multiply { left, right, section, sum, received };
         self.send(&FromWarden::Do(multiply), &[])?;
         Ok(ticket)
     }
 
-    fn accumulate(&self, layer: u32, left: Left, right: u32) -> Result<(), CloudError> {
+    fn accumulate(&self, slot: u32, left: Left, right: u32, section: Section) -> Result<(), CloudError> {
         lock(&self.state).accumulating = true;
-        Ok(self.send(&FromWarden::Do(Instruction::Accumulate { layer, left, right }), &[])?)
+        Ok(self.send(&FromWarden::Do(Instruction::Accumulate { slot, left, right, section }), &[])?)
     }
 
     fn collect(&self, ticket: Ticket, to: &mut dyn Sink) -> Result<(), CloudError> {
@@ -360,18 +390,18 @@ impl Cloud for Remote {
         Ok(ticket)
     }
 
-    fn keep(&self, group: GroupRef, sealed: &[u8]) -> Result<(), CloudError> {
-        Ok(self.send(&FromWarden::Do(Instruction::Keep { group }), sealed)?)
+    fn keep(&self, block: BlockRef, sealed: &[u8]) -> Result<(), CloudError> {
+        Ok(self.send(&FromWarden::Do(Instruction::Keep { block }), sealed)?)
     }
 
     fn projections(
         &self,
-        groups: &[GroupRef],
+        blocks: &[BlockRef],
         which: Projection,
         bytes: usize,
     ) -> Result<Ticket, CloudError> {
         let (ticket, received) = self.ticket(bytes);
-        let instruction = Instruction::Projections { groups: groups.to_vec(), which, received };
+        let instruction = Instruction::Projections { blocks: blocks.to_vec(), which, received };
         self.send(&FromWarden::Do(instruction), &[])?;
         Ok(ticket)
     }
@@ -435,25 +465,23 @@ const _: () = assert!(cfg!(target_endian = "little") && size_of::<Lanes>() == 8 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use blindsmith_matrix::{Form, MaskSeed, ProductKind, Tile};
+    use blindsmith_matrix::{Encoding, Side};
+
+    const WHOLE: Section = Section { columns: (0, 8), left_masks: true, right_masks: true };
 
     struct Nothing;
 
     impl Sink for Nothing {
-        fn extras(&mut self, _: &[u64]) -> Result<(), CloudError> {
-            Ok(())
-        }
-
-        fn rows(&mut self, _: usize, _: &[u64]) -> Result<(), CloudError> {
+        fn residues(&mut self, _: &[u64]) -> Result<(), CloudError> {
             Ok(())
         }
     }
 
     /// Where the next operand begins; the refinery's end of the stream.
     fn begin(remote: &Remote, refinery: &mut BufReader<UnixStream>, operand: u32) -> u64 {
-        let tile = Tile::new(16, 16, 8).unwrap();
-        let shape = Shape::new(Form::ErrorRight, tile, 16, 8);
-        remote.begin(operand, 0, &shape, MaskSeed([0; 32])).unwrap();
+        let encoding = Encoding::new(16, 128, 1).unwrap();
+        let shape = OperandShape { side: Side::Right, encoding, contraction: 16, width: 8 };
+        remote.begin(operand, &shape, MaskSeed([0; 32])).unwrap();
         loop {
             if let (FromWarden::Do(Instruction::Begin { operand: name, at, .. }), 0) =
                 read_head(&mut *refinery).unwrap()
@@ -473,13 +501,13 @@ mod tests {
                 .unwrap();
         let mut refinery = BufReader::new(refinery);
         let multiply = |right| {
-            let (kind, left) = (ProductKind::WeightGradient, Left::Operand(9));
+            let left = Left::Operand(9);
             remote
-                .request(crate::ProductRequest { kind, layer: 0, left, right, sum: false, residues: 0 })
+                .request(crate::ProductRequest { left, right, section: WHOLE, sum: None, residues: 0 })
                 .unwrap()
         };
         let mut answer = |ticket| {
-            write_frame(&mut answers, &ToWarden::Extras { rows: 0, place: None }, &[]).unwrap();
+            write_frame(&mut answers, &ToWarden::Product { residues: 0, place: None }, &[]).unwrap();
             remote.collect(ticket, &mut Nothing).unwrap();
         };
 
@@ -492,7 +520,7 @@ mod tests {
         assert_eq!(begin(&remote, &mut refinery, 3), first);
 
         // No answer tells when an accumulated product is done; that of the next one does.
-        remote.accumulate(0, Left::Operand(9), 3).unwrap();
+        remote.accumulate(0, Left::Operand(9), 3, WHOLE).unwrap();
         remote.free(&[3]).unwrap();
         let third = begin(&remote, &mut refinery, 4);
         assert!(third != first && third != second);

@@ -1,22 +1,29 @@
 //! A round: the uploads it uses, and what it does with them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use blindsmith_identity::Terms;
-use blindsmith_keys::{Key, Scalars, Secret, UploadContext, UploadKey, metered};
-use blindsmith_learn::{Block, Group, Labels, Recipe, TrainError};
-use blindsmith_protocol::{AdmittedUpload, Blob, BlockRef, Id, ProjectSpec, Projection, Role, UploadHeader};
-use blindsmith_ring::{Eval, Poly};
+use blindsmith_keys::{Key, Projection, Scalars, Secrets, UploadKey, column_secrets, metered};
+use blindsmith_learn::{Block, Labels, Recipe, TrainError};
+use blindsmith_protocol::{
+    AdmittedUpload, Blob, BlockRef, Id, ProjectSpec, Projection as Kept, Role, UploadHeader,
+};
 use thiserror::Error;
 
-use crate::accelerator::{ProductError, RowKeys};
-use crate::admission::{self, AdmissionError, AdmissionKeys, input_scalars};
+use crate::accelerator::{ColumnOwner, ProductError, RowKeys};
+use crate::admission::{
+    self, AdmissionError, AdmissionKeys, MOST_REFUSED, Reading, column_scalars, era_scalars, input_scalars,
+    upload_context,
+};
 use crate::cloud::Cloud;
+use crate::counters::Counter;
 use crate::labels::{Label, read_labels};
 use crate::project::Project;
 use crate::serving::Serving;
+use crate::session::Identity;
 
-/// Share of the sampling groups that are held out of training where no validation rows were uploaded.
+/// Share of the blocks that are held out of training where no validation rows were uploaded.
 const HOLD_OUT: f64 = 0.1;
 
 /// What is said of a round whose values left their range, whatever happened.
@@ -85,97 +92,107 @@ pub(crate) struct Uploads {
     /// What their contributors accepted; none for the owner's.
     pub terms: Vec<Option<Terms>>,
     keys: Vec<UploadKey>,
+    seeds: Vec<Key>,
     admissions: Vec<AdmissionKeys>,
-    inputs: Scalars,
+    inputs: Arc<Scalars>,
+    encryption: Key,
+    columns: Mutex<HashMap<ColumnOwner, Columns>>,
     label: Label,
 }
 
-impl RowKeys for Uploads {
-    fn secrets(&self, blocks: &[Block]) -> Vec<Secret> {
-        use rayon::prelude::*;
-        blocks
-            .par_iter()
-            .flat_map_iter(|b| self.keys[b.upload as usize].secrets(std::iter::once(b.index as usize)))
-            .collect()
-    }
+/// What opens and checks products with a contributor's columns in an era.
+struct Columns {
+    secrets: Arc<Secrets>,
+    scalars: Arc<Scalars>,
+}
 
-    fn scalars(&self, blocks: &[Block]) -> Scalars {
-        let each = |b: &Block| self.admissions[b.upload as usize].scalars([b.index as usize]);
-        Scalars::join(&blocks.iter().map(each).collect::<Vec<_>>())
-    }
-
-    fn inputs(&self) -> &Scalars {
-        &self.inputs
-    }
-
-    fn projections(&self, groups: &[Group], which: Projection, sealed: &mut [u8]) -> Option<Vec<Poly<Eval>>> {
-        open_projections(&self.spec, groups, which, sealed, |upload| self.admissions.get(upload as usize))
+impl Uploads {
+    /// Of an owner's columns, derived once.
+    fn columns<T>(&self, owner: &ColumnOwner, of: impl Fn(&Columns) -> T) -> T {
+        let mut known = crate::transport::lock(&self.columns);
+        let columns = known.entry(*owner).or_insert_with(|| {
+            let (contributor, era) = owner;
+            let made_by = |h: &UploadHeader| (&h.contributor, h.era) == (contributor, *era);
+            // The owner of a block is that of one of the headers.
+            let at = self.headers.iter().position(made_by).unwrap_or(0);
+            Columns {
+                secrets: column_secrets(&self.seeds[at], self.keys[at].context()).into(),
+                scalars: column_scalars(&self.encryption, &self.spec, (contributor, *era)).into(),
+            }
+        });
+        of(columns)
     }
 }
 
-/// Opens kept projections of groups, see [`RowKeys::projections`].
+impl RowKeys for Uploads {
+    fn row_secrets(&self, blocks: &[Block]) -> Vec<Secrets> {
+        use rayon::prelude::*;
+        let each = |b: &Block| self.keys[b.upload as usize].block_secrets(b.index as usize, b.rows as usize);
+        blocks.par_iter().map(each).collect()
+    }
+
+    fn row_scalars(&self, blocks: &[Block]) -> Scalars {
+        let each = |b: &Block| self.admissions[b.upload as usize].scalars(b.range(self.spec.block_rows));
+        Scalars::join(&blocks.iter().map(each).collect::<Vec<_>>())
+    }
+
+    fn era(&self, block: &Block) -> u32 {
+        self.headers[block.upload as usize].era
+    }
+
+    fn era_scalars(&self, era: u32) -> Scalars {
+        era_scalars(&self.encryption, &self.spec, era)
+    }
+
+    fn owner(&self, block: &Block) -> ColumnOwner {
+        let header = &self.headers[block.upload as usize];
+        (header.contributor, header.era)
+    }
+
+    fn column_secrets(&self, owner: &ColumnOwner) -> Arc<Secrets> {
+        self.columns(owner, |columns| columns.secrets.clone())
+    }
+
+    fn column_scalars(&self, owner: &ColumnOwner) -> Arc<Scalars> {
+        self.columns(owner, |columns| columns.scalars.clone())
+    }
+
+    fn inputs(&self) -> Arc<Scalars> {
+        self.inputs.clone()
+    }
+
+    fn projections(&self, blocks: &[Block], which: Kept, sealed: &mut [u8]) -> Option<Vec<Projection>> {
+        open_projections(&self.spec, blocks, which, sealed, |upload| self.admissions.get(upload as usize))
+    }
+}
+
+/// Opens kept projections of blocks, see [`RowKeys::projections`].
 pub fn open_projections<'k>(
     spec: &ProjectSpec,
-    groups: &[Group],
-    which: Projection,
+    blocks: &[Block],
+    which: Kept,
     sealed: &mut [u8],
     keys: impl Fn(u32) -> Option<&'k AdmissionKeys> + Sync,
-) -> Option<Vec<Poly<Eval>>> {
+) -> Option<Vec<Projection>> {
     use rayon::prelude::*;
-    let zeros = |count: usize| -> Vec<Poly<Eval>> {
-        (0..count).map(|_| Poly::zero(spec.security.degree())).collect()
-    };
-    let count = |g: &Group| match which {
-        Projection::Group => spec.input_blocks(),
-        Projection::Rows => g.blocks as usize,
-    };
     let mut rest = sealed;
-    let mut parts = Vec::with_capacity(groups.len());
-    for group in groups {
-        let (part, others) = rest.split_at_mut_checked(spec.projection_bytes(count(group)))?;
-        parts.push((group, part));
+    let mut parts = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let (len, bytes) = match which {
+            Kept::Rows => (spec.row_shape(1).padded(), spec.kept_row_bytes()),
+            Kept::Columns => (spec.column_shape(block.rows).padded(), spec.kept_column_bytes(block.rows)),
+        };
+        let (part, others) = rest.split_at_mut_checked(bytes)?;
+        parts.push((block, part, len));
         rest = others;
     }
     if !rest.is_empty() {
         return None;
     }
-    let open = |group: &Group, part: &mut [u8], to: &mut [Poly<Eval>]| {
-        let keys = keys(group.upload)?;
-        metered(|| keys.open(group.first_block / spec.group_blocks, which, part, to))
+    let open = |(block, part, len): (&Block, &mut [u8], usize)| {
+        metered(|| keys(block.upload)?.open(block.index, which, part, len))
     };
-    match which {
-        Projection::Rows => {
-            let opened = parts.into_par_iter().map(|(group, part)| {
-                let mut polys = zeros(count(group));
-                open(group, part, &mut polys).map(|()| polys)
-            });
-            Some(opened.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
-        }
-        Projection::Group => parts
-            .into_par_iter()
-            .try_fold(
-                || zeros(spec.input_blocks()),
-                |mut sum, (group, part)| open(group, part, &mut sum).map(|()| sum),
-            )
-            .try_reduce(
-                || zeros(spec.input_blocks()),
-                |mut a, b| {
-                    a.iter_mut().zip(&b).for_each(|(a, b)| a.add_assign(b));
-                    Some(a)
-                },
-            ),
-    }
-}
-
-/// The public context of a project's uploads.
-pub(crate) fn upload_context(spec: &ProjectSpec, id: &Id) -> UploadContext {
-    UploadContext {
-        project: id.0,
-        mask: spec.mask,
-        tile: spec.tile(),
-        inputs: spec.inputs(),
-        scale: spec.feature_scale,
-    }
+    parts.into_par_iter().map(open).collect()
 }
 
 impl Uploads {
@@ -183,12 +200,14 @@ impl Uploads {
         (spec, encryption, recipe): (&ProjectSpec, &Key, &Recipe),
         headers: Vec<UploadHeader>,
         terms: Vec<Option<Terms>>,
-        keys: Vec<UploadKey>,
+        keys: Vec<(UploadKey, Key)>,
         admissions: Vec<AdmissionKeys>,
     ) -> Self {
         let (spec, label) = (spec.clone(), Label::of(recipe));
-        let inputs = input_scalars(encryption, &spec);
-        Uploads { spec, headers, terms, keys, admissions, inputs, label }
+        let inputs = input_scalars(encryption, &spec).into();
+        let (keys, seeds) = keys.into_iter().unzip();
+        let (encryption, columns) = (encryption.duplicate(), Mutex::default());
+        Uploads { spec, headers, terms, keys, seeds, admissions, inputs, encryption, columns, label }
     }
 
     /// Checks that this warden admitted every upload, made by the owner or an enrolled member, and that it is there
@@ -202,7 +221,9 @@ impl Uploads {
                 return Err(RoundError::Twice(id));
             }
             let seed = project.members.seed(&project.spec, &project.release.rows, &header);
-            let key = seed.and_then(|(seed, terms)| Some((verify(&project.spec, &header, seed)?, terms)));
+            let key = seed.and_then(|(seed, terms)| {
+                Some(((verify(&project.spec, &header, seed)?, seed.duplicate()), terms))
+            });
             let nonce = admission::read_token(&project.encryption, &id, &admission);
             match (key, nonce) {
                 (Some((key, terms)), Some(nonce)) => {
@@ -230,52 +251,42 @@ impl Uploads {
     ) -> Result<Self, RoundError> {
         let Serving { spec, encryption, recipe, .. } = serving;
         let key = verify(spec, &header, seed).ok_or(RoundError::Query)?;
-        let nonce = admission::admit(cloud, (spec, encryption), (0, &header, &key), |_, _| true).map_err(
-            |e| match e {
-                AdmissionError::Cloud(crate::CloudError::Frame(e)) => RoundError::Frame(e),
-                AdmissionError::Altered => RoundError::Fault(e.to_string()),
-                _ => RoundError::Query,
-            },
-        )?;
+        let reading = Reading { index: 0, header: &header, key: &key, seed };
+        let read = admission::admit(cloud, (spec, encryption), reading, |_, _| true);
+        let nonce = read.map_err(|e| match e {
+            AdmissionError::Cloud(crate::CloudError::Frame(e)) => RoundError::Frame(e),
+            AdmissionError::Altered => RoundError::Fault(e.to_string()),
+            _ => RoundError::Query,
+        })?;
         let admission = AdmissionKeys::new(encryption, &header.id(), &nonce);
         let of = (spec, encryption, recipe);
-        Ok(Uploads::new(of, vec![header], vec![None], vec![key], vec![admission]))
+        let keys = vec![(key, seed.duplicate())];
+        Ok(Uploads::new(of, vec![header], vec![None], keys, vec![admission]))
     }
 
-    /// Rows of a group, without padding.
-    pub(crate) fn rows_of(&self, group: &Group) -> u64 {
-        let block_rows = self.spec.block_rows() as u64;
-        let rows = u64::from(self.headers[group.upload as usize].rows);
-        let first = u64::from(group.first_block) * block_rows;
-        rows.saturating_sub(first).min(u64::from(group.blocks) * block_rows)
-    }
-
-    /// Fetches and opens the labels of groups of row blocks; rows of uploads for which `aside` holds do not count.
+    /// Fetches and opens the labels of blocks; rows of uploads for which `aside` holds do not count.
     pub(crate) fn labels<C: Cloud>(
         &self,
         cloud: &C,
-        groups: &[Group],
+        blocks: &[Block],
         aside: impl Fn(u32) -> bool,
     ) -> Result<Labels, TrainError<ProductError>> {
-        let blocks: Vec<Block> = groups.iter().flat_map(|g| g.blocks()).collect();
         let names: Vec<BlockRef> =
             blocks.iter().map(|b| BlockRef { upload: b.upload, block: b.index }).collect();
         let product = |e| TrainError::Accelerator(ProductError::from(e));
         let sealed = cloud.labels(&names).map_err(product)?;
         // They were opened once, when the upload was admitted.
         let refused = || TrainError::Accelerator(ProductError::Fault("labels that do not open".into()));
-        let block_rows = self.spec.block_rows();
-        let sealed_bytes = self.spec.sealed_label_bytes();
         let mut all: Option<Labels> = None;
-        if sealed.len() != blocks.len() * sealed_bytes {
-            return Err(refused());
-        }
-        for (block, sealed) in blocks.iter().zip(sealed.chunks_exact(sealed_bytes)) {
+        let mut rest = &sealed[..];
+        for block in blocks {
+            let (sealed, others) =
+                rest.split_at_checked(self.spec.sealed_label_bytes(block.rows)).ok_or_else(refused)?;
+            rest = others;
             let at = block.upload as usize;
             let bytes = self.keys[at].open_labels(block.index as u64, sealed).map_err(|_| refused())?;
-            let first = block.index as usize * block_rows;
-            let valid = (self.headers[at].rows as usize).saturating_sub(first).min(block_rows);
-            let valid = if aside(block.upload) { 0 } else { valid };
+            let rows = block.rows as usize;
+            let valid = if aside(block.upload) { 0 } else { rows };
             let labels = read_labels(self.label, &bytes, valid).ok_or_else(refused)?;
             match &mut all {
                 Some(all) => {
@@ -285,25 +296,43 @@ impl Uploads {
                 None => all = Some(labels),
             }
         }
-        all.ok_or_else(refused)
+        all.filter(|_| rest.is_empty()).ok_or_else(refused)
     }
 }
 
 impl Project {
     /// Reads an upload; what tells the warden that it did.
-    pub(crate) fn admit<C: Cloud>(&self, cloud: &C, header: &UploadHeader) -> Result<Blob, AdmissionError> {
+    pub(crate) fn admit<C: Cloud>(
+        &self,
+        identity: &Identity,
+        cloud: &C,
+        header: &UploadHeader,
+    ) -> Result<Blob, AdmissionError> {
         let seed = self.members.seed(&self.spec, &self.release.rows, header);
-        let key = seed.and_then(|(seed, _)| verify(&self.spec, header, seed));
+        let key = seed.and_then(|(seed, _)| Some((verify(&self.spec, header, seed)?, seed)));
         let key = key.filter(|_| header.role != Role::Query).ok_or(AdmissionError::Forged)?;
-        let (recipe, block_rows) = (&self.release.recipe, self.spec.block_rows());
+        let recipe = &self.release.recipe;
         let objective = self.trainer.objective();
         let labels = |block: u32, opened: &[u8]| {
-            let valid = (header.rows as usize).saturating_sub(block as usize * block_rows).min(block_rows);
-            let labels = read_labels(Label::of(recipe), opened, valid);
+            let rows = header.rows_of_block(&self.spec, block) as usize;
+            let labels = read_labels(Label::of(recipe), opened, rows);
             labels.is_some_and(|labels| objective.check(&labels).is_ok())
         };
-        let of = (&self.spec, &self.encryption);
-        let nonce = admission::admit(cloud, of, (0, header, &key), labels)?;
+        let reading = Reading { index: 0, header, key: &key.0, seed: key.1 };
+        // Counted before it is known to fail, so that nobody who stops the warden gets another try.
+        let failures = self.encryption.derive("refused uploads", &[&header.contributor.0]);
+        let count = |change: fn(u32) -> Option<u32>| {
+            identity.count(&Id(*failures.expose()), Counter::default(), |counter| {
+                let attempts = change(counter.attempts).ok_or(AdmissionError::Exhausted)?;
+                Ok::<_, AdmissionError>(Counter { attempts, ..counter })
+            })
+        };
+        count(|refused| (refused < MOST_REFUSED).then_some(refused + 1))?;
+        let read = admission::admit(cloud, (&self.spec, &self.encryption), reading, labels);
+        if !matches!(read, Err(AdmissionError::Malformed(_))) {
+            count(|refused| Some(refused.saturating_sub(1)))?;
+        }
+        let nonce = read?;
         Ok(admission::token(&self.encryption, &header.id(), &nonce))
     }
 }
@@ -311,51 +340,51 @@ impl Project {
 fn verify(spec: &ProjectSpec, header: &UploadHeader, seed: &Key) -> Option<UploadKey> {
     let id = spec.id();
     header.validate(&id).ok()?;
-    let context = upload_context(spec, &id);
+    let context = upload_context(spec, &id, header.era);
     let key = UploadKey::from_nonce(seed, context, header.nonce);
     key.verify(&header.authenticated(), &header.tag).then_some(key)
 }
 
-/// The sampling groups of the uploads of a round.
+/// The blocks of the uploads of a round.
 #[derive(Default)]
-pub(crate) struct Groups {
+pub(crate) struct Blocks {
     /// To train on, of each upload.
-    pub training: Vec<Vec<Group>>,
+    pub training: Vec<Vec<Block>>,
     /// To judge with, of each upload: all of an upload for validation, and of others those chosen by a keyed hash.
-    pub held_out: Vec<Vec<Group>>,
+    pub held_out: Vec<Vec<Block>>,
 }
 
-impl Groups {
-    /// Of every contributor's upload some groups are held out; of the owner's only where it names no rows that judge.
+impl Blocks {
+    /// Of every contributor's upload some blocks are held out; of the owner's only where it names no rows that judge.
     fn new(project: &Project, uploads: &Uploads) -> Self {
         let spec = &project.spec;
         let own = |h: &UploadHeader| h.contributor == spec.owner;
         let trusted = uploads.headers.iter().any(|h| own(h) && h.role == Role::Validation);
-        let held_out = |g: &Group| {
-            let upload = uploads.headers[g.upload as usize].id();
-            let hash = project.encryption.derive("hold out", &[&upload.0, &g.first_block.to_be_bytes()]);
+        let held_out = |b: &Block| {
+            let upload = uploads.headers[b.upload as usize].id();
+            let hash = project.encryption.derive("hold out", &[&upload.0, &b.index.to_be_bytes()]);
             let [a, b, c, d, ..] = *hash.expose();
             f64::from(u32::from_be_bytes([a, b, c, d])) < HOLD_OUT * f64::from(u32::MAX)
         };
-        let mut groups = Groups::default();
+        let mut blocks = Blocks::default();
         for (i, header) in uploads.headers.iter().enumerate() {
-            let all = Group::of_upload(i as u32, header.blocks(spec), spec.group_blocks);
-            let (held, mut rest): (Vec<Group>, Vec<Group>) = match header.role {
+            let all = Block::of_upload(i as u32, header.rows, spec.block_rows);
+            let (held, mut rest): (Vec<Block>, Vec<Block>) = match header.role {
                 Role::Validation => (all.collect(), vec![]),
                 _ if trusted && own(header) => (vec![], all.collect()),
                 _ => all.partition(held_out),
             };
-            // Too few groups to spare one: all of them are trained on.
+            // Too few blocks to spare one: all of them are trained on.
             let held = if rest.is_empty() && header.role != Role::Validation {
                 rest = held;
                 vec![]
             } else {
                 held
             };
-            groups.training.push(rest);
-            groups.held_out.push(held);
+            blocks.training.push(rest);
+            blocks.held_out.push(held);
         }
-        groups
+        blocks
     }
 }
 
@@ -367,21 +396,21 @@ pub(crate) struct Task {
     pub epochs: u32,
 }
 
-/// The uploads of a round, verified, in groups.
+/// The uploads of a round, verified, in blocks.
 pub(crate) struct Prepared {
     pub uploads: Uploads,
-    pub groups: Groups,
+    pub blocks: Blocks,
 }
 
 /// Verifies what a round is given; nothing is asked of the refinery.
 pub(crate) fn prepare(project: &Project, given: Vec<AdmittedUpload>) -> Result<Prepared, RoundError> {
     let uploads = Uploads::verify(project, given)?;
-    let groups = Groups::new(project, &uploads);
-    let usable = |(header, groups): (&UploadHeader, &Vec<Group>)| {
-        !groups.is_empty() && project.standing.quarantined(&header.id()).is_none()
+    let blocks = Blocks::new(project, &uploads);
+    let usable = |(header, blocks): (&UploadHeader, &Vec<Block>)| {
+        !blocks.is_empty() && project.standing.quarantined(&header.id()).is_none()
     };
-    if !uploads.headers.iter().zip(&groups.training).any(usable) {
+    if !uploads.headers.iter().zip(&blocks.training).any(usable) {
         return Err(RoundError::Empty);
     }
-    Ok(Prepared { uploads, groups })
+    Ok(Prepared { uploads, blocks })
 }

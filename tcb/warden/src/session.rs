@@ -258,8 +258,8 @@ impl Session<'_> {
                 return Ok(());
             }
             ToWarden::Labels
-            | ToWarden::Extras { .. }
-            | ToWarden::Rows { .. }
+            | ToWarden::Product { .. }
+            | ToWarden::Residues { .. }
             | ToWarden::Bytes { .. }
             | ToWarden::Failed { .. } => {
                 return Err(FrameError::Unexpected("an answer to nothing"));
@@ -367,7 +367,7 @@ impl Session<'_> {
         if let Err(e) = found.trusted(self.identity) {
             return Ok(Err(e.to_string()));
         }
-        let done = found.admit(&self.remote, header);
+        let done = found.admit(self.identity, &self.remote, header);
         if let Err(AdmissionError::Cloud(CloudError::Frame(e))) = done {
             let e = RoundError::Frame(e);
             _ = self.counted(&serving, Some(&e));
@@ -382,7 +382,7 @@ impl Session<'_> {
         Ok(match done {
             Err(AdmissionError::Altered) if let Some(fault) = fault => fault,
             Ok(admission) => Ok((Outcome::Admitted { admission }, Vec::new())),
-            Err(AdmissionError::Cloud(e)) => Err(e.to_string()),
+            Err(e @ (AdmissionError::Cloud(_) | AdmissionError::Counters(_))) => Err(e.to_string()),
             Err(e) => Ok((Outcome::Malformed { reason: e.to_string() }, Vec::new())),
         })
     }

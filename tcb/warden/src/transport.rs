@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use blindsmith_protocol::Place;
-use blindsmith_ring::Lanes;
 use blindsmith_shared::{Arena, Range, Region, SharedError};
 
 /// Groups of eight residues for operands: 64 GiB, of which only what is used is ever taken.
@@ -20,13 +19,9 @@ pub(crate) struct Transport {
 
 struct State {
     arena: Arena,
-    held: HashMap<u32, Operand>,
+    held: HashMap<u32, Arc<Range>>,
     /// Ranges that the refinery may still read until so many products were received.
     leaving: Vec<(u64, Vec<Range>)>,
-}
-
-struct Operand {
-    strips: Vec<Arc<Range>>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -47,26 +42,21 @@ impl Transport {
         [self.operands.descriptor(), self.products.descriptor()]
     }
 
-    /// Room for an operand of `strips` strips of `len` groups; where it begins, if there is any.
-    pub fn begin(&self, operand: u32, strips: usize, len: usize) -> Option<u64> {
+    /// Room for an operand of so many groups of eight residues; the group in which it begins, if there is any.
+    pub fn begin(&self, operand: u32, groups: usize) -> Option<u64> {
         let mut state = lock(&self.state);
-        let range = state.arena.take(strips.checked_mul(len).filter(|n| *n > 0)?)?;
+        let range = state.arena.take(Some(groups).filter(|n| *n > 0)?)?;
         let at = range.start() as u64;
-        let strips = range.split(len).into_iter().map(Arc::new).collect();
-        state.held.insert(operand, Operand { strips });
+        state.held.insert(operand, Arc::new(range));
         Some(at)
     }
 
-    /// Writes a piece of a strip to its place; false if the operand is not here.
-    pub fn write(&self, operand: u32, strip: u32, at: usize, values: &[Lanes]) -> Result<bool, SharedError> {
-        let place = {
-            let state = lock(&self.state);
-            let strips = state.held.get(&operand).map(|operand| &operand.strips);
-            strips.and_then(|strips| strips.get(strip as usize)).cloned()
-        };
+    /// Writes residues to their place in an operand, which begins at group `at` of it; false if the operand is not here.
+    pub fn write(&self, operand: u32, at: usize, residues: &[u64]) -> Result<bool, SharedError> {
+        let place = lock(&self.state).held.get(&operand).cloned();
         match place {
             None => Ok(false),
-            Some(range) => self.operands.write(&range, at, values).map(|()| true),
+            Some(range) => self.operands.write(&range, at, residues).map(|()| true),
         }
     }
 
@@ -76,7 +66,7 @@ impl Transport {
         let mut state = lock(&self.state);
         if let Some(operand) = state.held.remove(&operand) {
             // Whoever is writing is done before its operand is freed.
-            let ranges = operand.strips.into_iter().filter_map(Arc::into_inner).collect();
+            let ranges = Arc::into_inner(operand).into_iter().collect();
             state.leaving.push((requested, ranges));
         }
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use blindsmith_data::{Dataset, Part, ReadOptions, Table, Targets, digits};
-use blindsmith_learn::{Group, Labels, Layer, Network};
+use blindsmith_learn::{Block, Labels, Layer, Network};
 use blindsmith_twin::Run;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -344,19 +344,18 @@ impl Stage<'_> {
 }
 
 /// The same training in the clear: the same rows, batches and order.
-struct Twin<'a> {
-    project: &'a ClientProject,
+struct Twin {
     run: Run,
     uploads: Vec<u32>,
 }
 
-impl<'a> Twin<'a> {
-    fn new(project: &'a ClientProject, layers: Vec<Layer>, threads: usize) -> Result<Self, Failure> {
+impl Twin {
+    fn new(project: &ClientProject, layers: Vec<Layer>, threads: usize) -> Result<Self, Failure> {
         let recipe = project.recipe.clone();
         let network = Network::new(layers, recipe.activations.clone(), recipe.input_rms)
             .map_err(|e| Failure::Other(e.to_string()))?;
-        let run = Run::continue_from(recipe, network, project.spec.block_rows(), threads).map_err(other)?;
-        Ok(Twin { project, run, uploads: Vec::new() })
+        let run = Run::continue_from(recipe, network, project.spec.block_rows, threads).map_err(other)?;
+        Ok(Twin { run, uploads: Vec::new() })
     }
 
     fn push(&mut self, rows: crate::rows::Rows) -> Result<(), Failure> {
@@ -365,23 +364,23 @@ impl<'a> Twin<'a> {
         Ok(())
     }
 
-    fn groups(&self, uploads: &[u32]) -> Vec<Group> {
-        uploads.iter().flat_map(|&u| self.run.groups(u, self.project.spec.group_blocks)).collect()
+    fn blocks(&self, uploads: &[u32]) -> Vec<Block> {
+        uploads.iter().flat_map(|&u| self.run.blocks(u)).collect()
     }
 
     /// One more upload, then a round over all but the first, which is held out; the round ends in an
     /// evaluation, as the warden's does.
     fn round(&mut self, rows: crate::rows::Rows) -> Result<(), Failure> {
         self.push(rows)?;
-        let groups = self.groups(&self.uploads[1..]);
-        self.run.train_round(groups, |_, _| {}).map_err(other)?;
+        let blocks = self.blocks(&self.uploads[1..]);
+        self.run.train_round(blocks, |_, _| {}).map_err(other)?;
         self.accuracy().map(drop)
     }
 
     /// On the held-out rows.
     fn accuracy(&mut self) -> Result<f64, Failure> {
-        let groups = self.groups(&self.uploads[..1]);
-        let metrics = self.run.evaluate(groups).map_err(other)?;
+        let blocks = self.blocks(&self.uploads[..1]);
+        let metrics = self.run.evaluate(blocks).map_err(other)?;
         metrics.accuracy.ok_or_else(|| Failure::Other("this task has no accuracy".into()))
     }
 }

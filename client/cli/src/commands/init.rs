@@ -7,26 +7,22 @@ use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
 use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
 use blindsmith_identity::{Purpose, SignedRelease, sign_release};
-use blindsmith_keys::{Key, random_bytes};
-use blindsmith_learn::{Group, Labels, Layer, Matrix, Network, Recipe, Trainer};
-use blindsmith_matrix::plan::{Costs, Limits, tiles};
-use blindsmith_matrix::{MaskSeed, Scale};
-use blindsmith_protocol::{Blob, Id, Layer as SpecLayer, ProjectSpec, Trigger};
+use blindsmith_keys::Key;
+use blindsmith_learn::{Labels, Layer, Matrix, Network, Recipe, Trainer};
+use blindsmith_protocol::{Blob, Id, ProjectSpec, Trigger};
 use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
-use blindsmith_warden::{Release, check_size, encode_model, label_bytes, model_context, session_info};
+use blindsmith_warden::{Release, check_size, encode_model, model_context, session_info};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{TrainingArguments, report};
+use super::spec::{bytes_per_row, in_words, new_spec, planned, sizes};
+use super::{CloudName, TrainingArguments, report};
 use crate::connection::unexpected;
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
 use crate::rows::{DataArguments, standardise};
 use crate::trust::{TrustArguments, appraise_warden};
 use crate::{Connection, Failure};
-
-/// log2 of the scale of encrypted features: |x| <= 1 becomes an integer of 20 bits.
-const FEATURE_SCALE: i8 = 20;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum BeyondName {
@@ -79,6 +75,12 @@ pub struct Init {
     /// What happens to values beyond FACTOR standard deviations.
     #[arg(long, value_enum, default_value = "clip")]
     beyond: BeyondName,
+    /// What the refinery will multiply on: encodings, and the layers that it multiplies, are chosen for it.
+    #[arg(long, value_enum, default_value_t)]
+    cloud: CloudName,
+    /// Have the refinery multiply all layers, whatever that costs.
+    #[arg(long, hide = true)]
+    offload_all: bool,
     /// Rounds start only when asked for, not by themselves when rows arrive.
     #[arg(long, conflicts_with_all = ["round_after", "round_at", "rounds_per_day"])]
     manual: bool,
@@ -186,21 +188,19 @@ fn minute(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Row blocks of a sampling group: a quarter of a batch at most, 256 rows, 64 MiB. Batches are dealt in whole groups,
-/// and for each the warden fetches a projection as large as a row block.
-pub(crate) fn group_blocks(spec: &ProjectSpec) -> u32 {
-    const MOST_BYTES: usize = 64 << 20;
-    let rows = (spec.batch_rows as usize / 4).clamp(1, 256);
-    (rows / spec.block_rows()).min(MOST_BYTES / spec.block_bytes()).max(1) as u32
-}
-
 #[derive(Serialize)]
 struct Created {
     project: String,
     layers: Vec<usize>,
     parameters: usize,
     security_bits: u16,
-    tiles: Vec<[usize; 3]>,
+    /// For each layer, whether the refinery multiplies it.
+    offloaded: Vec<bool>,
+    /// n, m and r of stored rows, for forward products and for gradients.
+    row_form: [usize; 3],
+    column_form: [usize; 3],
+    /// Rows of a block.
+    block_rows: u32,
     upload_bytes_per_row: usize,
     warden: String,
 }
@@ -269,21 +269,24 @@ impl Init {
         }
         released?;
         let created = describe(&project, &network, &warden);
-        report(self.json, &created, |c| {
-            println!("project {}", c.project);
-            println!(
-                "model {:?}, {} parameters, {} bits of security",
-                c.layers, c.parameters, c.security_bits
-            );
-            println!("tiles {:?}; an encrypted row takes {} bytes", c.tiles, c.upload_bytes_per_row);
-            if c.warden == "simulated" {
-                println!("warden: SIMULATED - whoever runs it can read the secrets released to it");
-            } else {
-                println!("warden: {}", c.warden);
-            }
-            println!("keys and settings are in {}: keep owner.key safe and secret", self.project.display());
-            println!("receipts are verified with {}", self.project.join("policy.toml").display());
-        })
+        report(self.json, &created, |c| self.say(c))
+    }
+
+    fn say(&self, c: &Created) {
+        println!("project {}", c.project);
+        println!("model {:?}, {} parameters, {} bits of security", c.layers, c.parameters, c.security_bits);
+        println!("{}", in_words(&c.offloaded));
+        println!(
+            "n of forward products {}, of gradients {}; an encrypted row takes {} bytes, in blocks of {}",
+            c.row_form[0], c.column_form[0], c.upload_bytes_per_row, c.block_rows
+        );
+        if c.warden == "simulated" {
+            println!("warden: SIMULATED - whoever runs it can read the secrets released to it");
+        } else {
+            println!("warden: {}", c.warden);
+        }
+        println!("keys and settings are in {}: keep owner.key safe and secret", self.project.display());
+        println!("receipts are verified with {}", self.project.join("policy.toml").display());
     }
 
     fn initial_network(&self, recipe: &mut Recipe) -> Result<Network, Failure> {
@@ -315,35 +318,9 @@ impl Init {
     }
 
     fn spec(&self, recipe: &Recipe, owner: Id) -> Result<ProjectSpec, Failure> {
-        let tiles = tiles(
-            &recipe.widths,
-            recipe.batch_rows,
-            self.training.security,
-            &Costs::default(),
-            &Limits::default(),
-        );
-        let layers = recipe
-            .widths
-            .windows(2)
-            .zip(&tiles)
-            .map(|(w, tile)| SpecLayer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
-            .collect();
-        let mut spec = ProjectSpec {
-            name: self.name.clone(),
-            salt: random_bytes(),
-            owner,
-            security: self.training.security,
-            layers,
-            feature_scale: Scale::from_log2(FEATURE_SCALE),
-            mask: MaskSeed(random_bytes()),
-            label_bytes: label_bytes(recipe),
-            group_blocks: 1,
-            batch_rows: recipe.batch_rows as u32,
-            trigger: self.trigger(),
-        };
-        spec.group_blocks = group_blocks(&spec);
-        spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
-        Ok(spec)
+        let security = self.training.security;
+        let plan = planned(recipe, security, (self.cloud.into(), self.offload_all))?;
+        new_spec(&self.name, owner, (plan, security), recipe, self.trigger())
     }
 
     fn trigger(&self) -> Trigger {
@@ -365,10 +342,9 @@ impl Init {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let recipe = Recipe { epochs: self.warm_epochs, ..project.recipe.clone() };
         let mut run = Run::continue_from(recipe, network, 1, threads).map_err(other)?;
-        let count = rows.features.rows() as u32;
-        run.push(rows.features, Labels::new(rows.targets)).map_err(other)?;
-        let groups = Group::of_upload(0, count, 1).collect();
-        run.train_round(groups, |_, _| {}).map_err(other)?;
+        let upload = run.push(rows.features, Labels::new(rows.targets)).map_err(other)?;
+        let blocks = run.blocks(upload);
+        run.train_round(blocks, |_, _| {}).map_err(other)?;
         Ok(run.trainer().network().clone())
     }
 }
@@ -433,8 +409,11 @@ fn describe(project: &ClientProject, network: &Network, warden: &Appraised) -> C
         layers: project.recipe.widths.clone(),
         parameters: network.layers().iter().map(|l| l.weights.as_slice().len() + l.bias.len()).sum(),
         security_bits: spec.security.bits(),
-        tiles: spec.layers.iter().map(|l| [l.tile.m(), l.tile.n(), l.tile.p()]).collect(),
-        upload_bytes_per_row: spec.block_bytes() / spec.block_rows(),
+        offloaded: spec.layers.iter().map(|l| l.offload.is_some()).collect(),
+        row_form: sizes(&spec.row_form),
+        column_form: sizes(&spec.column_form),
+        block_rows: spec.block_rows,
+        upload_bytes_per_row: bytes_per_row(spec),
         warden: warden.tee().to_owned(),
     }
 }

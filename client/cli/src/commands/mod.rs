@@ -16,6 +16,7 @@ pub mod push;
 pub mod receipts;
 pub mod refine;
 pub mod soak;
+pub(crate) mod spec;
 pub mod status;
 pub(crate) mod training;
 pub mod verify;
@@ -26,7 +27,7 @@ pub use training::TrainingArguments;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -48,7 +49,7 @@ enum Command {
     Bench(bench::Bench),
     /// Creates a project: model, training, keys; hands the secrets to the warden.
     Init(Box<init::Init>),
-    /// Tells, before anything runs, which tiles are used and what training costs.
+    /// Tells, before anything runs, what the refinery will multiply and what training costs.
     Plan(plan::Plan),
     /// Encrypts rows and sends them.
     Push(push::Push),
@@ -70,8 +71,6 @@ enum Command {
     Soak(soak::Soak),
     /// Lists rounds, their decisions, and versions.
     History(history::History),
-    /// Sends rows that wait since push --spool.
-    Flush(push::Flush),
     /// Makes an earlier version the current one.
     Rollback(history::Rollback),
     /// Has a quarantined upload tried again.
@@ -96,6 +95,25 @@ enum Command {
     Attest(attest::Attest),
     /// Writes or explains a policy for the appraisal of evidence.
     Policy(policy::Policy),
+}
+
+/// What the refinery multiplies on, for the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CloudName {
+    /// Processor cores.
+    #[default]
+    Cpu,
+    /// A graphics processor.
+    Gpu,
+}
+
+impl From<CloudName> for blindsmith_plan::Cloud {
+    fn from(name: CloudName) -> Self {
+        match name {
+            CloudName::Cpu => blindsmith_plan::Cloud::Cpu,
+            CloudName::Gpu => blindsmith_plan::Cloud::Gpu,
+        }
+    }
 }
 
 /// What every command that works on a project takes.
@@ -146,7 +164,6 @@ impl Cli {
             Command::Rollback(command) => command.run(),
             Command::Readmit(command) => command.run(),
             Command::Forgive(command) => command.run(),
-            Command::Flush(command) => command.run(),
             Command::Approve(command) => command.run(),
             Command::Join(command) => command.run(),
             Command::Invite(command) => command.run(),

@@ -3,27 +3,26 @@
 use std::collections::BTreeMap;
 
 use blindsmith_learn::{Loss, Recipe};
-use blindsmith_matrix::plan::{
-    Costs, Counts, LayerWork, Limits, Machine, Part, Prediction, choose, cost, predict, storage_factor,
-    tiles, upload_bytes,
-};
-use blindsmith_matrix::{Security, Tile};
+use blindsmith_matrix::{Encoding, Security};
+use blindsmith_plan::{Cloud, Costs, Machine, Network, Prediction, plan, predict};
+use blindsmith_protocol::packed_bytes;
 use clap::Args;
 use serde::Serialize;
 
 use super::bench::{Widths, calibration, threads_or_all, use_threads};
-use super::report;
+use super::spec::sizes;
 use super::training::MICRO_BATCH;
+use super::{CloudName, report};
 use crate::Failure;
 
-/// Tells, before anything runs, which tiles are used and what training costs: time, memory, bytes.
+/// Tells, before anything runs, what the refinery will multiply and what training costs: time, memory, bytes.
 ///
-/// A second of small measurements on this machine gives the time of each elementary step; the plan counts
-/// the steps of every tile and takes the cheapest within the limits. Refinery and warden are taken to run
-/// here, on the same cores.
+/// A second of small measurements on this machine gives the time of each elementary piece of work; the plan
+/// counts them for every encoding and takes the fastest. Refinery and warden are taken to run here, on the same
+/// cores; a graphics processor is not measured, its costs are assumed.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  blindsmith plan --rows 60000 --layers 784,128,10\n  blindsmith plan --rows 60000 --layers 784,512,10 --storage 4 --json"
+    after_help = "Examples:\n  blindsmith plan --rows 60000 --layers 784,128,10\n  blindsmith plan --rows 60000 --layers 784,512,10 --cloud gpu --json"
 )]
 pub struct Plan {
     /// Rows to train on.
@@ -38,12 +37,9 @@ pub struct Plan {
     /// Rows that the warden treats at a time: larger batches pass in pieces.
     #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
     pub micro_batch: usize,
-    /// Largest size of stored ciphertext over that of the rows in float32.
-    #[arg(long, value_name = "FACTOR", default_value_t = 16.0)]
-    pub storage: f64,
-    /// What the warden's core time is worth in core time of the cloud.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-    pub warden_weight: f64,
+    /// What the refinery multiplies on.
+    #[arg(long, value_enum, default_value_t)]
+    pub cloud: CloudName,
     /// Threads of each process [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -62,14 +58,18 @@ pub struct Plan {
 const OVERLAP: f64 = 0.0;
 /// Bytes of the sealed label and weight of a row.
 const LABEL_BYTES: usize = 8;
+/// Root mean square of standardised features.
+const INPUT_RMS: f64 = 0.125;
 
 /// One layer of the plan.
 #[derive(Debug, Clone, Serialize)]
 pub struct Layer {
     inputs: usize,
     outputs: usize,
-    /// m, n, p.
-    tile: [usize; 3],
+    /// Whether the refinery multiplies it.
+    offloaded: bool,
+    /// n of its three products; none of one that the warden computes.
+    n: Option<[u16; 3]>,
     cloud_core_ms: f64,
     warden_core_ms: f64,
 }
@@ -84,11 +84,15 @@ pub struct Planned {
     micro_batches: usize,
     steps_per_epoch: usize,
     threads: usize,
+    cloud: Cloud,
     security_bits: u16,
-    /// m, n, p of each layer.
-    tiles: Vec<[usize; 3]>,
-    /// Whether these are the tiles of `init`, which plans with the reference costs.
-    reference_tiles: bool,
+    /// n, m and r of stored rows, for forward products and for gradients.
+    row_form: [usize; 3],
+    column_form: [usize; 3],
+    /// Rows of a block.
+    block_rows: u32,
+    /// Whether this is the plan of `init`, which plans with the reference costs.
+    reference_plan: bool,
     /// A training step: wall-clock time, that of each side, core time of each side.
     pub step_ms: f64,
     cloud_step_ms: f64,
@@ -117,7 +121,7 @@ pub struct Planned {
     parts_core_ms: BTreeMap<String, f64>,
     /// What the machine gives, fewer cores than threads where others work, too.
     machine: Machine,
-    /// Nanoseconds of a core for each elementary step, as measured here.
+    /// Nanoseconds for each elementary piece of work, as measured here.
     costs: Costs,
 }
 
@@ -136,86 +140,109 @@ impl Plan {
         if self.rows == 0 || self.batch_rows == Some(0) || self.micro_batch == 0 {
             return Err(Failure::Settings("at least one row is needed".into()));
         }
-        if !(self.storage > 0.0 && self.warden_weight > 0.0) {
-            return Err(Failure::Settings("the factors must be above zero".into()));
-        }
-        let widths = &self.layers.0;
-        let usual = Recipe::new(widths, Loss::SoftmaxCrossEntropy).batch_rows;
+        let widths = self.layers.0.clone();
+        let usual = Recipe::new(&widths, Loss::SoftmaxCrossEntropy).batch_rows;
         let (batch_rows, steps) = batches(self.rows, self.batch_rows.unwrap_or(usual));
-        let limits =
-            Limits { storage_factor: self.storage, warden_weight: self.warden_weight, ..Limits::default() };
-        let reference = tiles(widths, batch_rows, security, &Costs::default(), &limits);
-        let along = |(w, t): (&[usize], &Tile)| w[0].div_ceil(t.n()).max(w[1].div_ceil(t.p()));
-        let costs =
-            calibration::measure(security, widths.windows(2).zip(&reference).map(along).max().unwrap_or(1))?;
-        let micro_batches = batch_rows.div_ceil(self.micro_batch);
-        let layers: Vec<_> = LayerWork::of_network(widths, batch_rows)
-            .into_iter()
-            .map(|work| LayerWork { parts: micro_batches, ..work })
-            .map(|work| (work, choose(&work, security, &costs, &limits).tile))
-            .collect();
-        let (one_core, all_cores) = calibration::available_cores();
-        let machine = Machine { all_cores, one_core, shared: !self.apart, overlap: OVERLAP };
-        let prediction = predict(&layers, &costs, &machine);
-
-        let (first, tile) = layers[0];
-        let upload = upload_bytes(self.rows, first.inputs, tile, LABEL_BYTES);
-        let layer_plans = layers.iter().map(|(work, tile)| {
-            let plan = cost(work, *tile, &costs);
-            Layer {
-                inputs: work.inputs,
-                outputs: work.outputs,
-                tile: [tile.m(), tile.n(), tile.p()],
-                cloud_core_ms: plan.cloud_ns * 1e-6,
-                warden_core_ms: plan.warden_ns * 1e-6,
-            }
-        });
-        let Prediction { step_ns, cloud_ns, warden_ns, traffic_bytes, memory, .. } = prediction;
+        let network = Network {
+            widths,
+            batch_rows,
+            micro_batch_rows: self.micro_batch,
+            input_rms: INPUT_RMS,
+            security,
+        };
+        let cloud = self.cloud.into();
+        let costs = calibration::measure(security, cloud)?;
+        let machine = self.machine(cloud);
+        let refused = |e: blindsmith_plan::PlanError| Failure::Settings(e.to_string());
+        let chosen = plan(&network, &costs, &machine).map_err(refused)?;
+        let reference =
+            plan(&network, &Costs::reference(cloud), &Machine::reference(cloud)).map_err(refused)?;
+        let prediction = predict(&network, &chosen, &costs, &machine);
+        let upload = self.upload_bytes(&chosen);
+        let per_row = upload / self.rows as f64;
         let epoch = |ns: f64| ns * steps as f64 * 1e-9;
         Ok(Planned {
             rows: self.rows,
-            layers: widths.clone(),
+            layers: network.widths.clone(),
             batch_rows,
-            micro_batches,
+            micro_batches: batch_rows.div_ceil(self.micro_batch),
             steps_per_epoch: steps,
             threads,
+            cloud,
             security_bits: security.bits(),
-            tiles: layers.iter().map(|(_, t)| [t.m(), t.n(), t.p()]).collect(),
-            reference_tiles: layers.iter().map(|(_, t)| *t).eq(reference),
-            step_ms: step_ns * 1e-6,
-            cloud_step_ms: cloud_ns * 1e-6,
-            warden_step_ms: warden_ns * 1e-6,
+            row_form: sizes(&chosen.row_form),
+            column_form: sizes(&chosen.column_form),
+            block_rows: chosen.block_rows,
+            reference_plan: chosen == reference,
+            step_ms: prediction.step_ns * 1e-6,
+            cloud_step_ms: prediction.cloud_ns * 1e-6,
+            warden_step_ms: prediction.warden_ns * 1e-6,
             cloud_core_ms: prediction.cloud_core_ns * 1e-6,
             warden_core_ms: prediction.warden_core_ns * 1e-6,
-            epoch_seconds: epoch(step_ns),
-            cloud_epoch_seconds: epoch(cloud_ns),
-            warden_epoch_seconds: epoch(warden_ns),
-            cloud_memory_bytes: memory.cloud_bytes as u64,
-            warden_memory_bytes: memory.warden_bytes as u64,
+            epoch_seconds: epoch(prediction.step_ns),
+            cloud_epoch_seconds: epoch(prediction.cloud_ns),
+            warden_epoch_seconds: epoch(prediction.warden_ns),
+            cloud_memory_bytes: prediction.memory.cloud_bytes as u64,
+            warden_memory_bytes: prediction.memory.warden_bytes as u64,
             disk_bytes: upload as u64,
-            upload_bytes_per_row: upload / self.rows as f64,
-            storage_factor: storage_factor(&tile),
+            upload_bytes_per_row: per_row,
+            storage_factor: per_row / (4 * network.widths[0]) as f64,
             upload_bytes: upload as u64,
-            traffic_bytes_per_step: traffic_bytes as u64,
-            traffic_bytes_per_epoch: (traffic_bytes * steps as f64) as u64,
-            layer_plans: layer_plans.collect(),
-            parts_core_ms: parts(&layers, &costs),
+            traffic_bytes_per_step: prediction.traffic_bytes as u64,
+            traffic_bytes_per_epoch: (prediction.traffic_bytes * steps as f64) as u64,
+            layer_plans: layer_plans(&chosen, &prediction),
+            parts_core_ms: parts(&prediction),
             machine,
             costs,
         })
     }
+
+    /// What of this machine either side gets.
+    fn machine(&self, cloud: Cloud) -> Machine {
+        let (one_core, all_cores) = calibration::available_cores();
+        let device = cloud == Cloud::Gpu;
+        Machine {
+            cloud_cores: if device { 1.0 } else { all_cores },
+            warden_cores: all_cores,
+            one_core,
+            shared: !self.apart && !device,
+            overlap: OVERLAP,
+        }
+    }
+
+    /// Bytes of all rows in one upload.
+    fn upload_bytes(&self, plan: &blindsmith_plan::Plan) -> f64 {
+        let inputs = self.layers.0[0];
+        let padded = |n: usize, form: &Encoding| n.next_multiple_of(form.roots());
+        let row = LABEL_BYTES + packed_bytes(padded(inputs, &plan.row_form));
+        let contraction_rows = padded(self.rows, &plan.column_form);
+        let tags = 16 * self.rows.div_ceil(plan.block_rows as usize);
+        (self.rows * row + contraction_rows * packed_bytes(inputs) + tags) as f64
+    }
 }
 
-/// Milliseconds of core time of a step under "cloud: ..." and "warden: ...".
-fn parts(layers: &[(LayerWork, Tile)], costs: &Costs) -> BTreeMap<String, f64> {
+fn layer_plans(plan: &blindsmith_plan::Plan, prediction: &Prediction) -> Vec<Layer> {
+    let layer = |(l, layer): (usize, &blindsmith_protocol::Layer)| {
+        let of =
+            |cloud| prediction.parts.iter().filter(move |p| p.layer == l && p.cloud == cloud).map(|p| p.ns);
+        Layer {
+            inputs: layer.inputs as usize,
+            outputs: layer.outputs as usize,
+            offloaded: layer.offload.is_some(),
+            n: layer.offload.map(|o| [o.forward, o.gradient, o.input]),
+            cloud_core_ms: of(true).sum::<f64>() * 1e-6,
+            warden_core_ms: of(false).sum::<f64>() * 1e-6,
+        }
+    };
+    plan.layers.iter().enumerate().map(layer).collect()
+}
+
+/// Milliseconds of a step under "cloud: ..." and "warden: ...".
+fn parts(prediction: &Prediction) -> BTreeMap<String, f64> {
     let mut parts = BTreeMap::new();
-    for (work, tile) in layers {
-        let counts = Counts::of(work, *tile);
-        let mut add = |side: &str, part: &Part| {
-            *parts.entry(format!("{side}: {}", part.name)).or_insert(0.0) += part.ns * 1e-6;
-        };
-        costs.cloud(&counts).iter().for_each(|part| add("cloud", part));
-        costs.warden(&counts).iter().chain([&costs.learning(work)]).for_each(|part| add("warden", part));
+    for part in &prediction.parts {
+        let side = if part.cloud { "cloud" } else { "warden" };
+        *parts.entry(format!("{side}: {}", part.name)).or_insert(0.0) += part.ns * 1e-6;
     }
     parts
 }
@@ -227,14 +254,15 @@ fn batches(rows: usize, batch_rows: usize) -> (usize, usize) {
 }
 
 fn print(p: &Planned) {
-    println!("layer          tile (m x n x p)     cloud       warden     core time of a step");
+    println!("layer          multiplied by   n (Z, G, D)     cloud       warden     core time of a step");
     for layer in &p.layer_plans {
-        let [m, n, q] = layer.tile;
+        let n = layer.n.map_or_else(String::new, |[z, g, d]| format!("{z}, {g}, {d}"));
         println!(
-            "{:>5} x {:<5}  {:<16}  {:>8.2} ms  {:>8.2} ms",
+            "{:>5} x {:<5}  {:<14}  {:<12}  {:>8.2} ms  {:>8.2} ms",
             layer.inputs,
             layer.outputs,
-            format!("{m} x {n} x {q}"),
+            if layer.offloaded { "the refinery" } else { "the warden" },
+            n,
             layer.cloud_core_ms,
             layer.warden_core_ms
         );
@@ -261,14 +289,14 @@ fn print(p: &Planned) {
         bytes(p.upload_bytes),
         bytes(p.traffic_bytes_per_epoch)
     );
-    if p.machine.all_cores < 0.8 * p.threads as f64 {
+    if p.machine.warden_cores < 0.8 * p.threads as f64 {
         println!(
             "(others work on this machine: {:.1} of {} cores were to be had, and the times say so)",
-            p.machine.all_cores, p.threads
+            p.machine.warden_cores, p.threads
         );
     }
-    if !p.reference_tiles {
-        println!("(init plans with reference costs and takes other tiles)");
+    if !p.reference_plan {
+        println!("(init plans with reference costs and chooses otherwise)");
     }
 }
 
@@ -287,12 +315,11 @@ mod tests {
     #[test]
     fn batches_are_dealt_as_the_sampler_does() {
         for (rows, batch) in [(60_000, 256), (1000, 300), (10, 256), (1024, 1024), (1536, 1024)] {
-            let groups =
-                (0..rows as u32).map(|b| blindsmith_learn::Group { upload: 0, first_block: b, blocks: 1 });
-            let sampler = blindsmith_learn::Sampler::new(groups.collect(), 1, batch, 0).unwrap();
+            let blocks = blindsmith_learn::Block::of_upload(0, rows as u32, 1).collect();
+            let sampler = blindsmith_learn::Sampler::new(blocks, batch, 0).unwrap();
             let (each, steps) = batches(rows, batch);
             assert_eq!(steps, sampler.batches_per_epoch());
-            assert_eq!(each, sampler.in_order().map(|g| g.len()).max().unwrap());
+            assert_eq!(each, sampler.in_order().map(|b| b.len()).max().unwrap());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `blindsmith push`, `flush`.
+//! `blindsmith push`.
 
 use blindsmith_keys::random_bytes;
 use blindsmith_protocol::{ProjectSpec, Role};
@@ -8,15 +8,13 @@ use serde::Serialize;
 use super::{ProjectArguments, bar, report, warden_of, warn_if_simulated};
 use crate::project::Keys;
 use crate::rows::{DataArguments, standardise};
-use crate::spool::Spool;
-use crate::{Failure, Sender, Sent, send};
+use crate::{Failure, Sender, era, send};
 
 /// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
-/// refused whole, before anything is encrypted. Rows that fill no row block wait here for more, as a block takes the same
-/// room however few are in it: --now sends them all the same.
+/// refused whole, before anything is encrypted.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  blindsmith push --project ./sales --data march.csv\n  blindsmith push --project ./sales --data held-out.csv --validation\n  blindsmith push --project ./sales --data today.csv --now"
+    after_help = "Examples:\n  blindsmith push --project ./sales --data march.csv\n  blindsmith push --project ./sales --data held-out.csv --validation"
 )]
 pub struct Push {
     #[command(flatten)]
@@ -29,12 +27,10 @@ pub struct Push {
     /// Keep the file's order of rows instead of shuffling them: for rows that are in random order already.
     #[arg(long)]
     keep_order: bool,
-    /// Send at once, however few rows there are: they take the room of whole blocks.
-    #[arg(long, conflicts_with = "spool")]
-    now: bool,
-    /// Keep here what does not fill row blocks, of many rows too, and send the rest. blindsmith flush sends what waits.
-    #[arg(long)]
-    spool: bool,
+    /// The era of the upload, at least: its masks and secrets serve no rows of another era. Rows begin a new era by
+    /// themselves as they grow many; raise it by hand after a withdrawal.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    era: u32,
 }
 
 #[derive(Serialize)]
@@ -44,96 +40,18 @@ struct Pushed {
     rows: usize,
     clipped_values: u64,
     bytes: u64,
-    /// Rows for which there would be room in the same bytes.
-    room: usize,
+    era: u32,
+    /// Rows that share what a round does for each of these few, if the upload has fewer.
+    strip: Option<usize>,
     /// The kind of the warden that holds the rows' keys; none if none does yet.
     warden: Option<&'static str>,
 }
 
-#[derive(Serialize)]
-struct Spooled {
-    /// The upload, if one was filled.
-    upload: Option<String>,
-    /// Identifiers of uploads that were filled.
-    uploads: Vec<String>,
-    /// Rows that were sent.
-    sent: usize,
-    bytes: u64,
-    /// Rows that wait.
-    waiting: usize,
-    /// Rows of a block.
-    block: usize,
-    clipped_values: u64,
-    /// The kind of the warden that holds the rows' keys; none if none does yet.
-    warden: Option<&'static str>,
-}
-
-impl Spooled {
-    fn new(
-        spec: &ProjectSpec,
-        sent: &[(Sent, usize)],
-        spool: &Spool,
-        (clipped_values, warden): (u64, Option<&'static str>),
-    ) -> Self {
-        let uploads: Vec<String> = sent.iter().map(|(sent, _)| sent.upload.to_string()).collect();
-        Spooled {
-            upload: uploads.last().cloned(),
-            uploads,
-            sent: sent.iter().map(|(_, rows)| rows).sum(),
-            bytes: sent.iter().map(|(sent, _)| sent.bytes).sum(),
-            waiting: spool.len(),
-            block: spec.block_rows(),
-            clipped_values,
-            warden,
-        }
-    }
-
-    fn say(&self) {
-        for upload in &self.uploads {
-            println!("upload {upload}: stored");
-        }
-        if self.sent > 0 {
-            println!("{} rows sent in {} bytes", self.sent, self.bytes);
-        }
-        if self.waiting > 0 {
-            println!("{} rows wait here until they fill a block of {}", self.waiting, self.block);
-            println!("blindsmith flush sends them now, in the room of a whole block, as push --now does");
-        }
-        if self.clipped_values > 0 {
-            println!("{} values lay beyond the recorded bound and were clipped", self.clipped_values);
-        }
-    }
-}
-
-/// Sends rows that wait since blindsmith push --spool, though they fill no block: they take the room of a whole one.
-#[derive(Args)]
-#[command(after_help = "Example:\n  blindsmith flush --project ./sales")]
-pub struct Flush {
-    #[command(flatten)]
-    common: ProjectArguments,
-    /// Those that judge the model.
-    #[arg(long)]
-    validation: bool,
-}
-
-fn role(validation: bool) -> Role {
-    if validation { Role::Validation } else { Role::Training }
-}
-
-impl Flush {
-    /// Runs the command.
-    pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
-        let keys = Keys::load(&self.common.project)?;
-        let role = role(self.validation);
-        let warden = warden_of(&self.common.project);
-        warn_if_simulated(warden);
-        let mut spool = Spool::open(&self.common.project, role)?;
-        let seed = keys.contributor(&project.id());
-        let sender = Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed };
-        let sent = spool.send(&mut connection, &project.spec, sender, (role, true))?;
-        report(self.common.json, &Spooled::new(&project.spec, &sent, &spool, (0, warden)), Spooled::say)
-    }
+/// The rows of a strip or of a group, whichever has more, if the upload has fewer: the warden opens products strip by
+/// strip, and the column form is filled up to whole groups.
+fn few(spec: &ProjectSpec, rows: usize) -> Option<usize> {
+    let strip = spec.row_form.strip().max(spec.column_form.roots());
+    (rows < strip).then_some(strip)
 }
 
 impl Push {
@@ -147,25 +65,18 @@ impl Push {
         }
         let rows = standardise(&project, data)?;
         let id = project.id();
-        let role = role(self.validation);
+        let role = if self.validation { Role::Validation } else { Role::Training };
         let count = rows.features.rows();
         let seed = keys.contributor(&id);
         let warden = warden_of(&self.common.project);
         warn_if_simulated(warden);
-        if self.spool || (!self.now && count < project.spec.block_rows()) {
-            let mut spool = Spool::open(&self.common.project, role)?;
-            let clipped = rows.clipped;
-            spool.add(rows)?;
-            let sender = Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed };
-            let sent = spool.send(&mut connection, &project.spec, sender, (role, false))?;
-            let spooled = Spooled::new(&project.spec, &sent, &spool, (clipped, warden));
-            return report(self.common.json, &spooled, Spooled::say);
-        }
+        let stored = era::stored_rows(&connection.status(id)?);
+        let era = era::next(&self.common.project, stored, self.era)?;
         let bar = bar(count as u64, "encrypting and sending");
         let sent = send(
             &mut connection,
             &project.spec,
-            Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed },
+            Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed, era },
             role,
             (&rows.features, &rows.targets),
             &mut |done| bar.set_position(done),
@@ -177,15 +88,16 @@ impl Push {
             rows: count,
             clipped_values: rows.clipped,
             bytes: sent.bytes,
-            room: count.next_multiple_of(project.spec.block_rows()),
+            era,
+            strip: few(&project.spec, count),
             warden,
         };
         report(self.common.json, &pushed, |p| {
             println!("upload {}: {} rows, {} bytes, stored", p.upload, p.rows, p.bytes);
-            if 2 * p.rows <= p.room {
+            if let Some(strip) = p.strip {
                 println!(
-                    "the same bytes would hold {} rows: without --now, rows wait until they fill them",
-                    p.room
+                    "training on so few rows takes the warden as long as on {strip} that come together: push seldom, \
+                     many at a time"
                 );
             }
             if p.clipped_values > 0 {

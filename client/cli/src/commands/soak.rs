@@ -282,7 +282,7 @@ impl Site<'_> {
         let dir = self.member(member);
         let deadline = Instant::now() + Duration::from_secs(300);
         loop {
-            match self.blindsmith(&["push", "--project", &dir, "--data", &file, "--now"]) {
+            match self.blindsmith(&["push", "--project", &dir, "--data", &file]) {
                 Ok(sent) => {
                     _ = std::fs::remove_file(&file);
                     return Ok(sent["upload"].as_str().unwrap_or_default().to_owned());

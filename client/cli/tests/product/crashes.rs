@@ -3,6 +3,7 @@
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_keys::random_bytes;
+use blindsmith_protocol::Role;
 use serde_json::Value;
 
 use crate::plain::Twin;
@@ -183,8 +184,9 @@ fn an_upload_cut_off_by_a_crash_leaves_nothing() {
     site.init("first.csv", &["--label", "largest", "--hidden", "4"]).ok();
     let project = site.project();
     let mut connection = site.connect();
-    connection.command(&Request::Push { project: project.id() }, &[]).unwrap();
-    let block = vec![0; project.spec.block_bytes()];
+    let (role, block_rows) = (Role::Training, project.spec.block_rows);
+    connection.command(&Request::Push { project: project.id(), role, rows: 2 * block_rows }, &[]).unwrap();
+    let block = vec![0; project.spec.block_bytes(role, block_rows)];
     connection.send(&Request::Blocks { first: 0 }, &[&block]).unwrap();
     let incoming = site.services.store().join("incoming");
     assert_eq!(std::fs::read_dir(&incoming).unwrap().count(), 1);

@@ -143,7 +143,8 @@ fn altered_ciphertext_is_never_opened_and_fails_the_round() {
     let rows = stopped.rows();
     stopped.start();
     let good = fs::read(&rows).unwrap();
-    let at = stopped.site.project().spec.sealed_label_bytes() + 5;
+    let spec = stopped.site.project().spec;
+    let at = spec.sealed_label_bytes(spec.rows_of_block(20, 0)) + 5;
     fs::write(&rows, flipped(&good, at)).unwrap();
     let words = "a wrong product: forward product of layer 0";
     stopped.site.on_project("refine", &[]).refused(5, &[words]);

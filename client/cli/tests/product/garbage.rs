@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use blindsmith_api::message::{Reply, Request, Seen};
+use blindsmith_matrix::{Encoding, OperandShape, Section, Side};
 use blindsmith_protocol::{
     Blob, FromWarden, Id, Instruction, Lane, Left, MAX_BODY, MAX_HEAD, Outcome, PROTOCOL_VERSION, Role,
     ToWarden, UploadHeader, read_body, read_head, write_frame,
@@ -81,7 +82,10 @@ fn clients_that_send_something_else_are_told_so() {
     for (bytes, words) in [
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "does not speak this protocol"),
         (vec![0; 64], "does not speak this protocol"),
-        (with(ping.clone(), 4, &(PROTOCOL_VERSION + 1).to_le_bytes()), "version 4, this program speaks 3"),
+        (
+            with(ping.clone(), 4, &(PROTOCOL_VERSION + 1).to_le_bytes()),
+            &*format!("version {}, this program speaks {PROTOCOL_VERSION}", PROTOCOL_VERSION + 1),
+        ),
         (with(ping.clone(), 6, &[1]), "reserved bytes"),
         (with(ping.clone(), 8, &huge), &*format!("above the limit of {MAX_HEAD}")),
         (with(ping.clone(), 12, &huge), &*format!("above the limit of {MAX_BODY}")),
@@ -105,18 +109,20 @@ fn requests_out_of_order_are_refused() {
     let site = ready();
     let socket = site.services.socket();
     let project = site.project();
-    let (id, block) = (project.id(), vec![0; project.spec.block_bytes()]);
+    let (id, block) = (project.id(), vec![0; project.spec.block_bytes(Role::Training, 1)]);
     let header = UploadHeader {
         project: id,
         contributor: Id([0; 32]),
         terms: [0; 32],
         role: Role::Training,
         nonce: [0; 32],
+        era: 0,
         rows: 1,
         root: Id([0; 32]),
         tag: [0; 32],
     };
-    let push = frame(&Request::Push { project: id }, b"");
+    let pushed = |project| Request::Push { project, role: Role::Training, rows: 1 };
+    let push = frame(&pushed(id), b"");
     let blocks = |first, bytes: &[u8]| frame(&Request::Blocks { first }, bytes);
     let commit = |header: &UploadHeader| frame(&Request::Commit { header: header.clone() }, b"");
     let other = |change: fn(&mut UploadHeader)| {
@@ -125,12 +131,12 @@ fn requests_out_of_order_are_refused() {
         commit(&header)
     };
     let mut residue = block.clone();
-    residue[project.spec.sealed_label_bytes()..].fill(0xff);
+    residue[project.spec.sealed_label_bytes(1)..].fill(0xff);
     for (bytes, words) in [
         (blocks(0, b""), "an upload begins with push"),
         (commit(&header), "an upload begins with push"),
-        (frame(&Request::Push { project: Id([7; 32]) }, b""), "there is no project 0707"),
-        (frame(&Request::Push { project: id }, b"x"), "above the limit"),
+        (frame(&pushed(Id([7; 32])), b""), "there is no project 0707"),
+        (frame(&pushed(id), b"x"), "above the limit"),
         ([push.clone(), frame(&Request::Ping, b"")].concat(), "an upload has blocks, then a header"),
         ([push.clone(), blocks(1, &block)].concat(), "out of order"),
         ([push.clone(), blocks(0, &block), blocks(0, &block)].concat(), "out of order"),
@@ -167,7 +173,7 @@ fn a_refused_request_does_not_end_the_connection() {
         Request::Release { project: unknown },
         Request::Attest { asker: Id([1; 32]), request: Blob(vec![1, 2, 3]) },
         Request::Create { spec: blindsmith_protocol::ProjectSpec { batch_rows: 0, ..site.project().spec } },
-        Request::Push { project: unknown },
+        Request::Push { project: unknown, role: Role::Training, rows: 1 },
     ] {
         let refused = connection.request(&request, &[]);
         assert!(matches!(&refused, Err(blindsmith::Failure::Refused(_))), "{request:?}: {refused:?}");
@@ -255,53 +261,64 @@ fn a_warden_that_instructs_nonsense_loses_its_link_and_nothing_else() {
     site.write("rows.csv", tables::largest(60..80));
     site.push("rows.csv", &[]).ok();
     let project = site.project();
-    let masks = project.spec.mask;
-    let begin = |rows, cols, layer| Instruction::Begin {
+    let spec = &project.spec;
+    // The first layer's weights: three features, four units.
+    let encoding = Encoding::fit(spec.security, spec.row_form.roots(), 4).unwrap();
+    let weights = |contraction, width, side| Instruction::Begin {
         operand: 0,
-        layer,
-        form: blindsmith_matrix::Form::Weights,
-        rows,
-        cols,
-        masks,
+        shape: OperandShape { side, encoding, contraction, width },
+        masks: spec.mask,
         at: None,
     };
-    let multiply = |left, right| Instruction::Multiply {
-        kind: blindsmith_matrix::ProductKind::Forward,
-        layer: 0,
+    let section = |columns| Section { columns, left_masks: true, right_masks: true };
+    let asked = |left, right, columns| Instruction::Multiply {
         left,
         right,
+        section: section(columns),
+        sum: None,
         received: 0,
-        sum: false,
     };
+    let multiply = |left, right| asked(left, right, (0, 4));
     let block = |upload, block| blindsmith_protocol::BlockRef { upload, block };
-    let good = begin(3, 4, 0);
-    let shared = Instruction::Begin {
-        operand: 0,
-        layer: 0,
-        form: blindsmith_matrix::Form::Weights,
-        rows: 3,
-        cols: 4,
-        masks,
-        at: Some(1 << 40),
+    let rows = |blocks| Left::Rows(blocks);
+    let good = weights(3, 4, Side::Right);
+    let shared = match good.clone() {
+        Instruction::Begin { operand, shape, masks, .. } => {
+            Instruction::Begin { operand, shape, masks, at: Some(1 << 40) }
+        }
+        other => other,
     };
     let refine = Request::Refine { project: project.id(), epochs: None };
     // An instruction that cannot be carried out is answered where an answer is due, else it ends the link.
     for instructions in [
-        vec![begin(0, 4, 0)],
-        vec![begin(3, 4, 9)],
-        vec![begin(1 << 18, 1 << 18, 0)],
-        vec![begin(u32::MAX, u32::MAX, 0)],
+        vec![weights(0, 4, Side::Right)],
+        vec![weights(3, 9, Side::Right)],
+        vec![weights(3, 4, Side::Left)],
+        vec![weights(1 << 18, 1 << 18, Side::Right)],
+        vec![weights(usize::MAX, usize::MAX, Side::Right)],
         vec![shared],
-        vec![Instruction::Strip { operand: 0, strip: 0, at: 0 }],
-        vec![good.clone(), Instruction::Strip { operand: 0, strip: 99, at: 0 }],
-        vec![good.clone(), Instruction::Strip { operand: 0, strip: 0, at: 0 }],
-        vec![multiply(Left::Blocks(vec![block(0, 0)]), 7)],
-        vec![good.clone(), multiply(Left::Blocks(vec![]), 0)],
-        vec![good.clone(), multiply(Left::Blocks(vec![block(0, 99)]), 0)],
-        vec![good.clone(), multiply(Left::Blocks(vec![block(9, 0)]), 0)],
-        vec![good.clone(), multiply(Left::Blocks(vec![block(0, 0); 200_000]), 0)],
+        vec![Instruction::Rows { operand: 0, first: 0 }],
+        vec![good.clone(), Instruction::Rows { operand: 0, first: 99 }],
+        vec![good.clone(), Instruction::Rows { operand: 0, first: 0 }],
+        vec![multiply(rows(vec![block(0, 0)]), 7)],
+        vec![good.clone(), multiply(rows(vec![]), 0)],
+        vec![good.clone(), multiply(rows(vec![block(0, 99)]), 0)],
+        vec![good.clone(), multiply(rows(vec![block(9, 0)]), 0)],
+        vec![good.clone(), multiply(rows(vec![block(0, 0); 200_000]), 0)],
+        vec![good.clone(), multiply(Left::Columns(vec![block(0, 0); 2]), 0)],
         vec![good.clone(), multiply(Left::Operand(9), 0)],
         vec![good.clone(), multiply(Left::Operand(0), 0)],
+        vec![good.clone(), asked(rows(vec![block(0, 0)]), 0, (3, 2))],
+        vec![good.clone(), asked(rows(vec![block(0, 0)]), 0, (0, u32::MAX))],
+        vec![
+            good.clone(),
+            Instruction::Accumulate {
+                slot: u32::MAX,
+                left: rows(vec![block(0, 0)]),
+                right: 0,
+                section: section((0, 4)),
+            },
+        ],
         vec![Instruction::Labels { blocks: vec![block(0, 99)] }],
         vec![Instruction::Labels { blocks: vec![block(0, 0); 200_000] }],
     ] {

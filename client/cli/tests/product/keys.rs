@@ -51,7 +51,7 @@ fn files_that_are_no_keys_are_named() {
     for text in [b"".as_slice(), b"0123", &[0xff; 64], not_hexadecimal.as_bytes()] {
         fs::write(site.path("p/owner.key"), text).unwrap();
         for (command, more) in [
-            ("push", ["--data", "rows.csv", "--now"].as_slice()),
+            ("push", ["--data", "rows.csv"].as_slice()),
             ("pull", &["--out", "model.safetensors"]),
             ("predict", &["--data", "rows.csv"]),
             ("status", &[]),

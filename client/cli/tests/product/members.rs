@@ -54,7 +54,7 @@ impl Site {
     /// A member's rows; the upload's identifier.
     pub fn sends(&self, member: &str, rows: impl AsRef<[u8]>) -> String {
         self.write("rows.csv", rows);
-        let sent = self.of(member, "push", &["--data", "rows.csv", "--now"]).ok().json();
+        let sent = self.of(member, "push", &["--data", "rows.csv"]).ok().json();
         sent["upload"].as_str().unwrap().to_owned()
     }
 

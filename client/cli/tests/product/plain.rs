@@ -4,7 +4,7 @@ use std::path::Path;
 
 use blindsmith::{ClientProject, Task};
 use blindsmith_data::{ColumnRef, Dataset, LabelKind, ModelFile, ReadOptions, Table, Targets};
-use blindsmith_learn::{Activation, Group, Labels, Layer, Loss, Matrix, Network, Recipe};
+use blindsmith_learn::{Activation, Block, Labels, Layer, Loss, Matrix, Network, Recipe};
 use blindsmith_twin::Run;
 
 /// Reads labelled rows as the project records.
@@ -47,14 +47,14 @@ fn network(project: &ClientProject, model: &Path) -> Network {
 pub struct Twin {
     run: Run,
     project: ClientProject,
-    groups: Vec<Group>,
+    blocks: Vec<Block>,
 }
 
 impl Twin {
     pub fn new(project: ClientProject, initial: &Path) -> Self {
         let network = network(&project, initial);
-        let run = Run::continue_from(project.recipe.clone(), network, project.spec.block_rows(), 1).unwrap();
-        Twin { run, project, groups: Vec::new() }
+        let run = Run::continue_from(project.recipe.clone(), network, project.spec.block_rows, 1).unwrap();
+        Twin { run, project, blocks: Vec::new() }
     }
 
     /// The same rows in the same order as an upload; those for validation only take up its number.
@@ -64,13 +64,13 @@ impl Twin {
         let labels = Labels::new(blindsmith_learn::Targets::Classes(index));
         let upload = self.run.push(stored(&self.project, &data), labels).unwrap();
         if training {
-            self.groups.extend(self.run.groups(upload, self.project.spec.group_blocks));
+            self.blocks.extend(self.run.blocks(upload));
         }
     }
 
     /// A round over all uploads so far.
     pub fn round(&mut self) {
-        self.run.train_round(self.groups.clone(), |_, _| {}).unwrap();
+        self.run.train_round(self.blocks.clone(), |_, _| {}).unwrap();
     }
 
     /// Largest difference from the weights and biases of the model in a file.

@@ -79,12 +79,12 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
     // A round that fails says why without saying what it saw.
     let one = tables::largest(500..501);
     site.write("one.csv", &one);
-    let pushed = site.on_project("push", &["--data", "one.csv", "--validation", "--now"]).ok().json();
+    let pushed = site.on_project("push", &["--data", "one.csv", "--validation"]).ok().json();
     let rows = site.stored_rows(&pushed["upload"].as_str().unwrap().parse().unwrap());
     // Altered after the warden read it; before, it would not be admitted.
     site.wait();
     let mut altered = std::fs::read(&rows).unwrap();
-    altered[site.project().spec.sealed_label_bytes()] ^= 1;
+    altered[site.project().spec.sealed_label_bytes(1)] ^= 1;
     std::fs::write(&rows, altered).unwrap();
     site.on_project("refine", &[]).refused(5, &["a wrong product"]);
 

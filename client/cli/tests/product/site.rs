@@ -107,10 +107,9 @@ impl Site {
         self.run(&[&["init", "--project", project], common.as_slice(), more].concat())
     }
 
-    /// Pushes rows in the order of their file, however few.
+    /// Pushes rows in the order of their file.
     pub fn push(&self, data: &str, more: &[&str]) -> Outcome {
-        let at_once: &[&str] = if more.contains(&"--spool") { &[] } else { &["--now"] };
-        self.on_project("push", &[&["--data", data, "--keep-order"], at_once, more].concat())
+        self.on_project("push", &[&["--data", data, "--keep-order"], more].concat())
     }
 
     /// Waits until no round is running or due; the status then.

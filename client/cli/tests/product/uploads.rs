@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use blindsmith_api::message::{Reply, Request};
-use blindsmith_protocol::{Blob, UploadHeader};
+use blindsmith_protocol::{Blob, Role, UploadHeader};
 use blindsmith_refinery::Store;
 use serde_json::Value;
 
@@ -40,7 +40,12 @@ fn a_commit_that_comes_twice_counts_once() {
 
     // As a client does that did not hear the answer: it sends everything again, or knows better.
     let mut connection = site.connect();
-    connection.command(&Request::Push { project: header.project }, &[]).unwrap();
+    let push = |header: &UploadHeader| Request::Push {
+        project: header.project,
+        role: header.role,
+        rows: header.rows,
+    };
+    connection.command(&push(&header), &[]).unwrap();
     let (reply, _) = connection.request(&Request::Commit { header: header.clone() }, &[]).unwrap();
     assert_eq!(reply, Reply::Accepted { upload: header.id(), new: false });
     let after = site.wait();
@@ -48,7 +53,7 @@ fn a_commit_that_comes_twice_counts_once() {
 
     // The header with another tag is another upload, whose rows did not come.
     let other = UploadHeader { tag: [0; 32], ..header };
-    connection.command(&Request::Push { project: other.project }, &[]).unwrap();
+    connection.command(&push(&other), &[]).unwrap();
     assert!(connection.request(&Request::Commit { header: other }, &[]).is_err());
     assert_eq!(site.status()["uploads"], before["uploads"]);
 }
@@ -95,7 +100,7 @@ fn a_project_is_unknown_at_another_refinery() {
     let (id, socket) = (site.project().id().to_string(), other.socket());
     let words = ["there is no project", &id, "another refinery"];
     for (command, more) in [
-        ("push", ["--data", "rows.csv", "--now"].as_slice()),
+        ("push", ["--data", "rows.csv"].as_slice()),
         ("predict", &["--data", "rows.csv"]),
         ("status", &[]),
         ("refine", &[]),
@@ -115,7 +120,8 @@ fn a_second_refinery_is_refused_and_harms_nothing() {
     // An upload is under way.
     let project = site.project();
     let mut connection = site.connect();
-    connection.command(&Request::Push { project: project.id() }, &[]).unwrap();
+    let push = Request::Push { project: project.id(), role: Role::Training, rows: 20 };
+    connection.command(&push, &[]).unwrap();
     let incoming = || std::fs::read_dir(site.services.store().join("incoming")).unwrap().count();
     assert_eq!(incoming(), 1);
 
@@ -140,53 +146,39 @@ fn a_second_refinery_is_refused_and_harms_nothing() {
 }
 
 #[test]
-fn rows_wait_until_they_fill_a_block_and_are_sent_once() {
-    let mut site = Site::new();
+fn a_push_of_few_rows_says_how_many_come_as_cheaply_and_takes_no_more_room() {
+    let site = Site::new();
     created(&site);
-    let block = site.project().spec.block_rows();
-    let spooled = |site: &Site, rows: std::ops::Range<usize>| {
-        site.write("few.csv", tables::largest(rows));
-        site.push("few.csv", &["--spool"])
+    let spec = site.project().spec;
+    let strip = spec.row_form.strip().max(spec.column_form.roots());
+    let push = |rows: usize, more: &[&str]| {
+        site.write("rows.csv", tables::largest(60..60 + rows));
+        site.push("rows.csv", more).ok().json()
     };
-    // Few rows wait by themselves; of many, with --spool, those that fill no block.
-    site.write("few.csv", tables::largest(60..63));
-    let first = site.on_project("push", &["--data", "few.csv", "--keep-order"]).ok().json();
-    assert_eq!(first["upload"], serde_json::Value::Null);
-    assert_eq!((&first["waiting"], &first["uploads"]), (&3.into(), &serde_json::json!([])));
-    assert_eq!(site.status()["uploads"], serde_json::json!([]));
-    // Without a refinery rows wait too, and all of a block are sent later.
-    site.services.kill_refinery();
-    let path = site.path("p/spool.training");
-    let three = std::fs::read(&path).unwrap();
-    spooled(&site, 63..64).refused(4, &[]);
-    site.services.start_refinery().unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), three, "what failed is not kept: it would be pushed again");
-    let full = spooled(&site, 63..60 + block + 2).ok().json();
-    assert_eq!((&full["sent"], &full["waiting"]), (&block.into(), &2.into()));
-    // The rest takes the room of a block.
-    let rest = site.on_project("flush", &[]).ok().json();
-    assert_eq!((&rest["sent"], &rest["waiting"], &rest["bytes"]), (&2.into(), &0.into(), &full["bytes"]));
-    assert_eq!(site.on_project("flush", &[]).ok().json()["uploads"], serde_json::json!([]));
-    let uploads = site.stored().uploads(&site.project().id()).unwrap();
-    let rows: Vec<u32> = uploads.iter().map(|u| u.header.rows).collect();
-    assert_eq!(rows, [block as u32, 2]);
+    let (few, many) = (push(1, &[]), push(strip, &[]));
+    assert_eq!((&few["strip"], &many["strip"]), (&strip.into(), &Value::Null));
+    let bytes = |rows| Value::from(spec.body_bytes(Role::Training, rows));
+    assert_eq!((&few["bytes"], &many["bytes"]), (&bytes(1), &bytes(strip as u32)));
 }
 
 #[test]
-fn an_upload_from_the_spool_that_was_interrupted_is_made_again_and_counts_once() {
+fn an_era_that_was_raised_is_kept_and_trains_with_the_others() {
     let site = Site::new();
     created(&site);
-    let block = site.project().spec.block_rows();
-    site.write("rows.csv", tables::largest(60..60 + block - 1));
-    site.push("rows.csv", &["--spool"]).ok();
-    let path = site.path("p/spool.training");
-    let waiting = std::fs::read(&path).unwrap();
-    let sent = site.on_project("flush", &[]).ok().json();
-    // As if the answer had never arrived.
-    std::fs::write(&path, &waiting).unwrap();
-    let again = site.on_project("flush", &[]).ok().json();
-    assert_eq!(again["uploads"], sent["uploads"]);
-    assert_eq!(site.stored().uploads(&site.project().id()).unwrap().len(), 1);
+    validated(&site);
+    let push = |rows, more: &[&str]| {
+        site.write("rows.csv", tables::largest(rows));
+        site.push("rows.csv", more).ok().json()["era"].clone()
+    };
+    assert_eq!([push(60..100, &[]), push(100..140, &["--era", "2"]), push(140..180, &[])], [0, 2, 2]);
+    let status = site.wait();
+    assert_eq!(status["failure"], Value::Null);
+    assert_eq!(status["rounds"].as_array().unwrap().last().unwrap()["rows"], 120);
+    let eras: Vec<u32> =
+        site.stored().uploads(&site.project().id()).unwrap().iter().map(|u| u.header.era).collect();
+    assert_eq!(eras, [0, 0, 2, 2]);
+    site.write("rows.csv", tables::largest(180..190));
+    site.push("rows.csv", &["--era", "65536"]).refused(2, &["eras below 65536"]);
 }
 
 #[test]

@@ -10,14 +10,14 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use blindsmith_api::{Accepted, BYTES, ContributorUploads, Offset, Session, UploadEntry, Uploads};
 use blindsmith_identity::open_withdrawal;
-use blindsmith_protocol::{Blob, Id, MAX_ROWS, Role, UploadError, UploadHeader, from_cbor};
+use blindsmith_protocol::{Blob, Id, Role, UploadError, UploadHeader, from_cbor};
 
 use super::gate::{Caller, Standing};
 use super::problem::Refused;
 use super::projects::{done, is, numbers};
 use super::{Answer, Service, blocking, invalid, json, now};
-use crate::operations::{Kind, Refusal};
-use crate::store::{Partial, PartialId, StoreError};
+use crate::operations::{Kind, Refusal, asked_role, stored_role};
+use crate::store::{Extent, Partial, PartialId, StoreError, most_bytes};
 
 type Caught = Extension<Caller>;
 type Named = Path<(String, String)>;
@@ -199,7 +199,7 @@ fn others(shared: &crate::Shared, partial: &Partial) -> Result<u64, Refused> {
 /// Bytes that an upload of the caller may have: what its quota leaves beside what is stored and under way.
 fn most_of_upload(shared: &crate::Shared, caller: &Caller, partial: &Partial) -> Result<u64, Refused> {
     let (project, spec) = caller.project()?;
-    let rows = u64::from(MAX_ROWS.div_ceil(spec.block_rows() as u32)) * spec.block_bytes() as u64;
+    let rows = most_bytes(spec);
     let left = shared.project(&project, |p| {
         let quota = p.roster.contributor(&caller.key).map(|member| member.quota.bytes);
         quota.map(|bytes| bytes.saturating_sub(p.stored(&Id::from(caller.key)).1))
@@ -257,6 +257,8 @@ pub(super) async fn commit(
         }
         let (id, partial) = found?;
         let _alone = locks.alone(&id)?;
+        // Before its blocks are read: how they are cut depends on it.
+        stored_role(&header)?;
         let incoming = whole(&shared, &caller, (id, partial), &header)?;
         Ok(shared.commit(incoming, header)?)
     })
@@ -281,7 +283,7 @@ fn whole<'a>(
         let e = UploadError::Length { got, expected, rows: header.rows };
         return Err(Refused::new(StatusCode::CONFLICT, e.to_string()).with_offset(got));
     }
-    Ok(shared.store.open_partial(&id, spec)?)
+    Ok(shared.store.open_partial(&id, spec, Extent::from(header))?)
 }
 
 /// Ends a query, and waits for the answer.
@@ -313,6 +315,7 @@ pub(super) async fn ask(
         }
         let (id, partial) = own(&shared, &caller, &session)?;
         let _alone = locks.alone(&id)?;
+        asked_role(&header)?;
         let most = locks.limits.query_bytes;
         if header.body_bytes(caller.project()?.1) > most {
             let detail = format!("a query has at most {most} bytes here: ask about fewer rows at once");

@@ -252,6 +252,7 @@ mod tests {
             contributor: Id([2; 32]),
             nonce: [3; 32],
             role: Role::Training,
+            era: 0,
             rows: 1,
             terms: [0; 32],
             root: Id([4; 32]),

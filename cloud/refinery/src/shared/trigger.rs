@@ -204,9 +204,10 @@ pub(super) mod tests {
         let spec = ProjectSpec { trigger: daily(), ..spec() };
         store.create(&spec, b"sealed").unwrap();
         let rows = blocks(&spec, 1);
-        let mut incoming = store.receive(&spec).unwrap();
+        let header = header(&spec, &rows);
+        let mut incoming = store.receive(&spec, (&header).into()).unwrap();
         incoming.blocks_arrived(&rows).unwrap();
-        incoming.commit(&header(&spec, &rows)).unwrap();
+        incoming.commit(&header).unwrap();
         store.save_round(&spec.id(), &round(0, &[]), None).unwrap();
         let arrived = crate::shared::now();
         drop(store);

@@ -16,7 +16,7 @@ use blindsmith_protocol::{Id, ProjectSpec, UploadError};
 use sqlx::any::AnyRow;
 
 use super::error::{StoreError, damaged, io_error};
-use super::incoming::most_bytes;
+use super::incoming::{Extent, most_bytes};
 use super::metadata::{digest, milliseconds, now, number};
 use super::{Incoming, Store, failpoint, files};
 
@@ -210,7 +210,12 @@ impl Store {
 
     /// The upload that has come, read again and checked, ready for [`Incoming::check`] and
     /// [`Incoming::commit`]. It stays resumable until it is committed.
-    pub fn open_partial(&self, id: &PartialId, spec: &ProjectSpec) -> Result<Incoming<'_>, StoreError> {
+    pub fn open_partial(
+        &self,
+        id: &PartialId,
+        spec: &ProjectSpec,
+        extent: Extent,
+    ) -> Result<Incoming<'_>, StoreError> {
         let _alone = self.appending(id);
         let found = self.partial(id)?;
         if found.project != spec.id() {
@@ -223,8 +228,10 @@ impl Store {
         let own = File::options().write(true).open(&path).map_err(&err)?;
         own.set_len(found.bytes).map_err(&err)?;
         let file = self.incoming.link(&path)?;
-        let mut incoming = Incoming::new(self, spec, file, Some(*id));
-        let size = spec.block_bytes();
+        let mut incoming = Incoming::new(self, spec, extent, file)?;
+        incoming.partial = Some(*id);
+        // Pieces of whole blocks: the last block alone may have fewer rows.
+        let size = spec.block_bytes(extent.role, spec.block_rows);
         let piece = size * (8 << 20 >> size.ilog2().min(23)).max(1);
         let mut buffer = vec![0; piece.min(found.bytes as usize)];
         let mut at = 0;

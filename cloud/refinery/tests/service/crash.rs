@@ -72,7 +72,7 @@ const SCRIPT: [Step; 11] = [
         "upload",
         |s| {
             let (bytes, header) = upload(1);
-            let mut incoming = s.receive(&spec())?;
+            let mut incoming = s.receive(&spec(), (&header).into())?;
             incoming.blocks_arrived(&bytes)?;
             incoming.commit(&header)
         },
@@ -102,7 +102,7 @@ const SCRIPT: [Step; 11] = [
                     s.append_partial(&id, offset as u64, &bytes[offset..end])?;
                 }
             }
-            s.open_partial(&id, &spec())?.commit(&header)
+            s.open_partial(&id, &spec(), (&header).into())?.commit(&header)
         },
         |s| stored(s, 2).is_some(),
     ),

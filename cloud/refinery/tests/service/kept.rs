@@ -8,7 +8,7 @@ use blindsmith_refinery::store::{JobName, PartialId, UploadState};
 use blindsmith_refinery::{Places, Store, StoreError, Verdict};
 
 use super::places::{self, Site};
-use super::project::{blocks, header, record, spec};
+use super::project::{block_bytes, blocks, header, record, spec};
 
 type Place = fn() -> Option<Site>;
 const PLACES: [Place; 3] = [places::directory, places::postgres, places::objects];
@@ -34,7 +34,7 @@ fn reopened(site: &Site, store: Store) -> Store {
 fn commit(store: &Store, count: u32, nonce: u8) -> UploadHeader {
     let bytes = blocks(&spec(), count);
     let header = UploadHeader { nonce: [nonce; 32], ..header(&spec(), &bytes) };
-    let mut incoming = store.receive(&spec()).unwrap();
+    let mut incoming = store.receive(&spec(), (&header).into()).unwrap();
     incoming.blocks_arrived(&bytes).unwrap();
     incoming.commit(&header).unwrap();
     header
@@ -108,7 +108,7 @@ fn withdrawn_rows_are_gone_unless_another_upload_has_them() {
         assert_eq!(store.fsck().unwrap().blobs, 1, "the initial model alone");
         // The same header does not bring the rows back.
         let bytes = blocks(&spec(), 1);
-        let mut incoming = store.receive(&spec()).unwrap();
+        let mut incoming = store.receive(&spec(), (&first).into()).unwrap();
         incoming.blocks_arrived(&bytes).unwrap();
         assert!(matches!(incoming.commit(&first), Err(StoreError::Withdrawn(_))));
     });
@@ -283,12 +283,12 @@ fn a_resumable_upload_goes_on_after_a_restart() {
         assert_eq!(store.partial_totals(&project, &sender).unwrap(), (1, 100));
         let store = reopened(site, store);
         assert_eq!(store.partial(&id).unwrap().bytes, 100);
-        assert!(store.open_partial(&id, &spec()).is_err(), "it ends within a block");
+        assert!(store.open_partial(&id, &spec(), (&header).into()).is_err(), "it ends within a block");
         store.append_partial(&id, 100, b).unwrap();
         // Refused, it stays.
         let other = UploadHeader { root: Id([9; 32]), ..header.clone() };
-        assert!(store.open_partial(&id, &spec()).unwrap().commit(&other).is_err());
-        store.open_partial(&id, &spec()).unwrap().commit(&header).unwrap();
+        assert!(store.open_partial(&id, &spec(), (&other).into()).unwrap().commit(&other).is_err());
+        store.open_partial(&id, &spec(), (&header).into()).unwrap().commit(&header).unwrap();
         assert_eq!(content(store.rows(&project, &header.id()).unwrap()), bytes);
         assert!(store.partials().unwrap().is_empty());
         sound(&store);
@@ -363,7 +363,7 @@ fn copies_of_objects_keep_within_their_limit_but_for_those_in_use() {
     store.create(&spec(), &[1; 600]).unwrap();
     let project = spec().id();
     let upload = commit(&store, 2, 1).id();
-    let size = 2 * spec().block_bytes() as u64;
+    let size = 2 * block_bytes(&spec()) as u64;
     assert!(size > site.places.cache_bytes);
     let cached = || -> u64 {
         let groups = fs::read_dir(site.places.root.join("cache")).unwrap();

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use blindsmith_protocol::{Id, ProjectSpec, UploadError, UploadHeader};
+use blindsmith_protocol::{Id, ProjectSpec, Role, UploadError, UploadHeader};
+use blindsmith_refinery::store::Extent;
 use blindsmith_refinery::{Store, StoreError};
 use tempfile::TempDir;
 
-use super::project::{blocks, header, record, spec};
+use super::project::{block_bytes, blocks, body, header_of, record, spec};
 
 fn files(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
@@ -31,11 +32,15 @@ fn created() -> Stored {
 
 impl Stored {
     fn commit(&self, count: u32, change: fn(&mut UploadHeader)) -> Result<Id, StoreError> {
-        let bytes = blocks(&self.spec, count);
-        let mut header = header(&self.spec, &bytes);
+        self.commit_rows(count * self.spec.block_rows, change)
+    }
+
+    fn commit_rows(&self, rows: u32, change: fn(&mut UploadHeader)) -> Result<Id, StoreError> {
+        let bytes = body(&self.spec, Role::Training, rows);
+        let mut header = header_of(&self.spec, Role::Training, rows, &bytes);
         change(&mut header);
-        let mut incoming = self.store.receive(&self.spec)?;
-        for part in bytes.chunks(2 * self.spec.block_bytes()) {
+        let mut incoming = self.store.receive(&self.spec, (&header).into())?;
+        for part in bytes.chunks(2 * block_bytes(&self.spec)) {
             incoming.blocks_arrived(part)?;
         }
         incoming.commit(&header)?;
@@ -67,7 +72,7 @@ fn everything_is_there_after_a_restart_in_the_order_of_arrival() {
     assert_eq!(rounds, [0, 1, 2, 10]);
     assert_eq!(stored.store.initial_model(&stored.spec.id()).unwrap(), b"sealed model");
     let rows = stored.store.rows(&stored.spec.id(), &earlier).unwrap();
-    assert_eq!(rows.metadata().unwrap().len(), 3 * stored.spec.block_bytes() as u64);
+    assert_eq!(rows.metadata().unwrap().len(), 3 * block_bytes(&stored.spec) as u64);
 }
 
 #[test]
@@ -90,10 +95,16 @@ fn uploads_that_do_not_fit_are_refused_and_leave_nothing() {
     assert_eq!(refused(|h| h.project = Id([9; 32])), UploadError::OtherProject);
     assert_eq!(refused(|h| h.rows = 0), UploadError::Rows(0));
     assert_eq!(refused(|h| h.root = Id([9; 32])), UploadError::Digest);
-    // Two blocks came: 9 to 16 rows.
+    // Two whole blocks came.
     assert!(matches!(refused(|h| h.rows = 17), UploadError::Length { rows: 17, .. }));
     assert!(matches!(refused(|h| h.rows = 8), UploadError::Length { rows: 8, .. }));
-    assert!(stored.commit(2, |h| h.rows = 9).is_ok());
+    assert!(matches!(refused(|h| h.rows = 9), UploadError::Length { rows: 9, .. }));
+    assert!(matches!(refused(|h| h.role = Role::Query), UploadError::Length { rows: 16, .. }));
+    assert_eq!(refused(|h| h.era = u32::MAX), UploadError::Era(u32::MAX));
+    // The last block has as many bytes as its rows need.
+    for rows in [1, 7, 9, 15] {
+        assert!(stored.commit_rows(rows, |_| ()).is_ok());
+    }
     assert_eq!(files(&stored.dir.path().join("incoming")), [""; 0]);
 }
 
@@ -101,14 +112,15 @@ fn uploads_that_do_not_fit_are_refused_and_leave_nothing() {
 fn blocks_that_are_none_are_refused() {
     let Stored { dir, store, spec } = created();
     let good = blocks(&spec, 3);
-    let mut incoming = store.receive(&spec).unwrap();
-    for bytes in [&good[1..], b"", &good[..spec.block_bytes() - 1]] {
+    let extent = Extent { role: Role::Training, rows: 3 * spec.block_rows };
+    let mut incoming = store.receive(&spec, extent).unwrap();
+    for bytes in [&good[1..], b"", &good[..block_bytes(&spec) - 1]] {
         let refused = incoming.blocks_arrived(bytes);
         assert!(matches!(refused, Err(StoreError::Upload(UploadError::Length { .. }))));
     }
     // The last residue of the second block of these two.
-    let mut bytes = good[..2 * spec.block_bytes()].to_vec();
-    bytes[2 * spec.block_bytes() - 6..].fill(0xff);
+    let mut bytes = good[..2 * block_bytes(&spec)].to_vec();
+    bytes[2 * block_bytes(&spec) - 6..].fill(0xff);
     assert!(matches!(incoming.blocks_arrived(&bytes), Err(StoreError::Upload(UploadError::Residue(1)))));
     drop(incoming);
     assert_eq!(files(&dir.path().join("incoming")), [""; 0]);
@@ -127,7 +139,7 @@ fn a_store_is_served_once() {
 fn a_restart_removes_what_was_under_way_and_nothing_else() {
     let stored = created();
     let incoming = stored.dir.path().join("incoming");
-    let file = stored.store.receive(&stored.spec).unwrap();
+    let file = stored.store.receive(&stored.spec, Extent { role: Role::Training, rows: 1 }).unwrap();
     assert_eq!(files(&incoming).len(), 1);
     // As a killed process leaves it.
     std::mem::forget(file);

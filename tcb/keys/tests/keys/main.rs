@@ -1,6 +1,8 @@
-//! Encryption, products, their checks and their opening.
+//! Encryption, products as a refinery computes them, checks, opening, admission.
 
 mod admission;
+mod contributor;
 mod integrity;
 mod pair;
 mod products;
+mod stored;

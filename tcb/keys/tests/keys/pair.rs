@@ -1,242 +1,245 @@
-//! Two encrypted operands, their product as the definition says, and what checks and opens it.
+//! Two operands, and a refinery that multiplies them as the definition says.
 
 use std::sync::Arc;
 
 use blindsmith_keys::{
-    Along, Check, Checked, Context, EncryptedStrip, Encryption, Freshness, Key, Malformed, Opener, Received,
-    Scalars, Secret, Share, Taken, Wrong, combine, contract,
+    Check, Checked, Context, Contraction, Encryption, Freshness, Key, MaskTerms, Opener, OutOfRange,
+    ProductKind, ProjectionScalars, Projections, Received, RowStrip, Secrets, Share, Wrong, contract,
 };
-use blindsmith_matrix::{ProductKind, ProductShape, Scale, Shape, Tile, View};
-use blindsmith_ring::{Eval, LANES, Lanes, PIECE, Poly, modulus};
+use blindsmith_matrix::{Encoding, Masks, OperandShape, ProductShape, Scale, Side, View};
+use blindsmith_ring::modulus;
 
-pub const KINDS: [ProductKind; 3] =
-    [ProductKind::Forward, ProductKind::WeightGradient, ProductKind::InputGradient];
+pub const CONTEXT: Context = Context {
+    project: [3; 32],
+    round: 1,
+    attempt: 1,
+    step: 1,
+    layer: 0,
+    part: 0,
+    product: ProductKind::Forward,
+};
 
-pub type Polys = Vec<Poly<Eval>>;
-
-pub struct Encrypted {
-    /// `tiles[strip][k]`.
-    pub tiles: Vec<Polys>,
-    pub masks: Arc<[Poly<Eval>]>,
-    pub secrets: Vec<Secret>,
-    pub cross: Polys,
-    pub along: Polys,
-    pub across: Polys,
-}
-
-pub fn encrypt(encryption: Encryption<'_>, taken: &Taken<'_>) -> Encrypted {
-    let (len, strips) = (encryption.shape().strip_len(), encryption.shape().strips());
-    let degree = encryption.shape().tile.degree();
-    let mut scratch = encryption.scratch();
-    let mut out = encryption.strip_buffer();
-    let across = (0..len).map(|_| Poly::zero(degree)).collect();
-    let mut made = Encrypted {
-        tiles: (0..strips).map(|_| vec![]).collect(),
-        masks: Arc::new([]),
-        secrets: vec![],
-        cross: vec![],
-        along: vec![],
-        across,
+/// Reproducible numbers in -1..1.
+pub fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     };
-    let mut sums: Vec<EncryptedStrip> = (0..strips).map(|_| EncryptedStrip::default()).collect();
-    for piece in 0..len.div_ceil(PIECE) {
-        let places = encryption.piece_places(piece);
-        let out = &mut out[..degree / LANES * places.len()];
-        for (s, sum) in sums.iter_mut().enumerate() {
-            sum.add(encryption.piece((s, piece), taken, &mut scratch, out));
-            made.tiles[s].extend((0..places.len()).map(|k| tile(out, places.len(), k, degree)));
-        }
-        if taken.across.is_some() {
-            scratch.add_across(&mut made.across[places]);
-        }
-    }
-    for strip in sums {
-        made.secrets.extend(strip.secret);
-        made.cross.extend(strip.cross);
-        made.along.extend(strip.along);
-    }
-    made.masks = encryption.into_masks();
-    made
+    (0..count).map(|_| next()).collect()
 }
 
-pub fn tile(strip: &[Lanes], len: usize, k: usize, degree: usize) -> Poly<Eval> {
-    let mut poly = Poly::zero(degree);
-    for (g, chunk) in poly.as_mut_slice().chunks_exact_mut(LANES).enumerate() {
-        chunk.copy_from_slice(&strip[g * len + k].0);
-    }
-    poly
+/// An operand with everything that its holder knows.
+pub struct Operand {
+    pub shape: OperandShape,
+    /// Contraction rows of `stride` residues.
+    pub rows: Vec<u64>,
+    pub masks: Masks,
+    pub secrets: Arc<Secrets>,
+    pub scalars: ProjectionScalars,
+    pub projections: Projections,
 }
 
-fn dot<'a>(degree: usize, pairs: impl Iterator<Item = (&'a Poly<Eval>, &'a Poly<Eval>)>) -> Poly<Eval> {
-    let mut sum = Poly::zero(degree);
-    pairs.for_each(|(a, b)| sum.mul_add(a, b));
-    sum
+pub struct Sizes {
+    pub rows: usize,
+    pub contraction: usize,
+    pub columns: usize,
 }
 
-/// What the cloud does, by the definition: extras and body.
-pub fn multiply(shape: &ProductShape, left: &Encrypted, right: &Encrypted) -> (Vec<u64>, Vec<u64>) {
-    let degree = shape.tile.degree();
-    let (rows, cols) = shape.grid();
-    let mut extras: Polys = vec![];
-    let mut body = vec![];
-    let cell = |r: usize, c: usize| match shape.kind {
-        ProductKind::Forward => dot(degree, left.tiles[r].iter().zip(&right.tiles[c])),
-        ProductKind::WeightGradient => {
-            dot(degree, left.tiles.iter().map(|strip| &strip[r]).zip(&right.tiles[c]))
-        }
-        ProductKind::InputGradient => {
-            dot(degree, left.tiles[r].iter().zip(right.tiles.iter().map(|strip| &strip[c])))
-        }
+/// Encrypts an operand; with another part of the same contraction it has secrets and scalars in common.
+pub fn encrypt(
+    key: &Key,
+    shape: OperandShape,
+    view: View<'_>,
+    contraction: Contraction,
+    scale: Scale,
+    common: Option<&Operand>,
+) -> Operand {
+    let part = u32::from(shape.side == Side::Right);
+    let share = common.map_or(Share::Nothing, |other| Share::Secrets(other.secrets.clone()));
+    let context = Context { part, ..CONTEXT };
+    let encryption =
+        Encryption::operand(key, &context, (view, contraction), (shape, scale), Freshness::Fresh, share);
+    let rows = std::sync::Mutex::new(vec![0; shape.residues()]);
+    let scalars = match common {
+        Some(other) => other.scalars.shared(),
+        None => ProjectionScalars::random(&shape),
     };
-    match shape.kind {
-        ProductKind::Forward => {
-            extras.extend((0..rows).map(|r| dot(degree, left.tiles[r].iter().zip(&right.masks[..]))));
-            extras.extend((0..cols).map(|c| dot(degree, left.masks.iter().zip(&right.tiles[c]))));
-            extras.push(dot(degree, left.masks.iter().zip(&right.masks[..])));
-        }
-        ProductKind::WeightGradient => extras.extend(
-            (0..rows).map(|i| dot(degree, left.tiles.iter().map(|strip| &strip[i]).zip(&right.masks[..]))),
-        ),
-        ProductKind::InputGradient => extras.extend(
-            (0..cols).map(|k| dot(degree, left.masks.iter().zip(right.tiles.iter().map(|strip| &strip[k])))),
-        ),
-    }
-    for r in 0..rows {
-        for c in 0..cols {
-            let product = cell(r, c);
-            let tile = &shape.tile;
-            match shape.kind {
-                ProductKind::Forward => body.extend(
-                    product.as_slice().chunks(tile.n()).map(|n| n.iter().fold(0, |a, &b| modulus::add(a, b))),
-                ),
-                ProductKind::WeightGradient => {
-                    body.extend(&product.into_coeff().as_slice()[..tile.window()]);
-                }
-                ProductKind::InputGradient => {
-                    let product = product.into_coeff();
-                    for b in 0..tile.m() {
-                        body.extend(&product.as_slice()[b * tile.window()..][..tile.n()]);
-                    }
-                }
-            }
-        }
-    }
-    (extras.iter().flat_map(|p| p.as_slice().to_vec()).collect(), body)
+    let write = |first: usize, piece: &[u64]| -> Result<(), ()> {
+        rows.lock().unwrap()[first * shape.stride()..][..piece.len()].copy_from_slice(piece);
+        Ok(())
+    };
+    let whole = 0..shape.width;
+    let projections = encryption.pieces(&scalars, std::slice::from_ref(&whole), write).unwrap();
+    let masks = encryption.mask_seed().expand(shape.places(), shape.encoding.dimension());
+    let (secrets, rows) = (encryption.secrets(), rows.into_inner().unwrap());
+    Operand { shape, rows, masks, secrets, scalars, projections }
 }
 
-/// Uniform in [-1, 1) from a splitmix generator: data for tests, never for keys.
-pub fn data(seed: u64, len: usize) -> Vec<f32> {
-    (0..len as u64)
-        .map(|i| {
-            let mut x =
-                (seed << 32 | i).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((x >> 40) as f32 / (1 << 23) as f32) - 1.0
-        })
-        .collect()
-}
-
-pub fn context(layer: u32, part: u32) -> Context {
-    Context { project: [1; 32], round: 2, attempt: 0, step: 3, layer, part }
-}
-
-/// Operands of one product, projected while they were encrypted.
+/// left x right with entries in -1..1, the left one row by row, the right one row by row.
 pub struct Pair {
-    pub shape: ProductShape,
+    pub left: Operand,
+    pub right: Operand,
     pub scales: [Scale; 2],
-    pub left: Encrypted,
-    pub right: Encrypted,
-    rows: Scalars,
-    cols: Scalars,
 }
 
 impl Pair {
-    pub fn new(shape: ProductShape, scales: [Scale; 2], a: &[f32], b: &[f32]) -> Self {
+    pub fn new(sizes: &Sizes, left: Encoding, right: Encoding, a: &[f32], b: &[f32]) -> Self {
         let key = Key::random();
-        let encryption = |shape: Shape, scale, values, part| {
-            let view = View::new(values, shape.rows, shape.cols);
-            Encryption::operand(&key, &context(0, part), shape, scale, view, Freshness::Fresh, Share::Nothing)
-        };
-        let left = || encryption(shape.left(), scales[0], a, 0);
-        let right = || encryption(shape.right(), scales[1], b, 1);
-        let (rows, cols) = (Scalars::random(shape.grid().0), Scalars::random(shape.grid().1));
-        let scaled = |along| Taken { along: Along::Scaled(along), ..Taken::default() };
-        let across = |across| Taken { across: Some(across), ..Taken::default() };
-        let (left, right) = match shape.kind {
-            ProductKind::Forward => (encrypt(left(), &across(&rows)), encrypt(right(), &across(&cols))),
-            ProductKind::WeightGradient => {
-                let left = encrypt(left(), &scaled(&rows));
-                let (cross, along) = (Some(&left.secrets[..]), Along::Times(&left.along));
-                let right = encrypt(right(), &Taken { cross, along, across: None });
-                (left, right)
-            }
-            ProductKind::InputGradient => {
-                let right = encrypt(right(), &scaled(&cols));
-                let (cross, along) = (Some(&right.secrets[..]), Along::Times(&right.along));
-                (encrypt(left(), &Taken { cross, along, across: None }), right)
-            }
-        };
-        Pair { shape, scales, left, right, rows, cols }
+        let scales = [Scale::from_log2(18), Scale::from_log2(19)];
+        let shape =
+            |side, encoding, width| OperandShape { side, encoding, contraction: sizes.contraction, width };
+        let of_left = shape(Side::Left, left, sizes.rows);
+        let of_right = shape(Side::Right, right, sizes.columns);
+        let a = View::new(a, sizes.rows, sizes.contraction);
+        let b = View::new(b, sizes.contraction, sizes.columns);
+        let left = encrypt(&key, of_left, a, Contraction::Columns, scales[0], None);
+        let right = encrypt(&key, of_right, b, Contraction::Rows, scales[1], None);
+        Pair { left, right, scales }
     }
 
-    /// Of random matrices of this many rows, inputs and outputs.
-    pub fn random(kind: ProductKind, tile: Tile, (rows, inputs, outputs): (usize, usize, usize)) -> Self {
-        let shape = ProductShape { kind, tile, rows, inputs, outputs };
-        let entries = |shape: Shape, seed| data(seed, shape.rows * shape.cols);
-        let scales = [Scale::from_log2(16); 2];
-        Pair::new(shape, scales, &entries(shape.left(), 1), &entries(shape.right(), 2))
+    pub fn shape(&self) -> ProductShape {
+        shape_of(&self.left, &self.right)
     }
 
-    pub fn check(&self) -> Check<'_> {
-        let Pair { left, right, rows, cols, .. } = self;
-        match self.shape.kind {
-            ProductKind::Forward => {
-                Check::forward((rows, &left.across, &left.masks), (cols, &right.across, &right.masks))
-            }
-            ProductKind::WeightGradient => {
-                let body = combine(&right.along, cols);
-                Check { rows, cols, body, extras: contract(&left.along, &right.masks) }
-            }
-            ProductKind::InputGradient => {
-                let body = combine(&left.along, rows);
-                Check { rows, cols, body, extras: contract(&left.masks, &right.along) }
-            }
-        }
+    pub fn multiply(&self) -> Vec<u64> {
+        multiply(&self.left, &self.right)
     }
 
-    /// The product as the cloud returns it.
-    pub fn multiply(&self) -> (Vec<u64>, Vec<u64>) {
-        multiply(&self.shape, &self.left, &self.right)
+    pub fn expected(&self) -> u64 {
+        let (l, r) = (&self.left.projections, &self.right.projections);
+        contract(&[&l.stripes[0], &l.masks], &[&r.stripes[0], &r.masks])
     }
 
-    pub fn verify(&self, extras: &[u64], body: &[u64]) -> Result<Result<Checked, Wrong>, Malformed> {
-        let mut received = Received::new(self.shape);
-        received.extras(extras)?;
-        received.rows(0, body)?;
-        self.check().verify(received)
+    pub fn verify(&self, product: &[u64]) -> Result<Checked, Wrong> {
+        verify(&self.left, &self.right, self.expected(), product)
     }
 
-    pub fn opener(&self, product: Checked) -> Opener<'_> {
-        let Pair { left, right, scales, .. } = self;
-        match self.shape.kind {
-            ProductKind::Forward => Opener::forward(product, &left.secrets, &right.secrets, *scales),
-            ProductKind::WeightGradient => {
-                Opener::weight_gradient(product, &left.masks, &right.secrets, &right.cross, *scales)
-            }
-            ProductKind::InputGradient => {
-                Opener::input_gradient(product, &right.masks, &left.secrets, &left.cross, *scales)
-            }
+    pub fn open(&self, product: &Checked) -> Result<Vec<f32>, OutOfRange> {
+        open(&self.left, &self.right, self.scales, product)
+    }
+}
+
+pub fn shape_of(left: &Operand, right: &Operand) -> ProductShape {
+    left.as_left().product(right)
+}
+
+/// The left side of a product as a refinery holds it.
+pub struct Left<'a> {
+    pub shape: OperandShape,
+    /// Contraction rows of `stride` residues.
+    pub rows: &'a [u64],
+    /// For each mask set the masks of all places, zero where the set has none.
+    pub sets: Vec<&'a Masks>,
+}
+
+impl Operand {
+    pub fn as_left(&self) -> Left<'_> {
+        Left { shape: self.shape, rows: &self.rows, sets: vec![&self.masks] }
+    }
+}
+
+impl Left<'_> {
+    pub fn product(&self, right: &Operand) -> ProductShape {
+        ProductShape {
+            left: self.shape.encoding,
+            right: right.shape.encoding,
+            rows: self.shape.width,
+            columns: right.shape.width,
+            mask_sets: self.sets.len(),
+            right_masks: true,
         }
     }
 }
 
-/// Opens all of a product.
-pub fn open(opener: &Opener<'_>) -> Vec<f32> {
-    let (rows, cols) = opener.shape().size();
-    let mut out = vec![0.0; rows * cols];
-    let mut scratch = Poly::zero(opener.shape().tile.degree());
-    for (r, out) in out.chunks_mut(opener.rows_per_grid_row() * cols).enumerate() {
-        opener.open_row(r, &mut scratch, out).unwrap();
+pub fn verify(left: &Operand, right: &Operand, expected: u64, product: &[u64]) -> Result<Checked, Wrong> {
+    let mut received = Received::new(shape_of(left, right));
+    received.take(product).unwrap();
+    let check = Check {
+        rows: &left.scalars.body,
+        left_masks: &[&left.scalars.masks],
+        columns: &right.scalars.body,
+        stripe: 0..right.shape.width,
+        right_masks: &right.scalars.masks,
+        expected,
+    };
+    check.verify(received).unwrap()
+}
+
+pub fn open(
+    left: &Operand,
+    right: &Operand,
+    scales: [Scale; 2],
+    product: &Checked,
+) -> Result<Vec<f32>, OutOfRange> {
+    let terms = MaskTerms::new(product, product, &right.secrets, 0);
+    let size = left.shape.encoding.strip();
+    let strip = |s: usize| RowStrip {
+        rows: size.min(left.shape.width - s * size),
+        secrets: vec![(0, left.secrets.reference(s))],
+    };
+    let strips: Vec<RowStrip<'_>> = (0..left.shape.strips()).map(strip).collect();
+    let columns = right.shape.width;
+    let mut out = vec![0.0; left.shape.width * columns];
+    let opener = Opener {
+        product,
+        terms: &terms,
+        of_right_masks: product,
+        strips: &strips,
+        right: &right.secrets,
+        first: 0,
+        scales,
+    };
+    opener.open(&mut out, columns, 0).map(|()| out)
+}
+
+pub fn multiply(left: &Operand, right: &Operand) -> Vec<u64> {
+    multiply_left(&left.as_left(), right)
+}
+
+/// The augmented product, by its definition.
+pub fn multiply_left(left: &Left<'_>, right: &Operand) -> Vec<u64> {
+    let shape = left.product(right);
+    let (n, padded) = (left.shape.encoding.roots(), left.shape.padded());
+    assert_eq!(padded, right.shape.padded());
+    let (l, r) = (shape.left.per_root(), shape.right.per_root());
+    let mut out = vec![0; shape.residues()];
+    let [c, p, q, both] = shape.ranges();
+    let add = |out: &mut u64, a: u64, b: u64| *out = modulus::add(*out, modulus::mul(a, b));
+    for k in 0..padded {
+        let (place, j) = (k / n, k % n);
+        let a = &left.rows[k * left.shape.stride()..][..left.shape.width];
+        let b = &right.rows[k * right.shape.stride()..][..right.shape.width];
+        let bm = &right.masks.place(place)[j * r..][..r];
+        for (i, a) in a.iter().enumerate() {
+            let (c, q) = (c.start + i * b.len(), q.start + i * n * r + j * r);
+            b.iter().enumerate().for_each(|(x, b)| add(&mut out[c + x], *a, *b));
+            bm.iter().enumerate().for_each(|(y, b)| add(&mut out[q + y], *a, *b));
+        }
+        for (set, masks) in left.sets.iter().enumerate() {
+            let am = &masks.place(place)[j * l..][..l];
+            for (x, a) in am.iter().enumerate() {
+                for (i, y) in b.iter().enumerate() {
+                    add(&mut out[p.start + (set * b.len() + i) * n * l + j * l + x], *a, *y);
+                }
+                let at = both.start + ((set * n + j) * l + x) * r;
+                bm.iter().enumerate().for_each(|(y, b)| add(&mut out[at + y], *a, *b));
+            }
+        }
+    }
+    out
+}
+
+/// The product in double precision.
+pub fn exact(sizes: &Sizes, a: &[f32], b: &[f32]) -> Vec<f64> {
+    let mut out = vec![0.0; sizes.rows * sizes.columns];
+    for i in 0..sizes.rows {
+        for k in 0..sizes.contraction {
+            for j in 0..sizes.columns {
+                out[i * sizes.columns + j] +=
+                    f64::from(a[i * sizes.contraction + k]) * f64::from(b[k * sizes.columns + j]);
+            }
+        }
     }
     out
 }

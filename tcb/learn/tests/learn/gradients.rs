@@ -116,9 +116,10 @@ impl Problem {
         let before: Vec<Vec<f64>> =
             state.parameters.iter().map(|t| t.iter().map(|&w| f64::from(w)).collect()).collect();
 
-        let mut naive = Naive::new(vec![self.rows.clone()]);
-        let group = Group { upload: 0, first_block: 0, blocks: 2 };
-        let batch = Batch::new(vec![group], 3, self.labels.clone()).expect("batch");
+        // The second block is a short one.
+        let mut naive = Naive::new(vec![self.rows.clone()], 4);
+        let blocks = Block::of_upload(0, ROWS as u32, 4).collect();
+        let batch = Batch::new(blocks, self.labels.clone()).expect("batch");
         let report = trainer.train_step(&mut naive, &batch).expect("step");
         assert!((report.loss - self.loss(&before)).abs() < 1e-5 * (1.0 + report.loss));
 

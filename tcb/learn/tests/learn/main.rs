@@ -7,6 +7,7 @@ mod metrics;
 mod naive;
 mod networks;
 mod optimisers;
+mod products;
 mod recipes;
 mod rounds;
 mod samplers;

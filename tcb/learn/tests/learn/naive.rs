@@ -10,6 +10,7 @@ use blindsmith_learn::{Accelerator, Batch, Bounds, Left, Matrix, Pass};
 #[derive(Default)]
 pub struct Naive {
     pub uploads: Vec<Matrix>,
+    block_rows: u32,
     weights: Vec<Matrix>,
     gradients: Vec<Matrix>,
     /// Micro-batches that the last training pass announced.
@@ -27,24 +28,22 @@ pub struct Naive {
 }
 
 impl Naive {
-    pub fn new(uploads: Vec<Matrix>) -> Self {
-        Naive { uploads, ..Naive::default() }
+    /// Uploads in the clear, cut into blocks of `block_rows` rows.
+    pub fn new(uploads: Vec<Matrix>, block_rows: u32) -> Self {
+        Naive { uploads, block_rows, ..Naive::default() }
     }
 
-    /// The rows of a batch; blocks are filled up with zeros.
+    /// The rows of a batch.
     fn rows(&self, batch: &Batch) -> Matrix {
         let cols = self.uploads[0].cols();
-        let mut rows = Matrix::zeros(batch.rows(), cols);
-        for (b, block) in batch.blocks().enumerate() {
-            for r in 0..batch.rows_per_block() {
-                let upload = &self.uploads[block.upload as usize];
-                let row = block.index as usize * batch.rows_per_block() + r;
-                if row < upload.rows() {
-                    rows.row_mut(b * batch.rows_per_block() + r).copy_from_slice(upload.row(row));
-                }
+        let mut values = Vec::new();
+        for block in batch.blocks() {
+            for r in 0..block.rows {
+                let row = block.index * self.block_rows + r;
+                values.extend_from_slice(self.uploads[block.upload as usize].row(row as usize));
             }
         }
-        rows
+        Matrix::from_rows(batch.rows(), cols, values).expect("rows of the batch")
     }
 
     fn left(&self, left: Left<'_>) -> Matrix {

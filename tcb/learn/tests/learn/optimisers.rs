@@ -90,13 +90,13 @@ fn script(noise: f32) -> Script {
 /// Four rows of weight zero: they count in the mean, and the biases' gradients are zero.
 fn batch() -> Batch {
     let labels = Labels::new(Targets::Classes(vec![0; 4])).with_weights(vec![0.0; 4]).expect("weights");
-    Batch::new(vec![Group { upload: 0, first_block: 0, blocks: 1 }], 4, labels).expect("batch")
+    Batch::new(vec![Block { upload: 0, index: 0, rows: 4 }], labels).expect("batch")
 }
 
 /// What the trainer makes of the script.
 fn trained(recipe: &Recipe, mut script: Script) -> (Vec<f32>, Vec<StepReport>) {
     let mut trainer = Trainer::new(recipe.clone()).expect("recipe");
-    let sampler = Sampler::new(batch().groups().to_vec(), 4, 4, 0).expect("sampler");
+    let sampler = Sampler::new(batch().blocks().to_vec(), 4, 0).expect("sampler");
     trainer.begin_round(&sampler, STEPS as u32);
     let steps = (0..STEPS).map(|_| trainer.train_step(&mut script, &batch()).expect("step")).collect();
     assert_eq!(trainer.network().layers()[0].bias, [0.0, 0.0]);

@@ -8,9 +8,9 @@ use blindsmith_learn::*;
 use crate::gradients::numbers;
 use crate::naive::Naive;
 
-const BLOCK: usize = 4;
+const BLOCK: u32 = 4;
 
-/// Rows, their labels (padded to blocks) and a sampler of their blocks.
+/// Rows, their labels and a sampler of their blocks.
 struct Task {
     rows: Matrix,
     labels: Vec<Labels>,
@@ -19,18 +19,17 @@ struct Task {
 
 impl Task {
     fn new(rows: Matrix, targets: Targets, recipe: &Recipe) -> Self {
-        let blocks = rows.rows().div_ceil(BLOCK) as u32;
-        let groups = Group::of_upload(0, blocks, 1).collect();
-        let sampler = Sampler::new(groups, BLOCK, recipe.batch_rows, recipe.order_seed).expect("sampler");
-        Task { rows, labels: vec![Labels::new(targets).padded(BLOCK)], sampler }
+        let blocks = Block::of_upload(0, rows.rows() as u32, BLOCK).collect();
+        let sampler = Sampler::new(blocks, recipe.batch_rows, recipe.order_seed).expect("sampler");
+        Task { rows, labels: vec![Labels::new(targets)], sampler }
     }
 
-    fn load(&self) -> impl Fn(&mut Naive, &[Group]) -> Result<Labels, TrainError<Infallible>> + Copy {
-        |_, groups| Ok(gather_labels(groups, BLOCK, &self.labels)?)
+    fn load(&self) -> impl Fn(&mut Naive, &[Block]) -> Result<Labels, TrainError<Infallible>> + Copy {
+        |_, blocks| Ok(gather_labels(blocks, BLOCK, &self.labels)?)
     }
 
     fn naive(&self) -> Naive {
-        Naive::new(vec![self.rows.clone()])
+        Naive::new(vec![self.rows.clone()], BLOCK)
     }
 
     fn train(&self, trainer: &mut Trainer, epochs: u32) -> Metrics {
@@ -134,7 +133,7 @@ fn a_round_follows_from_the_recipe_alone() {
 }
 
 #[test]
-fn what_is_in_padding_and_excluded_rows_changes_nothing() {
+fn what_is_in_excluded_rows_changes_nothing() {
     let (rows, classes) = signs();
     let result = |disturbance: f32, excluded_class: u32| {
         let recipe = small(Loss::SoftmaxCrossEntropy, 2);
@@ -143,7 +142,7 @@ fn what_is_in_padding_and_excluded_rows_changes_nothing() {
         classes.truncate(35);
         classes[17] = excluded_class;
         let mut task = Task::new(rows, Targets::Classes(classes), &recipe);
-        let valid = (0..36).map(|r| r != 17 && r != 35).collect();
+        let valid = (0..35).map(|r| r != 17).collect();
         task.labels[0] = task.labels[0].clone().with_valid(valid).expect("flags");
         let mut trainer = Trainer::new(recipe).expect("recipe");
         let mut naive = task.naive();
@@ -261,8 +260,8 @@ fn labels_of_the_wrong_kind_or_number_stop_before_anything_is_multiplied() {
     let before = trainer.state();
     let mut error = |targets: Targets, rows_short: usize| {
         let task = Task::new(rows.clone(), targets, &recipe);
-        let load = |_: &mut Naive, groups: &[Group]| {
-            let labels = gather_labels(groups, BLOCK, &task.labels)?;
+        let load = |_: &mut Naive, blocks: &[Block]| {
+            let labels = gather_labels(blocks, BLOCK, &task.labels)?;
             Ok(labels.slice(0..labels.rows() - rows_short).map_err(BatchError::from)?)
         };
         let error = trainer.train_epoch(&mut task.naive(), &task.sampler, load).expect_err("refused");
@@ -338,8 +337,8 @@ fn failures_of_the_accelerator_are_reported_and_change_nothing() {
     let recipe = small(Loss::SoftmaxCrossEntropy, 2);
     let (rows, classes) = signs();
     let task = Task::new(rows, Targets::Classes(classes), &recipe);
-    let groups = task.sampler.epoch(0).next().expect("a batch");
-    let batch = Batch::gather(&groups, BLOCK, &task.labels).expect("batch");
+    let blocks = task.sampler.epoch(0).next().expect("a batch");
+    let batch = Batch::gather(&blocks, BLOCK, &task.labels).expect("batch");
     let mut trainer = Trainer::new(recipe).expect("recipe");
     let before = trainer.state();
     let mut error =
@@ -360,8 +359,7 @@ fn predictions_agree_with_the_metrics() {
     let task = Task::new(rows, Targets::Classes(classes.clone()), &recipe);
     let mut trainer = Trainer::new(recipe).expect("recipe");
     let metrics = task.train(&mut trainer, 20);
-    let group = Group { upload: 0, first_block: 0, blocks: 9 };
-    let batch = Batch::unlabelled(vec![group], BLOCK);
+    let batch = Batch::unlabelled(Block::of_upload(0, 36, BLOCK).collect());
     let found =
         predict(trainer.network(), trainer.objective(), &mut task.naive(), &batch).expect("predictions");
     assert_eq!(found.shape(), (36, 2));
@@ -392,8 +390,8 @@ fn large(loss: Loss, hidden: &[usize], outputs: usize) -> (Recipe, Task) {
 }
 
 fn one_step(recipe: &Recipe, task: &Task) -> (TrainerState, StepReport, Naive) {
-    let groups = task.sampler.epoch(0).next().expect("a batch");
-    let batch = Batch::gather(&groups, BLOCK, &task.labels).expect("batch");
+    let blocks = task.sampler.epoch(0).next().expect("a batch");
+    let batch = Batch::gather(&blocks, BLOCK, &task.labels).expect("batch");
     assert!(batch.rows() >= 600);
     let mut naive = task.naive();
     let mut trainer = Trainer::new(recipe.clone()).expect("recipe");
@@ -409,12 +407,12 @@ fn close(a: &StepReport, b: &StepReport) {
 #[test]
 fn parts_that_are_multiplied_side_by_side_give_the_step_of_the_whole() {
     let (recipe, task) = large(Loss::SoftmaxCrossEntropy, &[7, 5], 2);
-    let groups = task.sampler.epoch(0).next().expect("a batch");
-    let batch = Batch::gather(&groups, BLOCK, &task.labels).expect("batch");
-    let parts = batch.parts(1);
+    let blocks = task.sampler.epoch(0).next().expect("a batch");
+    let batch = Batch::gather(&blocks, BLOCK, &task.labels).expect("batch");
+    let parts = batch.parts();
     assert_eq!((parts.len(), parts[0].end, parts[1].end), (2, parts[1].start, batch.rows()));
     let blocks: Vec<Block> = parts.iter().flat_map(|rows| batch.blocks_of(rows.clone())).collect();
-    assert_eq!(blocks, batch.blocks().collect::<Vec<_>>());
+    assert_eq!(blocks, batch.blocks());
 
     let (_, whole, _) = one_step(&recipe, &task);
     // Micro-batches this small are in one part each.

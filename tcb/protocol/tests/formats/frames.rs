@@ -32,7 +32,7 @@ fn decode_as_everything(bytes: &[u8]) {
 fn a_frame_has_these_bytes() {
     let expected = [
         b"BLSM".as_slice(),
-        &[3, 0, 0, 0],
+        &[4, 0, 0, 0],
         &[7, 0, 0, 0],
         &[3, 0, 0, 0],
         // CBOR: a text of six bytes.
@@ -69,7 +69,7 @@ fn another_version_is_named_with_ours() {
     assert!(matches!(error, FrameError::Version { theirs } if theirs == PROTOCOL_VERSION + 1));
     assert_eq!(
         error.to_string(),
-        "the peer speaks protocol version 4, this program speaks 3: upgrade the older"
+        "the peer speaks protocol version 5, this program speaks 4: upgrade the older"
     );
 }
 

@@ -1,10 +1,10 @@
 //! Every message survives its way, and means what was sent.
 
-use blindsmith_matrix::{Form, MaskSeed, ProductKind};
+use blindsmith_matrix::{Encoding, MaskSeed, OperandShape, Section, Side};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, GroupRef, Instruction, Lane, Left,
+    AdmittedUpload, Blob, BlockRef, Decision, Evidence, FromWarden, Instruction, Lane, Left, MAX_CONTRACTION,
     Outcome, Place, Progress, Projection, Quarantined, Reason, RoundRecord, RoundSummary, ToWarden,
-    from_cbor, read_head, to_cbor,
+    from_cbor, operand_residues, read_head, to_cbor,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -98,8 +98,12 @@ fn record() -> impl Strategy<Value = RoundRecord> {
     )
 }
 
+fn block() -> impl Strategy<Value = BlockRef> {
+    any::<(u32, u32)>().prop_map(|(upload, block)| BlockRef { upload, block })
+}
+
 fn blocks() -> impl Strategy<Value = Vec<BlockRef>> {
-    vec(any::<(u32, u32)>().prop_map(|(upload, block)| BlockRef { upload, block }), 0..6)
+    vec(block(), 0..6)
 }
 
 fn place() -> impl Strategy<Value = Option<Place>> {
@@ -108,10 +112,6 @@ fn place() -> impl Strategy<Value = Option<Place>> {
 
 fn admitted() -> impl Strategy<Value = AdmittedUpload> {
     (header(), blob()).prop_map(|(header, admission)| AdmittedUpload { header, admission })
-}
-
-fn group() -> impl Strategy<Value = GroupRef> {
-    any::<(u32, u32)>().prop_map(|(upload, group)| GroupRef { upload, group })
 }
 
 fn to_warden() -> impl Strategy<Value = ToWarden> {
@@ -152,57 +152,56 @@ fn to_warden() -> impl Strategy<Value = ToWarden> {
             version
         }),
         Just(ToWarden::Labels),
-        (any::<u32>(), place()).prop_map(|(rows, place)| ToWarden::Extras { rows, place }),
-        (any::<(u32, u32)>(), place()).prop_map(|((first, count), place)| ToWarden::Rows {
-            first,
-            count,
-            place
-        }),
+        (any::<u64>(), place()).prop_map(|(residues, place)| ToWarden::Product { residues, place }),
+        any::<u64>().prop_map(|count| ToWarden::Residues { count }),
         text().prop_map(|message| ToWarden::Failed { message }),
     ]
 }
 
-fn instruction() -> impl Strategy<Value = Instruction> {
-    let form = prop::sample::select(vec![Form::Rows, Form::Weights, Form::ErrorRight, Form::ErrorLeft]);
-    let kind = prop::sample::select(vec![
-        ProductKind::Forward,
-        ProductKind::WeightGradient,
-        ProductKind::InputGradient,
-    ]);
-    let left = || {
-        prop_oneof![
-            blocks().prop_map(Left::Blocks),
-            any::<u32>().prop_map(Left::Operand),
-            vec(any::<u32>(), 0..4).prop_map(Left::Operands),
-        ]
-    };
-    let begin = (any::<[u32; 4]>(), form, any::<[u8; 32]>(), option::of(any::<u64>()));
+fn shape() -> impl Strategy<Value = OperandShape> {
+    let encodings = [(1, 64, 32), (4, 512, 1), (128, 8, 2), (16, 16, 16)];
+    let encoding = prop::sample::select(encodings.map(|(n, m, r)| Encoding::new(n, m, r).unwrap()).to_vec());
+    (any::<bool>(), encoding, any::<[usize; 2]>()).prop_map(|(left, encoding, [contraction, width])| {
+        OperandShape { side: if left { Side::Left } else { Side::Right }, encoding, contraction, width }
+    })
+}
+
+fn section() -> impl Strategy<Value = Section> {
+    any::<((u32, u32), bool, bool)>().prop_map(|(columns, left_masks, right_masks)| Section {
+        columns,
+        left_masks,
+        right_masks,
+    })
+}
+
+fn left() -> impl Strategy<Value = Left> {
     prop_oneof![
-        begin.prop_map(|([operand, layer, rows, cols], form, masks, at)| Instruction::Begin {
+        blocks().prop_map(Left::Rows),
+        blocks().prop_map(Left::Columns),
+        any::<u32>().prop_map(Left::Operand),
+    ]
+}
+
+fn instruction() -> impl Strategy<Value = Instruction> {
+    let begin = (any::<u32>(), shape(), any::<[u8; 32]>(), option::of(any::<u64>()));
+    let multiply = (left(), any::<u32>(), section(), option::of(any::<u32>()), any::<u64>());
+    prop_oneof![
+        begin.prop_map(|(operand, shape, masks, at)| Instruction::Begin {
             operand,
-            layer,
-            form,
-            rows,
-            cols,
+            shape,
             masks: MaskSeed(masks),
             at
         }),
-        any::<(u32, u32, u32)>().prop_map(|(operand, strip, at)| Instruction::Strip { operand, strip, at }),
-        (kind, any::<(u32, u32, u64, bool)>(), left()).prop_map(
-            |(kind, (layer, right, received, sum), left)| Instruction::Multiply {
-                kind,
-                layer,
-                left,
-                right,
-                received,
-                sum
-            }
-        ),
-        (any::<(u32, u32)>(), left()).prop_map(|((layer, right), left)| Instruction::Accumulate {
-            layer,
+        any::<(u32, u32)>().prop_map(|(operand, first)| Instruction::Rows { operand, first }),
+        multiply.prop_map(|(left, right, section, sum, received)| Instruction::Multiply {
             left,
-            right
+            right,
+            section,
+            sum,
+            received
         }),
+        (any::<u32>(), left(), any::<u32>(), section())
+            .prop_map(|(slot, left, right, section)| Instruction::Accumulate { slot, left, right, section }),
         vec(any::<u32>(), 0..6).prop_map(|operands| Instruction::Free { operands }),
         blocks().prop_map(|blocks| Instruction::Labels { blocks }),
         any::<(u32, u32, u32, u64)>().prop_map(|(upload, first, count, received)| Instruction::Read {
@@ -211,10 +210,10 @@ fn instruction() -> impl Strategy<Value = Instruction> {
             count,
             received
         }),
-        group().prop_map(|group| Instruction::Keep { group }),
-        (vec(group(), 0..4), any::<bool>(), any::<u64>()).prop_map(|(groups, rows, received)| {
-            let which = if rows { Projection::Rows } else { Projection::Group };
-            Instruction::Projections { groups, which, received }
+        block().prop_map(|block| Instruction::Keep { block }),
+        (blocks(), any::<bool>(), any::<u64>()).prop_map(|(blocks, rows, received)| {
+            let which = if rows { Projection::Rows } else { Projection::Columns };
+            Instruction::Projections { blocks, which, received }
         }),
     ]
 }
@@ -306,4 +305,16 @@ fn what_a_message_carries_does_not_show_in_debug_output() {
         ToWarden::Query { project: id(1), header: super::uploads::example(), envelope: Blob(vec![0xab; 77]) }
     );
     assert!(shown.contains("77 bytes") && !shown.contains("171") && !shown.contains("abab"), "{shown}");
+}
+
+#[test]
+fn operands_beyond_the_limits_have_no_size() {
+    let encoding = Encoding::new(128, 16, 1).unwrap();
+    let shape = |contraction, width| OperandShape { side: Side::Right, encoding, contraction, width };
+    assert_eq!(operand_residues(&shape(1, 1)), Some(128 * 8));
+    let most = MAX_CONTRACTION;
+    assert_eq!(operand_residues(&shape(most, 9)), Some(most * 16));
+    for (contraction, width) in [(0, 1), (1, 0), (most + 1, 1), (1, most + 1), (usize::MAX, usize::MAX)] {
+        assert_eq!(operand_residues(&shape(contraction, width)), None, "{contraction} x {width}");
+    }
 }

@@ -6,11 +6,13 @@
 use std::sync::OnceLock;
 
 use crate::Table;
+use crate::modulus::MAX_CHAIN;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod entries;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
@@ -36,23 +38,31 @@ pub const NOISE_BYTES: usize = 6;
 /// Bytes of randomness that one ternary coefficient consumes.
 pub const TERNARY_BYTES: usize = 8;
 
-/// The most points that [`Backend::dot2_fold`] adds up.
-pub const MAX_FOLD: usize = 4096;
-
-/// Operations on slices of residues. Lengths must agree (asserted), and be multiples of eight but for
-/// transforms of fewer points.
+/// Operations on slices of residues. Lengths must agree (asserted). Multiples of eight are fast, others are left to
+/// the portable code; packing takes multiples of eight only (asserted).
 pub trait Backend: Sync + Send {
     /// The name by which `BLINDSMITH_BACKEND` chooses it.
     fn name(&self) -> &'static str;
 
     /// Forward negacyclic transform in place: natural order in, bit-reversed order out.
-    fn forward(&self, table: &Table, x: &mut [u64]);
+    fn forward(&self, table: &Table, x: &mut [u64]) {
+        self.mixed_to_eval(table, x, 1);
+    }
     /// Inverse of [`Backend::forward`], the factor 1/N included.
-    fn inverse(&self, table: &Table, x: &mut [u64]);
-    /// Inverse transform of which only the first `window` coefficients (a power of two up to N) are
-    /// wanted: they are left in `x[..window]`, the rest of `x` is unspecified.
-    fn inverse_window(&self, table: &Table, x: &mut [u64], window: usize);
-
+    fn inverse(&self, table: &Table, x: &mut [u64]) {
+        self.eval_to_mixed(table, x, 1);
+    }
+    /// Coefficients to the mixed form with `roots` = n blocks of m = N/n residues, in place: block j is the
+    /// polynomial modulo t^m = zeta_j, with zeta_j point j of the transform of n points. These are the first
+    /// log2 n stages of [`Backend::forward`]. `roots` is a power of two from 1 to N, as for the next three.
+    fn forward_mixed(&self, table: &Table, x: &mut [u64], roots: usize);
+    /// Inverse of [`Backend::forward_mixed`], the factor 1/n included.
+    fn inverse_mixed(&self, table: &Table, x: &mut [u64], roots: usize);
+    /// The mixed form to values, in place: the stages of [`Backend::forward`] that
+    /// [`Backend::forward_mixed`] leaves. Block j then holds the values at the points tau with tau^m = zeta_j.
+    fn mixed_to_eval(&self, table: &Table, x: &mut [u64], roots: usize);
+    /// Inverse of [`Backend::mixed_to_eval`], the factor 1/m included.
+    fn eval_to_mixed(&self, table: &Table, x: &mut [u64], roots: usize);
     /// out = out + a.
     fn add_assign(&self, out: &mut [u64], a: &[u64]);
     /// out = out - a.
@@ -63,19 +73,19 @@ pub trait Backend: Sync + Send {
     fn mul_add(&self, out: &mut [u64], a: &[u64], b: &[u64]);
     /// out = out - a b.
     fn mul_sub(&self, out: &mut [u64], a: &[u64], b: &[u64]);
-    /// out = a b + c d.
-    fn dot2(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]);
-    /// out\[i\] = sum of a b + c d over the `fold` neighbouring points of group i (the projection to the
-    /// subring of the `fold`-th powers, times `fold`); `out.len() * fold == a.len()`, fold a power of two
-    /// up to [`MAX_FOLD`].
-    fn dot2_fold(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64], fold: usize);
-    /// lo + 2^52 hi += a b, unreduced; at most [`crate::modulus::MAX_CHAIN`] times.
-    fn mul_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]);
     /// lo + 2^52 hi += the sum over k of scalars\[k\] a_k, unreduced, with a_k the k-th `lo.len()` residues of `a`;
     /// at most [`crate::modulus::MAX_CHAIN`] terms in all.
     fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]);
     /// out = (lo + 2^52 hi) mod q.
     fn reduce_pairs(&self, out: &mut [u64], lo: &[u64], hi: &[u64]);
+    /// The sum of a b mod q, over any length.
+    #[must_use]
+    fn dot(&self, a: &[u64], b: &[u64]) -> u64;
+
+    /// out\[c out_stride + r\] = x\[r cols + c\] for all r < `rows` and c < `cols`, of any size; the rest of `out`
+    /// stays as it is. `x.len() == rows * cols`, `out_stride >= rows`, and `out` reaches at least to the last
+    /// place that is written (all asserted). Any words, not only residues.
+    fn transpose(&self, out: &mut [u64], out_stride: usize, x: &[u64], rows: usize, cols: usize);
 
     /// out = out + noise, centred binomial with eta = 21: of each six little-endian bytes, the number of
     /// ones in bits 0..21 less the number of ones in bits 21..42. `bytes.len() == 6 * out.len()`.
@@ -83,8 +93,6 @@ pub trait Backend: Sync + Send {
     /// out = uniform over {-1, 0, 1}: floor(3 r / 2^64) - 1 for each eight little-endian bytes r (bias
     /// below 2^-63). `bytes.len() == 8 * out.len()`.
     fn ternary(&self, out: &mut [u64], bytes: &[u8]);
-    /// Residues of signed integers, |v| < q.
-    fn encode_signed(&self, out: &mut [u64], v: &[i64]);
 
     /// Packs residues to 50 bits each, little-endian, eight residues in 50 bytes.
     fn pack(&self, out: &mut [u8], x: &[u64]);
@@ -94,6 +102,43 @@ pub trait Backend: Sync + Send {
     /// True if every value is below q.
     #[must_use]
     fn is_canonical(&self, x: &[u64]) -> bool;
+
+    /// out\[j m + t\] = the sum over l below `rank` of a\[(j r + l) m + t\] b\[(j r + l) m + t\]: vectors of `rank`
+    /// elements multiplied root by root, `strip` = m points each. `a` and `b` have `rank` times the residues of `out`,
+    /// which has whole strips; `rank` is from 1 to [`MAX_CHAIN`] (all asserted).
+    fn mul_ranks(&self, out: &mut [u64], a: &[u64], b: &[u64], rank: usize, strip: usize) {
+        assert_ranks(out, a, b, rank, strip);
+        for (j, out) in out.chunks_exact_mut(strip).enumerate() {
+            let of = |l: usize| (j * rank + l) * strip..(j * rank + l + 1) * strip;
+            self.mul(out, &a[of(0)], &b[of(0)]);
+            (1..rank).for_each(|l| self.mul_add(out, &a[of(l)], &b[of(l)]));
+        }
+    }
+
+    /// out = the sum of the blocks of `x`, each as long as `out`; at most 2^13 of them (asserted).
+    fn fold_blocks(&self, out: &mut [u64], x: &[u64]) {
+        assert_blocks(out, x);
+        out.fill(0);
+        x.chunks_exact(out.len().max(1)).for_each(|block| self.add_assign(out, block));
+    }
+
+    /// out\[i\] = the residue of the integer nearest to factor x\[i\], ties to even, for |factor x| < q.
+    fn encode(&self, out: &mut [u64], x: &[f32], factor: f64) {
+        entries::encode(out, x, factor);
+    }
+
+    /// out\[i\] = factor times the centred residue of multiplier x\[i\], rounded twice; the largest magnitude among these
+    /// residues.
+    #[must_use]
+    fn decode(&self, out: &mut [f32], x: &[u64], multiplier: u64, factor: f64) -> u64 {
+        entries::decode(out, x, multiplier, factor)
+    }
+
+    /// sums\[64 i + j\] += the sum, modulo 2^64, of elements\[k len + i\] over all k for which bit j of words\[k\] is set:
+    /// sums over 64 subsets at once. `sums` has 64 `len` values, `elements` `len` for each word.
+    fn subset_sums(&self, sums: &mut [u64], elements: &[u64], words: &[u64]) {
+        entries::subset_sums(sums, elements, words);
+    }
 }
 
 /// The backend that this process uses: the fastest that the processor has, or the one that the
@@ -143,6 +188,38 @@ pub fn available() -> &'static [&'static dyn Backend] {
 fn eights<const K: usize>(lengths: [usize; K]) -> bool {
     assert!(lengths.iter().all(|&len| len == lengths[0]), "lengths differ: {lengths:?}");
     lengths[0].is_multiple_of(8)
+}
+
+/// Asserts what the mixed transforms ask of their arguments and gives m, the length of a block.
+fn block_len(table: &Table, x: &[u64], roots: usize) -> usize {
+    assert!(x.len() == table.points(), "{} residues for {} points", x.len(), table.points());
+    assert!(roots.is_power_of_two() && roots <= x.len(), "{roots} roots for {} points", x.len());
+    x.len() / roots
+}
+
+/// Asserts what [`Backend::mul_ranks`] asks of its arguments.
+fn assert_ranks(out: &[u64], a: &[u64], b: &[u64], rank: usize, strip: usize) {
+    assert!(a.len() == b.len() && Some(a.len()) == out.len().checked_mul(rank), "vectors of rank {rank}");
+    assert!((1..=MAX_CHAIN).contains(&rank), "vectors of rank {rank}");
+    assert!(strip > 0 && out.len().is_multiple_of(strip), "{} residues in strips of {strip}", out.len());
+}
+
+/// Asserts what [`Backend::fold_blocks`] asks of its arguments.
+fn assert_blocks(out: &[u64], x: &[u64]) {
+    // Their sum fits 64 bits.
+    const MOST: usize = 1 << 13;
+    let whole = x.len().is_multiple_of(out.len()) && x.len() <= MOST * out.len();
+    assert!(whole, "{} residues in blocks of {}", x.len(), out.len());
+}
+
+/// Asserts what [`Backend::transpose`] asks of its arguments.
+fn assert_transposable(out: &[u64], out_stride: usize, x: &[u64], rows: usize, cols: usize) {
+    assert!(Some(x.len()) == rows.checked_mul(cols), "{} words for {rows} rows of {cols}", x.len());
+    assert!(out_stride >= rows, "{rows} rows in strides of {out_stride}");
+    if !x.is_empty() {
+        let end = (cols - 1).checked_mul(out_stride).and_then(|start| start.checked_add(rows));
+        assert!(end.is_some_and(|end| end <= out.len()), "{} words for {cols} strides", out.len());
+    }
 }
 
 fn names() -> String {

@@ -1,7 +1,7 @@
 //! The reference: plain Rust, no instructions beyond the baseline.
 
-use super::{Backend, MAX_FOLD, NOISE_BYTES, TERNARY_BYTES};
-use crate::modulus::{self, Q};
+use super::{Backend, NOISE_BYTES, TERNARY_BYTES, assert_transposable, block_len};
+use crate::modulus::{self, MAX_CHAIN, Q};
 use crate::{PACKED_BYTES_PER_LANES, Table};
 
 /// The portable backend.
@@ -27,51 +27,26 @@ impl Backend for Portable {
         "portable"
     }
 
-    fn forward(&self, table: &Table, x: &mut [u64]) {
-        let n = table.points();
-        assert_eq!(x.len(), n);
-        let mut len = n / 2;
-        let mut first = 1;
-        while len >= 1 {
-            for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
-                let (w, ws) = (table.roots[first + block], table.roots_shoup[first + block]);
-                let (upper, lower) = chunk.split_at_mut(len);
-                for (u, v) in upper.iter_mut().zip(lower) {
-                    // Values below 4q in and out (Harvey).
-                    let (a, t) = (reduce_twice_q(*u), mul_shoup(*v, w, ws));
-                    *u = a + t;
-                    *v = a + 2 * Q - t;
-                }
-            }
-            first *= 2;
-            len /= 2;
-        }
-        for v in x {
-            *v = modulus::reduce_once(reduce_twice_q(*v));
-        }
+    fn forward_mixed(&self, table: &Table, x: &mut [u64], roots: usize) {
+        block_len(table, x, roots);
+        forward_stages(table, x, 1, roots);
     }
 
-    fn inverse(&self, table: &Table, x: &mut [u64]) {
-        assert_eq!(x.len(), table.points());
-        self.inverse_stages(table, x, table.points());
-        for v in x {
-            *v = modulus::reduce_once(mul_shoup(*v, table.scale, table.scale_shoup));
-        }
+    fn inverse_mixed(&self, table: &Table, x: &mut [u64], roots: usize) {
+        block_len(table, x, roots);
+        inverse_stages(table, x, roots, 1);
+        scale(table, x, roots);
     }
 
-    fn inverse_window(&self, table: &Table, x: &mut [u64], window: usize) {
-        assert_eq!(x.len(), table.points());
-        assert!(window.is_power_of_two() && window <= x.len());
-        // After the stages up to blocks of `window` points, the remaining ones only ever add for the
-        // outputs of the lowest block.
-        self.inverse_stages(table, x, window);
-        let (head, tail) = x.split_at_mut(window);
-        for chunk in tail.chunks_exact(window) {
-            head.iter_mut().zip(chunk).for_each(|(sum, &v)| *sum = reduce_twice_q(*sum + v));
-        }
-        for v in head {
-            *v = modulus::reduce_once(mul_shoup(*v, table.scale, table.scale_shoup));
-        }
+    fn mixed_to_eval(&self, table: &Table, x: &mut [u64], roots: usize) {
+        block_len(table, x, roots);
+        forward_stages(table, x, roots, table.points());
+    }
+
+    fn eval_to_mixed(&self, table: &Table, x: &mut [u64], roots: usize) {
+        let block = block_len(table, x, roots);
+        inverse_stages(table, x, table.points(), roots);
+        scale(table, x, block);
     }
 
     fn add_assign(&self, out: &mut [u64], a: &[u64]) {
@@ -105,31 +80,6 @@ impl Backend for Portable {
         }
     }
 
-    fn dot2(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]) {
-        self.dot2_fold(out, a, b, c, d, 1);
-    }
-
-    fn dot2_fold(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64], fold: usize) {
-        assert!(out.len() * fold == a.len() && a.len() == b.len());
-        assert!(a.len() == c.len() && a.len() == d.len() && fold.is_power_of_two() && fold <= MAX_FOLD);
-        for (i, o) in out.iter_mut().enumerate() {
-            let range = i * fold..(i + 1) * fold;
-            // Twice 4096 products below 2^100 stay below 2^113.
-            let sum: u128 = range.map(|k| a[k] as u128 * b[k] as u128 + c[k] as u128 * d[k] as u128).sum();
-            *o = modulus::reduce_wide(sum);
-        }
-    }
-
-    fn mul_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]) {
-        assert!(lo.len() == a.len() && hi.len() == a.len() && a.len() == b.len());
-        const MASK52: u64 = (1 << 52) - 1;
-        for i in 0..a.len() {
-            let product = a[i] as u128 * b[i] as u128;
-            lo[i] = lo[i].wrapping_add(product as u64 & MASK52);
-            hi[i] = hi[i].wrapping_add((product >> 52) as u64);
-        }
-    }
-
     fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
         assert!(lo.len() == hi.len() && a.len() == lo.len() * scalars.len());
         const MASK52: u64 = (1 << 52) - 1;
@@ -146,6 +96,24 @@ impl Backend for Portable {
         assert!(out.len() == lo.len() && lo.len() == hi.len());
         for i in 0..out.len() {
             out[i] = modulus::reduce_pair(lo[i], hi[i]);
+        }
+    }
+
+    fn dot(&self, a: &[u64], b: &[u64]) -> u64 {
+        assert_eq!(a.len(), b.len());
+        a.chunks(MAX_CHAIN).zip(b.chunks(MAX_CHAIN)).fold(0, |sum, (a, b)| {
+            // 2^12 products below 2^100.
+            let chain: u128 = a.iter().zip(b).map(|(&a, &b)| a as u128 * b as u128).sum();
+            modulus::add(sum, modulus::reduce_wide(chain))
+        })
+    }
+
+    fn transpose(&self, out: &mut [u64], out_stride: usize, x: &[u64], rows: usize, cols: usize) {
+        assert_transposable(out, out_stride, x, rows, cols);
+        for c in 0..cols {
+            for r in 0..rows {
+                out[c * out_stride + r] = x[r * cols + c];
+            }
         }
     }
 
@@ -167,11 +135,6 @@ impl Backend for Portable {
             let third = (u64::from_le_bytes(*b) as u128 * 3) >> 64;
             *o = modulus::from_signed(third as i64 - 1);
         }
-    }
-
-    fn encode_signed(&self, out: &mut [u64], v: &[i64]) {
-        assert_eq!(out.len(), v.len());
-        out.iter_mut().zip(v).for_each(|(o, &v)| *o = modulus::from_signed(v));
     }
 
     fn pack(&self, out: &mut [u8], x: &[u64]) {
@@ -207,23 +170,50 @@ impl Backend for Portable {
     }
 }
 
-impl Portable {
-    /// Gentleman-Sande stages up to blocks of `size` points, without the factor 1/N: canonical in, below
-    /// 2q out.
-    fn inverse_stages(&self, table: &Table, x: &mut [u64], size: usize) {
-        let mut len = 1;
-        while 2 * len <= size {
-            let first = table.points() / (2 * len);
-            for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
-                let (w, ws) = (table.inverse[first + block], table.inverse_shoup[first + block]);
-                let (upper, lower) = chunk.split_at_mut(len);
-                for (u, v) in upper.iter_mut().zip(lower) {
-                    let difference = *u + 2 * Q - *v;
-                    *u = reduce_twice_q(*u + *v);
-                    *v = mul_shoup(difference, w, ws);
-                }
+/// Cooley-Tukey stages from `blocks` blocks to `end` blocks: canonical in and out.
+fn forward_stages(table: &Table, x: &mut [u64], mut blocks: usize, end: usize) {
+    while blocks < end {
+        let len = x.len() / blocks / 2;
+        for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
+            let (w, ws) = (table.roots[blocks + block], table.roots_shoup[blocks + block]);
+            let (upper, lower) = chunk.split_at_mut(len);
+            for (u, v) in upper.iter_mut().zip(lower) {
+                // Values below 4q in and out (Harvey).
+                let (a, t) = (reduce_twice_q(*u), mul_shoup(*v, w, ws));
+                *u = a + t;
+                *v = a + 2 * Q - t;
             }
-            len *= 2;
         }
+        blocks *= 2;
+    }
+    for v in x {
+        *v = modulus::reduce_once(reduce_twice_q(*v));
+    }
+}
+
+/// Gentleman-Sande stages from `blocks` blocks to `end` blocks, without the factor: canonical in, below 2q
+/// out.
+fn inverse_stages(table: &Table, x: &mut [u64], mut blocks: usize, end: usize) {
+    while blocks > end {
+        blocks /= 2;
+        let len = x.len() / blocks / 2;
+        for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
+            let (w, ws) = (table.inverse[blocks + block], table.inverse_shoup[blocks + block]);
+            let (upper, lower) = chunk.split_at_mut(len);
+            for (u, v) in upper.iter_mut().zip(lower) {
+                let difference = *u + 2 * Q - *v;
+                *u = reduce_twice_q(*u + *v);
+                *v = mul_shoup(difference, w, ws);
+            }
+        }
+    }
+}
+
+/// x / divisor for a power of two up to N: below 2q in, canonical out.
+fn scale(table: &Table, x: &mut [u64], divisor: usize) {
+    let k = divisor.trailing_zeros() as usize;
+    let (w, ws) = (table.scales[k], table.scales_shoup[k]);
+    for v in x {
+        *v = modulus::reduce_once(mul_shoup(*v, w, ws));
     }
 }

@@ -1,11 +1,14 @@
 //! Every backend against naive oracles, bit for bit.
 
 mod bytes;
+mod entries;
+mod mixed;
 mod modulus;
 mod oracle;
 mod products;
 mod samplers;
 mod transforms;
+mod transpose;
 
 use blindsmith_ring::backend;
 

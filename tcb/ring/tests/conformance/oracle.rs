@@ -52,6 +52,22 @@ pub fn transform(coefficients: &[u64]) -> Vec<u64> {
         .collect()
 }
 
+/// The roots zeta_j of t^n = -1, in the order of the blocks of the mixed form.
+pub fn block_roots(n: usize) -> Vec<u64> {
+    let psi = psi(n);
+    (0..n).map(|j| pow(psi, 2 * bit_reversed(j, n.trailing_zeros()) as u64 + 1)).collect()
+}
+
+/// The remainder modulo t^m - zeta_j for each block j, coefficient by coefficient by Horner's rule.
+pub fn mixed(coefficients: &[u64], roots: usize) -> Vec<u64> {
+    let m = coefficients.len() / roots;
+    let remainder = |zeta: u64, b: usize| {
+        let powers = coefficients.iter().skip(b).step_by(m);
+        powers.rev().fold(0, |value, &c| residue(value as u128 * zeta as u128 + c as u128))
+    };
+    block_roots(roots).into_iter().flat_map(|zeta| (0..m).map(move |b| remainder(zeta, b))).collect()
+}
+
 /// The product in Z_q\[X\]/(X^N + 1), by its definition; up to 2^12 coefficients.
 pub fn schoolbook(a: &[u64], b: &[u64]) -> Vec<u64> {
     let n = a.len();

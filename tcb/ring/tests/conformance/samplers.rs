@@ -4,7 +4,7 @@
 
 use blindsmith_ring::backend::{self, NOISE_BYTES, TERNARY_BYTES};
 use blindsmith_ring::sample::Stream;
-use blindsmith_ring::{Coeff, Eval, Poly, Q, modulus};
+use blindsmith_ring::{Coeff, Poly, Q, modulus};
 
 use crate::oracle;
 
@@ -171,17 +171,18 @@ fn noise_adds_to_what_is_there() {
 }
 
 #[test]
-fn used_buffers_leave_no_trace() {
-    let mut stream = Stream::new([9; 32]);
-    let dirty = || {
-        let mut poly = Poly::<Eval>::zero(2048);
-        poly.as_mut_slice().fill(Q - 1);
-        poly
-    };
-    let fresh = stream.uniform(1, 2048);
-    assert_eq!(stream.uniform_in(1, dirty()).as_slice(), fresh.as_slice());
-    let fresh = stream.ternary(2, 2048);
-    assert_eq!(stream.ternary_in(2, dirty()).as_slice(), fresh.as_slice());
+fn a_slice_gets_the_residues_of_a_polynomial_or_the_first_of_them() {
+    let mut stream = Stream::new([10; 32]);
+    let whole = stream.uniform(3, 2048);
+    for len in [0, 1, 7, 8, 100, 2047, 2048] {
+        let mut out = vec![Q - 1; len];
+        stream.uniform_into(3, &mut out);
+        assert!(out == whole.as_slice()[..len], "{len} residues");
+    }
+    let mut long = vec![0; 3001];
+    stream.uniform_into(3, &mut long);
+    assert!(long[..2048] == *whole.as_slice());
+    assert!(long[2048..].iter().all(|&x| x < Q) && long[2048..] != long[..953]);
 }
 
 /// The first words of AES-256 under key 00 01 ... 1f of number 0x0011223344556677 and counters 0 and 1,

@@ -86,63 +86,6 @@ fn transforms_multiply_as_the_schoolbook_does() {
 }
 
 #[test]
-fn a_window_holds_the_first_coefficients() {
-    for points in sizes() {
-        let table = Table::of(points);
-        for coefficients in [oracle::residues(5, points), vec![Q - 1; points]] {
-            for backend in backend::available() {
-                let mut values = coefficients.clone();
-                backend.forward(table, &mut values);
-                for window in sizes().take_while(|&n| n <= points) {
-                    let mut x = values.clone();
-                    backend.inverse_window(table, &mut x, window);
-                    assert!(
-                        x[..window] == coefficients[..window],
-                        "window {window} of {points} points on {}",
-                        backend.name()
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// All values q - 1 give the largest sums inside a window's transform, whatever they transform to.
-#[test]
-fn a_window_of_the_largest_values_does_not_overflow() {
-    for points in [64, 2048, MAX_POINTS] {
-        let table = Table::of(points);
-        let mut whole = vec![Q - 1; points];
-        Portable.inverse(table, &mut whole);
-        for backend in backend::available() {
-            for window in sizes().take_while(|&n| n <= points) {
-                let mut x = vec![Q - 1; points];
-                backend.inverse_window(table, &mut x, window);
-                assert!(x[..window] == whole[..window], "window {window} on {}", backend.name());
-            }
-        }
-    }
-}
-
-#[test]
-fn neighbouring_points_sum_to_the_transform_of_every_nth_coefficient() {
-    for (points, n) in [(64, 4), (2048, 2), (2048, 16), (4096, 64), (4096, 4096), (8, 1)] {
-        let coefficients = oracle::residues(6, points);
-        for backend in backend::available() {
-            let mut x = coefficients.clone();
-            backend.forward(Table::of(points), &mut x);
-            let (one, zero) = (vec![1; points], vec![0; points]);
-            let mut folded = vec![0; points / n];
-            backend.dot2_fold(&mut folded, &x, &one, &zero, &zero, n);
-            backend.inverse(Table::of(points / n), &mut folded);
-            let expected: Vec<u64> =
-                coefficients.iter().step_by(n).map(|&c| oracle::mul(c, n as u64)).collect();
-            assert!(folded == expected, "{points} points by {n} on {}", backend.name());
-        }
-    }
-}
-
-#[test]
 fn polynomials_go_to_values_and_back() {
     let coefficients = oracle::residues(7, 2048);
     let mut poly = Poly::<Coeff>::zero(2048);

@@ -1,28 +1,370 @@
 //! The calls of the training loop: what is asked of the cloud, and when its answers are awaited.
 
-use super::*;
+use std::borrow::Cow;
+use std::ops::Range;
+
+use blindsmith_keys::{Contraction, ProductKind, ProjectionScalars};
+use blindsmith_learn::{Accelerator, Block, Bounds, Left as Input, Matrix, Pass, product};
+use blindsmith_matrix::{
+    ADMITTED_ENTRY, ADMITTED_NORM, NoiseModel, Overflow, ProductShape, Scale, entry_scale, largest_scale,
+};
+use blindsmith_protocol::{Left, MAX_CONTRACTION, MAX_STRIPES, Offload, Projection as Kept};
+use blindsmith_ring::modulus;
+
+use super::send::{Common, Message};
+use super::{Encrypted, ProductError, RowKeys};
+use crate::cloud::{Cloud, CloudError, Sink};
+use crate::operands::{
+    Body, Gradient, Layer, LeftOperand, Norms, RightOperand, SharedTerms, Started, Weights, measure,
+};
+
+/// Residues of a stripe of a gradient, about: what the warden holds of one at a time.
+const STRIPE: usize = 1 << 23;
+
+const NOT_ANNOUNCED: ProductError = ProductError::Order("a product that was not announced");
+const NO_WEIGHTS: ProductError = ProductError::Order("a product before its weights");
+
+impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
+    fn is_training(&self) -> bool {
+        self.pass.0 > 0
+    }
+
+    /// What admitted rows are at most along a contraction of so many entries in groups of n, over a bound of one:
+    /// an entry, and a norm over the root of the number of entries.
+    fn admitted_entry(&self, contraction: usize, roots: usize) -> f64 {
+        ADMITTED_ENTRY * (contraction.div_ceil(roots) as f64).sqrt()
+    }
+
+    /// The largest magnitude of an encoded entry of a left operand.
+    fn encoded_left(&self, layer: usize, left: &LeftOperand, contraction: usize) -> f64 {
+        let admitted = match layer {
+            0 => self.admitted_entry(contraction, left.encoding.roots()),
+            _ => 1.0,
+        };
+        admitted * left.entries.largest * left.scale.factor()
+    }
+
+    fn encrypt_weights(&mut self, layer: usize, weights: &Matrix) -> Result<Weights, ProductError> {
+        let Some(Offload { forward, input, .. }) = self.offload(layer) else {
+            return Err(ProductError::Order("weights of a layer that is not offloaded"));
+        };
+        let values = weights.as_slice();
+        let entries = measure(values);
+        let columns = Norms::of_columns(values, weights.cols());
+        let padded = weights.rows().next_multiple_of(forward.into());
+        let scale = match layer {
+            0 => {
+                let norm = ADMITTED_NORM * (weights.rows() as f64).sqrt() * columns.euclidean;
+                let sum = self.admitted_entry(weights.rows(), forward.into()) * columns.sum;
+                largest_scale(self.spec.feature_scale, norm.min(sum), entries.largest, padded)
+            }
+            _ => entry_scale(entries.largest),
+        };
+        let message = |values, contraction, product, roots| Message {
+            product,
+            layer,
+            values,
+            size: weights.shape(),
+            contraction,
+            roots,
+        };
+        let encodable = self.encodable(values, entries, scale)?;
+        let forward = message(encodable, Contraction::Rows, ProductKind::Forward, forward);
+        let forward = self.send_right(forward, None, usize::MAX)?;
+        let mut transposed = None;
+        if layer > 0 && self.is_training() {
+            let encodable = self.encodable(values, entries, entry_scale(entries.largest))?;
+            let message = message(encodable, Contraction::Columns, ProductKind::InputGradient, input);
+            transposed = Some(self.send_right(message, None, usize::MAX)?);
+        }
+        let rows = Norms::of_rows(values, weights.cols());
+        Ok(Weights { forward, terms: None, asked: None, input: transposed, columns, rows })
+    }
+
+    /// A part of a layer's left operand for Z.
+    fn forward_left(
+        &mut self,
+        layer: usize,
+        left: Input<'_>,
+        rows: Range<usize>,
+    ) -> Result<LeftOperand, ProductError> {
+        let hidden = match left {
+            Input::Rows(batch) => {
+                let blocks: Vec<Block> = batch.blocks_of(rows).collect();
+                if self.is_training() {
+                    // On their way as well.
+                    let ticket = self.ask_projections(&blocks, Kept::Columns)?;
+                    self.layers[0].columns.push_back((ticket, blocks.clone()));
+                }
+                return self.stored_rows(&blocks);
+            }
+            Input::Hidden(hidden) => hidden,
+        };
+        let Some(Offload { forward, .. }) = self.offload(layer) else { return Err(NO_WEIGHTS) };
+        let values = hidden.values_of(rows.clone());
+        let weights = self.layers[layer].weights.as_ref().ok_or(NO_WEIGHTS)?;
+        let (entries, of_rows) = (measure(values), Norms::of_rows(values, hidden.cols()));
+        let bound =
+            (entries.largest * weights.columns.sum).min(of_rows.euclidean * weights.columns.euclidean);
+        let padded = hidden.cols().next_multiple_of(forward.into());
+        let scale = largest_scale(weights.forward.scale, bound, entries.largest, padded);
+        let values = self.encodable(values, entries, scale)?;
+        let size = (rows.len(), hidden.cols());
+        let (product, contraction) = (ProductKind::Forward, Contraction::Columns);
+        self.send_left(Message { product, layer, values, size, contraction, roots: forward }, None)
+    }
+
+    /// Takes what a pass that ended early left behind, for its memory to be used again.
+    fn discard(&mut self) -> Result<(), ProductError> {
+        let mut products = Vec::new();
+        for layer in &mut self.layers {
+            for started in layer.forward.drain(..).chain(layer.input.drain(..)) {
+                if let Body::Asked(ticket, ..) = started.left.body {
+                    self.cloud.bytes(ticket)?;
+                }
+                products.push(started.ticket);
+            }
+            for (ticket, _) in layer.columns.drain(..) {
+                self.cloud.bytes(ticket)?;
+            }
+            products.extend(layer.gradients.drain(..).flat_map(|gradient| gradient.tickets));
+        }
+        for ticket in products {
+            match self.cloud.collect(ticket, &mut Discarded) {
+                // What the refinery could not compute is of no use either.
+                Ok(()) | Err(CloudError::Refused(_)) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what was asked for with a part of stored rows: the projections of their column forms.
+    fn fetch_columns(&mut self) -> Result<(), ProductError> {
+        if let Some((ticket, blocks)) = self.layers[0].columns.pop_front() {
+            for part in self.projections(ticket, &blocks, Kept::Columns)? {
+                self.columns.append(&part);
+            }
+        }
+        Ok(())
+    }
+
+    /// The left operand of a weight gradient.
+    fn gradient_left(
+        &mut self,
+        layer: usize,
+        left: Input<'_>,
+        blocks: &[Block],
+        bounds: Option<Bounds>,
+    ) -> Result<LeftOperand, ProductError> {
+        let hidden = match left {
+            Input::Rows(_) => return Ok(self.stored_columns(blocks)),
+            Input::Hidden(hidden) => hidden,
+        };
+        let Some(Offload { gradient, .. }) = self.offload(layer) else { return Err(NO_WEIGHTS) };
+        let entries = measure(hidden.as_slice());
+        // What holds for every micro-batch, so that they add up.
+        let largest = bounds.map_or(entries.largest, |b| f64::from(b.left));
+        let values = self.encodable(hidden.as_slice(), entries, entry_scale(largest))?;
+        let open = self.layers[layer].gradients.last().filter(|sum| sum.tickets.is_empty());
+        let common = open.and_then(|sum| {
+            let secrets = sum.left.secrets.first()?.clone();
+            let masks = sum.left.mask_scalars.first()?.clone();
+            Some(Common { secrets, scalars: ProjectionScalars { body: sum.left.scalars.clone(), masks } })
+        });
+        let (product, contraction) = (ProductKind::WeightGradient, Contraction::Rows);
+        let size = hidden.shape();
+        self.send_left(Message { product, layer, values, size, contraction, roots: gradient }, common)
+    }
+
+    /// The scale of the error for a weight gradient with this left operand.
+    fn error_scale(
+        &self,
+        layer: usize,
+        left: &LeftOperand,
+        error: &Matrix,
+        bounds: Option<Bounds>,
+    ) -> Result<Scale, Overflow> {
+        let rows = error.rows().max(bounds.map_or(0, |_| self.pass.1)) as f64;
+        let columns = match bounds {
+            Some(bounds) => {
+                let error = f64::from(bounds.error);
+                Norms { sum: error * rows, euclidean: error * rows.sqrt() }
+            }
+            None => Norms::of_columns(error.as_slice(), error.cols()),
+        };
+        let largest = match bounds {
+            Some(bounds) => f64::from(bounds.error),
+            None => measure(error.as_slice()).largest,
+        };
+        let bound = match layer {
+            0 => {
+                let entry = self.admitted_entry(self.spec.block_rows(), left.encoding.roots());
+                (ADMITTED_NORM * rows.sqrt() * columns.euclidean).min(entry * columns.sum)
+            }
+            _ => {
+                let entry = bounds.map_or(left.entries.largest, |b| f64::from(b.left));
+                entry * columns.sum
+            }
+        };
+        // The same for everything that is added up. Rows that fill up a group are zeros on both sides: of the noise they
+        // have the square alone, which takes no room.
+        largest_scale(left.scale, bound, largest, self.pass.1)
+    }
+
+    /// Asks for a gradient, or has it added to an open sum; the stripes' expectations add up.
+    fn ask_gradient(
+        &mut self,
+        layer: usize,
+        left: LeftOperand,
+        right: RightOperand,
+        last: bool,
+    ) -> Result<(), ProductError> {
+        let open = self.layers[layer].gradients.pop_if(|sum| sum.tickets.is_empty());
+        let count = right.stripes.len();
+        let (mut expected, mut shapes, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
+        for stripe in 0..count {
+            expected.push(Self::expected(&left, &right, stripe, (true, stripe == 0))?);
+            shapes.push(Self::product_shape(&left, &right, stripe, true, stripe == 0));
+        }
+        let mut whole = left.gradient();
+        if let Some(sum) = &open {
+            whole = sum.left.with(whole);
+            expected.iter_mut().zip(&sum.expected).for_each(|(e, before)| *e = modulus::add(*e, *before));
+        }
+        for (stripe, shape) in shapes.iter().enumerate() {
+            let slot = (layer * MAX_STRIPES + stripe) as u32;
+            let section = right.section(stripe, true, stripe == 0);
+            if last {
+                let sum = open.is_some().then_some(slot);
+                // Of all owners in the sum.
+                let shape = ProductShape { mask_sets: whole.owners.len(), ..*shape };
+                tickets.push(self.ask((left.name.clone(), &shape), &right, stripe, sum)?);
+            } else {
+                self.cloud.accumulate(slot, left.name.clone(), right.name, section)?;
+            }
+        }
+        let mut done = vec![right.name];
+        if let Left::Operand(name) = left.name {
+            done.push(name);
+        }
+        self.cloud.free(&done)?;
+        shapes.iter_mut().for_each(|shape| shape.mask_sets = whole.owners.len());
+        self.layers[layer].gradients.push(Gradient { tickets, left: whole, right, expected, shapes });
+        Ok(())
+    }
+
+    /// Blocks of stored rows in as many parts as a product's contraction makes necessary: a block of few rows takes a whole place.
+    fn within_contraction<'b>(&self, blocks: &'b [Block]) -> Vec<&'b [Block]> {
+        let rows_of = |block: &Block| self.spec.column_shape(block.rows).padded();
+        let mut padded = blocks.first().map_or(0, rows_of);
+        let whole = |_: &Block, next: &Block| {
+            let (rows, before) = (rows_of(next), padded);
+            padded = if before + rows > MAX_CONTRACTION { rows } else { before + rows };
+            padded > rows
+        };
+        blocks.chunk_by(whole).collect()
+    }
+
+    /// Encrypts the error of some rows and asks for their gradient.
+    fn add_part(
+        &mut self,
+        left: Input<'_>,
+        blocks: &[Block],
+        part: GradientPart<'_>,
+    ) -> Result<(), ProductError> {
+        let GradientPart { layer, gradient, error, rows, bounds, last } = part;
+        let left = self.gradient_left(layer, left, blocks, bounds)?;
+        let aligned = self.aligned_error(&left, blocks, error, rows);
+        let scale = self.error_scale(layer, &left, error, bounds);
+        let values = self.encodable(&aligned, measure(&aligned), scale)?;
+        let right_max = values.entries.largest * values.scale.factor();
+        let left_max = self.encoded_left(layer, &left, self.spec.block_rows());
+        self.fits(bounds.map_or(0, |_| self.pass.1).max(left.padded), left_max, right_max)?;
+
+        let size = (aligned.len() / error.cols().max(1), error.cols());
+        let open = self.layers[layer].gradients.last().filter(|sum| sum.tickets.is_empty());
+        let common = open
+            .map(|sum| Common { secrets: sum.right.secrets.clone(), scalars: sum.right.scalars.shared() });
+        let (product, contraction) = (ProductKind::WeightGradient, Contraction::Rows);
+        let message = Message { product, layer, values, size, contraction, roots: gradient };
+        let residues = left.rows() + left.sets.len() * left.encoding.dimension();
+        // Those of a sum are the same in all of its micro-batches.
+        let stripe_width = open.map_or(STRIPE / residues.max(1), |sum| sum.right.stripe_width());
+        let right = self.send_right(message, common, stripe_width)?;
+
+        let encoded = (left.entries.rms * left.scale.factor(), right.entries.rms * right.scale.factor());
+        let noise = NoiseModel { padded: left.padded }.std(encoded.0, encoded.1);
+        let noise = noise / (left.scale.factor() * right.scale.factor());
+        self.layers[layer].variance += noise * noise;
+        // Opened when it is needed: meanwhile the cloud multiplies and the warden goes on.
+        self.ask_gradient(layer, left, right, last)
+    }
+
+    /// The error as the right operand of a gradient: filled up with zeros where a block of stored rows ends within a group.
+    fn aligned_error<'m>(
+        &self,
+        left: &LeftOperand,
+        blocks: &[Block],
+        error: &'m Matrix,
+        rows: Range<usize>,
+    ) -> Cow<'m, [f32]> {
+        let roots = left.encoding.roots();
+        if blocks.iter().all(|b| (b.rows as usize).is_multiple_of(roots)) {
+            return Cow::Borrowed(error.values_of(rows));
+        }
+        let mut aligned = Vec::with_capacity(left.padded * error.cols());
+        let mut first = rows.start;
+        for block in blocks {
+            let rows = block.rows as usize;
+            aligned.extend_from_slice(error.values_of(first..first + rows));
+            aligned.resize(aligned.len() + (rows.next_multiple_of(roots) - rows) * error.cols(), 0.0);
+            first += rows;
+        }
+        Cow::Owned(aligned)
+    }
+}
+
+/// Rows of a batch whose gradient is asked for at a time.
+struct GradientPart<'m> {
+    layer: usize,
+    /// n of the product.
+    gradient: u16,
+    /// Of all rows of the micro-batch.
+    error: &'m Matrix,
+    rows: Range<usize>,
+    bounds: Option<Bounds>,
+    /// Whether the sum is complete with it.
+    last: bool,
+}
+
+/// A product that nobody wants any more.
+struct Discarded;
+
+impl Sink for Discarded {
+    fn residues(&mut self, _: &[u64]) -> Result<(), CloudError> {
+        Ok(())
+    }
+}
 
 impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
     type Error = ProductError;
 
-    fn part_rows(&self) -> usize {
-        // Sizes of tiles are powers of two: the largest is a multiple of all.
-        self.spec.layers.iter().map(|l| l.tile.m()).max().unwrap_or(1)
-    }
-
     fn begin(&mut self, pass: Pass) -> Result<(), ProductError> {
+        self.discard()?;
         let mut old = Vec::new();
         for layer in &mut self.layers {
-            let Layer { weights, ahead, left, .. } = std::mem::take(layer);
-            old.extend(weights.map(|w| w.operand));
-            if let Some(LeftOperand { name: Left::Operands(operands), .. }) = left {
-                old.extend(operands);
+            let Layer { weights, ahead, .. } = std::mem::take(layer);
+            if let Some(weights) = weights {
+                old.push(weights.forward.name);
+                old.extend(weights.input.map(|input| input.name));
             }
             layer.weights = ahead;
         }
         if !old.is_empty() {
             self.cloud.free(&old)?;
         }
+        self.columns = Default::default();
         self.context.step += 1;
         self.pass = match pass {
             Pass::Inference => (0, 0),
@@ -32,14 +374,18 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
     }
 
     fn load_weights(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
-        let weights = self.encrypt_weights(layer, weights)?;
-        self.layers[layer].weights = Some(weights);
+        match self.offload(layer) {
+            Some(_) => self.layers[layer].weights = Some(self.encrypt_weights(layer, weights)?),
+            None => self.layers[layer].plain = Some(weights.clone()),
+        }
         Ok(())
     }
 
     fn load_ahead(&mut self, layer: usize, weights: &Matrix) -> Result<(), ProductError> {
-        let weights = self.encrypt_weights(layer, weights)?;
-        self.layers[layer].ahead = Some(weights);
+        // Weights that stay here are there when they are needed.
+        if self.offload(layer).is_some() {
+            self.layers[layer].ahead = Some(self.encrypt_weights(layer, weights)?);
+        }
         Ok(())
     }
 
@@ -53,130 +399,102 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         left: Input<'_>,
         rows: Range<usize>,
     ) -> Result<(), ProductError> {
-        self.add_left(layer, left, rows)?;
-        let (weights, left) = (self.weights(layer)?, self.left(layer)?);
-        let index = left.parts.len() - 1;
-        let part = &left.parts[index];
-        let shape = self.shape(ProductKind::Forward, layer, part.rows.len());
-        let largest = [part.entry * part.scale.factor(), weights.entry * weights.scale.factor()];
-        self.fits(&shape, largest[0], largest[1])?;
-        let (weights, left) = (self.weights(layer)?, self.left(layer)?);
-        let part = &left.parts[index];
-        let name = match &left.name {
-            Left::Blocks(blocks) => Left::Blocks(blocks[part.blocks.clone()].to_vec()),
-            Left::Operands(operands) => Left::Operand(operands[index]),
-            Left::Operand(operand) => Left::Operand(*operand),
+        if self.offload(layer).is_none() {
+            return Ok(());
+        }
+        let left = self.forward_left(layer, left, rows.clone())?;
+        let right = &self.layers[layer].weights.as_ref().ok_or(NO_WEIGHTS)?.forward;
+        let right_max = right.entries.largest * right.scale.factor();
+        let left_max = self.encoded_left(layer, &left, right.shape.contraction);
+        self.fits(left.padded, left_max, right_max)?;
+        // Taken while this is borrowed.
+        let mut weights = self.layers[layer].weights.take().ok_or(NO_WEIGHTS)?;
+        let right = &weights.forward;
+        let left_masks = match &left.name {
+            Left::Rows(_) => {
+                let covered =
+                    weights.asked.as_ref().is_some_and(|asked| left.sets.iter().all(|s| asked.contains(s)));
+                if !covered {
+                    weights.asked = Some(left.sets.clone());
+                }
+                !covered
+            }
+            _ => true,
         };
-        let ticket = self.request(&shape, layer, name, weights.operand, false)?;
-        self.layers[layer].forward.push_back(Started { ticket, part: index });
+        let shape = Self::product_shape(&left, right, 0, left_masks, true);
+        let ticket = self.ask((left.name.clone(), &shape), right, 0, None)?;
+        if let Left::Operand(name) = left.name {
+            self.cloud.free(&[name])?;
+        }
+        let state = &mut self.layers[layer];
+        state.weights = Some(weights);
+        state.forward.push_back(Started { ticket, shape, stripe: 0, rows, left, left_masks });
         Ok(())
     }
 
     fn forward(
         &mut self,
         layer: usize,
-        _left: Input<'_>,
+        left: Input<'_>,
         rows: Range<usize>,
         out: &mut Matrix,
     ) -> Result<(), ProductError> {
-        const UNASKED: ProductError = ProductError::Order("a product that was not announced");
-        let Started { ticket, part } = self.layers[layer].forward.pop_front().ok_or(UNASKED)?;
-        self.fetch(layer, part)?;
-        let (weights, left) = (self.weights(layer)?, self.left(layer)?);
-        let part = left.parts.get(part).filter(|part| part.rows == rows).ok_or(UNASKED)?;
-        let shape = self.shape(ProductKind::Forward, layer, rows.len());
-        let PartChecks::There { rows: scalars, across, .. } = &part.checks else { return Err(UNASKED) };
-        let (_, masks) = self.inputs(layer)?;
-        let checks = &weights.checks;
-        let of_weights = (&checks.outputs, &checks.across[..], &weights.masks[..]);
-        let check = Check::forward((scalars, across, masks), of_weights);
-        let product = self.checked((ticket, layer), shape, check)?;
-        let (secrets, scales) = (&left.secrets[part.blocks.clone()], [part.scale, weights.scale]);
-        let opener = Opener::forward(product, secrets, &weights.secrets, scales);
-        let mut spoiled = self.spoiled;
-        let done = self.open(&mut spoiled, opener, out.values_mut(rows));
-        self.spoiled = spoiled;
-        done
+        if self.offload(layer).is_none() {
+            let Input::Hidden(hidden) = left else { return Err(NO_WEIGHTS) };
+            let weights = self.layers[layer].plain.as_ref().ok_or(NO_WEIGHTS)?;
+            product::multiply(hidden, weights, rows, out);
+            return Ok(());
+        }
+        let started = self.layers[layer].forward.pop_front().filter(|started| started.rows == rows);
+        let mut started = started.ok_or(NOT_ANNOUNCED)?;
+        if layer == 0 {
+            self.fetch_columns()?;
+        }
+        let mut weights = self.layers[layer].weights.take().ok_or(NO_WEIGHTS)?;
+        let what = format!("forward product of layer {layer}");
+        let (product, terms) = self.finish_rows(&mut started, &weights.forward, &what)?;
+        if let Some(terms) = terms {
+            weights.terms = Some(SharedTerms { sets: started.left.sets.clone(), terms });
+        }
+        let terms = weights.terms.as_ref().ok_or(NOT_ANNOUNCED)?;
+        started.left.stand_under(&terms.sets).ok_or(NOT_ANNOUNCED)?;
+        self.open_rows(product, &started, (&weights.forward, terms), out)?;
+        self.layers[layer].weights = Some(weights);
+        Ok(())
     }
 
     fn add_gradient(
         &mut self,
         layer: usize,
-        _left: Input<'_>,
+        left: Input<'_>,
         error: &Matrix,
         bounds: Option<Bounds>,
     ) -> Result<(), ProductError> {
+        let Some(Offload { gradient, .. }) = self.offload(layer) else {
+            let Input::Hidden(hidden) = left else { return Err(NO_WEIGHTS) };
+            let sum = &mut self.layers[layer].sum;
+            if sum.shape() != (hidden.cols(), error.cols()) {
+                *sum = Matrix::zeros(hidden.cols(), error.cols());
+            }
+            product::add_transposed_left(hidden, error, sum);
+            return Ok(());
+        };
         let bounds = bounds.filter(|_| self.pass.0 > 1);
-        let (base, scale) = self.gradient_scales(layer, error, bounds)?;
-        let split = bounds.is_some() || self.left(layer)?.parts.len() > 1;
-        if split {
-            self.rescale(layer, error, base)?;
-        }
-        let scaled = std::mem::take(&mut self.scaled);
-        let error = if split { &scaled } else { error };
-        let (rows, cols) = error.shape();
-        let values = self.encodable(error.as_slice(), measure(error.as_slice()), scale)?;
-        let Encodable { values, scale, entry, rms } = values;
-        let (scales, view) = ([base, scale], View::new(&values, rows, cols));
-        let name = (self.name_operand(), layer);
-        // In place while it is borrowed.
-        let (left, mut sums) =
-            (self.layers[layer].left.take(), std::mem::take(&mut self.layers[layer].gradients));
-        let mut left = left.ok_or(ProductError::Order("a gradient before its product"))?;
-        let projections = Self::along(&mut left)?;
-        let shape = self.shape(ProductKind::WeightGradient, layer, rows);
-        let encoded = |part: &LeftPart| part.entry * part.scale.factor();
-        let whole = ProductShape { rows: shape.rows.max(bounds.map_or(0, |_| self.pass.1)), ..shape };
-        let largest = left.parts.iter().map(encoded).fold(0.0, f64::max);
-        self.fits(&whole, largest, entry * scales[1].factor())?;
-
-        let open = sums.last_mut().filter(|sum| sum.ticket.is_none());
-        let share = open.as_ref().map_or(Share::Nothing, |sum| Share::Secrets(&sum.secrets));
-        let taken = Taken { cross: Some(&left.secrets), across: None, along: Along::Times(&projections) };
-        let sent = self.send(name, shape.right(), scales[1], view, taken, share)?;
-        let state = &self.layers[layer];
-        let last = bounds.is_none() || state.micro_batches + 1 == self.pass.0;
-        let ticket = if last {
-            Some(self.request(&shape, layer, left.name.clone(), sent.operand, open.is_some())?)
-        } else {
-            self.cloud.accumulate(layer as u32, left.name.clone(), sent.operand)?;
-            None
-        };
-        self.cloud.free(&[sent.operand])?;
-        match open {
-            Some(sum) => {
-                sum.ticket = ticket;
-                sum.cross.iter_mut().zip(&sent.cross).for_each(|(sum, y)| sum.add_assign(y));
-                let Expected { scalars, body, extras } = &mut sum.checks;
-                metered(|| {
-                    body.add_assign(&combine(&sent.along, scalars));
-                    extras.add_assign(&contract(&projections, &sent.masks));
-                });
-            }
-            None => {
-                let Sent { secrets, cross, along, masks, .. } = sent;
-                let checks = metered(|| {
-                    let scalars = Scalars::random(secrets.len());
-                    let body = combine(&along, &scalars);
-                    Expected { scalars, body, extras: contract(&projections, &masks) }
-                });
-                sums.push(Gradient { ticket, shape, secrets, cross, scales, checks });
+        let last = bounds.is_none() || self.layers[layer].micro_batches + 1 == self.pass.0;
+        let part = |rows: Range<usize>, last| GradientPart { layer, gradient, error, rows, bounds, last };
+        match left {
+            Input::Hidden(_) => self.add_part(left, &[], part(0..error.rows(), last))?,
+            Input::Rows(batch) => {
+                let parts = self.within_contraction(batch.blocks());
+                let mut first = 0;
+                for (i, blocks) in parts.iter().enumerate() {
+                    let end = first + blocks.iter().map(|b| b.rows as usize).sum::<usize>();
+                    self.add_part(left, blocks, part(first..end, last && i + 1 == parts.len()))?;
+                    first = end;
+                }
             }
         }
-
-        let square = |part: &LeftPart| {
-            let encoded = part.rms * part.scale.factor();
-            part.rows.len() as f64 * encoded * encoded
-        };
-        let left_rms = (left.parts.iter().map(square).sum::<f64>() / shape.rows as f64).sqrt();
-        let model = NoiseModel::of(&shape.left(), &shape.right());
-        let noise = model.std(left_rms, rms * scales[1].factor()) / (scales[0].factor() * scales[1].factor());
-        let state = &mut self.layers[layer];
-        state.variance += noise * noise;
-        state.micro_batches += 1;
-        // Opened when it is needed: meanwhile the cloud multiplies and the warden goes on.
-        (state.left, state.gradients) = (Some(left), sums);
-        self.scaled = scaled;
+        self.layers[layer].micro_batches += 1;
         Ok(())
     }
 
@@ -186,77 +504,74 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         error: &Matrix,
         rows: Range<usize>,
     ) -> Result<(), ProductError> {
-        let name = (self.name_operand(), layer);
-        let weights = self.weights(layer)?;
+        let Some(Offload { input, .. }) = self.offload(layer) else { return Ok(()) };
+        let weights = self.layers[layer].weights.as_ref().ok_or(NO_WEIGHTS)?;
+        let right = weights.input.as_ref().ok_or(NO_WEIGHTS)?;
         let values = error.values_of(rows.clone());
-        let measured = measure(values);
-        let bound = largest_row_sum(values, error.cols()) * weights.entry;
-        let scale = largest_scale(weights.scale, bound, measured.0);
-        let encoded = weights.entry * weights.scale.factor();
-        let Encodable { values, scale, entry, .. } = self.encodable(values, measured, scale)?;
-        let view = View::new(&values, rows.len(), error.cols());
-        let shape = self.shape(ProductKind::InputGradient, layer, rows.len());
-        self.fits(&shape, entry * scale.factor(), encoded)?;
-        let weights = self.weights(layer)?;
-        let checks = &weights.checks;
-        let (cross, along) = (Some(&weights.secrets[..]), Along::Times(&checks.along));
-        let sent =
-            self.send(name, shape.left(), scale, view, Taken { cross, across: None, along }, Share::Nothing)?;
-        let checks = metered(|| {
-            let scalars = Scalars::random(sent.along.len());
-            let body = combine(&sent.along, &scalars);
-            Expected { scalars, body, extras: contract(&sent.masks, &checks.along) }
-        });
-        let left = Left::Operand(sent.operand);
-        let ticket = self.request(&shape, layer, left, weights.operand, false)?;
-        self.cloud.free(&[sent.operand])?;
-        let scales = [scale, weights.scale];
-        self.layers[layer].input.push_back(StartedInput { ticket, rows, shape, sent, scales, checks });
+        let (entries, norms) = (measure(values), Norms::of_rows(values, error.cols()));
+        let bound = (norms.sum * right.entries.largest).min(norms.euclidean * weights.rows.euclidean);
+        let padded = right.shape.padded();
+        let scale = largest_scale(right.scale, bound, entries.largest, padded);
+        let right_max = right.entries.largest * right.scale.factor();
+        let values = self.encodable(values, entries, scale)?;
+        self.fits(padded, values.entries.largest * values.scale.factor(), right_max)?;
+        let (size, contraction) = ((rows.len(), error.cols()), Contraction::Columns);
+        let product = ProductKind::InputGradient;
+        let left =
+            self.send_left(Message { product, layer, values, size, contraction, roots: input }, None)?;
+        // Taken while this is borrowed.
+        let weights = self.layers[layer].weights.take().ok_or(NO_WEIGHTS)?;
+        let right = weights.input.as_ref().ok_or(NO_WEIGHTS)?;
+        let shape = Self::product_shape(&left, right, 0, true, true);
+        let ticket = self.ask((left.name.clone(), &shape), right, 0, None)?;
+        if let Left::Operand(name) = left.name {
+            self.cloud.free(&[name])?;
+        }
+        let state = &mut self.layers[layer];
+        state.weights = Some(weights);
+        state.input.push_back(Started { ticket, shape, stripe: 0, rows, left, left_masks: true });
         Ok(())
     }
 
     fn input_gradient(
         &mut self,
         layer: usize,
-        _error: &Matrix,
+        error: &Matrix,
         rows: Range<usize>,
         out: &mut Matrix,
     ) -> Result<(), ProductError> {
+        if self.offload(layer).is_none() {
+            let weights = self.layers[layer].plain.as_ref().ok_or(NO_WEIGHTS)?;
+            product::transposed_right(error, weights, rows, out);
+            return Ok(());
+        }
         let started = self.layers[layer].input.pop_front().filter(|started| started.rows == rows);
-        let StartedInput { ticket, shape, sent, scales, checks, .. } =
-            started.ok_or(ProductError::Order("a product that was not announced"))?;
-        let weights = self.weights(layer)?;
-        let Expected { scalars, body, extras } = checks;
-        let check = Check { rows: &scalars, cols: &weights.checks.inputs, body, extras };
-        let product = self.checked((ticket, layer), shape, check)?;
-        let opener = Opener::input_gradient(product, &weights.masks, &sent.secrets, &sent.cross, scales);
-        let mut spoiled = self.spoiled;
-        let done = self.open(&mut spoiled, opener, out.values_mut(rows));
-        self.spoiled = spoiled;
-        done
+        let mut started = started.ok_or(NOT_ANNOUNCED)?;
+        let weights = self.layers[layer].weights.take().ok_or(NO_WEIGHTS)?;
+        let right = weights.input.as_ref().ok_or(NO_WEIGHTS)?;
+        let what = format!("input gradient of layer {layer}");
+        let (product, terms) = self.finish_rows(&mut started, right, &what)?;
+        let terms = SharedTerms { sets: started.left.sets.clone(), terms: terms.ok_or(NOT_ANNOUNCED)? };
+        self.open_rows(product, &started, (right, &terms), out)?;
+        self.layers[layer].weights = Some(weights);
+        Ok(())
     }
 
     fn take_gradient(&mut self, layer: usize, out: &mut Matrix) -> Result<(), ProductError> {
+        if self.offload(layer).is_none() {
+            *out = std::mem::take(&mut self.layers[layer].sum);
+            return Ok(());
+        }
         let mut part = Matrix::default();
         let gradients = std::mem::take(&mut self.layers[layer].gradients);
-        let mut spoiled = self.spoiled;
-        let (inputs, masks) = self.inputs(layer)?;
-        for (i, gradient) in gradients.into_iter().enumerate() {
-            let Gradient { ticket, shape, secrets, cross, scales, checks } = gradient;
-            let ticket = ticket.ok_or(ProductError::Order("a gradient before its last micro-batch"))?;
-            let Expected { scalars, body, extras } = checks;
-            let check = Check { rows: inputs, cols: &scalars, body, extras };
-            let product = self.checked((ticket, layer), shape, check)?;
-            let opener = Opener::weight_gradient(product, masks, &secrets, &cross, scales);
-            let (rows, cols) = shape.size();
+        for (i, gradient) in gradients.iter().enumerate() {
             let to = if i == 0 { &mut *out } else { &mut part };
-            to.reshape(rows, cols);
-            self.open(&mut spoiled, opener, to.as_mut_slice())?;
+            to.reshape(gradient.left.rows.iter().sum(), gradient.right.shape.width);
+            self.finish_gradient(gradient, layer, to)?;
             if i > 0 {
                 out.as_mut_slice().iter_mut().zip(part.as_slice()).for_each(|(s, g)| *s += g);
             }
         }
-        self.spoiled = spoiled;
         Ok(())
     }
 

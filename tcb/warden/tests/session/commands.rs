@@ -3,13 +3,15 @@
 use blindsmith_evidence::Claims;
 use blindsmith_identity::{AttestRequest, Purpose, SigningKey, sign_release, sign_request};
 use blindsmith_keys::{Key, Suite};
+use blindsmith_learn::Matrix;
 use blindsmith_protocol::{
     AdmittedUpload, Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, ToWarden, Trigger,
-    UploadHeader, block_digest, root_digest,
+    UploadHeader,
 };
 
-use super::owner::{Owner, ROWS, Upload, signing};
+use super::owner::{Owner, ROWS, signing};
 use super::refinery::{Refinery, identity};
+use super::upload::Upload;
 
 #[test]
 fn releases_that_do_not_fit_are_refused() {
@@ -222,7 +224,7 @@ fn attack_altered_truncated_and_reordered_uploads_are_not_admitted() {
     let (owner, warden) = (Owner::new(), identity());
     let mut refinery = Refinery::of(warden);
     owner.hand_over(&mut refinery);
-    let size = owner.spec.block_bytes();
+    let size = owner.spec.block_bytes(Role::Training, owner.spec.block_rows);
     let forged = "not what a contributor of this project authenticated";
     type Change = fn(&mut Upload, usize);
     let changes: [(&str, Change); 14] = [
@@ -267,15 +269,84 @@ fn uploads_of_impossible_labels_are_named_and_refused() {
     let mut refinery = Refinery::of(warden);
     owner.hand_over(&mut refinery);
     let mut upload = owner.upload(Role::Training);
-    let size = owner.spec.block_bytes();
+    let size = owner.spec.block_bytes(Role::Training, owner.spec.block_rows);
     upload.blocks[size + 5] ^= 1;
-    let digests: Vec<Id> =
-        upload.blocks.chunks(size).enumerate().map(|(b, bytes)| block_digest(b as u32, bytes)).collect();
-    upload.header.root = root_digest(&digests);
-    upload.sign(&owner, &owner.contributor);
+    upload.digest(&owner.spec);
+    upload.sign(&owner.spec, &owner.contributor);
     let outcome = owner.admit(&mut refinery, &mut upload);
     let Outcome::Malformed { reason } = outcome else { panic!("{outcome:?}") };
-    assert!(reason.contains("row blocks 1 are not well formed"), "{reason}");
+    assert!(reason.contains("blocks 1 are not well formed"), "{reason}");
+}
+
+/// A contributor who authenticates two forms that do not hold the same rows.
+#[test]
+fn attack_uploads_whose_forms_differ_are_named_and_refused() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    owner.hand_over(&mut refinery);
+    let layout = |rows| owner.spec.block_layout(Role::Training, rows);
+    type Change = fn(&mut [u8], &blindsmith_protocol::BlockLayout);
+    let changes: [(Change, &[usize]); 3] = [
+        // One residue of either form by one, and all of the column form's first contraction row.
+        (|block, layout| block[layout.row_form.start] ^= 1, &[0]),
+        (|block, layout| block[layout.column_form.start] ^= 1, &[2]),
+        (|block, layout| block[layout.column_form.start..][..50].fill(0x11), &[1, 2]),
+    ];
+    for (change, blocks) in changes {
+        let mut upload = owner.upload(Role::Training);
+        for block in blocks {
+            let range = upload.range(&owner.spec, *block as u32);
+            let rows = upload.header.rows_of_block(&owner.spec, *block as u32);
+            change(&mut upload.blocks[range], &layout(rows));
+        }
+        upload.digest(&owner.spec);
+        upload.sign(&owner.spec, &owner.contributor);
+        let outcome = owner.admit(&mut refinery, &mut upload);
+        let Outcome::Malformed { reason } = outcome else { panic!("{outcome:?}") };
+        let named = blocks.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        assert!(reason.contains(&format!("blocks {named} are not well formed")), "{reason}");
+    }
+}
+
+/// Every refused upload is a try at the tests of admission.
+#[test]
+fn attack_nobody_tries_the_tests_without_end() {
+    let (owner, warden) = (Owner::new(), identity());
+    let mut refinery = Refinery::of(warden);
+    let (record, holding) = owner.hand_over(&mut refinery);
+    let row = Matrix::from_rows(1, 6, vec![0.1; 6]).unwrap();
+    let good = owner.upload_of(&owner.contributor, Role::Training, &row);
+    let mut bad = good.clone();
+    let form = owner.spec.block_layout(Role::Training, 1).column_form;
+    bad.blocks[form.start] ^= 1;
+    bad.digest(&owner.spec);
+    bad.sign(&owner.spec, &owner.contributor);
+    // What the refinery altered is not its contributor's doing.
+    for _ in 0..2 {
+        let mut altered = good.clone();
+        altered.blocks[form.start] ^= 1;
+        assert!(matches!(owner.admit(&mut refinery, &mut altered), Outcome::Fault { .. }));
+    }
+    for tried in 0..1024 {
+        if tried % 500 == 0 {
+            assert!(matches!(owner.admit(&mut refinery, &mut good.clone()), Outcome::Admitted { .. }));
+        }
+        let outcome = owner.admit(&mut refinery, &mut bad.clone());
+        let Outcome::Malformed { reason } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("are not well formed"), "{tried}: {reason}");
+    }
+    let assert_exhausted = |refinery: &mut Refinery| {
+        let outcome = owner.admit(refinery, &mut good.clone());
+        let Outcome::Malformed { reason } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("no more of its uploads are read"), "{reason}");
+    };
+    assert_exhausted(&mut refinery);
+    refinery.close().unwrap();
+    // It is written down.
+    let mut refinery = Refinery::of(warden);
+    let restore = ToWarden::Restore { spec: owner.spec.clone(), holding };
+    assert!(matches!(refinery.command(&restore, &record.state.0).0, Outcome::Ready { .. }));
+    assert_exhausted(&mut refinery);
 }
 
 /// Rounds take what this warden admitted, as it admitted it.
@@ -344,7 +415,7 @@ fn a_round_begins_by_judging_the_current_version() {
     let mut blocks = loop {
         match refinery.receive().0 {
             FromWarden::Do(Instruction::Labels { blocks }) => break blocks,
-            FromWarden::Do(Instruction::Begin { .. } | Instruction::Strip { .. }) => {}
+            FromWarden::Do(Instruction::Begin { .. } | Instruction::Rows { .. }) => {}
             other => panic!("{other:?}"),
         }
     };

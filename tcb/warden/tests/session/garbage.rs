@@ -22,7 +22,10 @@ fn what_is_no_command_ends_the_link() {
     let huge = u32::MAX.to_le_bytes();
     for (bytes, words) in [
         (b"HTTP/1.1 400 Bad Request\r\n".to_vec(), "does not speak this protocol"),
-        (with(4, &(PROTOCOL_VERSION + 1).to_le_bytes()), "protocol version 4, this program speaks 3"),
+        (
+            with(4, &(PROTOCOL_VERSION + 1).to_le_bytes()),
+            &*format!("protocol version {}, this program speaks {PROTOCOL_VERSION}", PROTOCOL_VERSION + 1),
+        ),
         (with(6, &[1]), "reserved bytes"),
         (with(8, &huge), &*format!("above the limit of {MAX_HEAD}")),
         (with(12, &huge), &*format!("above the limit of {MAX_BODY}")),
@@ -30,8 +33,9 @@ fn what_is_no_command_ends_the_link() {
         (frame(&"Ping"), "malformed message"),
         (frame(&"Round"), "malformed message"),
         (frame(&ToWarden::Labels), "an answer to nothing"),
-        (frame(&ToWarden::Extras { rows: 1, place: None }), "an answer to nothing"),
-        (frame(&ToWarden::Rows { first: 0, count: 1, place: None }), "an answer to nothing"),
+        (frame(&ToWarden::Product { residues: 1, place: None }), "an answer to nothing"),
+        (frame(&ToWarden::Residues { count: 0 }), "an answer to nothing"),
+        (frame(&ToWarden::Bytes { place: None, len: 0 }), "an answer to nothing"),
         (frame(&ToWarden::Failed { message: "no".into() }), "an answer to nothing"),
     ] {
         let mut refinery = Refinery::of(warden);

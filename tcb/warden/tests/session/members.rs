@@ -108,14 +108,14 @@ fn rows_stand_under_the_terms_that_their_contributor_named_and_no_others() {
     assert!(matches!(held.refinery.command(&enrolment, &[]).0, Outcome::Enrolled { .. }));
     let mut upload = held.owner.upload_by(&seed, Role::Training);
     (upload.header.contributor, upload.header.terms) = (own.verifying().into(), terms().digest());
-    upload.sign(&held.owner, &seed);
+    upload.sign(&held.owner.spec, &seed);
     let weaker = Terms { version_contributors: 0, ..terms() }.digest();
     // As the refinery would like to have them, then as whoever has the seed of other terms could have signed them.
     for (digest, signed) in [([0; 32], false), (weaker, false), ([0; 32], true), (weaker, true)] {
         let mut altered = upload.clone();
         altered.header.terms = digest;
         if signed {
-            altered.sign(&held.owner, &seed);
+            altered.sign(&held.owner.spec, &seed);
         }
         let outcome = held.owner.admit(&mut held.refinery, &mut altered);
         assert!(matches!(outcome, Outcome::Malformed { .. }), "{outcome:?}");
@@ -123,7 +123,7 @@ fn rows_stand_under_the_terms_that_their_contributor_named_and_no_others() {
     // In the owner's name, for whom the owner's rules are enough.
     let mut altered = upload.clone();
     (altered.header.contributor, altered.header.terms) = (name(), [0; 32]);
-    altered.sign(&held.owner, &seed);
+    altered.sign(&held.owner.spec, &seed);
     let outcome = held.owner.admit(&mut held.refinery, &mut altered);
     assert!(matches!(outcome, Outcome::Malformed { .. }), "{outcome:?}");
     assert!(matches!(held.owner.admit(&mut held.refinery, &mut upload), Outcome::Admitted { .. }));
@@ -142,7 +142,7 @@ fn the_owner_and_its_queriers_ask_and_nobody_else() {
         let claims = held.session(signer, Purpose::Query);
         let mut upload = held.owner.upload_by(&seed, Role::Query);
         upload.header.contributor = who;
-        upload.sign(&held.owner, &seed);
+        upload.sign(&held.owner.spec, &seed);
         let (query, kem) = (upload.header.id(), claims.kem);
         let recipient = Recipient::new(Suite::X25519, &claims.recipient).unwrap();
         let (envelope, _) = recipient.seal(&query_info(&project, &query, &who), seed.expose()).unwrap();

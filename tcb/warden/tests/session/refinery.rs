@@ -1,6 +1,6 @@
 //! The refinery's side of a link, played by a test.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use blindsmith_protocol::{
     Blob, FrameError, FromWarden, Id, Instruction, Lane, MAX_BODY, Outcome, ToWarden, read_body, read_head,
     write_frame,
 };
+use blindsmith_shared::{Arena, Range, Region};
 use blindsmith_warden::{Identity, MemoryCounters, Projects, Tee, serve};
 
 /// What simulated wardens of tests say that their program is.
@@ -34,7 +35,29 @@ pub fn attest(nonce: [u8; 32]) -> ToWarden {
 
 pub struct Refinery {
     stream: UnixStream,
+    pub shared: Option<Shared>,
     warden: JoinHandle<Result<(), FrameError>>,
+}
+
+/// The two regions of a link: operands, which the warden writes, and products.
+pub struct Shared {
+    pub operands: Region,
+    products: Region,
+    arena: Arena,
+    /// What was named to the warden stays where it is.
+    named: Vec<Range>,
+}
+
+impl Shared {
+    /// Lays residues, filled up to whole groups of eight, where the warden reads them: the first one's index.
+    pub fn lay(&mut self, residues: &[u64]) -> u64 {
+        let mut whole = residues.to_vec();
+        whole.resize(residues.len().next_multiple_of(8), 0);
+        let range = self.arena.take(whole.len() / 8).unwrap();
+        self.products.write(&range, 0, &whole).unwrap();
+        self.named.push(range);
+        8 * self.named.last().unwrap().start() as u64
+    }
 }
 
 impl Refinery {
@@ -43,17 +66,29 @@ impl Refinery {
         Refinery::linked(identity, false)
     }
 
-    /// The same with shared memory if `share`; what lies in it is not looked at here.
+    /// The same with shared memory if `share`.
     pub fn linked(identity: &'static Identity, share: bool) -> Self {
-        let (stream, other) = UnixStream::pair().unwrap();
+        let (mut stream, other) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let warden =
             std::thread::spawn(move || serve(identity, &Projects::default(), Lane::Rounds, other, share));
-        let mut refinery = Refinery { stream, warden };
-        let (hello, body) = refinery.receive();
+        // The regions come with the first byte.
+        let mut first = [0];
+        let (_, regions) = blindsmith_shared::receive(&stream, &mut first).unwrap();
+        let (hello, body) = read_head(&mut (&first[..]).chain(&mut stream)).unwrap();
         let FromWarden::Hello { tee, shared, .. } = hello else { panic!("{hello:?} where hello is due") };
-        assert_eq!((tee.as_str(), shared, body.len()), ("simulated", share, 0));
-        refinery
+        assert_eq!(
+            (tee.as_str(), shared, body, regions.len()),
+            ("simulated", share, 0, 2 * usize::from(share))
+        );
+        let mut regions = regions.into_iter().map(|region| Region::map(region).unwrap());
+        let shared = regions.next().zip(regions.next()).map(|(operands, products)| Shared {
+            arena: Arena::new(products.len()),
+            operands,
+            products,
+            named: vec![],
+        });
+        Refinery { stream, shared, warden }
     }
 
     pub fn send(&mut self, message: &ToWarden, body: &[u8]) {
@@ -91,13 +126,8 @@ impl Refinery {
         }
     }
 
-    /// Answers instructions by `answer` until the command that was sent is finished.
-    pub fn follow(&mut self, mut answer: impl FnMut(&mut Self, Instruction)) -> Outcome {
-        self.follow_with(|refinery, instruction, _| answer(refinery, instruction))
-    }
-
-    /// The same with the instructions' bodies.
-    pub fn follow_with(&mut self, mut answer: impl FnMut(&mut Self, Instruction, Vec<u8>)) -> Outcome {
+    /// Answers instructions and their bodies by `answer` until the command that was sent is finished.
+    pub fn follow(&mut self, mut answer: impl FnMut(&mut Self, Instruction, Vec<u8>)) -> Outcome {
         loop {
             match self.receive() {
                 (FromWarden::Finished(outcome), _) => return outcome,

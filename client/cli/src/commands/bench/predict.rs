@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use blindsmith_matrix::Security;
-use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use clap::Args;
 use serde::Serialize;
 
-use super::gemm::sizes;
 use super::stage::{Setting, Stage, synthetic};
 use super::{Widths, in_turns, median, threads_or_all, use_threads};
 use crate::Failure;
-use crate::commands::{report, training::MICRO_BATCH};
+use crate::commands::{CloudName, report, training::MICRO_BATCH};
 
 /// Encrypted predictions with real refinery and warden processes, as somebody who asks sees them: rows are
 /// encrypted, sent, multiplied, opened at the warden, and the answer is decrypted.
@@ -29,6 +27,9 @@ pub struct Predict {
     /// Security level in bits: 128 or 256.
     #[arg(long, value_name = "BITS", default_value_t = 128)]
     pub security: u16,
+    /// What the plan takes the refinery to multiply on.
+    #[arg(long, value_enum, default_value_t)]
+    pub cloud: CloudName,
     /// Seconds to measure for, about.
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     pub seconds: f64,
@@ -49,7 +50,8 @@ pub struct Measured {
     rows: usize,
     layers: Vec<usize>,
     threads: usize,
-    tiles: Vec<[usize; 3]>,
+    /// For each layer, whether the refinery multiplies it.
+    offloaded: Vec<bool>,
     backend: &'static str,
     repetitions: usize,
 }
@@ -75,9 +77,11 @@ impl Predict {
         let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
         let widths = self.layers.0.clone();
         let batch_rows = 1024;
-        let tiles = tiles(&widths, batch_rows, security, &Costs::default(), &Limits::default());
-        let setting = Setting { widths, batch_rows, security, tiles, threads, micro_batch: MICRO_BATCH };
-        let stage = std::cell::RefCell::new(Stage::start(&setting)?);
+        let (cloud, micro_batch) = (self.cloud.into(), MICRO_BATCH);
+        let setting = Setting { widths, batch_rows, security, cloud, threads, micro_batch };
+        let stage = Stage::start(&setting)?;
+        let offloaded = stage.project.spec.layers.iter().map(|l| l.offload.is_some()).collect();
+        let stage = std::cell::RefCell::new(stage);
         let (inputs, outputs) = (setting.widths[0], setting.widths[setting.widths.len() - 1]);
         let (one, _) = synthetic(1, inputs, outputs, 4);
         let (many, _) = synthetic(self.rows, inputs, outputs, 5);
@@ -102,7 +106,7 @@ impl Predict {
             rows: self.rows,
             layers: setting.widths.clone(),
             threads,
-            tiles: setting.tiles.iter().map(sizes).collect(),
+            offloaded,
             backend: blindsmith_compute::backend::active().name(),
             repetitions,
         })

@@ -1,92 +1,115 @@
-//! The cloud's products on random operands, as the refinery's engine forms them.
+//! The refinery's product on random operands, as its engine forms it.
 
-use blindsmith_compute::{Operand, Orientation, Output, Product, Strip};
-use blindsmith_matrix::{ProductKind, ProductShape, Shape};
-use blindsmith_ring::{LANES, Lanes, PACKED_BYTES_PER_LANES, Q, backend, zeroed_lanes};
+use blindsmith_compute::{Left, MaskSet, Names, Product, Row};
+use blindsmith_matrix::Encoding;
+use blindsmith_ring::{PACKED_BYTES_PER_LANES, Q, backend};
 
 use super::stage::Random;
 use crate::Failure;
 
-/// An operand of random residues with its mask.
-struct Matrix {
-    lanes: Vec<Vec<Lanes>>,
-    packed: Vec<Vec<u8>>,
-    mask: Vec<Lanes>,
-    length: usize,
+/// The sizes of a product of stored rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Rows of the batch.
+    pub rows: usize,
+    /// Inputs of the layer.
+    pub inputs: usize,
+    /// Outputs of the layer.
+    pub outputs: usize,
+    /// How the rows are encoded.
+    pub left: Encoding,
+    /// How the weights are encoded: with as many roots.
+    pub right: Encoding,
 }
 
-impl Matrix {
-    fn random(shape: &Shape, packed: bool, random: &mut Random) -> Self {
-        let len = shape.tile.degree() / LANES * shape.strip_len();
-        let mut strip = || {
-            let mut lanes = zeroed_lanes(len);
-            bytemuck::cast_slice_mut::<Lanes, u64>(&mut lanes)
-                .iter_mut()
-                .for_each(|x| *x = random.next() % Q);
-            lanes
-        };
-        let mask = strip();
-        let mut matrix = Matrix { lanes: vec![], packed: vec![], mask, length: shape.strip_len() };
-        for _ in 0..shape.strips() {
-            let lanes = strip();
-            if packed {
-                let mut bytes = vec![0; len * PACKED_BYTES_PER_LANES];
-                backend::active().pack(&mut bytes, bytemuck::cast_slice(&lanes));
-                matrix.packed.push(bytes);
-            } else {
-                matrix.lanes.push(lanes);
-            }
-        }
-        matrix
+impl Sizes {
+    /// Groups of inputs.
+    fn places(&self) -> usize {
+        self.inputs.div_ceil(self.left.roots())
     }
 
-    fn strips(&self) -> Vec<Strip<'_>> {
-        let lanes = self.lanes.iter().map(|s| Strip::Lanes(s));
-        lanes.chain(self.packed.iter().map(|s| Strip::Packed(s))).collect()
+    /// Multiply-adds of the product with all masks.
+    pub fn augmented_macs(&self) -> f64 {
+        let (rows, columns) = (self.rows + self.left.per_root(), self.outputs + self.right.per_root());
+        (rows * columns) as f64 * (self.places() * self.left.roots()) as f64
     }
 }
 
 /// One product: its operands and room for its result.
 pub(crate) struct Operands {
-    shape: ProductShape,
-    left: Matrix,
-    right: Matrix,
+    sizes: Sizes,
+    /// Packed, as they are stored.
+    packed: Vec<Vec<u8>>,
+    /// The same, plain.
+    plain: Vec<Vec<u64>>,
+    right: Vec<Vec<u64>>,
+    left_masks: Vec<Vec<u64>>,
+    right_masks: Vec<Vec<u64>>,
+    places: Vec<u32>,
     out: Vec<u64>,
 }
 
+/// What of a product is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Packed rows times weights alone.
+    Stored,
+    /// Plain rows times weights alone.
+    Plain,
+    /// Packed rows and masks, times weights and masks.
+    Augmented,
+}
+
 impl Operands {
-    /// Random operands; a left one that is `packed` lies as uploads are stored.
-    pub(crate) fn random(shape: ProductShape, packed: bool) -> Self {
+    /// Random operands.
+    pub fn random(sizes: Sizes) -> Self {
         let mut random = Random::new(7);
-        let left = Matrix::random(&shape.left(), packed, &mut random);
-        let right = Matrix::random(&shape.right(), false, &mut random);
-        let out = vec![0; shape.residues() + shape.extras() * shape.tile.degree()];
-        Operands { shape, left, right, out }
+        let mut matrix = |rows: usize, cols: usize| -> Vec<Vec<u64>> {
+            (0..rows).map(|_| (0..cols).map(|_| random.next() % Q).collect()).collect()
+        };
+        let contraction = sizes.places() * sizes.left.roots();
+        let plain = matrix(sizes.rows, contraction.next_multiple_of(8));
+        let pack = |row: &Vec<u64>| {
+            let mut bytes = vec![0; row.len() / 8 * PACKED_BYTES_PER_LANES];
+            backend::active().pack(&mut bytes, row);
+            bytes
+        };
+        Operands {
+            packed: plain.iter().map(pack).collect(),
+            plain,
+            right: matrix(contraction, sizes.outputs.next_multiple_of(8)),
+            left_masks: matrix(sizes.places(), sizes.left.dimension()),
+            right_masks: matrix(sizes.places(), sizes.right.dimension()),
+            places: (0..sizes.places() as u32).collect(),
+            sizes,
+            out: Vec::new(),
+        }
     }
 
-    /// Multiplies, masks included, on the active backend with the current thread pool.
-    pub(crate) fn multiply(&mut self) -> Result<(), Failure> {
-        let (tile, shape) = (&self.shape.tile, &self.shape);
-        let (left, right) = (self.left.strips(), self.right.strips());
-        let refused = |e: blindsmith_compute::Error| Failure::Other(e.to_string());
-        let a = Operand::new(tile.degree(), &left, self.left.length).map_err(refused)?;
-        let b = Operand::new(tile.degree(), &right, self.right.length).map_err(refused)?;
-        let a_mask = || a.with_mask(Strip::Lanes(&self.left.mask)).map_err(refused);
-        let b_mask = || b.with_mask(Strip::Lanes(&self.right.mask)).map_err(refused);
-        let product = match shape.kind {
-            ProductKind::Forward => {
-                Product::new(Orientation::Forward, a_mask()?, b_mask()?, Output::FoldEval(tile.n()))
-            }
-            ProductKind::WeightGradient => {
-                Product::new(Orientation::WeightGradient, a, b_mask()?, Output::Window(tile.window()))
-            }
-            ProductKind::InputGradient => Product::new(
-                Orientation::InputGradient,
-                a_mask()?,
-                b,
-                Output::Comb { stride: tile.window(), width: tile.n() },
-            ),
+    /// Multiplies on the active device with the current thread pool.
+    pub fn multiply(&mut self, form: Form) -> Result<(), Failure> {
+        let left: Vec<Row<'_>> = match form {
+            Form::Plain => self.plain.iter().map(|row| Row::Plain(row)).collect(),
+            _ => self.packed.iter().map(|row| Row::Packed(row)).collect(),
         };
-        product.and_then(|p| p.compute(false, &mut self.out)).map_err(refused)
+        let right: Vec<Row<'_>> = self.right.iter().map(|row| Row::Plain(row)).collect();
+        let left_masks: Vec<&[u64]> = self.left_masks.iter().map(|mask| &mask[..]).collect();
+        let right_masks: Vec<&[u64]> = self.right_masks.iter().map(|mask| &mask[..]).collect();
+        let sets = [MaskSet { places: &self.places, rows: &left_masks }];
+        let augmented = form == Form::Augmented;
+        let product = Product {
+            roots: self.sizes.left.roots(),
+            rows: self.sizes.rows,
+            left: Left::Rows(&left),
+            left_masks: if augmented { &sets } else { &[] },
+            right: &right,
+            columns: 0..self.sizes.outputs,
+            right_masks: augmented.then_some(&right_masks[..]),
+            names: Names::default(),
+        };
+        let residues = product.residues();
+        self.out.resize(residues.max(self.out.len()), 0);
+        let done = product.multiply(false, &mut self.out[..residues]);
+        done.map_err(|e| Failure::Other(e.to_string()))
     }
 }

@@ -195,27 +195,29 @@ impl Report {
         Ok(format!("`blindsmith {command}` before and after each measurement, averaged\n\n{table}"))
     }
 
+    /// Where the warden's work falls below the step in the clear, by the plans for both kinds of cloud.
     fn offloading(&self) -> Result<String, Failure> {
         let titles =
-            ["width", "tile", "stored", "in the clear", "warden", "ratio", "cloud", "step", "slowdown"];
+            ["width", "plan for", "n", "in the clear", "warden", "ratio", "cloud", "step", "slowdown"];
         let mut table = Table::new(&titles);
-        let network = |width: usize| {
-            format!("bench step --rows 4096 --layers {width},{width},10 --threads {}", self.threads)
+        let network = |width: usize, cloud: &str| {
+            format!(
+                "bench step --rows 4096 --layers {width},{width},10 --cloud {cloud} --threads {}",
+                self.threads
+            )
         };
         let mut found = String::new();
-        for (name, tiles) in
-            [("the default plan", ""), ("tiles of 8 x 8 x 32", "--tile 8,8,32 --tile 64,32,1")]
-        {
+        for cloud in ["cpu", "gpu"] {
             let mut points = Vec::new();
             for width in [512, 1024, 2048, 4096, 8192].into_iter().filter(|width| *width <= self.widest) {
                 let rounds = if width <= 1024 { "--rounds 3" } else { "--rounds 3 --steps 2" };
-                let m = run(&format!("{} {tiles} {rounds}", network(width)), None)?;
+                let m = run(&format!("{} {rounds}", network(width, cloud)), None)?;
                 let (plain, warden) = (number(&m, "plaintext_cpu_ms"), number(&m, "warden_cpu_ms"));
                 points.push((width as f64, warden / plain));
                 table.row([
                     width.to_string(),
-                    tile(&m["tiles"][0]),
-                    format!("{:.1} times", m["tiles"][0][2].as_f64().unwrap_or(f64::NAN) * 50.0 / 32.0),
+                    cloud.to_owned(),
+                    m["n"][0].to_string(),
                     format!("{plain:.0} ms"),
                     format!("{warden:.0} ms"),
                     format!("{:.2}", warden / plain),
@@ -226,15 +228,16 @@ impl Report {
             }
             found += &match crossing(&points) {
                 Some(width) => format!(
-                    "With {name} the warden's core time falls below that of the step in the clear at a width of \
-                     about {width:.0}.\n"
+                    "With the plan for {cloud} the warden's core time falls below that of the step in the clear at a \
+                     width of about {width:.0}.\n"
                 ),
                 None => format!(
-                    "With {name} the warden's core time stays above that of the step in the clear at these widths.\n"
+                    "With the plan for {cloud} the warden's core time crosses that of the step in the clear at none of \
+                     these widths.\n"
                 ),
             };
         }
-        let command = network(0).replace("0,0", "WIDTH,WIDTH");
+        let command = network(0, "CLOUD").replace("0,0", "WIDTH,WIDTH");
         Ok(format!("`blindsmith {command}`, core times but for the step\n\n{table}\n{found}"))
     }
 
@@ -252,8 +255,17 @@ impl Report {
 }
 
 /// The columns of [`product_row`].
-const PRODUCT: [&str; 6] =
-    ["rows x inputs x outputs", "encrypted", "float32", "slowdown", "G multiply-adds/s", "float32"];
+const PRODUCT: [&str; 9] = [
+    "rows x inputs x outputs",
+    "n",
+    "encrypted",
+    "float32",
+    "slowdown",
+    "G multiply-adds/s",
+    "float32",
+    "with masks",
+    "G multiply-adds/s",
+];
 
 fn product() -> Result<String, Failure> {
     let mut table = Table::new(&PRODUCT);
@@ -268,11 +280,14 @@ fn product() -> Result<String, Failure> {
 fn product_row(table: &mut Table, m: &Value, name: String) {
     table.row([
         name,
+        m["n"].to_string(),
         ms(m, "encrypted_ms"),
         ms(m, "plaintext_ms"),
         format!("{:.2}", number(m, "slowdown")),
         format!("{:.1}", number(m, "gmacs")),
         format!("{:.1}", number(m, "plaintext_gmacs")),
+        ms(m, "augmented_ms"),
+        format!("{:.1}", number(m, "augmented_gmacs")),
     ]);
 }
 
@@ -322,7 +337,7 @@ fn backends() -> Result<String, Failure> {
 fn upload() -> Result<String, Failure> {
     let mut table = Table::new(&[
         "outputs of the first layer",
-        "tile",
+        "n of Z, G",
         "core time of a row",
         "bytes of a row",
         "times float32",
@@ -331,7 +346,7 @@ fn upload() -> Result<String, Failure> {
         let m = run(&format!("bench upload --rows 10000 --inputs 784 --outputs {outputs}"), None)?;
         table.row([
             outputs.to_string(),
-            tile(&m["tile"]),
+            format!("{}, {}", m["row_form"][0], m["column_form"][0]),
             format!("{:.1} us", number(&m, "us_per_row")),
             format!("{:.0}", number(&m, "bytes_per_row")),
             format!("{:.1}", number(&m, "storage_factor")),
@@ -363,11 +378,6 @@ fn number(value: &Value, field: &str) -> f64 {
 fn ms(value: &Value, field: &str) -> String {
     let ms = number(value, field);
     if ms < 10.0 { format!("{ms:.2} ms") } else { format!("{ms:.1} ms") }
-}
-
-/// The sizes of a tile, which are a list.
-fn tile(sizes: &Value) -> String {
-    sizes.as_array().into_iter().flatten().map(Value::to_string).collect::<Vec<_>>().join(" x ")
 }
 
 /// The text with a new table between its markers.

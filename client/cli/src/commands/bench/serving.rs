@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use blindsmith_api::message::Request;
 use blindsmith_matrix::Security;
-use blindsmith_matrix::plan::{Costs, Limits, tiles};
+use blindsmith_plan::Cloud;
 use blindsmith_protocol::{Role, RoundSummary};
 use clap::Args;
 use serde::Serialize;
@@ -129,9 +129,8 @@ impl Serving {
 
     fn measure(&self, threads: usize) -> Result<Measured, Failure> {
         let (widths, security) = (self.layers.0.clone(), Security::Bits128);
-        let tiles = tiles(&widths, BATCH_ROWS, security, &Costs::default(), &Limits::default());
-        let setting =
-            Setting { widths, batch_rows: BATCH_ROWS, security, tiles, threads, micro_batch: MICRO_BATCH };
+        let (batch_rows, micro_batch, cloud) = (BATCH_ROWS, MICRO_BATCH, Cloud::Cpu);
+        let setting = Setting { widths, batch_rows, security, cloud, threads, micro_batch };
         let grounds = Grounds::start(threads)?;
         let mut stages = [Stage::on(grounds.clone(), &setting)?, Stage::on(grounds, &setting)?];
         let (inputs, outputs) = (setting.widths[0], setting.widths[setting.widths.len() - 1]);

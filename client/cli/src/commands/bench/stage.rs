@@ -6,18 +6,18 @@ use blindsmith_api::message::{ProjectStatus, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_data::{Beyond, Standardiser};
 use blindsmith_identity::Purpose;
-use blindsmith_keys::random_bytes;
 use blindsmith_learn::{Labels, Loss, Matrix, Recipe, Targets, Trainer};
-use blindsmith_matrix::{MaskSeed, Scale, Security, Tile};
-use blindsmith_protocol::{Id, Layer, ProjectSpec, Role, RoundSummary, Trigger};
+use blindsmith_matrix::Security;
+use blindsmith_plan::Cloud;
+use blindsmith_protocol::{Id, ProjectSpec, Role, RoundSummary, Trigger};
 use blindsmith_receipts::Rules;
 use blindsmith_twin::Run;
-use blindsmith_warden::label_bytes;
 use clap::Parser;
 use tempfile::TempDir;
 
 use crate::commands::TrainingArguments;
-use crate::commands::init::{group_blocks, hand_over};
+use crate::commands::init::hand_over;
+use crate::commands::spec::{new_spec, planned};
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
 use crate::trust::{Attestation, Kem, appraise_warden};
 use crate::{Connection, Failure, Sender, Sent, Services, ask, send};
@@ -73,8 +73,8 @@ pub(super) struct Setting {
     pub batch_rows: usize,
     /// Security level.
     pub security: Security,
-    /// A tile for each layer.
-    pub tiles: Vec<Tile>,
+    /// What the plan takes the refinery to multiply on.
+    pub cloud: Cloud,
     /// Threads of each process.
     pub threads: usize,
     /// Rows that the warden treats at a time.
@@ -116,27 +116,10 @@ impl Setting {
         defaults.training.recipe(inputs, outputs, loss, Standardiser::FACTOR)
     }
 
-    /// The public part of the project.
+    /// The public part of the project, as `init` plans it.
     pub fn spec(&self, recipe: &Recipe, owner: Id) -> Result<ProjectSpec, Failure> {
-        let layers = self.widths.windows(2).zip(&self.tiles);
-        let mut spec = ProjectSpec {
-            name: "bench".into(),
-            salt: random_bytes(),
-            owner,
-            security: self.security,
-            layers: layers
-                .map(|(w, tile)| Layer { inputs: w[0] as u32, outputs: w[1] as u32, tile: *tile })
-                .collect(),
-            feature_scale: Scale::from_log2(20),
-            mask: MaskSeed(random_bytes()),
-            label_bytes: label_bytes(recipe),
-            group_blocks: 1,
-            batch_rows: self.batch_rows as u32,
-            trigger: Trigger::MANUAL,
-        };
-        spec.group_blocks = group_blocks(&spec);
-        spec.validate().map_err(|e| Failure::Settings(e.to_string()))?;
-        Ok(spec)
+        let plan = planned(recipe, self.security, (self.cloud, false))?;
+        new_spec("bench", owner, (plan, self.security), recipe, Trigger::MANUAL)
     }
 }
 
@@ -220,7 +203,7 @@ impl Stage {
     pub fn push(&mut self, role: Role, rows: (&Matrix, &Targets)) -> Result<Sent, Failure> {
         let id = self.project.id();
         let seed = self.keys.contributor(&id);
-        let who = Sender { contributor: self.keys.public(), terms: [0; 32], seed: &seed };
+        let who = Sender { contributor: self.keys.public(), terms: [0; 32], seed: &seed, era: 0 };
         send(&mut self.connection, &self.project.spec, who, role, rows, &mut |_| {})
     }
 
@@ -257,7 +240,7 @@ impl Stage {
     pub fn twin(&self, epochs: u32, threads: usize) -> Result<Run, Failure> {
         let recipe = Recipe { epochs, ..self.project.recipe.clone() };
         let network = self.trainer.network().clone();
-        let run = Run::continue_from(recipe, network, self.project.spec.block_rows(), threads);
+        let run = Run::continue_from(recipe, network, self.project.spec.block_rows, threads);
         run.map_err(|e| Failure::Other(e.to_string()))
     }
 }

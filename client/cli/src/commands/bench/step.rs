@@ -2,20 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use blindsmith_learn::Group;
-use blindsmith_matrix::plan::{Costs, Limits, tiles};
-use blindsmith_matrix::{Security, Tile};
-use blindsmith_protocol::{Role, RoundSummary};
+use blindsmith_learn::Block;
+use blindsmith_matrix::{Encoding, Security};
+use blindsmith_plan::{Costs, Machine, Network, plan, predict};
+use blindsmith_protocol::{ProjectSpec, Role, RoundSummary};
 use blindsmith_twin::Run;
 use clap::Args;
 use rustix::time::ClockId;
 use serde::Serialize;
 
-use super::gemm::sizes;
 use super::stage::{Setting, Stage, push_plain, synthetic};
 use super::{Widths, core_seconds, median, threads_or_all, use_threads};
 use crate::Failure;
-use crate::commands::{report, training::MICRO_BATCH};
+use crate::commands::{CloudName, report, training::MICRO_BATCH};
 
 /// A training step: forward, loss, both gradients where the layer needs them, update. Refinery and warden run
 /// as processes of their own; the same step in the clear runs in turns with theirs.
@@ -45,24 +44,18 @@ pub struct Step {
     /// Rows that the warden treats at a time.
     #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
     pub micro_batch: usize,
-    /// Largest size of stored ciphertext over that of the rows in float32, for the plan.
-    #[arg(long, value_name = "FACTOR", default_value_t = Limits::default().storage_factor)]
-    pub storage: f64,
-    /// Tiles to use instead of the plan's, as m,n,p for each layer.
-    #[arg(long, value_name = "M,N,P", value_parser = tile, hide = true)]
-    pub tile: Vec<Tile>,
+    /// What the plan takes the refinery to multiply on.
+    #[arg(long, value_enum, default_value_t)]
+    pub cloud: CloudName,
     /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
 }
 
-fn tile(text: &str) -> Result<Tile, String> {
-    let sizes: Vec<usize> = text.split(',').filter_map(|s| s.trim().parse().ok()).collect();
-    match sizes[..] {
-        [m, n, p] => Tile::new(m, n, p).map_err(|e| e.to_string()),
-        _ => Err("give three sizes, such as 16,16,8".into()),
-    }
-}
+/// Time of a whole run, about; fewer measurements are taken where they would exceed it.
+const MOST: Duration = Duration::from_secs(110);
+/// Steps that a run has at least: two rounds of one, then a short and a long one, beside uploads.
+const LEAST_STEPS: f64 = 7.0;
 
 /// What was measured, per step; times and core times are medians.
 #[derive(Debug, Clone, Serialize)]
@@ -91,8 +84,11 @@ pub struct Measured {
     layers: Vec<usize>,
     threads: usize,
     security_bits: u16,
-    /// The layers' tiles.
-    pub tiles: Vec<[usize; 3]>,
+    /// For each layer, whether the refinery multiplies it.
+    pub offloaded: Vec<bool>,
+    /// n and rank of each layer's forward product; 0 where the warden computes it.
+    pub n: Vec<usize>,
+    rank: Vec<usize>,
     steps: u64,
     rounds: usize,
     /// Largest memory of the warden, of everything that it did.
@@ -135,28 +131,47 @@ impl Step {
     fn setting(&self, threads: usize) -> Result<Setting, Failure> {
         let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
         let widths = self.layers.0.clone();
-        let tiles = match self.tile.len() {
-            0 => {
-                let limits = Limits { storage_factor: self.storage, ..Limits::default() };
-                tiles(&widths, self.rows, security, &Costs::default(), &limits)
-            }
-            n if n == widths.len() - 1 => self.tile.clone(),
-            _ => return Err(Failure::Settings("give a tile for each layer, or none".into())),
+        let (cloud, micro_batch) = (self.cloud.into(), self.micro_batch);
+        let setting = Setting { widths, batch_rows: self.rows, security, cloud, threads, micro_batch };
+        self.accept(&setting)?;
+        Ok(setting)
+    }
+
+    /// Refuses what cannot be measured in time, by what is predicted at the reference costs.
+    fn accept(&self, setting: &Setting) -> Result<(), Failure> {
+        let network = Network {
+            widths: setting.widths.clone(),
+            batch_rows: self.rows,
+            micro_batch_rows: self.micro_batch,
+            input_rms: 0.125,
+            security: setting.security,
         };
-        let micro_batch = self.micro_batch;
-        Ok(Setting { widths, batch_rows: self.rows, security, tiles, threads, micro_batch })
+        let costs = Costs::reference(setting.cloud);
+        let plan = plan(&network, &costs, &Machine::reference(setting.cloud))
+            .map_err(|e| Failure::Settings(e.to_string()))?;
+        // The refinery of the benchmark multiplies on these cores, whatever the plan is for.
+        let costs = Costs::reference(blindsmith_plan::Cloud::Cpu);
+        let step = predict(&network, &plan, &costs, &Machine::idle(setting.threads, true)).step_ns * 1e-9;
+        if step * LEAST_STEPS > MOST.as_secs_f64() {
+            return Err(Failure::Settings(format!(
+                "a step of this size takes about {step:.0} seconds here, too long to be measured: choose fewer rows or \
+                 narrower layers"
+            )));
+        }
+        Ok(())
     }
 
     /// Measures with so many threads, which the global thread pool must have.
     pub fn measure(&self, threads: usize) -> Result<Measured, Failure> {
-        if self.rows == 0 || self.rounds == 0 {
+        if self.rows == 0 || self.rounds == 0 || self.micro_batch == 0 {
             return Err(Failure::Settings("at least one row and one measurement are needed".into()));
         }
+        let start = Instant::now();
         let setting = self.setting(threads)?;
         let mut stage = Stage::start(&setting)?;
         let (inputs, outputs) = (setting.widths[0], setting.widths[setting.widths.len() - 1]);
         let rows = synthetic(self.rows, inputs, outputs, 1);
-        let block = synthetic(setting.tiles[0].m(), inputs, outputs, 2);
+        let block = synthetic(stage.project.spec.block_rows(), inputs, outputs, 2);
         stage.push(Role::Validation, (&block.0, &block.1))?;
         stage.push(Role::Training, (&rows.0, &rows.1))?;
 
@@ -167,16 +182,31 @@ impl Step {
         let mut plain = Plain::new(&stage, (&rows.0, &rows.1), threads)?;
         let mut samples = Vec::new();
         let mut peak = 0;
-        for _ in 0..self.rounds {
+        let mut longest = Duration::ZERO;
+        while samples.len() < self.rounds && (samples.is_empty() || start.elapsed() + longest < MOST) {
+            let begun = Instant::now();
             let (short, before) = (stage.round(1)?, plain.round()?);
             let (long, after) = (stage.round(1 + steps)?, plain.round()?);
             peak = peak.max(long.warden_peak_bytes);
             samples.push(sample(&short, &long, [before, after]));
+            longest = longest.max(begun.elapsed());
         }
-        Ok(self.summarise(&setting, &samples, (u64::from(steps), peak)))
+        Ok(self.summarise((&setting, &stage.project.spec), &samples, (u64::from(steps), peak)))
     }
 
-    fn summarise(&self, setting: &Setting, samples: &[Sample], (steps, peak): (u64, u64)) -> Measured {
+    fn summarise(
+        &self,
+        (setting, spec): (&Setting, &ProjectSpec),
+        samples: &[Sample],
+        (steps, peak): (u64, u64),
+    ) -> Measured {
+        let n = |l: &blindsmith_protocol::Layer| l.offload.map_or(0, |o| usize::from(o.forward));
+        let rows = self.rows.min(self.micro_batch);
+        let rank = |(l, n): (usize, usize)| match (l, n) {
+            (0, _) => spec.row_form.rank(),
+            (_, 0) => 0,
+            _ => Encoding::fit(setting.security, n, rows).map_or(0, |e| e.rank()),
+        };
         let of = |field: fn(&Sample) -> f64| median(samples.iter().map(field));
         let (encrypted, plain) = (of(|s| s.encrypted), of(|s| s.plain));
         Measured {
@@ -194,7 +224,9 @@ impl Step {
             layers: setting.widths.clone(),
             threads: setting.threads,
             security_bits: setting.security.bits(),
-            tiles: setting.tiles.iter().map(sizes).collect(),
+            offloaded: spec.layers.iter().map(|l| l.offload.is_some()).collect(),
+            n: spec.layers.iter().map(n).collect(),
+            rank: spec.layers.iter().map(n).enumerate().map(rank).collect(),
             steps,
             rounds: samples.len(),
             warden_peak_bytes: peak,
@@ -222,7 +254,7 @@ fn sample(short: &RoundSummary, long: &RoundSummary, plain: [(f64, f64); 2]) -> 
 /// The step in the clear.
 struct Plain {
     run: Run,
-    groups: Vec<Group>,
+    blocks: Vec<Block>,
     steps: u32,
 }
 
@@ -237,8 +269,8 @@ impl Plain {
         loop {
             let mut run = stage.twin(steps, threads)?;
             let upload = push_plain(&mut run, rows)?;
-            let groups = run.groups(upload, stage.project.spec.group_blocks);
-            let mut plain = Plain { run, groups, steps };
+            let blocks = run.blocks(upload);
+            let mut plain = Plain { run, blocks, steps };
             plain.round()?;
             let (seconds, _) = plain.round()?;
             if seconds * f64::from(steps) > 0.1 || steps >= 512 {
@@ -251,7 +283,7 @@ impl Plain {
     /// Wall-clock and core seconds of a step.
     fn round(&mut self) -> Result<(f64, f64), Failure> {
         let (start, cpu) = (Instant::now(), core_seconds(ClockId::ProcessCPUTime));
-        self.run.train_round(self.groups.clone(), |_, _| {}).map_err(|e| Failure::Other(e.to_string()))?;
+        self.run.train_round(self.blocks.clone(), |_, _| {}).map_err(|e| Failure::Other(e.to_string()))?;
         let (wall, cpu) = (start.elapsed(), core_seconds(ClockId::ProcessCPUTime) - cpu);
         let steps = f64::from(self.steps);
         Ok((wall.max(Duration::from_nanos(1)).as_secs_f64() / steps, cpu / steps))
@@ -271,9 +303,8 @@ mod tests {
             rounds: 3,
             steps: None,
             security: 128,
-            storage: 16.0,
             micro_batch: MICRO_BATCH,
-            tile: vec![],
+            cloud: CloudName::Cpu,
             json: true,
         }
     }
@@ -297,9 +328,10 @@ mod tests {
     #[test]
     fn what_a_round_does_beside_its_steps_is_not_counted() {
         let setting = step().setting(2).unwrap();
+        let spec = setting.spec(&setting.recipe().unwrap(), crate::Keys::generate().public()).unwrap();
         let samples: Vec<Sample> =
             [2, 4, 9].map(|steps| sample(&round(1), &round(steps), [(0.25, 0.5), (0.75, 0.5)])).into();
-        let measured = serde_json::to_value(step().summarise(&setting, &samples, (1, 7))).unwrap();
+        let measured = serde_json::to_value(step().summarise((&setting, &spec), &samples, (1, 7))).unwrap();
         for (field, expected) in [
             ("plaintext_ms", 500.0),
             ("encrypted_ms", 2000.0),
@@ -318,11 +350,20 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_the_plans_or_one_for_each_layer() {
-        assert_eq!(step().setting(2).unwrap().tiles.len(), 2);
-        let given = |tile: Vec<Tile>| Step { tile, ..step() }.setting(2);
-        let tile = tile("16,16,8").unwrap();
-        assert_eq!(given(vec![tile; 2]).unwrap().tiles, [tile; 2]);
-        assert!(matches!(given(vec![tile]), Err(Failure::Settings(_))));
+    fn what_would_take_too_long_is_refused() {
+        assert!(step().setting(2).is_ok());
+        let long = Step { rows: 1 << 16, layers: Widths(vec![1 << 14, 1 << 14, 10]), ..step() };
+        assert!(matches!(long.setting(2), Err(Failure::Settings(_))));
+    }
+
+    #[test]
+    fn the_first_layer_is_offloaded_and_the_plan_is_told() {
+        let setting = step().setting(2).unwrap();
+        let spec = setting.spec(&setting.recipe().unwrap(), crate::Keys::generate().public()).unwrap();
+        let measured = serde_json::to_value(step().summarise((&setting, &spec), &[], (1, 7))).unwrap();
+        assert_eq!(measured["offloaded"], serde_json::json!([true, false]));
+        let product = measured["n"][0].as_u64().unwrap() * measured["rank"][0].as_u64().unwrap();
+        assert!(product > 0 && 2048 % product == 0, "{measured}");
+        assert_eq!((&measured["n"][1], &measured["rank"][1]), (&0.into(), &0.into()));
     }
 }

@@ -8,16 +8,15 @@ use std::time::Instant;
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_keys::Key;
 use blindsmith_matrix::Security;
-use blindsmith_matrix::plan::{Costs, Limits, tiles};
 use blindsmith_protocol::{FrameError, Id, Role, read_head, write_frame};
 use clap::Args;
 use rustix::time::ClockId;
 use serde::Serialize;
 
-use super::gemm::sizes;
 use super::stage::{Setting, synthetic};
 use super::{core_seconds, median, threads_or_all, use_threads};
-use crate::commands::{report, training::MICRO_BATCH};
+use crate::commands::spec::sizes;
+use crate::commands::{CloudName, report, training::MICRO_BATCH};
 use crate::{Connection, Failure, Sender, send};
 
 /// What a contributor does: encrypt rows, pack them to 50 bits a residue, take their digests, and write them
@@ -39,6 +38,9 @@ pub struct Upload {
     /// Threads that encrypt [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// What the plan takes the refinery to multiply on.
+    #[arg(long, value_enum, default_value_t)]
+    pub cloud: CloudName,
     /// Uploads, of which the median counts.
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub rounds: usize,
@@ -55,7 +57,7 @@ pub struct Upload {
 pub struct Measured {
     /// Core time for each row, in microseconds.
     pub us_per_row: f64,
-    /// Bytes that a row takes, its share of labels and padding included.
+    /// Bytes that a row takes, its share of labels and both forms included.
     pub bytes_per_row: f64,
     /// Rows a second.
     pub rows_per_second: f64,
@@ -64,8 +66,11 @@ pub struct Measured {
     rows: usize,
     inputs: usize,
     threads: usize,
-    /// The plan's tile.
-    pub tile: [usize; 3],
+    /// n, m and r of both forms.
+    row_form: [usize; 3],
+    column_form: [usize; 3],
+    /// Rows of a block.
+    block_rows: u32,
     backend: &'static str,
 }
 
@@ -90,12 +95,11 @@ impl Upload {
         }
         let security = Security::try_from(self.security).map_err(|e| Failure::Settings(e.to_string()))?;
         let widths = vec![self.inputs, self.outputs];
-        let tiles = tiles(&widths, self.batch_rows, security, &Costs::default(), &Limits::default());
         let setting = Setting {
             widths,
             batch_rows: self.batch_rows,
             security,
-            tiles,
+            cloud: self.cloud.into(),
             threads,
             micro_batch: MICRO_BATCH,
         };
@@ -112,7 +116,7 @@ impl Upload {
             let reader = swallow(listener.accept().map_err(other)?.0);
             let (start, before) = (Instant::now(), core_seconds(ClockId::ProcessCPUTime));
             let seed = Key::random();
-            let who = Sender { contributor: Id([0; 32]), terms: [0; 32], seed: &seed };
+            let who = Sender { contributor: Id([0; 32]), terms: [0; 32], seed: &seed, era: 0 };
             let sent = send(&mut connection, &spec, who, Role::Training, (&features, &targets), &mut |_| {})?;
             let seconds = start.elapsed().as_secs_f64();
             drop(connection);
@@ -134,7 +138,9 @@ impl Upload {
             rows: self.rows,
             inputs: self.inputs,
             threads,
-            tile: sizes(&setting.tiles[0]),
+            row_form: sizes(&spec.row_form),
+            column_form: sizes(&spec.column_form),
+            block_rows: spec.block_rows,
             backend: blindsmith_ring::backend::active().name(),
         })
     }
@@ -175,15 +181,22 @@ mod tests {
             outputs: 10,
             batch_rows: 64,
             threads: None,
+            cloud: CloudName::Cpu,
             rounds: 1,
             security: 128,
             json: true,
         };
         let measured = serde_json::to_value(upload.measure(1).unwrap()).unwrap();
         assert!(measured["us_per_row"].as_f64().is_some_and(|v| v > 0.0), "{measured}");
-        // Whole blocks of polynomials of 2048 residues of 50 bits, sealed labels of 8 bytes a row with a tag.
-        let [m, n, _] = serde_json::from_value::<[usize; 3]>(measured["tile"].clone()).unwrap();
-        let expected = 50usize.div_ceil(m) * (40usize.div_ceil(n) * 12_800 + 8 * m + 16);
+        // Labels of 8 bytes a row, with a tag for each block; both forms, 50 bytes for eight residues.
+        let numbers = |form: &str| serde_json::from_value::<[usize; 3]>(measured[form].clone()).unwrap();
+        let (n, g) = (numbers("row_form")[0], numbers("column_form")[0]);
+        let block = measured["block_rows"].as_u64().unwrap() as usize;
+        let bytes = |rows: usize| {
+            let (row, column) = (40usize.next_multiple_of(n).div_ceil(8) * 50, 40 / 8 * 50);
+            rows * (8 + row) + 16 + rows.next_multiple_of(g) * column
+        };
+        let expected = 50 / block * bytes(block) + if 50 % block > 0 { bytes(50 % block) } else { 0 };
         assert_eq!(measured["bytes_per_row"].as_f64(), Some(expected as f64 / 50.0));
     }
 }

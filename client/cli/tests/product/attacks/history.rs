@@ -253,7 +253,7 @@ fn attack_oversized_rows_of_a_contributor() {
     let matrix = Matrix::from_rows(rows, 3, values).unwrap();
     let targets = Targets::Classes(vec![0; rows]);
     let seed = keys.contributor(&id);
-    let who = blindsmith::Sender { contributor: keys.public(), terms: [0; 32], seed: &seed };
+    let who = blindsmith::Sender { contributor: keys.public(), terms: [0; 32], seed: &seed, era: 0 };
     let role = blindsmith_protocol::Role::Training;
     let mut connection = site.connect();
     let sent = blindsmith::send(&mut connection, &project.spec, who, role, (&matrix, &targets), &mut |_| {});
@@ -263,6 +263,6 @@ fn attack_oversized_rows_of_a_contributor() {
     let uploads = status["uploads"].as_array().unwrap();
     let refused = uploads.iter().find(|u| u["upload"] == upload.as_str()).unwrap();
     assert_eq!(refused["refused"], true);
-    assert!(refused["reason"].as_str().unwrap().contains("row blocks 0 are not well formed"), "{refused}");
+    assert!(refused["reason"].as_str().unwrap().contains("blocks 0 are not well formed"), "{refused}");
     assert_eq!(status["rounds"].as_array().unwrap().len(), 4);
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use blindsmith_attest::chain::{Bundle, OwnerPolicy};
-use blindsmith_matrix::{Form, MaskSeed, ProductKind};
+use blindsmith_matrix::{MaskSeed, OperandShape, Side};
 use blindsmith_protocol::{BlockRef, FromWarden, Instruction, Left, ToWarden};
 use blindsmith_receipts::open_fault;
 use blindsmith_ring::Q;
@@ -40,8 +40,9 @@ impl Scene {
     pub fn waiting(more: &[&str]) -> Self {
         let scene = Scene::empty(more);
         scene.push(60..76, "--validation");
-        scene.push(76..160, "--keep-order");
-        scene.push(160..250, "--keep-order");
+        // Whole blocks and whole batches: whatever order they are dealt in, all steps are of one size.
+        scene.push(76..140, "--keep-order");
+        scene.push(140..236, "--keep-order");
         scene
     }
 
@@ -55,7 +56,7 @@ impl Scene {
 
     pub fn push(&self, rows: std::ops::Range<usize>, role: &str) {
         self.site.write("rows.csv", tables::largest(rows));
-        self.site.on_project("push", &["--data", "rows.csv", "--now", role]).ok();
+        self.site.on_project("push", &["--data", "rows.csv", role]).ok();
     }
 
     fn refined(&self) -> Vec<u8> {
@@ -97,21 +98,19 @@ impl Scene {
     }
 }
 
-/// Alters the body of the `nth` frame of rows or extras that comes to the warden once training has begun: the current
-/// version is judged before.
+/// Alters the residues of the `nth` product that comes to the warden once training has begun: the current version is
+/// judged before.
 fn altering(
     nth: usize,
-    extras: bool,
     alter: impl Fn(&mut [u64]) + Send + 'static,
 ) -> impl FnMut(Frame) -> Vec<Frame> + Send {
-    altering_once(false, nth, extras, alter)
+    altering_once(false, nth, alter)
 }
 
 /// The same where there is no training, if `training`.
 fn altering_once(
     mut training: bool,
     nth: usize,
-    extras: bool,
     alter: impl Fn(&mut [u64]) + Send + 'static,
 ) -> impl FnMut(Frame) -> Vec<Frame> + Send {
     let mut seen = 0;
@@ -121,19 +120,16 @@ fn altering_once(
             vec![frame]
         }
         frame if !training => vec![frame],
-        Frame::ToWarden(message, body)
-            if matches!(message, ToWarden::Rows { .. }) && !extras
-                || matches!(message, ToWarden::Extras { .. }) && extras =>
-        {
+        Frame::ToWarden(ToWarden::Residues { count }, body) => {
             seen += 1;
             if seen != nth {
-                return vec![Frame::ToWarden(message, body)];
+                return vec![Frame::ToWarden(ToWarden::Residues { count }, body)];
             }
             let mut residues: Vec<u64> =
                 body.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
             alter(&mut residues);
             let body = residues.iter().flat_map(|r| r.to_le_bytes()).collect();
-            vec![Frame::ToWarden(message, body)]
+            vec![Frame::ToWarden(ToWarden::Residues { count }, body)]
         }
         other => vec![other],
     }
@@ -150,72 +146,63 @@ fn attack_wrong_product_in_one_residue() {
         (4, "weight gradient of layer 1"),
         (5, "weight gradient of layer 0"),
     ] {
-        Scene::new(&[]).assert_caught(what, altering(nth, false, |rows| rows[0] = (rows[0] + 1) % Q));
+        let scene = Scene::new(&["--offload-all"]);
+        scene.assert_caught(what, altering(nth, |residues| residues[0] = (residues[0] + 1) % Q));
     }
 }
 
+/// The last part of a product is that of masks.
 #[test]
-fn attack_wrong_extra_polynomial() {
-    let alter = |extras: &mut [u64]| *extras.last_mut().unwrap() ^= 1;
-    Scene::new(&[]).assert_caught("forward product of layer 0", altering(1, true, alter));
+fn attack_wrong_product_of_masks() {
+    let alter = |residues: &mut [u64]| *residues.last_mut().unwrap() ^= 1;
+    Scene::new(&[]).assert_caught("forward product of layer 0", altering(1, alter));
 }
 
 #[test]
-fn attack_swapped_tiles() {
-    let swap = |rows: &mut [u64]| {
-        let half = rows.len() / 2;
-        rows.rotate_left(half);
+fn attack_swapped_rows() {
+    let swap = |residues: &mut [u64]| {
+        let half = residues.len() / 2;
+        residues.rotate_left(half);
     };
-    Scene::new(&[]).assert_caught("forward product of layer 0", altering(1, false, swap));
+    Scene::new(&[]).assert_caught("forward product of layer 0", altering(1, swap));
 }
 
 #[test]
 fn attack_products_of_another_step_replayed() {
-    let mut first: Option<[Frame; 2]> = None;
-    let mut extras = None;
-    let (mut seen, mut training) = (0, false);
-    Scene::new(&[]).assert_caught("forward product of layer 0", move |frame| {
+    let mut before: HashMap<usize, Vec<u8>> = HashMap::new();
+    let (mut replayed, mut training) = (false, false);
+    Scene::new(&[]).assert_caught("of layer 0", move |frame| {
         training |= matches!(frame, Frame::FromWarden(FromWarden::Progress(_), _));
-        if !training {
-            return vec![frame];
-        }
-        let Frame::ToWarden(message, _) = &frame else { return vec![frame] };
-        match message {
-            ToWarden::Extras { .. } => {
-                extras = Some(frame.clone());
-                seen += 1;
-                // Five products a step: the first of the second step is answered by that of the first.
-                if seen == 6 { vec![first.as_ref().unwrap()[0].clone()] } else { vec![frame] }
-            }
-            ToWarden::Rows { .. } if seen == 6 => vec![first.as_ref().unwrap()[1].clone()],
-            ToWarden::Rows { .. } => {
-                if first.is_none() {
-                    first = Some([extras.clone().unwrap(), frame.clone()]);
-                }
-                vec![frame]
-            }
-            _ => vec![frame],
-        }
+        let body = match frame {
+            Frame::ToWarden(ToWarden::Residues { .. }, body) if training && !replayed => body,
+            frame => return vec![frame],
+        };
+        // The first product that has as many residues as one of an earlier step is answered by that one.
+        let earlier = before.insert(body.len(), body.clone());
+        replayed = earlier.is_some();
+        let body = earlier.unwrap_or(body);
+        let count = body.len() as u64 / 8;
+        vec![Frame::ToWarden(ToWarden::Residues { count }, body)]
     });
 }
 
 /// Gives the refinery an operand of the first step again in the place of that of the second.
-fn replaying(form: Form, layer: u32) -> impl FnMut(Frame) -> Vec<Frame> + Send {
+fn replaying(chosen: fn(&OperandShape) -> bool) -> impl FnMut(Frame) -> Vec<Frame> + Send {
     let mut begun: Vec<u32> = vec![];
-    let mut strips: HashMap<(u32, u32), Vec<u8>> = HashMap::new();
+    let mut rows: HashMap<u32, Vec<u8>> = HashMap::new();
     move |frame| {
         let Frame::FromWarden(FromWarden::Do(instruction), body) = frame else { return vec![frame] };
         let body = match &instruction {
-            Instruction::Begin { operand, form: f, layer: l, .. } if (*f, *l) == (form, layer) => {
+            Instruction::Begin { operand, shape, .. } if chosen(shape) => {
                 begun.push(*operand);
                 body
             }
-            Instruction::Strip { operand, strip, at } if begun.first() == Some(operand) => {
-                strips.insert((*strip, *at), body.clone());
+            Instruction::Rows { operand, first } if begun.first() == Some(operand) => {
+                rows.insert(*first, body.clone());
                 body
             }
-            Instruction::Strip { operand, strip, at } if begun.contains(operand) => {
-                strips.get(&(*strip, *at)).filter(|b| b.len() == body.len()).cloned().unwrap_or(body)
+            Instruction::Rows { operand, first } if begun.contains(operand) => {
+                rows.get(first).filter(|b| b.len() == body.len()).cloned().unwrap_or(body)
             }
             _ => body,
         };
@@ -223,14 +210,24 @@ fn replaying(form: Form, layer: u32) -> impl FnMut(Frame) -> Vec<Frame> + Send {
     }
 }
 
+/// Weights of the only layer that is offloaded: three features, eight units.
+fn is_weights(shape: &OperandShape) -> bool {
+    (shape.side, shape.contraction, shape.width) == (Side::Right, 3, 8)
+}
+
+/// Errors of that layer.
+fn is_errors(shape: &OperandShape) -> bool {
+    shape.side == Side::Right && !is_weights(shape)
+}
+
 #[test]
 fn attack_stale_weights() {
-    Scene::new(&[]).assert_caught("forward product of layer 0, step 2", replaying(Form::Weights, 0));
+    Scene::new(&[]).assert_caught("forward product of layer 0, step 2", replaying(is_weights));
 }
 
 #[test]
 fn attack_replayed_errors() {
-    Scene::new(&[]).assert_caught("weight gradient of layer 0, step 5", replaying(Form::ErrorRight, 0));
+    Scene::new(&[]).assert_caught("weight gradient of layer 0, step 5", replaying(is_errors));
 }
 
 #[test]
@@ -238,15 +235,15 @@ fn attack_foreign_rows() {
     Scene::new(&[]).assert_caught("forward product of layer 0", |frame| {
         let Frame::FromWarden(FromWarden::Do(instruction), body) = frame else { return vec![frame] };
         let instruction = match instruction {
-            Instruction::Multiply { left: Left::Blocks(mut blocks), kind, layer, right, received, sum } => {
-                // Another row block of the same upload, or the first of another.
+            Instruction::Multiply { left: Left::Rows(mut blocks), right, section, sum, received } => {
+                // Another block of the same upload, or the first of another.
                 let BlockRef { upload, block } = blocks[0];
                 blocks[0] = if block > 0 {
                     BlockRef { upload, block: block - 1 }
                 } else {
                     BlockRef { upload: (upload + 1) % 3, block: 0 }
                 };
-                Instruction::Multiply { left: Left::Blocks(blocks), kind, layer, right, received, sum }
+                Instruction::Multiply { left: Left::Rows(blocks), right, section, sum, received }
             }
             other => other,
         };
@@ -256,15 +253,17 @@ fn attack_foreign_rows() {
 
 #[test]
 fn attack_zeroed_masks() {
-    let zeroed = altering(1, true, |extras| extras.fill(0));
+    let zeroed = altering(1, |residues| {
+        let masks = residues.len() / 2;
+        residues[masks..].fill(0);
+    });
     Scene::new(&[]).assert_caught("forward product of layer 0", zeroed);
     // Other masks than those that the warden encrypted under.
     Scene::new(&[]).assert_caught("forward product of layer 0", |frame| {
         let Frame::FromWarden(FromWarden::Do(instruction), body) = frame else { return vec![frame] };
         let instruction = match instruction {
-            Instruction::Begin { operand, layer, form, rows, cols, at, .. } => {
-                let masks = MaskSeed([0; 32]);
-                Instruction::Begin { operand, layer, form, rows, cols, masks, at }
+            Instruction::Begin { operand, shape, at, .. } => {
+                Instruction::Begin { operand, shape, masks: MaskSeed([0; 32]), at }
             }
             other => other,
         };
@@ -274,28 +273,26 @@ fn attack_zeroed_masks() {
 
 #[test]
 fn attack_gradients_of_other_operands() {
-    // Of the two weight gradients of a step, the first layer's is computed of errors of the second.
+    // The errors never arrive: they are what another operand left there, or zero.
     let mut errors = vec![];
     Scene::new(&[]).assert_caught("weight gradient of layer 0", move |frame| {
         let Frame::FromWarden(FromWarden::Do(instruction), body) = frame else { return vec![frame] };
-        let drop_half = match &instruction {
-            Instruction::Begin { operand, form: Form::ErrorRight, layer: 0, .. } => {
+        let dropped = match &instruction {
+            Instruction::Begin { operand, shape, .. } if is_errors(shape) => {
                 errors.push(*operand);
                 false
             }
-            // Half of its strips never arrive: they are what another operand left there, or zero.
-            Instruction::Strip { operand, .. } => errors.contains(operand),
-            Instruction::Multiply { kind: ProductKind::WeightGradient, .. } => false,
+            Instruction::Rows { operand, .. } => errors.contains(operand),
             _ => false,
         };
-        if drop_half { vec![] } else { vec![Frame::FromWarden(FromWarden::Do(instruction), body)] }
+        if dropped { vec![] } else { vec![Frame::FromWarden(FromWarden::Do(instruction), body)] }
     });
 }
 
 #[test]
 fn attack_truncated_messages() {
     let truncated = |frame: Frame| match frame {
-        Frame::ToWarden(message @ ToWarden::Rows { .. }, mut body) => {
+        Frame::ToWarden(message @ ToWarden::Residues { .. }, mut body) => {
             body.truncate(body.len() - 8);
             vec![Frame::ToWarden(message, body)]
         }
@@ -333,8 +330,8 @@ fn attack_wrong_products_of_a_query_give_one_refusal() {
     scene.site.write("query.csv", tables::largest(300..310));
     let good = scene.site.on_project("predict", &["--data", "query.csv"]).ok().json();
     let attacks: [Box<dyn FnMut(Frame) -> Vec<Frame> + Send>; 3] = [
-        Box::new(altering_once(true, 1, false, |rows| rows[7] ^= 1)),
-        Box::new(altering_once(true, 2, true, |extras| extras[0] ^= 1)),
+        Box::new(altering_once(true, 1, |residues| residues[7] ^= 1)),
+        Box::new(altering_once(true, 1, |residues| *residues.last_mut().unwrap() ^= 1)),
         Box::new(|frame| match frame {
             Frame::ToWarden(message @ ToWarden::Bytes { .. }, mut body) => {
                 body[40] ^= 1;
@@ -362,7 +359,7 @@ fn attack_wrong_products_of_a_query_give_one_refusal() {
 fn attack_again_and_again_ends_in_refusal() {
     let scene = Scene::new(&["--faults", "1"]);
     for _ in 0..2 {
-        scene.proxy.attack(altering(1, false, |rows| rows[0] ^= 1));
+        scene.proxy.attack(altering(1, |residues| residues[0] ^= 1));
         scene.site.on_project("refine", &[]).refused(5, &["wrong product"]);
         scene.proxy.cease();
     }

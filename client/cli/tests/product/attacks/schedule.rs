@@ -19,9 +19,7 @@ fn observed(frame: &Frame) -> String {
         Frame::ToWarden(ToWarden::Stored { round, .. }, _) => format!("stored {round}"),
         Frame::ToWarden(message, body) => format!("{message:?} {}", body.len()),
         Frame::FromWarden(FromWarden::Do(instruction), body) => match instruction {
-            Instruction::Begin { operand, layer, form, rows, cols, .. } => {
-                format!("begin {operand} {layer} {form:?} {rows} {cols}")
-            }
+            Instruction::Begin { operand, shape, .. } => format!("begin {operand} {shape:?}"),
             other => format!("{other:?} {}", body.len()),
         },
         Frame::FromWarden(FromWarden::Finished(Outcome::Round), body) => {
@@ -81,6 +79,10 @@ fn rounds_of(scene: Scene) -> Seen {
     scene.proxy.cease();
     let mut frames: Vec<(bool, String)> = frames.lock().unwrap().clone();
     frames.sort_by_key(|(direction, _)| *direction);
+    // Rows of an operand are written from all cores, in any order.
+    frames
+        .chunk_by_mut(|(_, a), (_, b)| a.starts_with("Rows") && b.starts_with("Rows"))
+        .for_each(|rows| rows.sort());
     let frames = frames.into_iter().map(|(_, frame)| frame).collect();
     Seen { frames, scene, refined }
 }

@@ -13,7 +13,7 @@ use blindsmith_protocol::{
 
 use super::members::{invite, key, order, stored};
 use super::service::{Answer, Ask, Service, upload};
-use crate::project::{blocks, spec};
+use crate::project::{block_bytes, body, header_of, spec};
 
 /// A warden that has said hello and answers nothing.
 fn silent_warden(service: &Service) -> UnixStream {
@@ -95,7 +95,7 @@ fn append(service: &Service, path: &str, at: usize, bytes: &[u8], key: &SigningK
 fn what_is_under_way_counts_against_a_contributors_quota() {
     let (service, owner, member) = (Service::start("", ""), key(1), key(2));
     let spec = service.create(&owner);
-    let block = spec.block_bytes();
+    let block = block_bytes(&spec);
     let quota = Quota { bytes: 5 * block as u64, ..Quota::default() };
     assert_eq!(
         order(&service, &spec, 1, invite(&member, MemberRole::Contributor, quota), &owner).status,
@@ -119,14 +119,14 @@ fn what_is_under_way_counts_against_a_contributors_quota() {
 
 #[test]
 fn queries_under_way_are_bounded() {
-    let block = spec().block_bytes();
+    let block = spec().block_bytes(Role::Query, 8);
     let service = Service::start("", &format!("query_bytes = {}", 3 * block));
     let (owner, querier) = (key(1), key(2));
     let project = service.create(&owner);
     let id = project.id();
     let invited = invite(&querier, MemberRole::Querier, Quota::default());
     assert_eq!(order(&service, &project, 1, invited, &owner).status, 204);
-    let rows = blocks(&project, 4);
+    let rows = body(&project, Role::Query, 32);
     let (one, other) = (query(&service, &id, &querier), query(&service, &id, &querier));
     assert_eq!(append(&service, &one, 0, &rows[..2 * block], &querier).status, 200);
     append(&service, &other, 0, &rows[..2 * block], &querier).refused(413, "ask about fewer rows");
@@ -140,7 +140,8 @@ fn queries_under_way_are_bounded() {
     let path = service.begin(&id, &owner);
     service.append(&path, &rows, 0, &owner);
     let _warden = silent_warden(&service);
-    let header = UploadHeader { role: Role::Query, ..upload(&project, 4, &owner, 1).1 };
+    let contributor = owner.verifying().into();
+    let header = UploadHeader { contributor, ..header_of(&project, Role::Query, 32, &rows) };
     let ask = format!("{}/ask", path.replace("/uploads/", "/queries/"));
     let body = to_cbor(&(&header, Blob(vec![0; 100])));
     service.call("POST", &ask, &body, &owner).refused(413, "at most");

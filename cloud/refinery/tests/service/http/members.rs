@@ -8,6 +8,7 @@ use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor};
 use serde_json::json;
 
 use super::service::{Answer, Service, upload};
+use crate::project::block_bytes;
 
 pub fn key(byte: u8) -> SigningKey {
     SigningKey::from_seed(&[byte; 32])
@@ -193,7 +194,7 @@ fn quotas_hold_and_revoked_members_are_strangers() {
     let mut service = Service::start(&format!("owners = [\"{}\"]", owner.verifying()), "");
     let (member, spec) = (key(2), service.create(&owner));
     let id = spec.id();
-    let one = 2 * spec.block_bytes() as u64;
+    let one = 2 * block_bytes(&spec) as u64;
     let quota = Quota { uploads: 1, bytes: one + one / 2, rows: 1000 };
     assert_eq!(
         order(&service, &spec, 1, invite(&member, MemberRole::Contributor, quota), &owner).status,

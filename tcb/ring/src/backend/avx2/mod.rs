@@ -1,13 +1,17 @@
 //! AVX2 and FMA: four lanes, 50-bit products in pairs of doubles.
 
+mod entries;
 mod ntt;
 mod pointwise;
 mod roots;
 mod sample;
+mod transpose;
 mod vector;
 
-use super::{Backend, MAX_FOLD, NOISE_BYTES, Portable, TERNARY_BYTES, detected, eights};
-use crate::Table;
+use super::{
+    Backend, NOISE_BYTES, Portable, TERNARY_BYTES, assert_transposable, block_len, detected, eights,
+};
+use crate::{Table, modulus};
 
 /// The AVX2 backend; a value proves that the processor has the instructions.
 #[derive(Debug, Clone, Copy)]
@@ -28,29 +32,32 @@ impl Backend for Avx2 {
         "avx2"
     }
 
-    fn forward(&self, table: &Table, x: &mut [u64]) {
-        assert_eq!(x.len(), table.points());
-        if x.len() < ntt::MIN_POINTS {
-            return Portable.forward(table, x);
+    fn forward_mixed(&self, table: &Table, x: &mut [u64], roots: usize) {
+        if !ntt::serves(x.len(), block_len(table, x, roots)) {
+            return Portable.forward_mixed(table, x, roots);
         }
-        detected!(ntt::forward(table, x))
+        detected!(ntt::forward_mixed(table, x, roots))
     }
 
-    fn inverse(&self, table: &Table, x: &mut [u64]) {
-        assert_eq!(x.len(), table.points());
-        if x.len() < ntt::MIN_POINTS {
-            return Portable.inverse(table, x);
+    fn inverse_mixed(&self, table: &Table, x: &mut [u64], roots: usize) {
+        if !ntt::serves(x.len(), block_len(table, x, roots)) {
+            return Portable.inverse_mixed(table, x, roots);
         }
-        detected!(ntt::inverse(table, x))
+        detected!(ntt::inverse_mixed(table, x, roots))
     }
 
-    fn inverse_window(&self, table: &Table, x: &mut [u64], window: usize) {
-        assert_eq!(x.len(), table.points());
-        assert!(window.is_power_of_two() && window <= x.len());
-        if x.len() < ntt::MIN_POINTS {
-            return Portable.inverse_window(table, x, window);
+    fn mixed_to_eval(&self, table: &Table, x: &mut [u64], roots: usize) {
+        if !ntt::serves(x.len(), block_len(table, x, roots)) {
+            return Portable.mixed_to_eval(table, x, roots);
         }
-        detected!(ntt::inverse_window(table, x, window))
+        detected!(ntt::mixed_to_eval(table, x, roots))
+    }
+
+    fn eval_to_mixed(&self, table: &Table, x: &mut [u64], roots: usize) {
+        if !ntt::serves(x.len(), block_len(table, x, roots)) {
+            return Portable.eval_to_mixed(table, x, roots);
+        }
+        detected!(ntt::eval_to_mixed(table, x, roots))
     }
 
     fn add_assign(&self, out: &mut [u64], a: &[u64]) {
@@ -88,28 +95,6 @@ impl Backend for Avx2 {
         detected!(pointwise::mul_sub(out, a, b))
     }
 
-    fn dot2(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]) {
-        if !eights([out.len(), a.len(), b.len(), c.len(), d.len()]) {
-            return Portable.dot2(out, a, b, c, d);
-        }
-        detected!(pointwise::dot2(out, a, b, c, d))
-    }
-
-    fn dot2_fold(&self, out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64], fold: usize) {
-        assert!(fold.is_power_of_two() && fold <= MAX_FOLD);
-        if !eights([out.len() * fold, a.len(), b.len(), c.len(), d.len()]) || !eights([out.len()]) {
-            return Portable.dot2_fold(out, a, b, c, d, fold);
-        }
-        detected!(pointwise::dot2_fold(out, [a, b, c, d], fold))
-    }
-
-    fn mul_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]) {
-        if !eights([lo.len(), hi.len(), a.len(), b.len()]) {
-            return Portable.mul_accumulate(lo, hi, a, b);
-        }
-        detected!(pointwise::mul_accumulate(lo, hi, a, b))
-    }
-
     fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
         if !eights([lo.len(), hi.len()]) || a.len() != lo.len() * scalars.len() {
             return Portable.scale_accumulate(lo, hi, a, scalars);
@@ -122,6 +107,18 @@ impl Backend for Avx2 {
             return Portable.reduce_pairs(out, lo, hi);
         }
         detected!(pointwise::reduce_pairs(out, lo, hi))
+    }
+
+    fn dot(&self, a: &[u64], b: &[u64]) -> u64 {
+        assert_eq!(a.len(), b.len());
+        let whole = a.len() / 8 * 8;
+        let rest = Portable.dot(&a[whole..], &b[whole..]);
+        modulus::add(rest, detected!(pointwise::dot(&a[..whole], &b[..whole])))
+    }
+
+    fn transpose(&self, out: &mut [u64], out_stride: usize, x: &[u64], rows: usize, cols: usize) {
+        assert_transposable(out, out_stride, x, rows, cols);
+        detected!(transpose::transpose(out, out_stride, x, rows, cols))
     }
 
     fn add_noise(&self, out: &mut [u64], bytes: &[u8]) {
@@ -138,13 +135,6 @@ impl Backend for Avx2 {
         detected!(sample::ternary(out, bytes))
     }
 
-    fn encode_signed(&self, out: &mut [u64], v: &[i64]) {
-        if !eights([out.len(), v.len()]) {
-            return Portable.encode_signed(out, v);
-        }
-        detected!(pointwise::encode_signed(out, bytemuck::cast_slice(v)))
-    }
-
     fn pack(&self, out: &mut [u8], x: &[u64]) {
         // 50-bit values straddle the halves of a register, which AVX2 shuffles apart: words do well.
         Portable.pack(out, x);
@@ -159,5 +149,20 @@ impl Backend for Avx2 {
             return Portable.is_canonical(x);
         }
         detected!(sample::is_canonical(x))
+    }
+
+    fn encode(&self, out: &mut [u64], x: &[f32], factor: f64) {
+        assert_eq!(out.len(), x.len());
+        detected!(entries::encode(out, x, factor))
+    }
+
+    fn decode(&self, out: &mut [f32], x: &[u64], multiplier: u64, factor: f64) -> u64 {
+        assert_eq!(out.len(), x.len());
+        detected!(entries::decode(out, x, multiplier, factor))
+    }
+
+    fn subset_sums(&self, sums: &mut [u64], elements: &[u64], words: &[u64]) {
+        assert!(sums.len().is_multiple_of(64) && elements.len() == sums.len() / 64 * words.len());
+        detected!(entries::subset_sums(sums, elements, words))
     }
 }

@@ -1,8 +1,10 @@
 //! Negacyclic transforms in doubles: the stages between registers two at a time, the last two inside
-//! pairs of registers.
+//! pairs of registers. The mixed transforms take the stages from some number of blocks to another. Their
+//! blocks have at least two registers, so all stages up to the mixed form, and the next one, lie between
+//! registers.
 //!
 //! Bounds are in multiples of q: values stay between -2 and 2 forward and -3/4 and 3/4 inverse from pass to
-//! pass; the last pass makes them residues.
+//! pass; the first pass takes residues and the last one gives residues.
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -12,77 +14,52 @@ use super::vector::*;
 use crate::Table;
 
 /// The fewest points that these transforms serve.
-pub(super) const MIN_POINTS: usize = 8;
+const MIN_POINTS: usize = 8;
 
 type Register = [u64; 4];
 
+/// True if these transforms serve a mixed form of so many points in blocks of `block_len`.
+pub(super) fn serves(points: usize, block_len: usize) -> bool {
+    points >= MIN_POINTS && block_len >= 8
+}
+
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn forward(table: &Table, x: &mut [u64]) {
-    let roots = Roots::of(table);
+pub(super) fn forward_mixed(table: &Table, x: &mut [u64], roots: usize) {
+    forward_stages::<true>(Roots::of(table), x.as_chunks_mut::<4>().0, 1, roots);
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn mixed_to_eval(table: &Table, x: &mut [u64], roots: usize) {
+    let constants = Roots::of(table);
     let x = x.as_chunks_mut::<4>().0;
-    for x in x.iter_mut() {
-        let value = to_doubles(load(x));
-        store_doubles(x, value);
-    }
-    // Distance between the points of a butterfly, in registers.
-    let mut len = x.len() / 2;
-    if len.trailing_zeros().is_multiple_of(2) {
-        forward_first_stage(roots, x);
-        len /= 2;
-    }
-    while len >= 2 {
-        forward_two_stages(roots, x, len / 2);
-        len /= 4;
-    }
-    for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&roots.forward_pairs) {
+    let registers = x.len();
+    forward_stages::<false>(constants, x, roots, registers);
+    for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&constants.forward_pairs) {
         forward_in_pair(x, w);
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn inverse(table: &Table, x: &mut [u64]) {
-    let roots = Roots::of(table);
-    let x = x.as_chunks_mut::<4>().0;
-    for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&roots.inverse_pairs) {
-        inverse_in_pair(x, w);
-    }
-    let mut len = 1;
-    while 8 * len <= x.len() {
-        inverse_two_stages(roots, x, len);
-        len *= 4;
-    }
-    if x.len() == 2 * len {
-        inverse_last_stage(roots, x);
-    } else {
-        inverse_last_two_stages(roots, x);
+pub(super) fn inverse_mixed(table: &Table, x: &mut [u64], roots: usize) {
+    let constants = Roots::of(table);
+    let k = roots.trailing_zeros() as usize;
+    let last = Last { scale: constants.scales[k], roots: &constants.last_from_mixed[k..=k] };
+    if roots > 1 {
+        inverse_stages::<true>(constants, x.as_chunks_mut::<4>().0, roots, last);
     }
 }
 
-/// The lowest block of `window` points, from a sum over all blocks of that size.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn inverse_window(table: &Table, x: &mut [u64], window: usize) {
-    let roots = Roots::of(table);
+pub(super) fn eval_to_mixed(table: &Table, x: &mut [u64], roots: usize) {
+    let constants = Roots::of(table);
+    let scale = constants.scales[(x.len() / roots).trailing_zeros() as usize];
+    let last = Last { scale, roots: &constants.last_from_values[roots..2 * roots] };
     let x = x.as_chunks_mut::<4>().0;
-    // A larger window contains the wanted one.
-    let window = window.max(4) / 4;
-    for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&roots.inverse_pairs) {
+    let registers = x.len();
+    for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&constants.inverse_pairs) {
         inverse_in_pair(x, w);
     }
-    let mut len = 1;
-    while 4 * len <= window {
-        inverse_two_stages(roots, x, len);
-        len *= 4;
-    }
-    if 2 * len <= window {
-        inverse_stage(roots, x, len);
-    }
-    for i in 0..window {
-        let mut sum = load_doubles(&x[i]);
-        for block in (window..x.len()).step_by(window) {
-            sum = reduce(_mm256_add_pd(sum, load_doubles(&x[block + i])));
-        }
-        store(&mut x[i], lift(mul_by(sum, factor(roots.scale))));
-    }
+    inverse_stages::<false>(constants, x, registers, last);
 }
 
 #[inline]
@@ -114,48 +91,125 @@ fn inverse_butterflies<const K: usize>(
     (from_fn(|i| _mm256_add_pd(u[i], v[i])), from_fn(|i| mul_by(_mm256_sub_pd(u[i], v[i]), w[i])))
 }
 
-#[target_feature(enable = "avx2,fma")]
-fn forward_first_stage(roots: &Roots, x: &mut [Register]) {
-    let w = factor(roots.forward[1]);
-    let (upper, lower) = x.split_at_mut(x.len() / 2);
-    for (u, v) in upper.iter_mut().zip(lower) {
-        // From 0 to 1, so to 1.57.
-        let ([a], [b]) = butterflies([load_doubles(u)], [load_doubles(v)], [w]);
-        store_doubles(u, a);
-        store_doubles(v, b);
-    }
+/// Doubles from the place of residues if RESIDUES, else of doubles.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn start<const RESIDUES: bool>(x: &Register) -> __m256d {
+    if RESIDUES { to_doubles(load(x)) } else { load_doubles(x) }
 }
 
-/// The stages of distance 2 `len` and `len` registers.
+/// Stores residues if RESIDUES, else doubles; for values between -8 and 8.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
-fn forward_two_stages(roots: &Roots, x: &mut [Register], len: usize) {
-    let first = x.len() / (4 * len);
-    for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
-        let i = first + block;
-        let [w, w_upper, w_lower] = [i, 2 * i, 2 * i + 1].map(|i| factor(roots.forward[i]));
-        for (a, b, c, d) in quarters(chunk, len) {
-            let [x0, x1, x2, x3] = [&*a, &*b, &*c, &*d].map(|x| load_doubles(x));
-            // 0.51 and 2 to 1.14 and 2.63, then to 1.81.
-            let ([x0, x1], [x2, x3]) = butterflies([reduce(x0), x1], [x2, x3], [w; 2]);
-            let ([x0, x2], [x1, x3]) = butterflies([x0, x2], [x1, x3], [w_upper, w_lower]);
-            store_doubles(a, x0);
-            store_doubles(b, x1);
-            store_doubles(c, x2);
-            store_doubles(d, x3);
+fn finish<const RESIDUES: bool>(x: &mut Register, value: __m256d) {
+    if RESIDUES { store(x, to_residues(value)) } else { store_doubles(x, value) }
+}
+
+/// The stages between registers from `blocks` blocks to `end` blocks, of residues; the result is residues or
+/// doubles between -2 and 2. With `RESIDUES` there may be no stage.
+#[target_feature(enable = "avx2,fma")]
+fn forward_stages<const RESIDUES: bool>(roots: &Roots, x: &mut [Register], blocks: usize, end: usize) {
+    let stages = (end / blocks).trailing_zeros();
+    let mut blocks = match (stages, stages % 2) {
+        (0, _) => return,
+        (1, _) => return forward_stage::<RESIDUES>(roots, x, blocks),
+        (2, _) => return forward_two_stages::<true, RESIDUES>(roots, x, blocks),
+        (_, 1) => {
+            forward_stage::<false>(roots, x, blocks);
+            2 * blocks
+        }
+        _ => {
+            forward_two_stages::<true, false>(roots, x, blocks);
+            4 * blocks
+        }
+    };
+    while 4 * blocks < end {
+        forward_two_stages::<false, false>(roots, x, blocks);
+        blocks *= 4;
+    }
+    forward_two_stages::<false, RESIDUES>(roots, x, blocks);
+}
+
+/// The stage that halves each of `blocks` blocks of residues, to residues or doubles.
+#[target_feature(enable = "avx2,fma")]
+fn forward_stage<const TO_RESIDUES: bool>(roots: &Roots, x: &mut [Register], blocks: usize) {
+    let len = x.len() / blocks / 2;
+    for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
+        let w = factor(roots.forward[blocks + block]);
+        let (upper, lower) = chunk.split_at_mut(len);
+        for (u, v) in upper.iter_mut().zip(lower) {
+            // From 0 to 1, so to 1.57.
+            let ([a], [b]) = butterflies([start::<true>(u)], [start::<true>(v)], [w]);
+            finish::<TO_RESIDUES>(u, a);
+            finish::<TO_RESIDUES>(v, b);
         }
     }
 }
 
-/// The stages of distance `len` and 2 `len` registers.
+/// The stages that quarter each of `blocks` blocks, from residues or doubles to residues or doubles.
 #[target_feature(enable = "avx2,fma")]
-fn inverse_two_stages(roots: &Roots, x: &mut [Register], len: usize) {
+fn forward_two_stages<const FROM_RESIDUES: bool, const TO_RESIDUES: bool>(
+    roots: &Roots,
+    x: &mut [Register],
+    blocks: usize,
+) {
+    let len = x.len() / blocks / 4;
+    for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
+        let i = blocks + block;
+        let [w, w_upper, w_lower] = [i, 2 * i, 2 * i + 1].map(|i| factor(roots.forward[i]));
+        for (a, b, c, d) in quarters(chunk, len) {
+            let [x0, x1, x2, x3] = [&*a, &*b, &*c, &*d].map(|x| start::<FROM_RESIDUES>(x));
+            // 0.51 and 2 to 1.14 and 2.63, then to 1.81.
+            let ([x0, x1], [x2, x3]) = butterflies([reduce(x0), x1], [x2, x3], [w; 2]);
+            let ([x0, x2], [x1, x3]) = butterflies([x0, x2], [x1, x3], [w_upper, w_lower]);
+            finish::<TO_RESIDUES>(a, x0);
+            finish::<TO_RESIDUES>(b, x1);
+            finish::<TO_RESIDUES>(c, x2);
+            finish::<TO_RESIDUES>(d, x3);
+        }
+    }
+}
+
+/// What the last stage of an inverse multiplies by: a factor for sums, and for each block its root times
+/// that factor.
+struct Last<'a> {
+    scale: Constant,
+    roots: &'a [Constant],
+}
+
+/// The stages between registers from `blocks` blocks to those of `last`, at least one stage: from residues
+/// or from doubles between -3/4 and 3/4, to residues.
+#[target_feature(enable = "avx2,fma")]
+fn inverse_stages<const FROM_RESIDUES: bool>(roots: &Roots, x: &mut [Register], blocks: usize, last: Last) {
+    let (mut len, end) = (x.len() / blocks, x.len() / last.roots.len());
+    match end / len {
+        2 => return inverse_last_stage::<FROM_RESIDUES>(x, last),
+        4 => return inverse_last_two_stages::<FROM_RESIDUES>(roots, x, last),
+        _ => inverse_two_stages::<FROM_RESIDUES>(roots, x, len),
+    }
+    len *= 4;
+    while 8 * len <= end {
+        inverse_two_stages::<false>(roots, x, len);
+        len *= 4;
+    }
+    if 2 * len == end {
+        inverse_last_stage::<false>(x, last);
+    } else {
+        inverse_last_two_stages::<false>(roots, x, last);
+    }
+}
+
+/// The stages of distance `len` and 2 `len` registers, from residues or doubles.
+#[target_feature(enable = "avx2,fma")]
+fn inverse_two_stages<const FROM_RESIDUES: bool>(roots: &Roots, x: &mut [Register], len: usize) {
     let first = x.len() / (4 * len);
     for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
         let i = first + block;
         let [w, w_upper, w_lower] = [i, 2 * i, 2 * i + 1].map(|i| factor(roots.inverse[i]));
         for (a, b, c, d) in quarters(chunk, len) {
-            let [x0, x1, x2, x3] = [&*a, &*b, &*c, &*d].map(|x| load_doubles(x));
-            // Sums to 1.5, then 3: differences times a root to 0.6, then 0.69.
+            let [x0, x1, x2, x3] = [&*a, &*b, &*c, &*d].map(|x| start::<FROM_RESIDUES>(x));
+            // Sums to 1.5, then 3: differences times a root to 0.6, then 0.69. Of residues: sums to 2, then
+            // 4, differences times a root to 0.57, then 0.63.
             let ([x0, x2], [x1, x3]) = inverse_butterflies([x0, x2], [x1, x3], [w_upper, w_lower]);
             let ([x0, x1], [x2, x3]) = inverse_butterflies([x0, x1], [x2, x3], [w; 2]);
             store_doubles(a, reduce(x0));
@@ -166,47 +220,41 @@ fn inverse_two_stages(roots: &Roots, x: &mut [Register], len: usize) {
     }
 }
 
-/// The stage of distance `len` registers.
 #[target_feature(enable = "avx2,fma")]
-fn inverse_stage(roots: &Roots, x: &mut [Register], len: usize) {
-    let first = x.len() / (2 * len);
-    for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
-        let w = factor(roots.inverse[first + block]);
+fn inverse_last_stage<const FROM_RESIDUES: bool>(x: &mut [Register], last: Last) {
+    let scale = factor(last.scale);
+    let len = x.len() / last.roots.len() / 2;
+    for (chunk, w) in x.chunks_exact_mut(2 * len).zip(last.roots) {
+        let w = factor(*w);
         let (upper, lower) = chunk.split_at_mut(len);
         for (u, v) in upper.iter_mut().zip(lower) {
-            let ([a], [b]) = inverse_butterflies([load_doubles(u)], [load_doubles(v)], [w]);
-            store_doubles(u, reduce(a));
-            store_doubles(v, b);
+            let ([a], [b]) =
+                inverse_butterflies([start::<FROM_RESIDUES>(u)], [start::<FROM_RESIDUES>(v)], [w]);
+            store(u, lift(mul_by(a, scale)));
+            store(v, lift(b));
         }
     }
 }
 
-/// The last stage and the factor 1/N.
 #[target_feature(enable = "avx2,fma")]
-fn inverse_last_stage(roots: &Roots, x: &mut [Register]) {
-    let (scale, last) = (factor(roots.scale), factor(roots.last));
-    let (upper, lower) = x.split_at_mut(x.len() / 2);
-    for (u, v) in upper.iter_mut().zip(lower) {
-        let ([a], [b]) = inverse_butterflies([load_doubles(u)], [load_doubles(v)], [last]);
-        store(u, lift(mul_by(a, scale)));
-        store(v, lift(b));
-    }
-}
-
-/// The last two stages and the factor 1/N.
-#[target_feature(enable = "avx2,fma")]
-fn inverse_last_two_stages(roots: &Roots, x: &mut [Register]) {
-    let (scale, last) = (factor(roots.scale), factor(roots.last));
-    let w = [factor(roots.inverse[2]), factor(roots.inverse[3])];
-    let len = x.len() / 4;
-    for (a, b, c, d) in quarters(x, len) {
-        let [x0, x1, x2, x3] = [&*a, &*b, &*c, &*d].map(|x| load_doubles(x));
-        let ([x0, x2], [x1, x3]) = inverse_butterflies([x0, x2], [x1, x3], w);
-        let ([x0, x1], [x2, x3]) = inverse_butterflies([x0, x1], [x2, x3], [last; 2]);
-        store(a, lift(mul_by(x0, scale)));
-        store(b, lift(mul_by(x1, scale)));
-        store(c, lift(x2));
-        store(d, lift(x3));
+fn inverse_last_two_stages<const FROM_RESIDUES: bool>(roots: &Roots, x: &mut [Register], last: Last) {
+    let scale = factor(last.scale);
+    let blocks = last.roots.len();
+    let len = x.len() / blocks / 4;
+    for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
+        let i = 2 * (blocks + block);
+        let inner = [factor(roots.inverse[i]), factor(roots.inverse[i + 1])];
+        let w = factor(last.roots[block]);
+        for (a, b, c, d) in quarters(chunk, len) {
+            let [x0, x1, x2, x3] = [&*a, &*b, &*c, &*d].map(|x| start::<FROM_RESIDUES>(x));
+            // Sums stay below 4, also of residues.
+            let ([x0, x2], [x1, x3]) = inverse_butterflies([x0, x2], [x1, x3], inner);
+            let ([x0, x1], [x2, x3]) = inverse_butterflies([x0, x1], [x2, x3], [w; 2]);
+            store(a, lift(mul_by(x0, scale)));
+            store(b, lift(mul_by(x1, scale)));
+            store(c, lift(x2));
+            store(d, lift(x3));
+        }
     }
 }
 

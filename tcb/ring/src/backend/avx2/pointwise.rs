@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::roots::Constant;
 use super::vector::*;
+use crate::modulus;
 
 /// out\[i\] = f(out\[i\], inputs\[..\]\[i\]), four at a time; all slices have one length, a multiple of four.
 #[inline]
@@ -54,18 +55,6 @@ pub(super) fn mul_sub(out: &mut [u64], a: &[u64], b: &[u64]) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn dot2(out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]) {
-    map_doubles(out, [a, b, c, d], |_, [a, b, c, d]| two_products(a, b, c, d));
-}
-
-/// a b + c d, at most 1.6 q.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn two_products(a: __m256d, b: __m256d, c: __m256d, d: __m256d) -> __m256d {
-    _mm256_add_pd(product(a, b), product(c, d))
-}
-
-#[target_feature(enable = "avx2,fma")]
 pub(super) fn reduce_pairs(out: &mut [u64], lo: &[u64], hi: &[u64]) {
     let two_to_52 = Constant::new((1 << 52) % crate::Q);
     let factor = (_mm256_set1_pd(two_to_52.w), _mm256_set1_pd(two_to_52.w_over_q));
@@ -73,23 +62,6 @@ pub(super) fn reduce_pairs(out: &mut [u64], lo: &[u64], hi: &[u64]) {
         let high = mul_by(to_doubles(fold(hi)), factor);
         to_residues(_mm256_add_pd(high, to_doubles(fold(lo))))
     });
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn encode_signed(out: &mut [u64], v: &[u64]) {
-    map(out, [v], |_, [v]| add_if_negative(v));
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn mul_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]) {
-    let (lo, hi) = (lo.as_chunks_mut::<4>().0, hi.as_chunks_mut::<4>().0);
-    let (a, b) = (a.as_chunks::<4>().0, b.as_chunks::<4>().0);
-    for (((lo, hi), a), b) in lo.iter_mut().zip(hi).zip(a).zip(b) {
-        let (low, high) = split_product(to_doubles(load(a)), to_doubles(load(b)));
-        let (low, high) = (_mm256_add_epi64(load(lo), low), _mm256_add_epi64(load(hi), high));
-        store(lo, low);
-        store(hi, high);
-    }
 }
 
 /// `lo` and `hi` have the length of each of the `scalars.len()` inputs in `a`.
@@ -108,43 +80,24 @@ pub(super) fn scale_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], scalar
     }
 }
 
+/// The sum of a b mod q; the length must be a multiple of eight.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn dot2_fold(out: &mut [u64], inputs: [&[u64]; 4], fold: usize) {
-    match fold {
-        1 => fold_registers(out, inputs, 1, |[x]| x),
-        2 => fold_registers(out, inputs, 1, |[x, y]| neighbour_sums(x, y)),
-        _ => fold_registers(out, inputs, fold / 4, |[x, y, z, w]| {
-            neighbour_sums(neighbour_sums(x, y), neighbour_sums(z, w))
-        }),
-    }
-}
-
-/// Four outputs from WIDTH sums, each over `depth` registers, which `join` adds up to one register.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn fold_registers<const WIDTH: usize>(
-    out: &mut [u64],
-    inputs: [&[u64]; 4],
-    depth: usize,
-    join: impl Fn([__m256d; WIDTH]) -> __m256d,
-) {
-    let chunks = inputs.map(|x| x.as_chunks::<4>().0);
-    for (i, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        let mut sums = [_mm256_setzero_pd(); WIDTH];
-        for (j, sum) in sums.iter_mut().enumerate() {
-            for k in (i * WIDTH + j) * depth..(i * WIDTH + j + 1) * depth {
-                let [a, b, c, d] = chunks.map(|x| to_doubles(load(&x[k])));
-                *sum = reduce(_mm256_add_pd(*sum, two_products(a, b, c, d)));
+pub(super) fn dot(a: &[u64], b: &[u64]) -> u64 {
+    // Sums in flight at a time, and products between reductions: 0.51 + 4 x 0.8 stays below 8.
+    const SUMS: usize = 4;
+    const PRODUCTS: usize = 4;
+    let mut sums = [_mm256_setzero_pd(); SUMS];
+    let (a, b) = (a.as_chunks::<4>().0, b.as_chunks::<4>().0);
+    for (a, b) in a.chunks(SUMS * PRODUCTS).zip(b.chunks(SUMS * PRODUCTS)) {
+        for (a, b) in a.chunks(SUMS).zip(b.chunks(SUMS)) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum = _mm256_add_pd(*sum, product(to_doubles(load(a)), to_doubles(load(b))));
             }
         }
-        store(out, to_residues(join(sums)));
+        sums = sums.map(|sum| reduce(sum));
     }
-}
-
-/// The sums of neighbouring lanes of two registers, in order.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn neighbour_sums(x: __m256d, y: __m256d) -> __m256d {
-    // x0 + x1, y0 + y1, x2 + x3, y2 + y3.
-    _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_hadd_pd(x, y))
+    let [x, y, z, w] = sums;
+    let mut lanes = [0; 4];
+    store(&mut lanes, to_residues(_mm256_add_pd(_mm256_add_pd(x, y), _mm256_add_pd(z, w))));
+    lanes.into_iter().fold(0, modulus::add)
 }

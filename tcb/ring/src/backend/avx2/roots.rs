@@ -23,10 +23,12 @@ pub(super) struct Roots {
     pub(super) forward_pairs: Vec<PairRoots>,
     pub(super) inverse: Vec<Constant>,
     pub(super) inverse_pairs: Vec<PairRoots>,
-    /// 1/N.
-    pub(super) scale: Constant,
-    /// 1/N times the root of the last inverse stage.
-    pub(super) last: Constant,
+    /// 2^-k for k up to log2 N.
+    pub(super) scales: Vec<Constant>,
+    /// `inverse` of the stage from 2n blocks to n, times n/N: where an inverse ends at n blocks.
+    pub(super) last_from_values: Vec<Constant>,
+    /// `inverse\[1\]` times 2^-k: where an inverse from the mixed form with 2^k roots ends.
+    pub(super) last_from_mixed: Vec<Constant>,
 }
 
 impl Constant {
@@ -50,13 +52,23 @@ impl Roots {
         let (forward_pairs, inverse_pairs) = (in_lanes(&forward), in_lanes(&inverse));
         forward.truncate(table.points() / 4);
         inverse.truncate(table.points() / 4);
+        let bits = table.points().trailing_zeros();
+        let last_from_values: Vec<u64> = (0..inverse.len())
+            .map(|i| {
+                let stage = i.max(1).ilog2();
+                modulus::mul(table.inverse[i], table.scales[(bits - stage) as usize])
+            })
+            .collect();
+        let last_from_mixed: Vec<u64> =
+            table.scales.iter().map(|&scale| modulus::mul(table.inverse[1], scale)).collect();
         Roots {
             forward,
             forward_pairs,
             inverse,
             inverse_pairs,
-            scale: Constant::new(table.scale),
-            last: Constant::new(modulus::mul(table.scale, table.inverse[1])),
+            scales: constants(&table.scales),
+            last_from_values: constants(&last_from_values),
+            last_from_mixed: constants(&last_from_mixed),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Negacyclic transforms with lazy reduction (Harvey, JSC 2014): the stages between registers two at a
 //! time, the last three inside pairs of registers.
 //!
-//! Values stay below 4q < 2^52 forward and below 2q inverse; the last pass makes them canonical.
+//! Values stay below 4q < 2^52 forward and below 2q inverse; the last pass makes them canonical. The mixed
+//! transforms take the stages from some number of blocks to another. Their blocks have at least one register,
+//! so all stages up to the mixed form lie between registers.
 
 use std::arch::x86_64::*;
 use std::array::{from_fn, from_mut, from_ref};
@@ -12,78 +14,55 @@ use crate::Table;
 use crate::modulus::Q;
 
 /// The fewest points that these transforms serve.
-pub(super) const MIN_POINTS: usize = 16;
+const MIN_POINTS: usize = 16;
 
 /// Pairs of registers in flight at a time: enough to hide the latency of a butterfly.
 const PAIRS: usize = 4;
 
 type Register = [u64; 8];
 
+/// True if these transforms serve a mixed form of so many points in blocks of `block_len`.
+pub(super) fn serves(points: usize, block_len: usize) -> bool {
+    points >= MIN_POINTS && block_len >= 8
+}
+
 #[target_feature(enable = "avx512ifma")]
-pub(super) fn forward(table: &Table, x: &mut [u64]) {
-    let roots = Roots::of(table);
+pub(super) fn forward_mixed(table: &Table, x: &mut [u64], roots: usize) {
+    forward_stages::<true>(Roots::of(table), x.as_chunks_mut::<8>().0, 1, roots);
+}
+
+#[target_feature(enable = "avx512ifma")]
+pub(super) fn mixed_to_eval(table: &Table, x: &mut [u64], roots: usize) {
+    let constants = Roots::of(table);
     let x = x.as_chunks_mut::<8>().0;
-    // Distance between the points of a butterfly, in registers.
-    let mut len = x.len() / 2;
-    if len.trailing_zeros().is_multiple_of(2) {
-        forward_first_stage(roots, x);
-        len /= 2;
-    }
-    while len >= 2 {
-        forward_two_stages(roots, x, len / 2);
-        len /= 4;
-    }
-    let (groups, rest) = x.as_chunks_mut::<2>().0.as_chunks_mut::<PAIRS>();
-    let (group_roots, rest_roots) = roots.forward_pairs.as_chunks::<PAIRS>();
-    for (x, w) in groups.iter_mut().zip(group_roots) {
-        forward_in_pairs(x, w);
-    }
-    for (x, w) in rest.iter_mut().zip(rest_roots) {
-        forward_in_pairs(from_mut(x), from_ref(w));
+    let registers = x.len();
+    forward_stages::<false>(constants, x, roots, registers);
+    forward_all_pairs(constants, x);
+}
+
+#[target_feature(enable = "avx512ifma")]
+pub(super) fn inverse_mixed(table: &Table, x: &mut [u64], roots: usize) {
+    let constants = Roots::of(table);
+    let k = roots.trailing_zeros() as usize;
+    let last = Last { scale: constants.scales[k], roots: &constants.last_from_mixed[k..=k] };
+    if roots > 1 {
+        inverse_stages(constants, x.as_chunks_mut::<8>().0, roots, last);
     }
 }
 
 #[target_feature(enable = "avx512ifma")]
-pub(super) fn inverse(table: &Table, x: &mut [u64]) {
-    let roots = Roots::of(table);
+pub(super) fn eval_to_mixed(table: &Table, x: &mut [u64], roots: usize) {
+    let constants = Roots::of(table);
+    let scale = constants.scales[(x.len() / roots).trailing_zeros() as usize];
     let x = x.as_chunks_mut::<8>().0;
-    inverse_all_pairs(roots, x);
-    let mut len = 1;
-    while 8 * len <= x.len() {
-        inverse_two_stages(roots, x, len);
-        len *= 4;
-    }
-    if x.len() == 2 * len {
-        inverse_last_stage(roots, x);
+    let registers = x.len();
+    inverse_all_pairs(constants, x);
+    if roots == registers {
+        let scale = factor(scale);
+        x.iter_mut().for_each(|x| store(x, mul_by_canonical(load(x), scale)));
     } else {
-        inverse_last_two_stages(roots, x);
-    }
-}
-
-/// The lowest block of `window` points, from a sum over all blocks of that size.
-#[target_feature(enable = "avx512ifma")]
-pub(super) fn inverse_window(table: &Table, x: &mut [u64], window: usize) {
-    let roots = Roots::of(table);
-    let x = x.as_chunks_mut::<8>().0;
-    // A larger window contains the wanted one.
-    let window = window.max(8) / 8;
-    inverse_all_pairs(roots, x);
-    let mut len = 1;
-    while 4 * len <= window {
-        inverse_two_stages(roots, x, len);
-        len *= 4;
-    }
-    if 2 * len <= window {
-        inverse_stage(roots, x, len);
-    }
-    let scale = factor(roots.scale);
-    for i in 0..window {
-        // At most 2^13 values below 2q: no overflow.
-        let mut sum = load(&x[i]);
-        for block in (window..x.len()).step_by(window) {
-            sum = _mm512_add_epi64(sum, load(&x[block + i]));
-        }
-        store(&mut x[i], mul_by_canonical(fold(sum), scale));
+        let last = Last { scale, roots: &constants.last_from_values[roots..2 * roots] };
+        inverse_stages(constants, x, registers, last);
     }
 }
 
@@ -127,32 +106,85 @@ fn sums_and_differences<const K: usize>(u: [__m512i; K], v: [__m512i; K]) -> ([_
     (from_fn(|i| _mm512_add_epi64(u[i], v[i])), from_fn(|i| _mm512_sub_epi64(lifted[i], v[i])))
 }
 
+/// The stages between registers from `blocks` blocks to `end` blocks, at most one for each register; the
+/// last one makes the values canonical if that is wanted.
 #[target_feature(enable = "avx512ifma")]
-fn forward_first_stage(roots: &Roots, x: &mut [Register]) {
-    let w = factor(roots.forward[1]);
-    let (upper, lower) = x.split_at_mut(x.len() / 2);
-    for (u, v) in upper.iter_mut().zip(lower) {
-        let ([a], [b]) = butterflies([load(u)], [load(v)], [w]);
-        store(u, a);
-        store(v, b);
+fn forward_stages<const CANONICAL: bool>(roots: &Roots, x: &mut [Register], mut blocks: usize, end: usize) {
+    if !(end / blocks).trailing_zeros().is_multiple_of(2) {
+        if CANONICAL && 2 * blocks == end {
+            return forward_stage::<true>(roots, x, blocks);
+        }
+        forward_stage::<false>(roots, x, blocks);
+        blocks *= 2;
+    }
+    while 4 * blocks < end {
+        forward_two_stages::<false>(roots, x, blocks);
+        blocks *= 4;
+    }
+    if blocks < end {
+        forward_two_stages::<CANONICAL>(roots, x, blocks);
     }
 }
 
-/// The stages of distance 2 `len` and `len` registers.
+/// Values below 4q, or below q if CANONICAL, of values below 4q.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn finish<const CANONICAL: bool>(x: __m512i) -> __m512i {
+    if CANONICAL { reduce_once(reduce_once(x, 2 * Q), Q) } else { x }
+}
+
+/// The stage that halves each of `blocks` blocks.
 #[target_feature(enable = "avx512ifma")]
-fn forward_two_stages(roots: &Roots, x: &mut [Register], len: usize) {
-    let first = x.len() / (4 * len);
+fn forward_stage<const CANONICAL: bool>(roots: &Roots, x: &mut [Register], blocks: usize) {
+    let len = x.len() / blocks / 2;
+    for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
+        let w = factor(roots.forward[blocks + block]);
+        let (upper, lower) = chunk.split_at_mut(len);
+        for (u, v) in upper.iter_mut().zip(lower) {
+            let ([a], [b]) = butterflies([load(u)], [load(v)], [w]);
+            store(u, finish::<CANONICAL>(a));
+            store(v, finish::<CANONICAL>(b));
+        }
+    }
+}
+
+/// The stages that quarter each of `blocks` blocks.
+#[target_feature(enable = "avx512ifma")]
+fn forward_two_stages<const CANONICAL: bool>(roots: &Roots, x: &mut [Register], blocks: usize) {
+    let len = x.len() / blocks / 4;
     for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
-        let i = first + block;
+        let i = blocks + block;
         let [w, w_upper, w_lower] = [i, 2 * i, 2 * i + 1].map(|i| factor(roots.forward[i]));
         for (a, b, c, d) in quarters(chunk, len) {
             let ([x0, x1], [x2, x3]) = butterflies([load(a), load(b)], [load(c), load(d)], [w; 2]);
             let ([x0, x2], [x1, x3]) = butterflies([x0, x2], [x1, x3], [w_upper, w_lower]);
-            store(a, x0);
-            store(b, x1);
-            store(c, x2);
-            store(d, x3);
+            store(a, finish::<CANONICAL>(x0));
+            store(b, finish::<CANONICAL>(x1));
+            store(c, finish::<CANONICAL>(x2));
+            store(d, finish::<CANONICAL>(x3));
         }
+    }
+}
+
+/// What the last stage of an inverse multiplies by: a factor for sums, and for each block its root times
+/// that factor.
+struct Last<'a> {
+    scale: Constant,
+    roots: &'a [Constant],
+}
+
+/// The stages between registers from `blocks` blocks to those of `last`, at least one stage.
+#[target_feature(enable = "avx512ifma")]
+fn inverse_stages(roots: &Roots, x: &mut [Register], blocks: usize, last: Last) {
+    let (mut len, end) = (x.len() / blocks, x.len() / last.roots.len());
+    while 8 * len <= end {
+        inverse_two_stages(roots, x, len);
+        len *= 4;
+    }
+    if 2 * len == end {
+        inverse_last_stage(x, last);
+    } else {
+        inverse_last_two_stages(roots, x, last);
     }
 }
 
@@ -175,46 +207,38 @@ fn inverse_two_stages(roots: &Roots, x: &mut [Register], len: usize) {
     }
 }
 
-/// The stage of distance `len` registers.
 #[target_feature(enable = "avx512ifma")]
-fn inverse_stage(roots: &Roots, x: &mut [Register], len: usize) {
-    let first = x.len() / (2 * len);
-    for (block, chunk) in x.chunks_exact_mut(2 * len).enumerate() {
-        let w = factor(roots.inverse[first + block]);
+fn inverse_last_stage(x: &mut [Register], last: Last) {
+    let scale = factor(last.scale);
+    let len = x.len() / last.roots.len() / 2;
+    for (chunk, w) in x.chunks_exact_mut(2 * len).zip(last.roots) {
+        let w = factor(*w);
         let (upper, lower) = chunk.split_at_mut(len);
         for (u, v) in upper.iter_mut().zip(lower) {
-            let ([a], [b]) = inverse_butterflies([load(u)], [load(v)], [w]);
-            store(u, a);
-            store(v, b);
+            let ([a], [b]) = sums_and_differences([load(u)], [load(v)]);
+            store(u, mul_by_canonical(a, scale));
+            store(v, mul_by_canonical(b, w));
         }
     }
 }
 
-/// The last stage and the factor 1/N.
 #[target_feature(enable = "avx512ifma")]
-fn inverse_last_stage(roots: &Roots, x: &mut [Register]) {
-    let (scale, last) = (factor(roots.scale), factor(roots.last));
-    let (upper, lower) = x.split_at_mut(x.len() / 2);
-    for (u, v) in upper.iter_mut().zip(lower) {
-        let ([a], [b]) = sums_and_differences([load(u)], [load(v)]);
-        store(u, mul_by_canonical(a, scale));
-        store(v, mul_by_canonical(b, last));
-    }
-}
-
-/// The last two stages and the factor 1/N.
-#[target_feature(enable = "avx512ifma")]
-fn inverse_last_two_stages(roots: &Roots, x: &mut [Register]) {
-    let (scale, last) = (factor(roots.scale), factor(roots.last));
-    let w = [factor(roots.inverse[2]), factor(roots.inverse[3])];
-    let len = x.len() / 4;
-    for (a, b, c, d) in quarters(x, len) {
-        let ([x0, x2], [x1, x3]) = inverse_butterflies([load(a), load(c)], [load(b), load(d)], w);
-        let ([x0, x1], [x2, x3]) = sums_and_differences([x0, x1], [x2, x3]);
-        store(a, mul_by_canonical(x0, scale));
-        store(b, mul_by_canonical(x1, scale));
-        store(c, mul_by_canonical(x2, last));
-        store(d, mul_by_canonical(x3, last));
+fn inverse_last_two_stages(roots: &Roots, x: &mut [Register], last: Last) {
+    let scale = factor(last.scale);
+    let blocks = last.roots.len();
+    let len = x.len() / blocks / 4;
+    for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
+        let i = 2 * (blocks + block);
+        let inner = [factor(roots.inverse[i]), factor(roots.inverse[i + 1])];
+        let w = factor(last.roots[block]);
+        for (a, b, c, d) in quarters(chunk, len) {
+            let ([x0, x2], [x1, x3]) = inverse_butterflies([load(a), load(c)], [load(b), load(d)], inner);
+            let ([x0, x1], [x2, x3]) = sums_and_differences([x0, x1], [x2, x3]);
+            store(a, mul_by_canonical(x0, scale));
+            store(b, mul_by_canonical(x1, scale));
+            store(c, mul_by_canonical(x2, w));
+            store(d, mul_by_canonical(x3, w));
+        }
     }
 }
 
@@ -228,6 +252,18 @@ fn quarters(
     let (a, b) = upper.split_at_mut(len);
     let (c, d) = lower.split_at_mut(len);
     a.iter_mut().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| (a, b, c, d))
+}
+
+#[target_feature(enable = "avx512ifma")]
+fn forward_all_pairs(roots: &Roots, x: &mut [Register]) {
+    let (groups, rest) = x.as_chunks_mut::<2>().0.as_chunks_mut::<PAIRS>();
+    let (group_roots, rest_roots) = roots.forward_pairs.as_chunks::<PAIRS>();
+    for (x, w) in groups.iter_mut().zip(group_roots) {
+        forward_in_pairs(x, w);
+    }
+    for (x, w) in rest.iter_mut().zip(rest_roots) {
+        forward_in_pairs(from_mut(x), from_ref(w));
+    }
 }
 
 /// The stages of length 4, 2 and 1 in K pairs of registers (a, b): each shuffle brings the first points
@@ -252,8 +288,7 @@ fn forward_in_pairs<const K: usize>(x: &mut [[Register; 2]; K], roots: &[PairRoo
     let u = from_fn(|i| _mm512_unpacklo_epi64(a[i], b[i]));
     let v = from_fn(|i| _mm512_unpackhi_epi64(a[i], b[i]));
     let (a, b) = butterflies(u, v, factors(2));
-    let a = a.map(|a| reduce_once(reduce_once(a, 2 * Q), Q));
-    let b = b.map(|b| reduce_once(reduce_once(b, 2 * Q), Q));
+    let (a, b) = (a.map(|a| finish::<true>(a)), b.map(|b| finish::<true>(b)));
     let to_first = _mm512_setr_epi64(0, 8, 1, 9, 4, 12, 5, 13);
     let to_second = _mm512_setr_epi64(2, 10, 3, 11, 6, 14, 7, 15);
     for (i, [first, second]) in x.iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::vector::*;
-use crate::modulus::Q;
+use crate::modulus::{self, MAX_CHAIN, Q};
 
 /// out\[i\] = f(out\[i\], inputs\[..\]\[i\]), eight at a time; all slices have one length, a multiple of eight.
 #[inline]
@@ -54,33 +54,8 @@ pub(super) fn mul_sub(out: &mut [u64], a: &[u64], b: &[u64]) {
 }
 
 #[target_feature(enable = "avx512ifma")]
-pub(super) fn dot2(out: &mut [u64], a: &[u64], b: &[u64], c: &[u64], d: &[u64]) {
-    let zero = _mm512_setzero_si512();
-    map(out, [a, b, c, d], |_, [a, b, c, d]| {
-        let (lo, hi) = accumulate(accumulate((zero, zero), a, b), c, d);
-        reduce_product(lo, hi)
-    });
-}
-
-#[target_feature(enable = "avx512ifma")]
 pub(super) fn reduce_pairs(out: &mut [u64], lo: &[u64], hi: &[u64]) {
     map(out, [lo, hi], |_, [lo, hi]| reduce_pair(lo, hi));
-}
-
-#[target_feature(enable = "avx512ifma")]
-pub(super) fn encode_signed(out: &mut [u64], v: &[u64]) {
-    map(out, [v], |_, [v]| add_if_negative(v));
-}
-
-#[target_feature(enable = "avx512ifma")]
-pub(super) fn mul_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]) {
-    let (lo, hi) = (lo.as_chunks_mut::<8>().0, hi.as_chunks_mut::<8>().0);
-    let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
-    for (((lo, hi), a), b) in lo.iter_mut().zip(hi).zip(a).zip(b) {
-        let sums = accumulate((load(lo), load(hi)), load(a), load(b));
-        store(lo, sums.0);
-        store(hi, sums.1);
-    }
 }
 
 /// `lo` and `hi` have the length of each of the `scalars.len()` inputs in `a`.
@@ -98,59 +73,31 @@ pub(super) fn scale_accumulate(lo: &mut [u64], hi: &mut [u64], a: &[u64], scalar
     }
 }
 
+/// The sum of a b mod q; the length must be a multiple of eight.
+#[target_feature(enable = "avx512ifma")]
+pub(super) fn dot(a: &[u64], b: &[u64]) -> u64 {
+    // Sums in flight at a time: enough to hide the latency of a multiply-add.
+    const SUMS: usize = 4;
+    let zero = _mm512_setzero_si512();
+    let mut total = zero;
+    let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    for (a, b) in a.chunks(SUMS * MAX_CHAIN).zip(b.chunks(SUMS * MAX_CHAIN)) {
+        let mut sums = [(zero, zero); SUMS];
+        for (a, b) in a.chunks(SUMS).zip(b.chunks(SUMS)) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum = accumulate(*sum, load(a), load(b));
+            }
+        }
+        for (lo, hi) in sums {
+            total = reduce_once(_mm512_add_epi64(total, reduce_pair(lo, hi)), Q);
+        }
+    }
+    modulus::reduce_wide(_mm512_reduce_add_epi64(total) as u128)
+}
+
 /// (lo, hi) + a b.
 #[inline]
 #[target_feature(enable = "avx512ifma")]
 fn accumulate((lo, hi): (__m512i, __m512i), a: __m512i, b: __m512i) -> (__m512i, __m512i) {
     (_mm512_madd52lo_epu64(lo, a, b), _mm512_madd52hi_epu64(hi, a, b))
-}
-
-/// `out.len()` must be a multiple of eight.
-#[target_feature(enable = "avx512ifma")]
-pub(super) fn dot2_fold(out: &mut [u64], inputs: [&[u64]; 4], fold: usize) {
-    match fold {
-        1 => fold_registers::<1>(out, inputs, 1),
-        2 => fold_registers::<2>(out, inputs, 1),
-        4 => fold_registers::<4>(out, inputs, 1),
-        _ => fold_registers::<8>(out, inputs, fold / 8),
-    }
-}
-
-/// Eight outputs from WIDTH sums, each over `depth` registers.
-#[inline]
-#[target_feature(enable = "avx512ifma")]
-fn fold_registers<const WIDTH: usize>(out: &mut [u64], inputs: [&[u64]; 4], depth: usize) {
-    let [a, b, c, d] = inputs.map(|x| x.as_chunks::<8>().0);
-    let zero = _mm512_setzero_si512();
-    for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let (mut lo, mut hi) = ([zero; WIDTH], [zero; WIDTH]);
-        for j in 0..WIDTH {
-            let mut sums = (zero, zero);
-            for k in (i * WIDTH + j) * depth..(i * WIDTH + j + 1) * depth {
-                sums = accumulate(sums, load(&a[k]), load(&b[k]));
-                sums = accumulate(sums, load(&c[k]), load(&d[k]));
-            }
-            // Up to 2^10 products below 2^52 in a lane: the sum of eight lanes would not fit.
-            (lo[j], hi[j]) = (fold(sums.0), sums.1);
-        }
-        store(out, reduce_pair(neighbour_sums(lo), neighbour_sums(hi)));
-    }
-}
-
-/// The sums of each WIDTH neighbouring lanes of WIDTH registers (1, 2, 4 or 8), in order.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn neighbour_sums<const WIDTH: usize>(mut x: [__m512i; WIDTH]) -> __m512i {
-    let even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
-    let odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
-    let mut count = WIDTH;
-    while count > 1 {
-        count /= 2;
-        for i in 0..count {
-            let (a, b) = (x[2 * i], x[2 * i + 1]);
-            let evens = _mm512_permutex2var_epi64(a, even, b);
-            x[i] = _mm512_add_epi64(evens, _mm512_permutex2var_epi64(a, odd, b));
-        }
-    }
-    x[0]
 }
