@@ -39,7 +39,6 @@ pub struct RowStrip<'a> {
 }
 
 /// One strip's secret.
-#[derive(Clone, Copy)]
 pub struct SecretRef<'a>(&'a [u64]);
 
 impl Secrets {

@@ -258,8 +258,8 @@ pub enum Outcome {
         /// The warden's signed report of it (see `blindsmith-receipts`).
         report: Blob,
     },
-    /// No round: the warden cannot write down what it must remember of it. It holds the project no more until it is given
-    /// the newest state again ([`ToWarden::Restore`]).
+    /// No round, or an upload that was not read: the warden cannot write down what it must remember of it. After a round it
+    /// holds the project no more until it is given the newest state again ([`ToWarden::Restore`]); an upload is given again.
     Unable {
         /// Why.
         message: String,

@@ -139,7 +139,6 @@ pub fn upload_context(spec: &ProjectSpec, id: &Id, era: u32) -> UploadContext {
 }
 
 /// An upload that is read: its number in the command, its header, and the keys that its contributor made it with.
-#[derive(Clone, Copy)]
 pub struct Reading<'a> {
     /// Index into the command's list of uploads.
     pub index: u32,
@@ -159,10 +158,10 @@ pub struct Reading<'a> {
 pub fn admit<C: Cloud>(
     cloud: &C,
     (spec, project): (&ProjectSpec, &Key),
-    reading: Reading<'_>,
+    reading: &Reading<'_>,
     labels: impl Fn(u32, &[u8]) -> bool + Sync,
 ) -> Result<[u8; 32], AdmissionError> {
-    let Reading { index, header, key, seed } = reading;
+    let &Reading { index, header, key, seed } = reading;
     let nonce = random_bytes();
     let keys = AdmissionKeys::new(project, &header.id(), &nonce);
     // The same for every reading of this upload: another try is none.
@@ -218,7 +217,7 @@ fn row_tests(spec: &ProjectSpec, era: u32, subsets: &Key) -> RowTests {
 fn each_chunk<C: Cloud>(
     cloud: &C,
     spec: &ProjectSpec,
-    Reading { index, header, .. }: Reading<'_>,
+    &Reading { index, header, .. }: &Reading<'_>,
     mut treat: impl FnMut(u32, &[&[u8]]) -> Result<(), AdmissionError>,
 ) -> Result<(), AdmissionError> {
     let blocks = header.blocks(spec);
@@ -255,7 +254,7 @@ fn each_chunk<C: Cloud>(
 /// What one block leaves, and whether its labels are labels.
 fn read_block(
     admission: &Admission<'_>,
-    (spec, Reading { header, key, .. }): (&ProjectSpec, Reading<'_>),
+    (spec, &Reading { header, key, .. }): (&ProjectSpec, &Reading<'_>),
     number: u32,
     bytes: &[u8],
     labels: &(impl Fn(u32, &[u8]) -> bool + Sync),

@@ -252,7 +252,7 @@ impl Uploads {
         let Serving { spec, encryption, recipe, .. } = serving;
         let key = verify(spec, &header, seed).ok_or(RoundError::Query)?;
         let reading = Reading { index: 0, header: &header, key: &key, seed };
-        let read = admission::admit(cloud, (spec, encryption), reading, |_, _| true);
+        let read = admission::admit(cloud, (spec, encryption), &reading, |_, _| true);
         let nonce = read.map_err(|e| match e {
             AdmissionError::Cloud(crate::CloudError::Frame(e)) => RoundError::Frame(e),
             AdmissionError::Altered => RoundError::Fault(e.to_string()),
@@ -328,7 +328,7 @@ impl Project {
             })
         };
         count(|refused| (refused < MOST_REFUSED).then_some(refused + 1))?;
-        let read = admission::admit(cloud, (&self.spec, &self.encryption), reading, labels);
+        let read = admission::admit(cloud, (&self.spec, &self.encryption), &reading, labels);
         if !matches!(read, Err(AdmissionError::Malformed(_))) {
             count(|refused| Some(refused.saturating_sub(1)))?;
         }

@@ -382,7 +382,11 @@ impl Session<'_> {
         Ok(match done {
             Err(AdmissionError::Altered) if let Some(fault) = fault => fault,
             Ok(admission) => Ok((Outcome::Admitted { admission }, Vec::new())),
-            Err(e @ (AdmissionError::Cloud(_) | AdmissionError::Counters(_))) => Err(e.to_string()),
+            Err(AdmissionError::Cloud(e)) => Err(e.to_string()),
+            // It is read again, once something can be written.
+            Err(e @ AdmissionError::Counters(_)) => {
+                Ok((Outcome::Unable { message: e.to_string() }, Vec::new()))
+            }
             Err(e) => Ok((Outcome::Malformed { reason: e.to_string() }, Vec::new())),
         })
     }

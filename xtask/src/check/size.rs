@@ -12,8 +12,9 @@ const MOST_CRATES: usize = 165;
 /// The same of a warden that is built without hand-over: two in five crates are there to appraise other wardens, most of them
 /// for quotes of Intel.
 const MOST_WITHOUT: usize = 105;
-/// Most lines of code of ours, without comments, blank lines and tests.
-const MOST_LINES: usize = 16_000;
+/// Most lines of code of ours, without comments, blank lines and tests. Transforms that stop half way, plain products of hidden
+/// layers and the tests of admission came in with masked matrices; the planner went out.
+const MOST_LINES: usize = 17_100;
 
 /// What is trusted.
 pub struct Size {

@@ -366,7 +366,7 @@ fn upload(spec: &ProjectSpec, rows: &Matrix) -> (Keys, Blocks) {
     let blocks = Blocks::new(vec![files]);
     let cloud = InProcess::new(spec, &blocks);
     let reading = Reading { index: 0, header: &header, key: &key, seed: &seed };
-    let nonce = admit(&cloud, (spec, &project), reading, |_, _| true).unwrap();
+    let nonce = admit(&cloud, (spec, &project), &reading, |_, _| true).unwrap();
     drop(cloud);
     let admission = AdmissionKeys::new(&project, &header.id(), &nonce);
     (Keys { spec: spec.clone(), upload: key, seed, project, admission }, blocks)

@@ -153,7 +153,7 @@ fn a_push_goes_on_where_its_connection_broke() {
     let way = Breaking::listen(port, 200_000);
     site.write("first.csv", tables::digits(0..60));
     init(&site, &format!("http://127.0.0.1:{}", way.port), &["--manual"]).ok();
-    site.write("rows.csv", tables::digits(100..500));
+    site.write("rows.csv", tables::digits(100..1500));
     way.left.store(3, Ordering::Relaxed);
     way.sent.store(0, Ordering::Relaxed);
     let pushed = site.push("rows.csv", &["--no-header"]).ok().json();

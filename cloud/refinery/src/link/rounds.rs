@@ -34,6 +34,7 @@ impl Link {
         let verdict = match self.follow(shared, project, &mut engine)? {
             (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
             (Outcome::Malformed { reason }, _) => Verdict::Refused(reason),
+            (Outcome::Unable { message }, _) => return Ok(Err(Failure::Here(message))),
             (Outcome::Refused { message }, _) => return Ok(Err(Failure::There(message))),
             (Outcome::Fault { instruction, report }, _) => {
                 return Ok(Err(Failure::There(fault(shared, project, &instruction, &report))));

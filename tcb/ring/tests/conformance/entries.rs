@@ -145,7 +145,7 @@ fn the_largest_magnitude_is_that_of_all_entries() {
             x[place] = value;
             let expected = value.min(Q - value);
             for backend in backend::available() {
-                let largest = backend.decode(&mut vec![0.0; 21], &x, 1, 1.0);
+                let largest = backend.decode(&mut [0.0; 21], &x, 1, 1.0);
                 assert_eq!(largest, expected, "{value} at {place} on {}", backend.name());
             }
         }

@@ -133,7 +133,7 @@ impl Stock {
         let cloud = self.cloud();
         for (i, header) in self.headers.iter().enumerate() {
             let reading = Reading { index: i as u32, header, key: &self.keys[i], seed: &self.seeds[i] };
-            let nonce = admit(&cloud, (&self.spec, &self.project), reading, |_, _| true).unwrap();
+            let nonce = admit(&cloud, (&self.spec, &self.project), &reading, |_, _| true).unwrap();
             self.admissions.push(AdmissionKeys::new(&self.project, &header.id(), &nonce));
         }
         self.uploads = cloud.into_uploads();

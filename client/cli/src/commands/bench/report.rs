@@ -331,7 +331,9 @@ fn backends() -> Result<String, Failure> {
             format!("{:.1} us", number(&upload, "us_per_row")),
         ]);
     }
-    Ok(format!("`BLINDSMITH_BACKEND=NAME blindsmith bench ...`\n\n{table}"))
+    Ok(format!(
+        "`BLINDSMITH_COMPUTE=NAME BLINDSMITH_BACKEND=NAME blindsmith bench ...` (`avx512` for the transforms beside `amx`)\n\n{table}"
+    ))
 }
 
 fn upload() -> Result<String, Failure> {
@@ -362,7 +364,11 @@ fn run(arguments: &str, backend: Option<&str>) -> Result<Value, Failure> {
     let mut command = Command::new(std::env::current_exe().map_err(other)?);
     command.args(arguments.split_whitespace()).arg("--json").stdin(Stdio::null()).stderr(Stdio::inherit());
     if let Some(backend) = backend {
-        command.env("BLINDSMITH_BACKEND", backend);
+        // The device that multiplies; transforms have no AMX.
+        command.env("BLINDSMITH_COMPUTE", backend);
+        if blindsmith_ring::backend::available().iter().any(|b| b.name() == backend) {
+            command.env("BLINDSMITH_BACKEND", backend);
+        }
     }
     let output = command.output().map_err(other)?;
     if !output.status.success() {
