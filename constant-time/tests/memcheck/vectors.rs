@@ -7,6 +7,8 @@ use std::process::Command;
 const PLACE: &str = "blindsmith_ring::backend::avx512::";
 /// Their outcome is public.
 const PUBLIC: [&str; 2] = ["pack::is_canonical>", "pack::unpack>"];
+/// Their outcome is one number, which leaves in a general register; what is done with it is seen with the other backends.
+const SCALAR: [&str; 2] = ["pointwise::dot>", "entries::decode>"];
 /// Fewer functions than this would mean that they were not found.
 const LEAST: usize = 15;
 
@@ -27,12 +29,18 @@ pub fn check(program: &str) {
         } else if let Some((_, instruction)) = line.split_once(":\t").filter(|_| !function.is_empty())
             && leaves_vectors(instruction)
             && !(PUBLIC.iter().any(|name| function.ends_with(name)) && instruction.starts_with("kmov"))
+            && !(SCALAR.iter().any(|name| function.ends_with(name)) && is_move(instruction))
         {
             found.push(format!("{function}: {instruction}"));
         }
     }
     assert!(functions >= LEAST, "{functions} functions of {PLACE} found: this test finds nothing");
     assert!(found.is_empty(), "what leaves vector registers:\n{}", found.join("\n"));
+}
+
+/// Whether an instruction only moves a value to a general register.
+fn is_move(instruction: &str) -> bool {
+    ["vmovq", "vpextrq"].iter().any(|name| instruction.starts_with(name))
 }
 
 /// Whether a general register, the flags or an address depend on a vector or mask register.

@@ -92,7 +92,7 @@ impl Form<'_> {
             for (i, b) in (0..roots).flat_map(|i| (0..size).map(move |b| (i, b))) {
                 // A left operand: entry i stands at z^-i, with the sign that wrapping brings.
                 let (block, negative) = if i == 0 { (0, false) } else { (roots - i, true) };
-                let v = modulus::to_signed(opened.as_slice()[block * size + b]);
+                let v = centred(opened.as_slice()[block * size + b]);
                 out[b * roots + i] = if negative { -v } else { v };
             }
             buffer = opened.recycle();
@@ -142,6 +142,13 @@ impl Form<'_> {
     }
 }
 
+/// The representative in (-q/2, q/2] of a canonical residue. The mask goes through memory: otherwise the compiler makes a
+/// branch of it here.
+fn centred(x: u64) -> i64 {
+    let above = std::hint::black_box(((modulus::Q / 2) as i64 - x as i64) >> 63);
+    x as i64 - (modulus::Q as i64 & above)
+}
+
 /// a - b modulo q, centred; for |a| < 2q, |b| < q.
 fn centred_difference(a: i64, b: i64) -> i64 {
     let q = modulus::Q as i64;
@@ -152,7 +159,7 @@ fn centred_difference(a: i64, b: i64) -> i64 {
         let keep = ((less as i64) >> 63) as u64;
         residue = less.wrapping_add(bound & keep);
     }
-    modulus::to_signed(residue)
+    centred(residue)
 }
 
 /// One if |value| > limit, else zero, without a branch; values are finite.

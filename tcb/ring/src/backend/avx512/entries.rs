@@ -45,8 +45,7 @@ pub(super) fn encode(out: &mut [u64], x: &[f32], factor: f64) {
     let (x, tail) = x.as_chunks::<8>();
     let (factor_all, rounding) = (_mm512_set1_pd(factor), _mm512_set1_pd(entries::ROUNDING));
     for (out, x) in out.iter_mut().zip(x) {
-        let x = _mm512_set_ps(0., 0., 0., 0., 0., 0., 0., 0., x[7], x[6], x[5], x[4], x[3], x[2], x[1], x[0]);
-        let x = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+        let x = _mm512_cvtps_pd(load_floats(x));
         let sum = _mm512_add_pd(_mm512_mul_pd(x, factor_all), rounding);
         let v = _mm512_sub_epi64(_mm512_castpd_si512(sum), _mm512_castpd_si512(rounding));
         store(out, add_if_negative(v));
@@ -67,12 +66,7 @@ pub(super) fn decode(out: &mut [f32], x: &[u64], multiplier: u64, factor: f64) -
         let v = _mm512_mask_sub_epi64(product, above, product, splat(Q));
         largest = _mm512_max_epu64(largest, _mm512_abs_epi64(v));
         let real = _mm512_mul_pd(_mm512_cvtepi64_pd(v), _mm512_set1_pd(factor));
-        let bits = _mm512_castps_si512(_mm512_castps256_ps512(_mm512_cvtpd_ps(real)));
-        let mut words = [0; 8];
-        store(&mut words, bits);
-        for (pair, word) in out.as_chunks_mut::<2>().0.iter_mut().zip(words) {
-            *pair = [f32::from_bits(word as u32), f32::from_bits((word >> 32) as u32)];
-        }
+        store_floats(out, _mm512_cvtpd_ps(real));
     }
     let mut each = [0; 8];
     store(&mut each, largest);

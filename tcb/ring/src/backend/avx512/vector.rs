@@ -32,6 +32,20 @@ pub(super) fn store(x: &mut [u64; 8], v: __m512i) {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
+pub(super) fn load_floats(x: &[f32; 8]) -> __m256 {
+    // SAFETY: the reference covers the 32 bytes, and the load needs no alignment.
+    unsafe { _mm256_loadu_ps(x.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_floats(x: &mut [f32; 8], v: __m256) {
+    // SAFETY: the reference covers the 32 bytes, and the store needs no alignment.
+    unsafe { _mm256_storeu_ps(x.as_mut_ptr(), v) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
 pub(super) fn splat(x: u64) -> __m512i {
     _mm512_set1_epi64(x as i64)
 }
