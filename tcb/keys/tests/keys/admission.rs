@@ -194,7 +194,7 @@ fn attack_halves_of_the_modulus() {
 
 /// Each entry is far within what the tests of sums allow, their norm is not.
 #[test]
-fn attack_rows_within_admission_slack_in_every_place() {
+fn attack_rows_within_admission_slack_stop_nobody() {
     const SIZE: usize = 256;
     // Many places of one entry each: their sums of either sign stay below the sum of their bounds.
     let context = context(1, 1, SIZE, SIZE);

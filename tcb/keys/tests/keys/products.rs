@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use blindsmith_keys::{Contraction, Key, MaskTerms, Opener, RowStrip, contract};
+use blindsmith_keys::{
+    Contraction, Encryption, Freshness, Key, MaskTerms, Opener, RowStrip, Share, contract,
+};
 use blindsmith_matrix::{Encoding, NoiseModel, OperandShape, Scale, Security, Side, View};
 use blindsmith_ring::modulus;
 
@@ -154,4 +156,33 @@ fn opening_with_another_secret_is_out_of_range() {
     };
     assert!(opener.open(&mut vec![0.0; 54], 6, 0).is_err());
     assert!(Arc::strong_count(&pair.left.secrets) == 1);
+}
+
+/// Without fresh randomness, a changed message changes masks and secrets; an equal one repeats the ciphertext.
+#[test]
+fn a_copied_state_never_encrypts_two_messages_under_one_key() {
+    let key = Key::from_bytes([7; 32]);
+    let shape = OperandShape { side: Side::Right, encoding: encoding(4, 64), contraction: 8, width: 16 };
+    let encrypted = |entries: &[f32]| {
+        let view = (View::new(entries, 8, 16), Contraction::Rows);
+        let of = (shape, Scale::from_log2(18));
+        let encryption =
+            Encryption::operand(&key, &CONTEXT, view, of, Freshness::Reproducible, Share::Nothing);
+        let mut rows = vec![0; shape.residues()];
+        encryption.places(0, &mut rows);
+        (encryption.mask_seed(), rows)
+    };
+    let a = values(128, 1);
+    let mut b = a.clone();
+    b[77] += 1e-3;
+    let (one, other) = (encrypted(&a), encrypted(&b));
+    assert!(one == encrypted(&a));
+    assert_ne!(one.0, other.0);
+    // Of two ciphertexts under one mask and secret the difference would be small nearly everywhere.
+    let small = one
+        .1
+        .iter()
+        .zip(&other.1)
+        .filter(|(x, y)| modulus::to_signed(modulus::sub(**x, **y)).unsigned_abs() < 1 << 30);
+    assert!(small.count() < 3);
 }
