@@ -49,12 +49,12 @@ impl UploadContext {
 
     /// The first strip of a block's row form in its upload.
     fn first_strip(&self, block: usize) -> usize {
-        block * self.block_rows.div_ceil(self.row_form.strip())
+        block * self.row_shape(self.block_rows).strips()
     }
 
     /// The first place of a block's column form in its upload.
     pub fn first_place(&self, block: usize) -> usize {
-        block * self.block_rows.div_ceil(self.column_form.roots())
+        block * self.column_shape(self.block_rows).places()
     }
 
     /// What every key is derived from, besides the seed.

@@ -165,6 +165,6 @@ impl ProjectSpec {
 
     /// The first place of block `index` under [`ProjectSpec::column_mask`].
     pub fn first_place(&self, index: u32) -> usize {
-        index as usize * (self.block_rows() / self.column_form.roots())
+        index as usize * self.column_shape(self.block_rows).places()
     }
 }

@@ -22,15 +22,6 @@ impl Range {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
-
-    /// Equal parts of `len` each, in order.
-    ///
-    /// # Panics
-    /// If the range is no whole number of parts.
-    pub fn split(self, len: usize) -> Vec<Range> {
-        assert!(len > 0 && self.len.is_multiple_of(len));
-        (0..self.len / len).map(|i| Range { start: self.start + i * len, len }).collect()
-    }
 }
 
 /// The free ranges of a region.
