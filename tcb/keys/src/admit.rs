@@ -12,7 +12,7 @@ use blindsmith_ring::{PACKED_BYTES_PER_LANES, backend};
 
 use crate::sum::{Projection, Scalars};
 use crate::{Key, Malformed, Secrets, UploadKey};
-use forms::{Form, OpenedSums};
+use forms::Form;
 use subsets::{Subsets, TESTS};
 
 /// What tests and projects the uploads of a project, for one era: masks of the row form are the same for all of them.
@@ -162,17 +162,3 @@ fn unpack(packed: &[u8], len: usize) -> Result<Vec<u64>, Malformed> {
 
 /// Tests of each kind that a block undergoes, for documents and figures.
 pub const ADMISSION_TESTS: usize = TESTS;
-
-impl OpenedSums {
-    /// Nothing of the sums outlives the tests.
-    fn wipe(&mut self) {
-        use zeroize::Zeroize;
-        self.values.zeroize();
-    }
-}
-
-impl Drop for OpenedSums {
-    fn drop(&mut self) {
-        self.wipe();
-    }
-}

@@ -28,7 +28,7 @@ pub(super) struct Form<'a> {
 
 /// Sums over subsets of places, opened: centred residues by sum, private entry, and contraction entry of a place.
 pub(super) struct OpenedSums {
-    pub(super) values: Vec<i64>,
+    values: Zeroizing<Vec<i64>>,
     shape: OperandShape,
 }
 
@@ -76,11 +76,16 @@ impl Form<'_> {
     }
 
     /// Sums of one strip: its elements in mixed form, place by place. By sum, private entry, contraction entry.
-    fn open_strip(&self, strip: usize, elements: &[u64], (subsets, masks): (&Subsets, &[u64])) -> Vec<i64> {
+    fn open_strip(
+        &self,
+        strip: usize,
+        elements: &[u64],
+        (subsets, masks): (&Subsets, &[u64]),
+    ) -> Zeroizing<Vec<i64>> {
         let encoding = self.shape.encoding;
         let (roots, size, degree) = (encoding.roots(), encoding.strip(), encoding.degree());
         let sums = subsets.sums(elements, degree);
-        let mut out = vec![0; SUMS * degree];
+        let mut out = Zeroizing::new(vec![0; SUMS * degree]);
         let mut buffer = Poly::<Eval>::zero(degree);
         for (j, out) in out.chunks_exact_mut(degree).enumerate() {
             let mask = &masks[j * encoding.dimension()..][..encoding.dimension()];
@@ -100,16 +105,15 @@ impl Form<'_> {
         out
     }
 
-    fn gather(&self, strips: Vec<Vec<i64>>) -> OpenedSums {
+    fn gather(&self, strips: Vec<Zeroizing<Vec<i64>>>) -> OpenedSums {
         let encoding = self.shape.encoding;
         let (roots, size, width) = (encoding.roots(), encoding.strip(), self.shape.width);
-        let mut values = vec![0; SUMS * width * roots];
-        for (strip, mut part) in strips.into_iter().enumerate() {
+        let mut values = Zeroizing::new(vec![0; SUMS * width * roots]);
+        for (strip, part) in strips.into_iter().enumerate() {
             let count = size.min(width - strip * size) * roots;
             for (j, part) in part.chunks_exact(encoding.degree()).enumerate() {
                 values[(j * width + strip * size) * roots..][..count].copy_from_slice(&part[..count]);
             }
-            zeroize::Zeroize::zeroize(&mut part);
         }
         OpenedSums { values, shape: self.shape }
     }
