@@ -6,6 +6,7 @@
 //! that the warden took while it wrote or read the operands; the left side of what came. A wrong product passes with
 //! probability at most 2/q, see `docs/integrity.md`.
 
+use std::convert::Infallible;
 use std::ops::Range;
 
 use blindsmith_matrix::ProductShape;
@@ -30,7 +31,9 @@ pub struct Wrong;
 /// A product as it arrives: of the right form, copied to where nobody else writes, and not trusted.
 pub struct Received {
     shape: ProductShape,
+    /// As many as the product has, or more.
     residues: Vec<u64>,
+    arrived: usize,
 }
 
 impl Received {
@@ -42,9 +45,10 @@ impl Received {
     /// The same in memory that is used again ([`Checked::into_memory`]): a large product would spend more on
     /// fresh pages than on its check.
     pub fn into(shape: ProductShape, mut memory: Vec<u64>) -> Self {
-        memory.clear();
-        memory.reserve_exact(shape.residues());
-        Received { shape, residues: memory }
+        if memory.len() < shape.residues() {
+            memory = vec![0; shape.residues()];
+        }
+        Received { shape, residues: memory, arrived: 0 }
     }
 
     /// Takes the residues that come next.
@@ -52,14 +56,35 @@ impl Received {
     /// # Errors
     /// [`Malformed`] if they are more than the product has, or one is not below q.
     pub fn take(&mut self, residues: &[u64]) -> Result<(), Malformed> {
-        if self.residues.len() + residues.len() > self.shape.residues() {
-            return Err(Malformed("residues that do not exist"));
+        let copy = |at: usize, out: &mut [u64]| {
+            out.copy_from_slice(&residues[at..][..out.len()]);
+            Ok::<(), Infallible>(())
+        };
+        self.take_copied(residues.len(), copy).map(|Ok(())| ())
+    }
+
+    /// Takes so many residues that come next. `copy` copies them from an index on into a slice, on many cores at once.
+    ///
+    /// # Errors
+    /// [`Malformed`] if they are more than the product has, or one is not below q; within, an error of `copy`.
+    pub fn take_copied<E: Send>(
+        &mut self,
+        count: usize,
+        copy: impl Fn(usize, &mut [u64]) -> Result<(), E> + Sync,
+    ) -> Result<Result<(), E>, Malformed> {
+        let room = &mut self.residues[self.arrived..self.shape.residues()];
+        let room = room.get_mut(..count).ok_or(Malformed("residues that do not exist"))?;
+        let take = |(i, chunk): (usize, &mut [u64])| match copy(i * CHUNK, chunk) {
+            Ok(()) if backend::active().is_canonical(chunk) => Ok(Ok(())),
+            Ok(()) => Err(Malformed("a residue is not below the modulus")),
+            Err(e) => Ok(Err(e)),
+        };
+        let done: Result<Result<(), E>, Malformed> =
+            room.par_chunks_mut(CHUNK).enumerate().map(take).collect();
+        if let Ok(Ok(())) = done {
+            self.arrived += count;
         }
-        if !residues.par_chunks(CHUNK).all(|chunk| backend::active().is_canonical(chunk)) {
-            return Err(Malformed("a residue is not below the modulus"));
-        }
-        self.residues.extend_from_slice(residues);
-        Ok(())
+        done
     }
 }
 
@@ -149,11 +174,11 @@ impl Check<'_> {
     /// # Panics
     /// If the scalars are not as many as rows, columns and masks.
     pub fn verify(self, product: Received) -> Result<Result<Checked, Wrong>, Malformed> {
-        let Received { shape, residues } = product;
+        let Received { shape, residues, arrived } = product;
         let columns = &self.columns.as_slice()[self.stripe.clone()];
         assert_eq!((self.rows.len(), columns.len()), (shape.rows, shape.columns));
         assert_eq!(self.left_masks.len(), shape.mask_sets);
-        if residues.len() != shape.residues() {
+        if arrived != shape.residues() {
             return Err(Malformed("residues are missing"));
         }
         let [c, p, q, r] = shape.ranges().map(|range| &residues[range]);

@@ -51,7 +51,7 @@ impl Secrets {
     }
 }
 
-/// Columns that are brought back together, a cache line of each row.
+/// Columns, or residues of masks, that are treated together: a cache line of each row.
 const TOGETHER: usize = 8;
 
 impl MaskTerms {
@@ -61,20 +61,44 @@ impl MaskTerms {
     /// # Panics
     /// If parts are missing, or secrets are fewer than columns need.
     pub fn new(of_columns: &Checked, of_masks: &Checked, right: &Secrets, first: usize) -> Self {
+        Self::into(Zeroizing::default(), of_columns, of_masks, (right, first))
+    }
+
+    /// The same in memory that is used again.
+    ///
+    /// # Panics
+    /// As [`MaskTerms::new`].
+    pub fn into(
+        mut terms: Zeroizing<Vec<u64>>,
+        of_columns: &Checked,
+        of_masks: &Checked,
+        (right, first): (&Secrets, usize),
+    ) -> Self {
         let shape = of_columns.shape();
         let (left, encoding) = (shape.left, shape.right);
         assert!(of_masks.shape().right_masks && of_masks.shape().mask_sets == shape.mask_sets);
-        let mut terms = Zeroizing::new(of_columns.left_masks().to_vec());
+        let of_left = of_columns.left_masks();
+        if terms.len() < of_left.len() {
+            terms = Zeroizing::new(vec![0; of_left.len()]);
+        }
         let each = left.per_root() * encoding.dimension();
-        let sets = terms.chunks_exact_mut((shape.columns * left.dimension()).max(1));
-        for (set, terms) in sets.enumerate() {
-            let both = &of_masks.both_masks()[set * each..][..each];
-            let strips = terms.chunks_mut(encoding.strip() * left.dimension()).enumerate();
-            for (strip, terms) in strips {
-                add_masks_of_both((left, encoding), both, right.strip(first + strip), terms);
+        let set = (shape.columns * left.dimension()).max(1);
+        for (i, (terms, of_left)) in
+            terms[..of_left.len()].chunks_mut(set).zip(of_left.chunks(set)).enumerate()
+        {
+            let both = &of_masks.both_masks()[i * each..][..each];
+            let strip = encoding.strip() * left.dimension();
+            for (s, (terms, of_left)) in terms.chunks_mut(strip).zip(of_left.chunks(strip)).enumerate() {
+                let brought = bring_back_both((left, encoding), both, right.strip(first + s));
+                add_both((left, encoding), &brought, of_left, terms);
             }
         }
         MaskTerms { left, columns: shape.columns, terms }
+    }
+
+    /// The memory that they are in, for others.
+    pub fn into_memory(self) -> Zeroizing<Vec<u64>> {
+        self.terms
     }
 
     /// The terms of a column under a mask set.
@@ -84,43 +108,45 @@ impl MaskTerms {
     }
 }
 
-/// Adds back( sum over l' of R v ) to the terms of one strip's columns.
-fn add_masks_of_both((left, right): (Encoding, Encoding), both: &[u64], secret: &[u64], terms: &mut [u64]) {
+/// back( sum over l' of R v ) for one strip of columns: of each eight residues of the left mask over a root, for each root
+/// and column of the strip, eight residues.
+fn bring_back_both((left, right): (Encoding, Encoding), both: &[u64], secret: &[u64]) -> Zeroizing<Vec<u64>> {
     let (roots, per_root, degree) = (right.roots(), left.per_root(), right.degree());
     let table = Table::of(degree);
     let mut brought = Zeroizing::new(vec![0; per_root * degree]);
-    // For each residue of the left mask over a root, all roots together: root, then column.
-    brought.par_chunks_exact_mut(degree).enumerate().for_each_init(
-        || vec![0; right.dimension()],
-        |gathered, (x, out)| {
+    let scratch = || (vec![0; right.dimension()], Zeroizing::new(vec![0; TOGETHER * degree]));
+    let groups = brought.par_chunks_exact_mut(TOGETHER * degree).enumerate();
+    groups.for_each_init(scratch, |(gathered, elements), (group, out)| {
+        let backend = backend::active();
+        for (i, element) in elements.chunks_exact_mut(degree).enumerate() {
+            let x = group * TOGETHER + i;
             for (j, row) in gathered.chunks_exact_mut(right.per_root()).enumerate() {
                 row.copy_from_slice(&both[(j * per_root + x) * right.per_root()..][..right.per_root()]);
             }
-            let backend = backend::active();
-            backend.mul_ranks(out, gathered, secret, right.rank(), right.strip());
-            backend.eval_to_mixed(table, out, roots);
-        },
-    );
-    let dimension = left.dimension();
-    terms.par_chunks_mut(TOGETHER * dimension).enumerate().for_each(|(group, terms)| {
-        let backend = backend::active();
-        let (mut tile, mut turned) = ([0; TOGETHER * TOGETHER], [0; TOGETHER * TOGETHER]);
-        let first = group * TOGETHER;
-        let columns = terms.len() / dimension;
-        // Tiles of eight residues of masks by eight columns, turned.
-        for j in 0..roots {
-            for x in (0..per_root).step_by(TOGETHER) {
-                for (i, row) in tile.chunks_exact_mut(TOGETHER).enumerate() {
-                    let at = (x + i) * degree + j * right.strip() + first;
-                    row[..columns].copy_from_slice(&brought[at..at + columns]);
-                }
-                backend.transpose(&mut turned, TOGETHER, &tile, TOGETHER, TOGETHER);
-                for (column, part) in turned.chunks_exact(TOGETHER).enumerate().take(columns) {
-                    let out = &mut terms[column * dimension + j * per_root + x..][..TOGETHER];
-                    backend.add_assign(out, part);
-                }
+            backend.mul_ranks(element, gathered, secret, right.rank(), right.strip());
+            backend.eval_to_mixed(table, element, roots);
+        }
+        backend.transpose(out, TOGETHER, elements, TOGETHER, degree);
+    });
+    brought
+}
+
+/// The terms of one strip's columns: those of the left masks, and what [`bring_back_both`] gives.
+fn add_both((left, right): (Encoding, Encoding), brought: &[u64], of_left: &[u64], terms: &mut [u64]) {
+    let (dimension, per_root, degree, strip) =
+        (left.dimension(), left.per_root(), right.degree(), right.strip());
+    let brought = brought.as_chunks::<TOGETHER>().0;
+    let together = TOGETHER * dimension;
+    let groups = terms.par_chunks_mut(together).zip(of_left.par_chunks(together)).enumerate();
+    groups.for_each(|(group, (terms, of_left))| {
+        for (x, brought) in brought.chunks_exact(degree).enumerate() {
+            for (j, brought) in brought.chunks_exact(strip).enumerate() {
+                let at = j * per_root + x * TOGETHER;
+                let columns = terms.chunks_exact_mut(dimension).zip(&brought[group * TOGETHER..]);
+                columns.for_each(|(term, part)| term[at..at + TOGETHER].copy_from_slice(part));
             }
         }
+        backend::active().add_assign(terms, of_left);
     });
 }
 
@@ -157,73 +183,65 @@ impl Opener<'_> {
         assert_eq!((rows, shape.columns), (shape.rows, self.terms.columns));
         assert!(self.of_right_masks.shape().right_masks && self.of_right_masks.shape().rows == rows);
         let (mut largest, mut first) = (0, 0);
-        let mut of_strip = Vec::new();
-        for strip in self.strips {
-            self.of_left_masks(strip, &mut of_strip);
-            let out = &mut out[first * stride..][..strip.rows * stride];
-            largest = largest.max(self.finish(first, strip.rows, &of_strip, (out, stride, at)));
-            first += strip.rows;
+        let mut of_left = Zeroizing::new(Vec::new());
+        let mut rest = self.strips;
+        while !rest.is_empty() {
+            let (strips, after) = rest.split_at(self.at_once(rest));
+            let rows = self.of_left_masks(strips, &mut of_left);
+            let out = &mut out[first * stride..][..rows * stride];
+            largest = largest.max(self.finish(first, rows, &of_left, (out, stride, at)));
+            (first, rest) = (first + rows, after);
         }
-        zeroize::Zeroize::zeroize(&mut of_strip);
         // One public outcome for everything, after all of it was read.
         if largest < Q / 4 { Ok(()) } else { Err(OutOfRange) }
     }
 
     /// Rows of a strip up to which each is read off by itself: a transform reads them all.
     const FEW: usize = 2;
+    /// Residues of rows that are opened before their last terms are added: they stay in a core's cache.
+    const AT_ONCE: usize = 1 << 18;
 
-    /// Sum over roots of back( sum over l of s P' ), column by column, [`RowStrip::rows`] residues each.
-    fn of_left_masks(&self, strip: &RowStrip<'_>, out: &mut Vec<u64>) {
-        let left = self.terms.left;
-        out.clear();
-        out.resize(self.terms.columns * strip.rows, 0);
-        if strip.rows <= Self::FEW.min(left.strip()) {
-            return self.few_rows(strip, out);
-        }
-        let (roots, degree, size) = (left.roots(), left.degree(), left.strip());
-        let table = Table::of(degree);
-        let scratch = || Zeroizing::new(vec![0; 2 * degree + size]);
-        out.par_chunks_exact_mut(strip.rows).enumerate().for_each_init(scratch, |scratch, (column, out)| {
-            let backend = backend::active();
-            let (sum, rest) = scratch.split_at_mut(degree);
-            let (term, folded) = rest.split_at_mut(degree);
-            for (i, (set, secret)) in strip.secrets.iter().enumerate() {
-                let terms = self.terms.column(*set, column);
-                if i == 0 {
-                    backend.mul_ranks(sum, terms, secret.0, left.rank(), size);
-                } else {
-                    backend.mul_ranks(term, terms, secret.0, left.rank(), size);
-                    backend.add_assign(sum, term);
-                }
-            }
-            backend.eval_to_mixed(table, sum, roots);
-            backend.fold_blocks(folded, sum);
-            out.copy_from_slice(&folded[..out.len()]);
-        });
+    /// How many strips come next; their columns' terms are read once for all of them.
+    fn at_once(&self, strips: &[RowStrip<'_>]) -> usize {
+        let mut residues = 0;
+        let fits = |strip: &&RowStrip<'_>| {
+            residues += strip.rows * self.terms.columns;
+            residues <= Self::AT_ONCE
+        };
+        strips.iter().take_while(fits).count().max(1)
     }
 
-    /// The same for a few rows: each is a sum over all points, weighted.
-    fn few_rows(&self, strip: &RowStrip<'_>, out: &mut [u64]) {
+    /// Sum over roots of back( sum over l of s P' ) for the rows of some strips, and how many they are: of each eight
+    /// columns, for each row eight residues.
+    fn of_left_masks(&self, strips: &[RowStrip<'_>], out: &mut Vec<u64>) -> usize {
         let left = self.terms.left;
-        let scale = modulus::inv(left.strip() as u64);
-        for b in 0..strip.rows {
-            let weights = reading_weights(left, b);
-            let weighted: Vec<(usize, Zeroizing<Vec<u64>>)> = strip
-                .secrets
-                .iter()
-                .map(|(set, secret)| {
-                    let mut product = Zeroizing::new(vec![0; weights.len()]);
-                    backend::active().mul(&mut product, &weights, secret.0);
-                    (*set, product)
-                })
-                .collect();
-            out.par_chunks_exact_mut(strip.rows).enumerate().for_each(|(column, out)| {
-                let dots = weighted
-                    .iter()
-                    .map(|(set, secret)| backend::active().dot(secret, self.terms.column(*set, column)));
-                out[b] = modulus::mul(dots.fold(0, modulus::add), scale);
-            });
-        }
+        let rows: usize = strips.iter().map(|s| s.rows).sum();
+        let size = left.strip();
+        out.resize(self.terms.columns.div_ceil(TOGETHER) * rows * TOGETHER, 0);
+        let readers: Vec<Reader<'_>> = strips.iter().map(|strip| Reader::new(left, strip)).collect();
+        let scratch = || {
+            let folded = Zeroizing::new(vec![0; strips.len() * TOGETHER * size]);
+            (Zeroizing::new(vec![0; 2 * left.degree() + TOGETHER * size]), folded)
+        };
+        let groups = out.par_chunks_exact_mut((rows * TOGETHER).max(1)).enumerate();
+        groups.for_each_init(scratch, |(scratch, folded), (group, out)| {
+            let (element, turned) = scratch.split_at_mut(2 * left.degree());
+            let first = group * TOGETHER;
+            for column in first..self.terms.columns.min(first + TOGETHER) {
+                for (folded, reader) in folded.chunks_exact_mut(TOGETHER * size).zip(&readers) {
+                    let folded = &mut folded[(column - first) * size..][..size];
+                    reader.read(|set| self.terms.column(set, column), element, folded);
+                }
+            }
+            let mut at = 0;
+            for (folded, strip) in folded.chunks_exact(TOGETHER * size).zip(strips) {
+                backend::active().transpose(turned, TOGETHER, folded, TOGETHER, size);
+                let rows = strip.rows * TOGETHER;
+                out[at..at + rows].copy_from_slice(&turned[..rows]);
+                at += rows;
+            }
+        });
+        rows
     }
 
     /// Adds everything of the rows from `first` on, and writes the values; the largest magnitude.
@@ -231,7 +249,7 @@ impl Opener<'_> {
         &self,
         first: usize,
         rows: usize,
-        of_strip: &[u64],
+        of_left: &[u64],
         (out, stride, at): (&mut [f32], usize, usize),
     ) -> u64 {
         let (columns, right) = (self.terms.columns, self.product.shape().right);
@@ -239,23 +257,25 @@ impl Opener<'_> {
         let factor = 1.0 / (self.scales[0].factor() * self.scales[1].factor());
         let (degree, size, dimension) = (right.degree(), right.strip(), right.dimension());
         let table = Table::of(degree);
-        let scratch = || Zeroizing::new(vec![0; degree + size + TOGETHER * columns]);
+        let of_left = of_left.as_chunks::<TOGETHER>().0;
+        let padded = columns.next_multiple_of(TOGETHER);
+        let scratch = || Zeroizing::new(vec![0; degree + size + TOGETHER * padded]);
         let groups = out.par_chunks_mut(TOGETHER * stride).enumerate();
         let largest = groups.map_init(scratch, |scratch, (group, out)| {
             let backend = backend::active();
             let (element, rest) = scratch.split_at_mut(degree);
             let (folded, sums) = rest.split_at_mut(size);
             let from = group * TOGETHER;
-            let count = TOGETHER.min(rows - from);
-            for (column, part) in of_strip.chunks_exact(rows).enumerate() {
-                for (i, v) in part[from..from + count].iter().enumerate() {
-                    sums[i * columns + column] = *v;
-                }
+            for (g, of_left) in of_left.chunks_exact(rows).enumerate() {
+                let sums = sums.chunks_exact_mut(padded).zip(&of_left[from..]);
+                sums.for_each(|(sums, part)| sums[g * TOGETHER..][..TOGETHER].copy_from_slice(part));
             }
             let mut largest = 0;
-            for (i, out) in out.chunks_exact_mut(stride).enumerate() {
+            for ((i, out), sums) in
+                out.chunks_exact_mut(stride).enumerate().zip(sums.chunks_exact_mut(padded))
+            {
                 let row = first + from + i;
-                let sums = &mut sums[i * columns..][..columns];
+                let sums = &mut sums[..columns];
                 backend.add_assign(sums, &self.product.body()[row * columns..][..columns]);
                 let masked = &self.of_right_masks.right_masks()[row * dimension..][..dimension];
                 for (strip, sums) in sums.chunks_mut(size).enumerate() {
@@ -270,5 +290,57 @@ impl Opener<'_> {
             largest
         });
         largest.max().unwrap_or(0)
+    }
+}
+
+/// What reads the rows of a strip off the terms of a column.
+enum Reader<'a> {
+    /// All of them by a transform.
+    Whole(Encoding, &'a [(usize, SecretRef<'a>)]),
+    /// A few rows: each is a sum over all points, weighted, under each mask set.
+    Few(Encoding, Vec<Vec<(usize, Zeroizing<Vec<u64>>)>>),
+}
+
+impl<'a> Reader<'a> {
+    fn new(left: Encoding, strip: &'a RowStrip<'a>) -> Self {
+        if strip.rows > Opener::FEW.min(left.strip()) {
+            return Reader::Whole(left, &strip.secrets);
+        }
+        let weighted = |b| {
+            let weights = reading_weights(left, b);
+            let weigh = |(set, secret): &(usize, SecretRef<'_>)| {
+                let mut product = Zeroizing::new(vec![0; weights.len()]);
+                backend::active().mul(&mut product, &weights, secret.0);
+                (*set, product)
+            };
+            strip.secrets.iter().map(weigh).collect()
+        };
+        Reader::Few(left, (0..strip.rows).map(weighted).collect())
+    }
+
+    /// Writes the residues of the strip's rows, at least. `element` is room for two elements.
+    fn read<'t>(&self, terms: impl Fn(usize) -> &'t [u64], element: &mut [u64], out: &mut [u64]) {
+        let backend = backend::active();
+        match self {
+            Reader::Whole(left, secrets) => {
+                let (sum, term) = element.split_at_mut(left.degree());
+                for (i, (set, secret)) in secrets.iter().enumerate() {
+                    let product = if i == 0 { &mut *sum } else { &mut *term };
+                    backend.mul_ranks(product, terms(*set), secret.0, left.rank(), left.strip());
+                    if i > 0 {
+                        backend.add_assign(sum, term);
+                    }
+                }
+                backend.eval_to_mixed(Table::of(left.degree()), sum, left.roots());
+                backend.fold_blocks(out, sum);
+            }
+            Reader::Few(left, rows) => {
+                let scale = modulus::inv(left.strip() as u64);
+                for (out, weighted) in out.iter_mut().zip(rows) {
+                    let dots = weighted.iter().map(|(set, secret)| backend.dot(secret, terms(*set)));
+                    *out = modulus::mul(dots.fold(0, modulus::add), scale);
+                }
+            }
+        }
     }
 }

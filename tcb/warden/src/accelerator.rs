@@ -17,6 +17,7 @@ use blindsmith_learn::{Block, Matrix};
 use blindsmith_matrix::{NoiseModel, Overflow, Scale};
 use blindsmith_protocol::{Id, Offload, ProjectSpec, Projection as Kept};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::cloud::{Cloud, CloudError};
 use crate::operands::{Layer, Magnitudes};
@@ -110,8 +111,15 @@ pub struct Encrypted<'a, C: Cloud, K: RowKeys> {
     /// Under a fixed schedule: goes on with zeros where values are too large, and remembers it.
     tolerant: bool,
     spoiled: Option<Spoiled>,
-    /// Of the product that was opened last, for the next.
-    memory: Mutex<Vec<u64>>,
+    memory: Mutex<Memory>,
+}
+
+/// What was used to open products, for the next ones: fresh pages cost more than what is done with them.
+#[derive(Default)]
+struct Memory {
+    /// The largest one last.
+    products: Vec<Vec<u64>>,
+    terms: Zeroizing<Vec<u64>>,
 }
 
 /// Why what is computed is of no use, though nobody but the owner may learn it.

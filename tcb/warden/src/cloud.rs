@@ -111,8 +111,20 @@ impl Drop for Bytes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+/// Copies residues of a product, from an index on, to where nobody else writes; from many threads at once.
+pub type Copier<'a> = &'a (dyn Fn(usize, &mut [u64]) -> Result<(), CloudError> + Sync);
+
 /// Takes a product as it arrives.
 pub trait Sink {
+    /// So many residues that come next, to be copied.
+    fn copied(&mut self, count: usize, copy: Copier<'_>) -> Result<(), CloudError>;
+
     /// The residues that come next.
-    fn residues(&mut self, residues: &[u64]) -> Result<(), CloudError>;
+    fn residues(&mut self, residues: &[u64]) -> Result<(), CloudError> {
+        let copy = |at: usize, out: &mut [u64]| {
+            out.copy_from_slice(&residues[at..][..out.len()]);
+            Ok(())
+        };
+        self.copied(residues.len(), &copy)
+    }
 }

@@ -37,7 +37,7 @@ pub use admission::{
     AdmissionError, AdmissionKeys, Reading, admit, column_scalars, era_scalars, input_scalars, upload_context,
 };
 pub use blindsmith_evidence::Tee;
-pub use cloud::{Bytes, Cloud, CloudError, ProductRequest, Sink, Ticket};
+pub use cloud::{Bytes, Cloud, CloudError, Copier, ProductRequest, Sink, Ticket};
 pub use counters::{Counter, Counters, FileCounters, MemoryCounters};
 pub use fit::check_size;
 pub use keep::replace_file;

@@ -3,7 +3,7 @@
 use blindsmith_keys::Received;
 
 use crate::accelerator::ProductError;
-use crate::cloud::{Cloud, CloudError, Sink, Ticket};
+use crate::cloud::{Cloud, CloudError, Copier, Sink, Ticket};
 
 /// A product as it is handed over.
 struct Arriving {
@@ -12,11 +12,11 @@ struct Arriving {
 }
 
 impl Sink for Arriving {
-    fn residues(&mut self, residues: &[u64]) -> Result<(), CloudError> {
-        self.product.take(residues).map_err(|cause| {
+    fn copied(&mut self, count: usize, copy: Copier<'_>) -> Result<(), CloudError> {
+        self.product.take_copied(count, copy).unwrap_or_else(|cause| {
             // Keeps the cause and tells the cloud's side to stop.
             self.failure = Some(cause.into());
-            CloudError::Refused("the warden refused a product".into())
+            Err(CloudError::Refused("the warden refused a product".into()))
         })
     }
 }

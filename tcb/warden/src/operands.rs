@@ -9,6 +9,8 @@ use blindsmith_learn::{Block, Matrix};
 use blindsmith_matrix::{Encoding, OperandShape, ProductShape, Scale, Section};
 use blindsmith_protocol::{Id, Left, Projection as Kept};
 
+use rayon::prelude::*;
+
 use crate::cloud::Ticket;
 
 /// Magnitudes of an operand's entries, in real units.
@@ -240,29 +242,34 @@ pub(crate) struct Norms {
     pub euclidean: f64,
 }
 
+/// Entries that are looked at side by side.
+const LANES: usize = 16;
+
 impl Norms {
     /// Of the columns of a matrix of so many, row by row.
     pub fn of_columns(values: &[f32], cols: usize) -> Self {
-        let (mut sums, mut squares) = (vec![0f64; cols], vec![0f64; cols]);
-        for row in values.chunks_exact(cols.max(1)) {
-            for ((sum, square), v) in sums.iter_mut().zip(&mut squares).zip(row) {
-                let v = f64::from(v.abs());
-                *sum += v;
-                *square += v * v;
+        let rows = (CHUNK / cols.max(1)).max(1) * cols.max(1);
+        let chunk = |values: &[f32]| {
+            let mut sums = vec![(0f64, 0f64); cols];
+            for row in values.chunks_exact(cols.max(1)) {
+                for (sums, v) in sums.iter_mut().zip(row) {
+                    let v = f64::from(v.abs());
+                    *sums = (sums.0 + v, sums.1 + v * v);
+                }
             }
-        }
-        Norms::largest(sums.into_iter().zip(squares))
+            sums
+        };
+        let each: Vec<Vec<(f64, f64)>> = values.par_chunks(rows).map(chunk).collect();
+        let mut all = vec![(0f64, 0f64); cols];
+        each.iter().for_each(|sums| all.iter_mut().zip(sums).for_each(|(a, b)| *a = (a.0 + b.0, a.1 + b.1)));
+        Norms::largest(all.into_iter())
     }
 
     /// Of the rows of a matrix with so many columns.
     pub fn of_rows(values: &[f32], cols: usize) -> Self {
-        let row = |row: &[f32]| {
-            row.iter().fold((0.0, 0.0), |(sum, square), v| {
-                let v = f64::from(v.abs());
-                (sum + v, square + v * v)
-            })
-        };
-        Norms::largest(values.chunks_exact(cols.max(1)).map(row))
+        let rows = values.par_chunks_exact(cols.max(1)).with_min_len(CHUNK / cols.max(1) + 1);
+        let each: Vec<(f64, f64)> = rows.map(sums).map(|s| (s.sum, s.squares)).collect();
+        Norms::largest(each.into_iter())
     }
 
     fn largest(each: impl Iterator<Item = (f64, f64)>) -> Self {
@@ -271,11 +278,48 @@ impl Norms {
     }
 }
 
+/// Entries that one core looks at at a time.
+const CHUNK: usize = 1 << 14;
+
+/// Of the magnitudes of some entries.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    largest: f32,
+    sum: f64,
+    squares: f64,
+}
+
+impl Sums {
+    fn with(self, other: Sums) -> Sums {
+        Sums {
+            largest: self.largest.max(other.largest),
+            sum: self.sum + other.sum,
+            squares: self.squares + other.squares,
+        }
+    }
+
+    fn add(&mut self, v: f32) {
+        let v = v.abs();
+        let wide = f64::from(v);
+        *self = self.with(Sums { largest: v, sum: wide, squares: wide * wide });
+    }
+}
+
+/// The order in which entries are added depends on their number alone.
+fn sums(values: &[f32]) -> Sums {
+    let (lanes, rest) = values.as_chunks::<LANES>();
+    let mut each = [Sums::default(); LANES];
+    lanes.iter().for_each(|lanes| each.iter_mut().zip(lanes).for_each(|(sums, v)| sums.add(*v)));
+    let mut all = each.into_iter().fold(Sums::default(), Sums::with);
+    rest.iter().for_each(|v| all.add(*v));
+    all
+}
+
 /// Largest magnitude and root mean square; both not a number if an entry is not finite.
 pub(crate) fn measure(values: &[f32]) -> Magnitudes {
+    let each: Vec<Sums> = values.par_chunks(CHUNK).map(sums).collect();
+    let Sums { largest, squares, .. } = each.into_iter().fold(Sums::default(), Sums::with);
     // NaN must not be lost in a maximum: it spreads through the sum of squares.
-    let (largest, squares) =
-        values.iter().fold((0f32, 0f64), |(m, s), v| (m.max(v.abs()), s + (*v as f64) * (*v as f64)));
     let rms = (squares / values.len().max(1) as f64).sqrt();
-    Magnitudes { largest: if rms.is_finite() { largest as f64 } else { f64::NAN }, rms }
+    Magnitudes { largest: if rms.is_finite() { f64::from(largest) } else { f64::NAN }, rms }
 }

@@ -16,7 +16,7 @@ use blindsmith_protocol::{
 };
 use blindsmith_ring::{LANES, Lanes};
 
-use crate::cloud::{Bytes, Cloud, CloudError, Sink, Ticket};
+use crate::cloud::{Bytes, Cloud, CloudError, Copier, Sink, Ticket};
 use crate::transport::{Transport, lock};
 
 type Frame = (ToWarden, Vec<u8>);
@@ -27,8 +27,8 @@ const WAITING: usize = 64;
 const WAITING_BYTES: usize = 512 << 20;
 /// What an answer may have beyond twice what was asked for, in bytes: what is wrong with it is found and named later.
 const SLACK: u64 = 64 << 10;
-/// Residues of a product that are copied at a time, at most.
-const MAX_PRODUCT: usize = MAX_BODY / 8;
+/// Words of bytes in shared memory, at most.
+const MAX_WORDS: usize = MAX_BODY / 8;
 /// What a frame takes beside its body, about.
 const FRAME: u64 = 256;
 
@@ -221,55 +221,40 @@ impl Remote {
         Ok(frames)
     }
 
-    /// The residues of a frame, copied where nobody else writes.
-    fn residues(&self, place: Option<Place>, body: Vec<u8>, out: &mut Vec<u64>) -> Result<(), FrameError> {
+    /// Hands over the residues of a frame.
+    fn residues(&self, place: Option<Place>, body: Vec<u8>, to: &mut dyn Sink) -> Result<(), CloudError> {
         match (place, &self.shared) {
-            (Some(place), Some(shared)) if body.is_empty() => shared
-                .copy(place, out, MAX_PRODUCT)
-                .map_err(|_| FrameError::Unexpected("residues outside the shared memory")),
-            (None, _) if body.len().is_multiple_of(8) => {
-                out.clear();
-                out.extend(body.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)));
-                Ok(())
+            (Some(place), Some(shared)) if body.is_empty() => {
+                let wrong = || FrameError::Unexpected("residues outside the shared memory");
+                let start = usize::try_from(place.start).map_err(|_| wrong())?;
+                let count = usize::try_from(place.len).map_err(|_| wrong())?;
+                let copy = |at: usize, out: &mut [u64]| {
+                    let start = start.checked_add(at).ok_or_else(wrong)?;
+                    Ok(shared.copy(start, out).map_err(|_| wrong())?)
+                };
+                to.copied(count, &copy)
             }
-            _ => Err(FrameError::Unexpected("a body that is not residues")),
+            (None, _) if body.len().is_multiple_of(8) => {
+                let words = body.as_chunks::<8>().0;
+                let copy = |at: usize, out: &mut [u64]| {
+                    out.iter_mut().zip(&words[at..]).for_each(|(out, w)| *out = u64::from_le_bytes(*w));
+                    Ok(())
+                };
+                to.copied(words.len(), &copy)
+            }
+            _ => Err(not_residues().into()),
         }
     }
 
     fn hand_over(&self, frames: Vec<Frame>, to: &mut dyn Sink) -> Result<(), CloudError> {
-        let mut buffer = Vec::new();
         for (message, body) in frames {
             match message {
                 ToWarden::Product { place: None, .. } if body.is_empty() => {}
-                ToWarden::Product { place, .. } => self.shared_residues(place, body, to)?,
-                ToWarden::Residues { .. } => {
-                    self.residues(None, body, &mut buffer)?;
-                    to.residues(&buffer)?;
-                }
+                ToWarden::Product { place: None, .. } => return Err(not_residues().into()),
+                ToWarden::Product { place: Some(place), .. } => self.residues(Some(place), body, to)?,
+                ToWarden::Residues { .. } => self.residues(None, body, to)?,
                 _ => return Err(FrameError::Unexpected("not a product").into()),
             }
-        }
-        Ok(())
-    }
-
-    /// Residues in shared memory, copied a few at a time.
-    fn shared_residues(
-        &self,
-        place: Option<Place>,
-        body: Vec<u8>,
-        to: &mut dyn Sink,
-    ) -> Result<(), CloudError> {
-        const AT_ONCE: u64 = 1 << 17;
-        let Some(Place { start, len }) = place.filter(|_| body.is_empty()) else {
-            return Err(FrameError::Unexpected("a body that is not residues").into());
-        };
-        let mut buffer = Vec::new();
-        for from in (0..len).step_by(AT_ONCE as usize) {
-            let wrong = FrameError::Unexpected("residues outside the shared memory");
-            let start = start.checked_add(from).ok_or(wrong)?;
-            let place = Place { start, len: AT_ONCE.min(len - from) };
-            self.residues(Some(place), Vec::new(), &mut buffer)?;
-            to.residues(&buffer)?;
         }
         Ok(())
     }
@@ -325,6 +310,24 @@ impl Remote {
         state.arrived += 1;
         state.early.insert(ticket, frames?);
         Ok(())
+    }
+}
+
+fn not_residues() -> FrameError {
+    FrameError::Unexpected("a body that is not residues")
+}
+
+/// What comes as bytes, eight to a word.
+#[derive(Default)]
+struct Words(Vec<u64>);
+
+impl Sink for Words {
+    fn copied(&mut self, count: usize, copy: Copier<'_>) -> Result<(), CloudError> {
+        if count > MAX_WORDS {
+            return Err(FrameError::Unexpected("too many bytes").into());
+        }
+        self.0.resize(count, 0);
+        copy(0, &mut self.0)
     }
 }
 
@@ -416,9 +419,9 @@ impl Cloud for Remote {
         let bytes = match place {
             None if body.len() == len => Bytes::Body(body),
             Some(place) if place.len == len.div_ceil(8) as u64 => {
-                let mut words = Vec::new();
+                let mut words = Words::default();
                 self.residues(Some(place), body, &mut words)?;
-                Bytes::Words(words, len)
+                Bytes::Words(words.0, len)
             }
             _ => return Err(wrong().into()),
         };
@@ -472,7 +475,7 @@ mod tests {
     struct Nothing;
 
     impl Sink for Nothing {
-        fn residues(&mut self, _: &[u64]) -> Result<(), CloudError> {
+        fn copied(&mut self, _: usize, _: Copier<'_>) -> Result<(), CloudError> {
             Ok(())
         }
     }

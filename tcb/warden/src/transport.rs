@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use blindsmith_protocol::Place;
 use blindsmith_shared::{Arena, Range, Region, SharedError};
 
 /// Groups of eight residues for operands: 64 GiB, of which only what is used is ever taken.
@@ -88,12 +87,8 @@ impl Transport {
         state.arena = Arena::new(OPERANDS);
     }
 
-    /// Copies residues of a product.
-    pub fn copy(&self, place: Place, out: &mut Vec<u64>, limit: usize) -> Result<(), SharedError> {
-        let start = usize::try_from(place.start).map_err(|_| SharedError::OutOfBounds)?;
-        let len =
-            usize::try_from(place.len).ok().filter(|len| *len <= limit).ok_or(SharedError::OutOfBounds)?;
-        out.resize(len, 0);
+    /// Copies residues of products, from an index on.
+    pub fn copy(&self, start: usize, out: &mut [u64]) -> Result<(), SharedError> {
         self.products.read(start, out)
     }
 }

@@ -13,7 +13,7 @@ use blindsmith_ring::modulus;
 
 use super::send::{Common, Message};
 use super::{Encrypted, ProductError, RowKeys};
-use crate::cloud::{Cloud, CloudError, Sink};
+use crate::cloud::{Cloud, CloudError, Copier, Sink};
 use crate::operands::{
     Body, Gradient, Layer, LeftOperand, Norms, RightOperand, SharedTerms, Started, Weights, measure,
 };
@@ -342,7 +342,7 @@ struct GradientPart<'m> {
 struct Discarded;
 
 impl Sink for Discarded {
-    fn residues(&mut self, _: &[u64]) -> Result<(), CloudError> {
+    fn copied(&mut self, _: usize, _: Copier<'_>) -> Result<(), CloudError> {
         Ok(())
     }
 }
@@ -352,15 +352,17 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
 
     fn begin(&mut self, pass: Pass) -> Result<(), ProductError> {
         self.discard()?;
-        let mut old = Vec::new();
+        let (mut old, mut finished) = (Vec::new(), Vec::new());
         for layer in &mut self.layers {
             let Layer { weights, ahead, .. } = std::mem::take(layer);
-            if let Some(weights) = weights {
+            if let Some(mut weights) = weights {
+                finished.extend(weights.terms.take());
                 old.push(weights.forward.name);
                 old.extend(weights.input.map(|input| input.name));
             }
             layer.weights = ahead;
         }
+        finished.into_iter().for_each(|terms| self.reuse_terms(terms.terms));
         if !old.is_empty() {
             self.cloud.free(&old)?;
         }
@@ -553,6 +555,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let (product, terms) = self.finish_rows(&mut started, right, &what)?;
         let terms = SharedTerms { sets: started.left.sets.clone(), terms: terms.ok_or(NOT_ANNOUNCED)? };
         self.open_rows(product, &started, (right, &terms), out)?;
+        self.reuse_terms(terms.terms);
         self.layers[layer].weights = Some(weights);
         Ok(())
     }

@@ -45,6 +45,9 @@ impl Opening<'_> {
     }
 }
 
+/// Memory of opened products that is kept: of a product's first stripe, and of the one at hand.
+const KEPT: usize = 2;
+
 impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
     /// The shape of a section of a product.
     pub(super) fn product_shape(
@@ -141,10 +144,16 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
         check: Check<'_>,
         what: &str,
     ) -> Result<Checked, ProductError> {
-        let memory = std::mem::take(&mut *lock(&self.memory));
+        let memory = lock(&self.memory).products.pop().unwrap_or_default();
         let product = collect(self.cloud, ticket, Received::into(shape, memory));
         let done = product.and_then(|product| Ok(check.verify(product)??));
         done.map_err(self.fault(what, ticket))
+    }
+
+    /// The terms of a left operand's masks, see [`MaskTerms::new`].
+    fn terms(&self, (of_columns, of_masks): (&Checked, &Checked), right: (&Secrets, usize)) -> MaskTerms {
+        let memory = std::mem::take(&mut lock(&self.memory).terms);
+        MaskTerms::into(memory, of_columns, of_masks, right)
     }
 
     /// Waits for a product of rows, checks it, and keeps the terms of its masks if it has them.
@@ -167,7 +176,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             expected,
         };
         let product = self.checked(*ticket, *shape, check, what)?;
-        let terms = left_masks.then(|| MaskTerms::new(&product, &product, &right.secrets, 0));
+        let terms = left_masks.then(|| self.terms((&product, &product), (&right.secrets, 0)));
         Ok((product, terms))
     }
 
@@ -191,8 +200,23 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             scales: [left.scale, right.scale],
         };
         let done = opening.open(&product, (out.values_mut(rows), cols, 0));
-        *lock(&self.memory) = product.into_memory();
+        self.reuse(Some(product));
         self.opened(done, out)
+    }
+
+    /// Keeps the memory of a product that was opened.
+    fn reuse(&self, product: Option<Checked>) {
+        let mut kept = lock(&self.memory);
+        kept.products.extend(product.map(Checked::into_memory));
+        // The largest ones serve most.
+        kept.products.sort_by_key(Vec::len);
+        let surplus = kept.products.len().saturating_sub(KEPT);
+        kept.products.drain(..surplus);
+    }
+
+    /// Keeps the memory of terms that are not needed any more.
+    pub(super) fn reuse_terms(&self, terms: MaskTerms) {
+        lock(&self.memory).terms = terms.into_memory();
     }
 
     /// Waits for a gradient, stripe by stripe, checks and opens it.
@@ -223,7 +247,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             };
             let product = self.checked(*ticket, shapes[i], check, &what)?;
             let of_masks = first.as_ref().unwrap_or(&product);
-            let terms = MaskTerms::new(&product, of_masks, &right.secrets, stripe.start / strip);
+            let terms = self.terms((&product, of_masks), (&right.secrets, stripe.start / strip));
             let opening = Opening {
                 terms: &terms,
                 of_right_masks: of_masks,
@@ -234,11 +258,15 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
                 scales: [left.scale, right.scale],
             };
             result = result.and(opening.open(&product, (out.as_mut_slice(), cols, stripe.start)));
-            match first {
-                None => first = Some(product),
-                Some(_) => *lock(&self.memory) = product.into_memory(),
-            }
+            self.reuse_terms(terms);
+            // The first has what all stripes need.
+            let done = match first {
+                None => first.replace(product),
+                Some(_) => Some(product),
+            };
+            self.reuse(done);
         }
+        self.reuse(first);
         self.opened(result, out)
     }
 }

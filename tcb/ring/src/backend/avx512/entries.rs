@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::super::entries;
+use super::pointwise;
 use super::vector::*;
 use crate::modulus::Q;
 
@@ -12,11 +13,15 @@ pub(super) fn mul_ranks(out: &mut [u64], a: &[u64], b: &[u64], rank: usize, stri
     let zero = _mm512_setzero_si512();
     let registers = strip / 8;
     let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    if rank == 1 {
+        return pointwise::mul(out, a.as_flattened(), b.as_flattened());
+    }
     for (j, out) in out.as_chunks_mut::<8>().0.chunks_exact_mut(registers).enumerate() {
         let at = j * rank * registers;
         for (t, out) in out.iter_mut().enumerate() {
             let mut sums = (zero, zero);
-            for l in (at + t..at + rank * registers).step_by(registers) {
+            for l in 0..rank {
+                let l = at + l * registers + t;
                 let (a, b) = (load(&a[l]), load(&b[l]));
                 sums = (_mm512_madd52lo_epu64(sums.0, a, b), _mm512_madd52hi_epu64(sums.1, a, b));
             }
