@@ -280,9 +280,7 @@ impl Opener<'_> {
                 let masked = &self.of_right_masks.right_masks()[row * dimension..][..dimension];
                 for (strip, sums) in sums.chunks_mut(size).enumerate() {
                     let secret = self.right.strip(self.first + strip);
-                    backend.mul_ranks(element, masked, secret, right.rank(), size);
-                    backend.eval_to_mixed(table, element, right.roots());
-                    backend.fold_blocks(folded, element);
+                    backend.mul_fold(table, folded, masked, secret, element);
                     backend.add_assign(sums, &folded[..sums.len()]);
                 }
                 largest = largest.max(backend.decode(&mut out[at..at + columns], sums, multiplier, factor));
@@ -323,16 +321,15 @@ impl<'a> Reader<'a> {
         let backend = backend::active();
         match self {
             Reader::Whole(left, secrets) => {
-                let (sum, term) = element.split_at_mut(left.degree());
+                let (element, further) = element.split_at_mut(left.degree());
+                let (table, further) = (Table::of(left.degree()), &mut further[..left.strip()]);
                 for (i, (set, secret)) in secrets.iter().enumerate() {
-                    let product = if i == 0 { &mut *sum } else { &mut *term };
-                    backend.mul_ranks(product, terms(*set), secret.0, left.rank(), left.strip());
+                    let product = if i == 0 { &mut *out } else { &mut *further };
+                    backend.mul_fold(table, product, terms(*set), secret.0, element);
                     if i > 0 {
-                        backend.add_assign(sum, term);
+                        backend.add_assign(out, further);
                     }
                 }
-                backend.eval_to_mixed(Table::of(left.degree()), sum, left.roots());
-                backend.fold_blocks(out, sum);
             }
             Reader::Few(left, rows) => {
                 let scale = modulus::inv(left.strip() as u64);

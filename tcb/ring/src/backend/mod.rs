@@ -249,6 +249,16 @@ pub trait Backend: Sync + Send {
         x.chunks_exact(out.len().max(1)).for_each(|block| self.add_assign(out, block));
     }
 
+    /// out = the sum over roots of back(the sum over l of a_l b_l): [`Backend::mul_ranks`], [`Backend::eval_to_mixed`] and
+    /// [`Backend::fold_blocks`], with strips as long as `out`. `a` and `b` have a whole number of times the table's points,
+    /// at most [`MAX_CHAIN`]; `element` is room for those of one (all asserted).
+    fn mul_fold(&self, table: &Table, out: &mut [u64], a: &[u64], b: &[u64], element: &mut [u64]) {
+        let (roots, rank) = assert_foldable(table, out, (a, b), element);
+        self.mul_ranks(element, a, b, rank, out.len());
+        self.eval_to_mixed(table, element, roots);
+        self.fold_blocks(out, element);
+    }
+
     /// out\[i\] = the residue of the integer nearest to factor x\[i\], ties to even, for |factor x| < q.
     fn encode(&self, out: &mut [u64], x: &[f32], factor: f64) {
         entries::encode(out, x, factor);
@@ -329,6 +339,15 @@ fn assert_ranks(out: &[u64], a: &[u64], b: &[u64], rank: usize, strip: usize) {
     assert!(a.len() == b.len() && Some(a.len()) == out.len().checked_mul(rank), "vectors of rank {rank}");
     assert!((1..=MAX_CHAIN).contains(&rank), "vectors of rank {rank}");
     assert!(strip > 0 && out.len().is_multiple_of(strip), "{} residues in strips of {strip}", out.len());
+}
+
+/// Asserts what [`Backend::mul_fold`] asks of its arguments; how many roots, and which rank.
+fn assert_foldable(table: &Table, out: &[u64], (a, b): (&[u64], &[u64]), element: &[u64]) -> (usize, usize) {
+    assert!(!out.is_empty(), "strips of no residues");
+    let (roots, rank) = (table.points() / out.len(), a.len() / table.points());
+    assert_eq!(block_len(table, element, roots), out.len(), "whole strips");
+    assert_ranks(element, a, b, rank, out.len());
+    (roots, rank)
 }
 
 /// Asserts what [`Backend::fold_blocks`] asks of its arguments.

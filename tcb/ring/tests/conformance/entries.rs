@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use blindsmith_ring::backend::{self, Backend, Portable};
 use blindsmith_ring::modulus::{self, MAX_CHAIN};
-use blindsmith_ring::{Q, backend};
+use blindsmith_ring::{Q, Table};
 use proptest::prelude::*;
 
 use crate::oracle;
@@ -60,6 +61,41 @@ fn blocks_are_added_up() {
                 let mut out = vec![7; len];
                 backend.fold_blocks(&mut out, &x);
                 assert!(out == expected, "{blocks} blocks of {len} on {}", backend.name());
+            }
+        }
+    }
+}
+
+/// One after the other: what each of the three methods does is tested by itself.
+#[test]
+fn products_are_brought_back_and_added_up_at_once() {
+    for (points, strip, rank) in
+        [(8, 8, 1), (16, 16, 1), (64, 16, 2), (64, 32, 3), (2048, 16, 1), (512, 64, 4), (2048, 128, 1)]
+            .into_iter()
+            .chain([
+                (2048, 256, 1),
+                (2048, 512, 1),
+                (256, 256, 8),
+                (2048, 2048, 1),
+                (4096, 8, 1),
+                (64, 2, 32),
+            ])
+    {
+        let (table, len) = (Table::of(points), points * rank);
+        let random = [oracle::residues(5, len), oracle::residues(6, len)];
+        for [a, b] in [random, [vec![Q - 1; len], vec![Q - 1; len]]] {
+            let (mut element, mut expected) = (vec![0; points], vec![0; strip]);
+            Portable.mul_ranks(&mut element, &a, &b, rank, strip);
+            Portable.eval_to_mixed(table, &mut element, points / strip);
+            Portable.fold_blocks(&mut expected, &element);
+            for backend in backend::available() {
+                let (mut out, mut element) = (vec![7; strip], vec![7; points]);
+                backend.mul_fold(table, &mut out, &a, &b, &mut element);
+                assert!(
+                    out == expected,
+                    "{points} points, {strip} a strip, rank {rank} on {}",
+                    backend.name()
+                );
             }
         }
     }
@@ -199,6 +235,18 @@ fn shapes_that_do_not_fit_are_refused() {
         let fold = |out: usize, x: usize| refused(&|| backend.fold_blocks(&mut vec![0; out], &vec![0; x]));
         assert!(!fold(8, 24) && fold(8, 20) && fold(0, 8) && fold(8, 7) && fold(8, (8 << 13) + 8));
         let name = backend.name();
+        let mul_fold = |out: usize, a: usize, b: usize, element: usize| {
+            let call = |out: &mut [u64], element: &mut [u64]| {
+                backend.mul_fold(Table::of(64), out, &vec![0; a], &vec![0; b], element);
+            };
+            refused(&|| call(&mut vec![0; out], &mut vec![0; element]))
+        };
+        assert!(!mul_fold(16, 128, 128, 64), "{name}");
+        for (out, a, b, element) in
+            [(0, 128, 128, 64), (24, 128, 128, 64), (16, 128, 64, 64), (16, 100, 100, 64), (16, 64, 64, 32)]
+        {
+            assert!(mul_fold(out, a, b, element), "{out} {a} {b} {element} on {name}");
+        }
         assert!(refused(&|| backend.encode(&mut [0; 9], &[0.0; 8], 1.0)), "{name}");
         assert!(refused(&|| assert_eq!(backend.decode(&mut [0.0; 8], &[0; 9], 1, 1.0), 0)), "{name}");
         let sums = |sums: usize, elements: usize, words: usize| {

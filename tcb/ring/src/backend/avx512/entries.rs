@@ -30,20 +30,6 @@ pub(super) fn mul_ranks(out: &mut [u64], a: &[u64], b: &[u64], rank: usize, stri
     }
 }
 
-#[target_feature(enable = "avx512ifma")]
-pub(super) fn fold_blocks(out: &mut [u64], x: &[u64]) {
-    let blocks = x.len() / out.len();
-    let registers = out.len() / 8;
-    let x = x.as_chunks::<8>().0;
-    for (t, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let mut sum = _mm512_setzero_si512();
-        for block in 0..blocks {
-            sum = _mm512_add_epi64(sum, load(&x[block * registers + t]));
-        }
-        store(out, reduce_once(fold(sum), Q));
-    }
-}
-
 #[target_feature(enable = "avx512ifma,avx512dq")]
 pub(super) fn encode(out: &mut [u64], x: &[f32], factor: f64) {
     let (out, rest) = out.as_chunks_mut::<8>();

@@ -10,7 +10,7 @@ mod transpose;
 mod vector;
 
 use super::{
-    Backend, NOISE_BYTES, Portable, TERNARY_BYTES, assert_blocks, assert_ranks, assert_transposable,
+    Backend, NOISE_BYTES, Portable, TERNARY_BYTES, assert_foldable, assert_ranks, assert_transposable,
     block_len, detected, eights, vector_methods,
 };
 use crate::{PACKED_BYTES_PER_LANES, Table, modulus};
@@ -67,11 +67,11 @@ impl Backend for Avx512 {
         detected!(entries::mul_ranks(out, a, b, rank, strip))
     }
 
-    fn fold_blocks(&self, out: &mut [u64], x: &[u64]) {
-        assert_blocks(out, x);
-        if !eights([out.len()]) || out.is_empty() {
-            return Portable.fold_blocks(out, x);
+    fn mul_fold(&self, table: &Table, out: &mut [u64], a: &[u64], b: &[u64], element: &mut [u64]) {
+        let (_, rank) = assert_foldable(table, out, (a, b), element);
+        if !ntt::folds(out.len()) {
+            return Portable.mul_fold(table, out, a, b, element);
         }
-        detected!(entries::fold_blocks(out, x))
+        detected!(ntt::mul_fold(table, out, (a, b), rank, element))
     }
 }

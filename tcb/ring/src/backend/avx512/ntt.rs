@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 use std::array::{from_fn, from_mut, from_ref};
 
+use super::entries::mul_ranks;
 use super::roots::{Constant, PairRoots, Roots};
 use super::vector::*;
 use crate::Table;
@@ -44,7 +45,7 @@ pub(super) fn mixed_to_eval(table: &Table, x: &mut [u64], roots: usize) {
 pub(super) fn inverse_mixed(table: &Table, x: &mut [u64], roots: usize) {
     let constants = Roots::of(table);
     let k = roots.trailing_zeros() as usize;
-    let last = Last { scale: constants.scales[k], roots: &constants.last_from_mixed[k..=k] };
+    let last = Last { scale: constants.scales[k], first: 1, roots: &constants.last_from_mixed[k..=k] };
     if roots > 1 {
         inverse_stages(constants, x.as_chunks_mut::<8>().0, roots, last);
     }
@@ -56,13 +57,53 @@ pub(super) fn eval_to_mixed(table: &Table, x: &mut [u64], roots: usize) {
     let scale = constants.scales[(x.len() / roots).trailing_zeros() as usize];
     let x = x.as_chunks_mut::<8>().0;
     let registers = x.len();
-    inverse_all_pairs(constants, x);
+    inverse_all_pairs(&constants.inverse_pairs, x);
     if roots == registers {
         let scale = factor(scale);
         x.iter_mut().for_each(|x| store(x, mul_by_canonical(load(x), scale)));
     } else {
-        let last = Last { scale, roots: &constants.last_from_values[roots..2 * roots] };
+        let last = Last { scale, first: roots, roots: &constants.last_from_values[roots..2 * roots] };
         inverse_stages(constants, x, registers, last);
+    }
+}
+
+/// True if [`mul_fold`] serves sums of so many residues: pairs of registers.
+pub(super) fn folds(strip: usize) -> bool {
+    strip >= 16
+}
+
+/// Points that are brought back together: they stay in the nearest cache, with what they are made of.
+const TOGETHER: usize = 512;
+
+/// A few roots at a time.
+#[target_feature(enable = "avx512ifma")]
+pub(super) fn mul_fold(table: &Table, out: &mut [u64], (a, b): (&[u64], &[u64]), rank: usize, x: &mut [u64]) {
+    let constants = Roots::of(table);
+    let (strip, roots) = (out.len(), table.points() / out.len());
+    let scale = constants.scales[strip.trailing_zeros() as usize];
+    let count = (TOGETHER / strip).clamp(1, roots);
+    let x = &mut x[..count * strip];
+    let out = out.as_chunks_mut::<8>().0;
+    out.fill([0; 8]);
+    for j in (0..roots).step_by(count) {
+        let of = j * rank * strip..(j + count) * rank * strip;
+        mul_ranks(x, &a[of.clone()], &b[of], rank, strip);
+        let x = x.as_chunks_mut::<8>().0;
+        inverse_all_pairs(&constants.inverse_pairs[j * strip / 16..][..x.len() / 2], x);
+        let first = roots + j;
+        let last = Last { scale, first, roots: &constants.last_from_values[first..][..count] };
+        let registers = x.len();
+        inverse_stages(constants, x, registers, last);
+        for x in x.chunks_exact(out.len()) {
+            for (out, x) in out.iter_mut().zip(x) {
+                let sum = _mm512_add_epi64(load(out), load(x));
+                store(out, sum);
+            }
+        }
+    }
+    for out in out {
+        let sum = reduce_once(fold(load(out)), Q);
+        store(out, sum);
     }
 }
 
@@ -167,9 +208,10 @@ fn forward_two_stages<const CANONICAL: bool>(roots: &Roots, x: &mut [Register], 
 }
 
 /// What the last stage of an inverse multiplies by: a factor for sums, and for each block its root times
-/// that factor.
+/// that factor. `first` is the number of blocks that it leaves of all points, and of those at hand the first one's index.
 struct Last<'a> {
     scale: Constant,
+    first: usize,
     roots: &'a [Constant],
 }
 
@@ -178,7 +220,7 @@ struct Last<'a> {
 fn inverse_stages(roots: &Roots, x: &mut [Register], blocks: usize, last: Last) {
     let (mut len, end) = (x.len() / blocks, x.len() / last.roots.len());
     while 8 * len <= end {
-        inverse_two_stages(roots, x, len);
+        inverse_two_stages(roots, x, len, last.first * (end / (4 * len)));
         len *= 4;
     }
     if 2 * len == end {
@@ -188,10 +230,9 @@ fn inverse_stages(roots: &Roots, x: &mut [Register], blocks: usize, last: Last) 
     }
 }
 
-/// The stages of distance `len` and 2 `len` registers.
+/// The stages of distance `len` and 2 `len` registers; `first` is the index of the first block that they leave.
 #[target_feature(enable = "avx512ifma")]
-fn inverse_two_stages(roots: &Roots, x: &mut [Register], len: usize) {
-    let first = x.len() / (4 * len);
+fn inverse_two_stages(roots: &Roots, x: &mut [Register], len: usize, first: usize) {
     for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
         let i = first + block;
         let [w, w_upper, w_lower] = [i, 2 * i, 2 * i + 1].map(|i| factor(roots.inverse[i]));
@@ -228,7 +269,7 @@ fn inverse_last_two_stages(roots: &Roots, x: &mut [Register], last: Last) {
     let blocks = last.roots.len();
     let len = x.len() / blocks / 4;
     for (block, chunk) in x.chunks_exact_mut(4 * len).enumerate() {
-        let i = 2 * (blocks + block);
+        let i = 2 * (last.first + block);
         let inner = [factor(roots.inverse[i]), factor(roots.inverse[i + 1])];
         let w = factor(last.roots[block]);
         for (a, b, c, d) in quarters(chunk, len) {
@@ -298,9 +339,9 @@ fn forward_in_pairs<const K: usize>(x: &mut [[Register; 2]; K], roots: &[PairRoo
 }
 
 #[target_feature(enable = "avx512ifma")]
-fn inverse_all_pairs(roots: &Roots, x: &mut [Register]) {
+fn inverse_all_pairs(roots: &[PairRoots], x: &mut [Register]) {
     let (groups, rest) = x.as_chunks_mut::<2>().0.as_chunks_mut::<PAIRS>();
-    let (group_roots, rest_roots) = roots.inverse_pairs.as_chunks::<PAIRS>();
+    let (group_roots, rest_roots) = roots.as_chunks::<PAIRS>();
     for (x, w) in groups.iter_mut().zip(group_roots) {
         inverse_in_pairs(x, w);
     }
