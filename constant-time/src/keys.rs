@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blindsmith_keys::{
     Admission, Check, Checked, Context, Contraction, Encryption, Freshness, Key, MaskTerms, Opener,
-    ProductKind, Projection, ProjectionScalars, Received, RecipientKey, RowStrip, RowTests, Scalars, Secrets,
-    Share, Suite, UploadContext, UploadKey, UploadScalars, column_secrets, contract, expand,
+    ProductKind, Projection, ProjectionScalars, RecipientKey, RowStrip, RowTests, Scalars, Secrets, Share,
+    Suite, UploadContext, UploadKey, UploadScalars, column_secrets, contract, expand,
 };
 use blindsmith_matrix::{Encoding, MaskSeed, Masks, OperandShape, ProductShape, Scale, Security, Side, View};
 use blindsmith_ring::{PACKED_BYTES_PER_LANES, backend};
@@ -193,28 +193,29 @@ fn product_shape() -> ProductShape {
 
 /// A product of zeros, but for one residue of a part, under secret scalars, checked.
 fn verified(shape: ProductShape, wrong: Option<usize>) -> Option<Checked> {
-    let mut product = Received::new(shape);
     let mut residues = vec![0; shape.residues()];
     if let Some(part) = wrong {
         residues[shape.ranges()[part].end - 1] = 1;
     }
-    // Unwrap safety: residues of the right number, and below q.
-    product.take(&residues).expect("residues");
     let (rows, columns) = (scalars(11, shape.rows), scalars(12, shape.columns + 3));
     let left: Vec<Scalars> =
         (0..shape.mask_sets).map(|s| scalars(13 + s as u8, shape.left.dimension())).collect();
     let right = scalars(20, shape.right.dimension());
     let mut expected = 0;
     conceal(&mut expected);
+    let left: Vec<&Scalars> = left.iter().collect();
     let check = Check {
         rows: &rows,
-        left_masks: &left.iter().collect::<Vec<_>>(),
+        left_masks: &left,
         columns: &columns,
         stripe: 3..shape.columns + 3,
         right_masks: &right,
         expected,
     };
-    check.verify(product).expect("whole").ok()
+    let mut product = check.receive(shape, Vec::new());
+    // Unwrap safety: residues of the right number, and below q.
+    product.take(&residues).expect("residues");
+    product.verify().expect("whole").ok()
 }
 
 /// The verdict is public, and nothing else.
@@ -298,7 +299,7 @@ fn opened(shape: ProductShape) {
     };
     let left = [1, 2].map(|seed| secrets(seed, shape.left, shape.rows));
     let right = secrets(3, shape.right, shape.columns);
-    let terms = MaskTerms::new(&product, &product, &right, 1);
+    let terms = MaskTerms::new(&product, product.shape().columns, (&right, 1));
     let size = shape.left.strip();
     let strip = |s: usize| RowStrip {
         rows: size.min(shape.rows - s * size),
@@ -308,6 +309,7 @@ fn opened(shape: ProductShape) {
     let strips: Vec<RowStrip<'_>> = (0..shape.rows.div_ceil(size)).map(strip).collect();
     let opener = Opener {
         product: &product,
+        of_left_masks: &product,
         terms: &terms,
         of_right_masks: &product,
         strips: &strips,

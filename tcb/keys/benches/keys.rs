@@ -2,12 +2,12 @@
 //! entries a second; the product is Z = X W with 1024 rows, 784 features and 512 outputs.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use blindsmith_keys::{
     Admission, Check, Checked, Context, Contraction, Encryption, Freshness, Key, MaskTerms, Opener,
-    ProductKind, ProjectionScalars, Received, RowStrip, RowTests, Scalars, Secrets, Share, UploadContext,
-    UploadKey, UploadScalars, column_secrets, expand,
+    ProductKind, ProjectionScalars, RowStrip, RowTests, Scalars, Secrets, Share, UploadContext, UploadKey,
+    UploadScalars, column_secrets, expand,
 };
 use blindsmith_matrix::{Encoding, MaskSeed, Masks, OperandShape, ProductShape, Scale, Security, Side, View};
 use blindsmith_ring::{PACKED_BYTES_PER_LANES, backend};
@@ -57,20 +57,13 @@ fn encrypt(c: &mut Criterion) {
     }
 }
 
-/// A product of zeros: what is done with one does not depend on its residues.
-fn product(roots: usize) -> (Received, ProductShape) {
+fn shape(roots: usize) -> ProductShape {
     let (left, right) = (encoding(roots, BLOCK_ROWS), encoding(roots, OUTPUTS));
-    let shape = ProductShape { left, right, rows: ROWS, columns: OUTPUTS, mask_sets: 1, right_masks: true };
-    (received(shape, Vec::new()), shape)
+    ProductShape { left, right, rows: ROWS, columns: OUTPUTS, mask_sets: 1, right_masks: true }
 }
 
-fn received(shape: ProductShape, memory: Vec<u64>) -> Received {
-    let mut product = Received::into(shape, memory);
-    product.take(&vec![0; shape.residues()]).expect("canonical residues");
-    product
-}
-
-fn verify(product: Received, shape: &ProductShape) -> Checked {
+/// A product of zeros, received and checked: what is done with one does not depend on its residues.
+fn checked(shape: ProductShape, zeros: &[u64], memory: Vec<u64>) -> Checked {
     let random = |count| Scalars::derive(&Key::from_bytes([8; 32]), 0..count);
     let (rows, columns) = (random(shape.rows), random(shape.columns));
     let (left, right) = (random(shape.left.dimension()), random(shape.right.dimension()));
@@ -82,40 +75,20 @@ fn verify(product: Received, shape: &ProductShape) -> Checked {
         right_masks: &right,
         expected: 0,
     };
-    check.verify(product).expect("a whole product").expect("a right product")
+    let mut product = check.receive(shape, memory);
+    product.take(zeros).expect("canonical residues");
+    product.verify().expect("a whole product").expect("a right product")
 }
 
 fn check(c: &mut Criterion) {
-    let mut group = c.benchmark_group("check of a product");
+    let mut group = c.benchmark_group("receive and check a product");
     group.throughput(Throughput::Elements((ROWS * OUTPUTS) as u64));
     for roots in [4, 16] {
-        let shape = product(roots).1;
+        let shape = shape(roots);
         let zeros = vec![0; shape.residues()];
-        group.bench_function(BenchmarkId::new("receive", roots), |b| {
-            b.iter_custom(|count| {
-                let (mut time, mut memory) = (Duration::ZERO, Vec::new());
-                for _ in 0..count {
-                    let start = Instant::now();
-                    let mut product = Received::into(shape, memory);
-                    product.take(&zeros).expect("canonical residues");
-                    time += start.elapsed();
-                    memory = verify(product, &shape).into_memory();
-                }
-                time
-            })
-        });
-        group.bench_function(BenchmarkId::new("verify", roots), |b| {
-            b.iter_custom(|count| {
-                let (mut time, mut memory) = (Duration::ZERO, Vec::new());
-                for _ in 0..count {
-                    let product = received(shape, memory);
-                    let start = Instant::now();
-                    let checked = verify(product, &shape);
-                    time += start.elapsed();
-                    memory = checked.into_memory();
-                }
-                time
-            })
+        let mut memory = Vec::new();
+        group.bench_function(BenchmarkId::from_parameter(roots), |b| {
+            b.iter(|| memory = checked(shape, &zeros, std::mem::take(&mut memory)).into_memory())
         });
     }
 }
@@ -124,20 +97,21 @@ fn open(c: &mut Criterion) {
     let mut group = c.benchmark_group("open a product");
     group.throughput(Throughput::Elements((ROWS * OUTPUTS) as u64));
     for roots in [4, 16] {
-        let (received, shape) = product(roots);
-        let product = verify(received, &shape);
+        let shape = shape(roots);
+        let product = checked(shape, &vec![0; shape.residues()], Vec::new());
         let secrets = |encoding: Encoding, width: usize| {
             Secrets::derive(&Key::from_bytes([9; 32]), encoding, 0..width.div_ceil(encoding.strip()))
         };
         let (left, right) = (secrets(shape.left, ROWS), secrets(shape.right, OUTPUTS));
         group.bench_function(BenchmarkId::new("mask terms", roots), |b| {
-            b.iter(|| MaskTerms::new(&product, &product, &right, 0))
+            b.iter(|| MaskTerms::new(&product, product.shape().columns, (&right, 0)))
         });
-        let terms = MaskTerms::new(&product, &product, &right, 0);
+        let terms = MaskTerms::new(&product, product.shape().columns, (&right, 0));
         let strip = |s| RowStrip { rows: shape.left.strip(), secrets: vec![(0, left.reference(s))] };
         let strips: Vec<RowStrip<'_>> = (0..left.len()).map(strip).collect();
         let opener = Opener {
             product: &product,
+            of_left_masks: &product,
             terms: &terms,
             of_right_masks: &product,
             strips: &strips,

@@ -29,28 +29,47 @@ pub struct Malformed(pub &'static str);
 pub struct Wrong;
 
 /// A product as it arrives: of the right form, copied to where nobody else writes, and not trusted.
-pub struct Received {
+pub struct Received<'a> {
     shape: ProductShape,
     /// As many as the product has, or more.
     residues: Vec<u64>,
     arrived: usize,
+    /// All of the product, in order.
+    tiles: Vec<Tile<'a>>,
+    /// What has arrived adds up to it.
+    sum: u64,
+    expected: u64,
 }
 
-impl Received {
-    /// Nothing yet of a product of this shape.
-    pub fn new(shape: ProductShape) -> Self {
-        Received::into(shape, Vec::new())
+/// A part of a product that is one matrix: its rows and its columns have a scalar each.
+struct Tile<'a> {
+    start: usize,
+    rows: &'a [u64],
+    columns: &'a [u64],
+}
+
+impl Tile<'_> {
+    fn end(&self) -> usize {
+        self.start + self.rows.len() * self.columns.len()
     }
 
-    /// The same in memory that is used again ([`Checked::into_memory`]): a large product would spend more on
-    /// fresh pages than on its check.
-    pub fn into(shape: ProductShape, mut memory: Vec<u64>) -> Self {
-        if memory.len() < shape.residues() {
-            memory = vec![0; shape.residues()];
+    /// rows^T matrix columns, of those residues that are among `residues`, which begin at residue `at` of the product.
+    fn sum(&self, at: usize, residues: &[u64]) -> u64 {
+        let (from, to) = (at.max(self.start), (at + residues.len()).min(self.end()));
+        let (mut sum, mut from) = (0, from);
+        while from < to {
+            let (row, column) =
+                ((from - self.start) / self.columns.len(), (from - self.start) % self.columns.len());
+            let len = (self.columns.len() - column).min(to - from);
+            let dot = backend::active().dot(&residues[from - at..][..len], &self.columns[column..][..len]);
+            sum = modulus::add(sum, modulus::mul(dot, self.rows[row]));
+            from += len;
         }
-        Received { shape, residues: memory, arrived: 0 }
+        sum
     }
+}
 
+impl Received<'_> {
     /// Takes the residues that come next.
     ///
     /// # Errors
@@ -72,20 +91,47 @@ impl Received {
         count: usize,
         copy: impl Fn(usize, &mut [u64]) -> Result<(), E> + Sync,
     ) -> Result<Result<(), E>, Malformed> {
-        let room = &mut self.residues[self.arrived..self.shape.residues()];
+        let (first, tiles) = (self.arrived, &self.tiles);
+        let room = &mut self.residues[first..self.shape.residues()];
         let room = room.get_mut(..count).ok_or(Malformed("residues that do not exist"))?;
-        let take = |(i, chunk): (usize, &mut [u64])| match copy(i * CHUNK, chunk) {
-            Ok(()) if backend::active().is_canonical(chunk) => Ok(Ok(())),
-            Ok(()) => Err(Malformed("a residue is not below the modulus")),
-            Err(e) => Ok(Err(e)),
+        let take = |(i, chunk): (usize, &mut [u64])| {
+            if let Err(e) = copy(i * CHUNK, chunk) {
+                return Ok(Err(e));
+            }
+            if !backend::active().is_canonical(chunk) {
+                return Err(Malformed("a residue is not below the modulus"));
+            }
+            Ok(Ok(metered(|| sum_of(tiles, first + i * CHUNK, chunk))))
         };
-        let done: Result<Result<(), E>, Malformed> =
+        let sums: Result<Result<Vec<u64>, E>, Malformed> =
             room.par_chunks_mut(CHUNK).enumerate().map(take).collect();
-        if let Ok(Ok(())) = done {
+        Ok(sums?.map(|sums| {
+            self.sum = sums.into_iter().fold(self.sum, modulus::add);
             self.arrived += count;
-        }
-        done
+        }))
     }
+
+    /// Whether it is the product that was asked for; only the verdict shows.
+    ///
+    /// # Errors
+    /// [`Malformed`] while residues are missing; then [`Wrong`].
+    pub fn verify(self) -> Result<Result<Checked, Wrong>, Malformed> {
+        let Received { shape, residues, arrived, sum, expected, .. } = self;
+        if arrived != shape.residues() {
+            return Err(Malformed("residues are missing"));
+        }
+        match bool::from(sum.ct_eq(&expected)) {
+            true => Ok(Ok(Checked { shape, residues })),
+            false => Ok(Err(Wrong)),
+        }
+    }
+}
+
+/// What residues from index `at` of the product on add up to.
+fn sum_of(tiles: &[Tile<'_>], at: usize, residues: &[u64]) -> u64 {
+    let first = tiles.partition_point(|tile| tile.end() <= at);
+    let within = tiles[first..].iter().take_while(|tile| tile.start < at + residues.len());
+    within.fold(0, |sum, tile| modulus::add(sum, tile.sum(at, residues)))
 }
 
 /// Residues that one core treats at a time.
@@ -165,67 +211,39 @@ pub fn contract(left: &[&Projection], right: &[&Projection]) -> u64 {
     })
 }
 
-impl Check<'_> {
-    /// Checks all of a product; only the verdict shows.
-    ///
-    /// # Errors
-    /// [`Malformed`] while residues are missing; then [`Wrong`].
+impl<'a> Check<'a> {
+    /// Nothing yet of a product of this shape. `memory` is used again ([`Checked::into_memory`]): a large product would
+    /// spend more on fresh pages than on its check.
     ///
     /// # Panics
     /// If the scalars are not as many as rows, columns and masks.
-    pub fn verify(self, product: Received) -> Result<Result<Checked, Wrong>, Malformed> {
-        let Received { shape, residues, arrived } = product;
+    pub fn receive(&self, shape: ProductShape, mut memory: Vec<u64>) -> Received<'a> {
         let columns = &self.columns.as_slice()[self.stripe.clone()];
-        assert_eq!((self.rows.len(), columns.len()), (shape.rows, shape.columns));
-        assert_eq!(self.left_masks.len(), shape.mask_sets);
-        if arrived != shape.residues() {
-            return Err(Malformed("residues are missing"));
-        }
-        let [c, p, q, r] = shape.ranges().map(|range| &residues[range]);
-        let rows = self.rows.as_slice();
-        let (left, right) = (shape.left.dimension(), shape.right.dimension());
-        let mut sum = bilinear(rows, c, columns);
+        let (rows, right) = (self.rows.as_slice(), self.right_masks.as_slice());
+        assert_eq!((rows.len(), columns.len()), (shape.rows, shape.columns));
+        let left: Vec<&[u64]> = self.left_masks.iter().map(|scalars| scalars.as_slice()).collect();
+        assert!(left.len() == shape.mask_sets && left.iter().all(|l| l.len() == shape.left.dimension()));
+        let (mut tiles, mut start) = (Vec::new(), 0);
+        let mut tile = |rows: &'a [u64], columns: &'a [u64]| {
+            tiles.push(Tile { start, rows, columns });
+            start += rows.len() * columns.len();
+        };
+        tile(rows, columns);
+        left.iter().for_each(|left| tile(columns, left));
         if shape.right_masks {
-            sum = modulus::add(sum, bilinear(rows, q, self.right_masks.as_slice()));
-        }
-        for (set, scalars) in self.left_masks.iter().enumerate() {
-            let p = &p[set * shape.columns * left..][..shape.columns * left];
-            sum = modulus::add(sum, bilinear(columns, p, scalars.as_slice()));
-            if shape.right_masks {
-                let len = shape.left.per_root() * right;
-                sum = modulus::add(sum, self.both(&shape, scalars, &r[set * len..][..len]));
+            assert_eq!(right.len(), shape.right.dimension());
+            tile(rows, right);
+            for left in left {
+                // Root by root, each with scalars of its own.
+                let roots =
+                    left.chunks_exact(shape.left.per_root()).zip(right.chunks_exact(shape.right.per_root()));
+                roots.for_each(|(left, right)| tile(left, right));
             }
         }
-        match bool::from(sum.ct_eq(&self.expected)) {
-            true => Ok(Ok(Checked { shape, residues })),
-            false => Ok(Err(Wrong)),
+        assert_eq!(start, shape.residues());
+        if memory.len() < shape.residues() {
+            memory = vec![0; shape.residues()];
         }
+        Received { shape, residues: memory, arrived: 0, tiles, sum: 0, expected: self.expected }
     }
-
-    /// The part R of one mask set: root by root, each with scalars of its own.
-    fn both(&self, shape: &ProductShape, scalars: &Scalars, r: &[u64]) -> u64 {
-        let (of_left, of_right) = (shape.left.per_root(), shape.right.per_root());
-        let left = scalars.as_slice().chunks_exact(of_left);
-        let right = self.right_masks.as_slice().chunks_exact(of_right);
-        let roots = r.chunks_exact(of_left * of_right).zip(left).zip(right);
-        roots.fold(0, |sum, ((r, left), right)| modulus::add(sum, bilinear(left, r, right)))
-    }
-}
-
-/// left^T matrix right, the matrix row by row.
-fn bilinear(left: &[u64], matrix: &[u64], right: &[u64]) -> u64 {
-    assert_eq!(matrix.len(), left.len() * right.len());
-    if matrix.is_empty() {
-        return 0;
-    }
-    let rows = (CHUNK / right.len()).max(1);
-    let chunk = |(left, matrix): (&[u64], &[u64])| {
-        metered(|| {
-            let dots = matrix.chunks_exact(right.len()).map(|row| backend::active().dot(row, right));
-            let terms = dots.zip(left).map(|(dot, scalar)| modulus::mul(dot, *scalar));
-            terms.fold(0, modulus::add)
-        })
-    };
-    let chunks = left.par_chunks(rows).zip(matrix.par_chunks(rows * right.len()));
-    chunks.map(chunk).reduce(|| 0, modulus::add)
 }

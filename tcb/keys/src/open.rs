@@ -4,11 +4,11 @@
 //! With secrets s of the left operand's strips and v of the right one's (`docs/arithmetic.md`, *Opening*):
 //!
 //! ```text
-//! P' = P + back( sum over l' of R v )                                once for each column strip
+//! P' = P + back( sum over l' of R v )                                once for each column
 //! A B = 1/n ( C + sum over roots of  back( sum over l of s P' ) + back( sum over l' of Q v ) )
 //! ```
 
-use blindsmith_matrix::{Encoding, Scale};
+use blindsmith_matrix::{Encoding, ProductShape, Scale};
 use blindsmith_ring::{Q, Table, backend, modulus};
 use rayon::prelude::*;
 use thiserror::Error;
@@ -22,11 +22,13 @@ use crate::{Checked, Secrets};
 #[error("a product is out of range: it was not computed from the right operands")]
 pub struct OutOfRange;
 
-/// The terms of the left operand's masks, with the right operand's secrets worked in: P'.
+/// back( sum over l' of R v ): what the terms of the left operand's masks get from the right one's, for some columns.
 pub struct MaskTerms {
     left: Encoding,
+    right: Encoding,
     columns: usize,
-    /// Mask sets x columns x N.
+    /// For each mask set, strip of columns, eight residues of the left mask over a root and eight columns: for each root and
+    /// column, eight residues. That is as they are read.
     terms: Zeroizing<Vec<u64>>,
 }
 
@@ -55,13 +57,12 @@ impl Secrets {
 const TOGETHER: usize = 8;
 
 impl MaskTerms {
-    /// Of a product's parts P and R; R may be of another product with the same masks. `first` is the strip of `right` in which
-    /// the columns begin.
+    /// Of a product's part R, for so many columns, which begin in a strip of `right`.
     ///
     /// # Panics
-    /// If parts are missing, or secrets are fewer than columns need.
-    pub fn new(of_columns: &Checked, of_masks: &Checked, right: &Secrets, first: usize) -> Self {
-        Self::into(Zeroizing::default(), of_columns, of_masks, (right, first))
+    /// If the product has no part R, or secrets are fewer than columns need.
+    pub fn new(of_masks: &Checked, columns: usize, right: (&Secrets, usize)) -> Self {
+        Self::into(Zeroizing::default(), of_masks, columns, right)
     }
 
     /// The same in memory that is used again.
@@ -70,30 +71,24 @@ impl MaskTerms {
     /// As [`MaskTerms::new`].
     pub fn into(
         mut terms: Zeroizing<Vec<u64>>,
-        of_columns: &Checked,
         of_masks: &Checked,
+        columns: usize,
         (right, first): (&Secrets, usize),
     ) -> Self {
-        let shape = of_columns.shape();
-        let (left, encoding) = (shape.left, shape.right);
-        assert!(of_masks.shape().right_masks && of_masks.shape().mask_sets == shape.mask_sets);
-        let of_left = of_columns.left_masks();
-        if terms.len() < of_left.len() {
-            terms = Zeroizing::new(vec![0; of_left.len()]);
+        let ProductShape { left, right: encoding, right_masks, mask_sets, .. } = *of_masks.shape();
+        assert!(right_masks && encoding.strip().is_multiple_of(TOGETHER));
+        let strips = columns.div_ceil(encoding.strip());
+        let each = left.per_root() * encoding.degree();
+        if terms.len() < mask_sets * strips * each {
+            terms = Zeroizing::new(vec![0; mask_sets * strips * each]);
         }
-        let each = left.per_root() * encoding.dimension();
-        let set = (shape.columns * left.dimension()).max(1);
-        for (i, (terms, of_left)) in
-            terms[..of_left.len()].chunks_mut(set).zip(of_left.chunks(set)).enumerate()
-        {
-            let both = &of_masks.both_masks()[i * each..][..each];
-            let strip = encoding.strip() * left.dimension();
-            for (s, (terms, of_left)) in terms.chunks_mut(strip).zip(of_left.chunks(strip)).enumerate() {
-                let brought = bring_back_both((left, encoding), both, right.strip(first + s));
-                add_both((left, encoding), &brought, of_left, terms);
+        let both = of_masks.both_masks().chunks_exact(left.per_root() * encoding.dimension());
+        for (terms, both) in terms.chunks_exact_mut((strips * each).max(1)).zip(both) {
+            for (s, terms) in terms.chunks_exact_mut(each).enumerate() {
+                bring_back_both((left, encoding), both, right.strip(first + s), terms);
             }
         }
-        MaskTerms { left, columns: shape.columns, terms }
+        MaskTerms { left, right: encoding, columns, terms }
     }
 
     /// The memory that they are in, for others.
@@ -101,22 +96,34 @@ impl MaskTerms {
         self.terms
     }
 
-    /// The terms of a column under a mask set.
-    fn column(&self, set: usize, column: usize) -> &[u64] {
-        let dimension = self.left.dimension();
-        &self.terms[(set * self.columns + column) * dimension..][..dimension]
+    /// P' = P + the terms of a mask set, for up to eight columns from `first` on, of which `of_left` is the part P.
+    fn add(&self, set: usize, first: usize, of_left: &[u64], out: &mut [u64]) {
+        let (dimension, per_root) = (self.left.dimension(), self.left.per_root());
+        let (strip, degree) = (self.right.strip(), self.right.degree());
+        let strips = self.columns.div_ceil(strip);
+        let terms = &self.terms[(set * strips + first / strip) * per_root * degree..][..per_root * degree];
+        let terms = terms.as_chunks::<TOGETHER>().0;
+        let group = first % strip / TOGETHER;
+        let each = self.right.roots() * TOGETHER;
+        for (x, terms) in terms.chunks_exact(degree).enumerate() {
+            for (j, terms) in terms[group * each..][..each].as_chunks::<TOGETHER>().0.iter().enumerate() {
+                let at = j * per_root + x * TOGETHER;
+                let columns = out.chunks_exact_mut(dimension).zip(terms);
+                columns.for_each(|(out, part)| out[at..at + TOGETHER].copy_from_slice(part));
+            }
+        }
+        backend::active().add_assign(&mut out[..of_left.len()], of_left);
     }
 }
 
-/// back( sum over l' of R v ) for one strip of columns: of each eight residues of the left mask over a root, for each root
-/// and column of the strip, eight residues.
-fn bring_back_both((left, right): (Encoding, Encoding), both: &[u64], secret: &[u64]) -> Zeroizing<Vec<u64>> {
+/// The terms of one strip of columns.
+fn bring_back_both((left, right): (Encoding, Encoding), both: &[u64], secret: &[u64], terms: &mut [u64]) {
     let (roots, per_root, degree) = (right.roots(), left.per_root(), right.degree());
     let table = Table::of(degree);
-    let mut brought = Zeroizing::new(vec![0; per_root * degree]);
-    let scratch = || (vec![0; right.dimension()], Zeroizing::new(vec![0; TOGETHER * degree]));
-    let groups = brought.par_chunks_exact_mut(TOGETHER * degree).enumerate();
-    groups.for_each_init(scratch, |(gathered, elements), (group, out)| {
+    let scratch =
+        || (vec![0; right.dimension()], [(); 2].map(|()| Zeroizing::new(vec![0; TOGETHER * degree])));
+    let groups = terms.par_chunks_exact_mut(TOGETHER * degree).enumerate();
+    groups.for_each_init(scratch, |(gathered, [elements, turned]), (group, out)| {
         let backend = backend::active();
         for (i, element) in elements.chunks_exact_mut(degree).enumerate() {
             let x = group * TOGETHER + i;
@@ -126,27 +133,14 @@ fn bring_back_both((left, right): (Encoding, Encoding), both: &[u64], secret: &[
             backend.mul_ranks(element, gathered, secret, right.rank(), right.strip());
             backend.eval_to_mixed(table, element, roots);
         }
-        backend.transpose(out, TOGETHER, elements, TOGETHER, degree);
-    });
-    brought
-}
-
-/// The terms of one strip's columns: those of the left masks, and what [`bring_back_both`] gives.
-fn add_both((left, right): (Encoding, Encoding), brought: &[u64], of_left: &[u64], terms: &mut [u64]) {
-    let (dimension, per_root, degree, strip) =
-        (left.dimension(), left.per_root(), right.degree(), right.strip());
-    let brought = brought.as_chunks::<TOGETHER>().0;
-    let together = TOGETHER * dimension;
-    let groups = terms.par_chunks_mut(together).zip(of_left.par_chunks(together)).enumerate();
-    groups.for_each(|(group, (terms, of_left))| {
-        for (x, brought) in brought.chunks_exact(degree).enumerate() {
-            for (j, brought) in brought.chunks_exact(strip).enumerate() {
-                let at = j * per_root + x * TOGETHER;
-                let columns = terms.chunks_exact_mut(dimension).zip(&brought[group * TOGETHER..]);
-                columns.for_each(|(term, part)| term[at..at + TOGETHER].copy_from_slice(part));
+        // Root by root, and column by column; then columns eight by eight, all roots of them.
+        backend.transpose(turned, TOGETHER, elements, TOGETHER, degree);
+        let tile = TOGETHER * TOGETHER;
+        for (j, turned) in turned.chunks_exact(right.strip() * TOGETHER).enumerate() {
+            for (group, turned) in turned.chunks_exact(tile).enumerate() {
+                out[(group * roots + j) * tile..][..tile].copy_from_slice(turned);
             }
         }
-        backend::active().add_assign(terms, of_left);
     });
 }
 
@@ -154,7 +148,9 @@ fn add_both((left, right): (Encoding, Encoding), brought: &[u64], of_left: &[u64
 pub struct Opener<'a> {
     /// The part C.
     pub product: &'a Checked,
-    /// The terms of the left masks, for the same columns.
+    /// The part P, of the same columns: it may have come with other rows.
+    pub of_left_masks: &'a Checked,
+    /// The terms of the masks, for the same columns.
     pub terms: &'a MaskTerms,
     /// The part Q, of the same rows: it may have come with other columns.
     pub of_right_masks: &'a Checked,
@@ -181,6 +177,8 @@ impl Opener<'_> {
         let shape = self.product.shape();
         let rows: usize = self.strips.iter().map(|s| s.rows).sum();
         assert_eq!((rows, shape.columns), (shape.rows, self.terms.columns));
+        let of_left = self.of_left_masks.shape();
+        assert!(of_left.mask_sets > 0 && (of_left.left, of_left.columns) == (self.terms.left, shape.columns));
         assert!(self.of_right_masks.shape().right_masks && self.of_right_masks.shape().rows == rows);
         let (mut largest, mut first) = (0, 0);
         let mut of_left = Zeroizing::new(Vec::new());
@@ -198,10 +196,10 @@ impl Opener<'_> {
 
     /// Rows of a strip up to which each is read off by itself: a transform reads them all.
     const FEW: usize = 2;
-    /// Residues of rows that are opened before their last terms are added: they stay in a core's cache.
-    const AT_ONCE: usize = 1 << 18;
+    /// Residues of rows that are opened at a time before their last terms are added, about.
+    const AT_ONCE: usize = 1 << 21;
 
-    /// How many strips come next; their columns' terms are read once for all of them.
+    /// How many strips come next; their columns' terms are made once for all of them.
     fn at_once(&self, strips: &[RowStrip<'_>]) -> usize {
         let mut residues = 0;
         let fits = |strip: &&RowStrip<'_>| {
@@ -219,18 +217,26 @@ impl Opener<'_> {
         let size = left.strip();
         out.resize(self.terms.columns.div_ceil(TOGETHER) * rows * TOGETHER, 0);
         let readers: Vec<Reader<'_>> = strips.iter().map(|strip| Reader::new(left, strip)).collect();
+        let sets = self.of_left_masks.shape().mask_sets;
+        let (dimension, of_left) = (left.dimension(), self.of_left_masks.left_masks());
         let scratch = || {
-            let folded = Zeroizing::new(vec![0; strips.len() * TOGETHER * size]);
-            (Zeroizing::new(vec![0; 2 * left.degree() + TOGETHER * size]), folded)
+            let room = |len| Zeroizing::new(vec![0; len]);
+            let terms = room(sets * TOGETHER * dimension);
+            (terms, room(strips.len() * TOGETHER * size), room(2 * left.degree() + TOGETHER * size))
         };
         let groups = out.par_chunks_exact_mut((rows * TOGETHER).max(1)).enumerate();
-        groups.for_each_init(scratch, |(scratch, folded), (group, out)| {
+        groups.for_each_init(scratch, |(terms, folded, scratch), (group, out)| {
             let (element, turned) = scratch.split_at_mut(2 * left.degree());
             let first = group * TOGETHER;
-            for column in first..self.terms.columns.min(first + TOGETHER) {
+            let columns = TOGETHER.min(self.terms.columns - first);
+            for (set, terms) in terms.chunks_exact_mut(TOGETHER * dimension).enumerate() {
+                let from = (set * self.terms.columns + first) * dimension;
+                self.terms.add(set, first, &of_left[from..][..columns * dimension], terms);
+            }
+            for column in 0..columns {
+                let term = |set: usize| &terms[(set * TOGETHER + column) * dimension..][..dimension];
                 for (folded, reader) in folded.chunks_exact_mut(TOGETHER * size).zip(&readers) {
-                    let folded = &mut folded[(column - first) * size..][..size];
-                    reader.read(|set| self.terms.column(set, column), element, folded);
+                    reader.read(term, element, &mut folded[column * size..][..size]);
                 }
             }
             let mut at = 0;

@@ -1,4 +1,4 @@
-//! Products: collected whole before they are checked.
+//! Products: collected whole before one is accepted.
 
 use blindsmith_keys::Received;
 
@@ -6,12 +6,12 @@ use crate::accelerator::ProductError;
 use crate::cloud::{Cloud, CloudError, Copier, Sink, Ticket};
 
 /// A product as it is handed over.
-struct Arriving {
-    product: Received,
+struct Arriving<'a> {
+    product: Received<'a>,
     failure: Option<ProductError>,
 }
 
-impl Sink for Arriving {
+impl Sink for Arriving<'_> {
     fn copied(&mut self, count: usize, copy: Copier<'_>) -> Result<(), CloudError> {
         self.product.take_copied(count, copy).unwrap_or_else(|cause| {
             // Keeps the cause and tells the cloud's side to stop.
@@ -22,11 +22,11 @@ impl Sink for Arriving {
 }
 
 /// Waits for a product.
-pub(crate) fn collect<C: Cloud>(
+pub(crate) fn collect<'a, C: Cloud>(
     cloud: &C,
     ticket: Ticket,
-    product: Received,
-) -> Result<Received, ProductError> {
+    product: Received<'a>,
+) -> Result<Received<'a>, ProductError> {
     let mut arriving = Arriving { product, failure: None };
     let done = cloud.collect(ticket, &mut arriving);
     match arriving.failure {

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use blindsmith_keys::{MaskTerms, Projection, ProjectionScalars, Projections, Scalars, Secrets, Stripe};
+use blindsmith_keys::{
+    Checked, MaskTerms, Projection, ProjectionScalars, Projections, Scalars, Secrets, Stripe,
+};
 use blindsmith_learn::{Block, Matrix};
 use blindsmith_matrix::{Encoding, OperandShape, ProductShape, Scale, Section};
 use blindsmith_protocol::{Id, Left, Projection as Kept};
@@ -126,6 +128,8 @@ impl LeftOperand {
 pub(crate) struct SharedTerms {
     /// The mask sets that they are of.
     pub sets: Vec<MaskSet>,
+    /// The product that has them.
+    pub product: Checked,
     pub terms: MaskTerms,
 }
 

@@ -1,6 +1,6 @@
 //! What a refinery may try with a product.
 
-use blindsmith_keys::{Malformed, Received, Wrong};
+use blindsmith_keys::{Malformed, Wrong};
 use blindsmith_matrix::Encoding;
 use blindsmith_ring::{Q, modulus};
 
@@ -72,11 +72,28 @@ fn attack_a_product_of_other_operands() {
 fn malformed_products_are_refused() {
     let pair = pair();
     let product = pair.multiply();
-    let mut received = Received::new(pair.shape());
-    received.take(&product).unwrap();
-    assert_eq!(received.take(&[0]), Err(Malformed("residues that do not exist")));
-    let mut received = Received::new(pair.shape());
+    let refused = |pieces: &[&[u64]]| pair.receive(pieces.iter().copied()).err();
+    assert_eq!(refused(&[&product, &[0]]), Some(Malformed("residues that do not exist")));
+    assert_eq!(refused(&[&product[1..]]), Some(Malformed("residues are missing")));
+    assert_eq!(refused(&[]), Some(Malformed("residues are missing")));
     let mut wrong = product.clone();
     wrong[17] = Q;
-    assert_eq!(received.take(&wrong), Err(Malformed("a residue is not below the modulus")));
+    assert_eq!(refused(&[&wrong]), Some(Malformed("a residue is not below the modulus")));
+}
+
+/// A sum is taken over what arrives, wherever it is cut.
+#[test]
+fn products_in_pieces_are_checked_alike() {
+    let pair = pair();
+    let product = pair.multiply();
+    for size in [1, 7, 1000, 40_961] {
+        assert!(pair.receive(product.chunks(size)).unwrap().is_ok(), "pieces of {size}");
+    }
+    for range in pair.shape().ranges() {
+        for at in [range.start, range.end - 1] {
+            let mut wrong = product.clone();
+            wrong[at] = (wrong[at] + 1) % Q;
+            assert!(pair.receive(wrong.chunks(1000)).unwrap().is_err(), "residue {at}");
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blindsmith_keys::{
-    Check, Checked, Context, Contraction, Encryption, Freshness, Key, MaskTerms, Opener, OutOfRange,
-    ProductKind, ProjectionScalars, Projections, Received, RowStrip, Secrets, Share, Wrong, contract,
+    Check, Checked, Context, Contraction, Encryption, Freshness, Key, Malformed, MaskTerms, Opener,
+    OutOfRange, ProductKind, ProjectionScalars, Projections, RowStrip, Secrets, Share, Wrong, contract,
 };
 use blindsmith_matrix::{Encoding, Masks, OperandShape, ProductShape, Scale, Side, View};
 use blindsmith_ring::modulus;
@@ -115,6 +115,13 @@ impl Pair {
         verify(&self.left, &self.right, self.expected(), product)
     }
 
+    pub fn receive<'p>(
+        &self,
+        pieces: impl IntoIterator<Item = &'p [u64]>,
+    ) -> Result<Result<Checked, Wrong>, Malformed> {
+        receive(&self.left, &self.right, self.expected(), pieces)
+    }
+
     pub fn open(&self, product: &Checked) -> Result<Vec<f32>, OutOfRange> {
         open(&self.left, &self.right, self.scales, product)
     }
@@ -153,8 +160,16 @@ impl Left<'_> {
 }
 
 pub fn verify(left: &Operand, right: &Operand, expected: u64, product: &[u64]) -> Result<Checked, Wrong> {
-    let mut received = Received::new(shape_of(left, right));
-    received.take(product).unwrap();
+    receive(left, right, expected, [product]).unwrap()
+}
+
+/// Checks a product that comes in pieces.
+pub fn receive<'p>(
+    left: &Operand,
+    right: &Operand,
+    expected: u64,
+    pieces: impl IntoIterator<Item = &'p [u64]>,
+) -> Result<Result<Checked, Wrong>, Malformed> {
     let check = Check {
         rows: &left.scalars.body,
         left_masks: &[&left.scalars.masks],
@@ -163,7 +178,9 @@ pub fn verify(left: &Operand, right: &Operand, expected: u64, product: &[u64]) -
         right_masks: &right.scalars.masks,
         expected,
     };
-    check.verify(received).unwrap()
+    let mut received = check.receive(shape_of(left, right), Vec::new());
+    pieces.into_iter().try_for_each(|piece| received.take(piece))?;
+    received.verify()
 }
 
 pub fn open(
@@ -172,7 +189,7 @@ pub fn open(
     scales: [Scale; 2],
     product: &Checked,
 ) -> Result<Vec<f32>, OutOfRange> {
-    let terms = MaskTerms::new(product, product, &right.secrets, 0);
+    let terms = MaskTerms::new(product, product.shape().columns, (&right.secrets, 0));
     let size = left.shape.encoding.strip();
     let strip = |s: usize| RowStrip {
         rows: size.min(left.shape.width - s * size),
@@ -183,6 +200,7 @@ pub fn open(
     let mut out = vec![0.0; left.shape.width * columns];
     let opener = Opener {
         product,
+        of_left_masks: product,
         terms: &terms,
         of_right_masks: product,
         strips: &strips,

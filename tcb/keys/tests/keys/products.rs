@@ -143,10 +143,11 @@ fn opening_with_another_secret_is_out_of_range() {
     let pair = Pair::new(&sizes, encoding(2, 64), encoding(2, 32), &a, &b);
     let other = Pair::new(&sizes, encoding(2, 64), encoding(2, 32), &a, &b);
     let product = pair.verify(&pair.multiply()).unwrap();
-    let terms = MaskTerms::new(&product, &product, &pair.right.secrets, 0);
+    let terms = MaskTerms::new(&product, product.shape().columns, (&pair.right.secrets, 0));
     let strips = [RowStrip { rows: 9, secrets: vec![(0, other.left.secrets.reference(0))] }];
     let opener = Opener {
         product: &product,
+        of_left_masks: &product,
         terms: &terms,
         of_right_masks: &product,
         strips: &strips,

@@ -1,8 +1,8 @@
 //! Products of stored rows: what admission kept of them is what their checks need, and they open to the plain product.
 
 use blindsmith_keys::{
-    AdmittedBlock, Check, Checked, Contraction, Key, MaskTerms, Opener, Projection, Received, RowStrip,
-    Scalars, Secrets, UploadContext, Wrong, contract,
+    AdmittedBlock, Check, Checked, Contraction, Key, MaskTerms, Opener, Projection, RowStrip, Scalars,
+    Secrets, UploadContext, Wrong, contract,
 };
 use blindsmith_matrix::{Encoding, Masks, NoiseModel, OperandShape, Scale, Security, Side, View};
 use blindsmith_ring::modulus;
@@ -75,8 +75,6 @@ impl Rows<'_> {
     }
 
     fn verify(&self, right: &Operand, product: &[u64]) -> Result<Checked, Wrong> {
-        let mut received = Received::new(self.left().product(right));
-        received.take(product).unwrap();
         let (stripe, masks) = (&right.projections.stripes[0], &right.projections.masks);
         let check = Check {
             rows: &self.scalars,
@@ -86,13 +84,16 @@ impl Rows<'_> {
             right_masks: &right.scalars.masks,
             expected: contract(&[&self.projection], &[stripe, masks]),
         };
-        check.verify(received).unwrap()
+        let mut received = check.receive(self.left().product(right), Vec::new());
+        received.take(product).unwrap();
+        received.verify().unwrap()
     }
 
     fn open(&self, right: &Operand, product: &Checked) -> Vec<f32> {
-        let terms = MaskTerms::new(product, product, &right.secrets, 0);
+        let terms = MaskTerms::new(product, product.shape().columns, (&right.secrets, 0));
         let opener = Opener {
             product,
+            of_left_masks: product,
             terms: &terms,
             of_right_masks: product,
             strips: &self.strips,

@@ -362,7 +362,10 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             }
             layer.weights = ahead;
         }
-        finished.into_iter().for_each(|terms| self.reuse_terms(terms.terms));
+        for SharedTerms { product, terms, .. } in finished {
+            self.reuse(Some(product));
+            self.reuse_terms(terms);
+        }
         if !old.is_empty() {
             self.cloud.free(&old)?;
         }
@@ -455,12 +458,19 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let mut weights = self.layers[layer].weights.take().ok_or(NO_WEIGHTS)?;
         let what = format!("forward product of layer {layer}");
         let (product, terms) = self.finish_rows(&mut started, &weights.forward, &what)?;
-        if let Some(terms) = terms {
-            weights.terms = Some(SharedTerms { sets: started.left.sets.clone(), terms });
+        match terms {
+            Some(terms) => {
+                self.open_rows(&product, &started, &weights.forward, (&product, &terms), out)?;
+                weights.terms = Some(SharedTerms { sets: started.left.sets, product, terms });
+            }
+            None => {
+                let shared = weights.terms.as_ref().ok_or(NOT_ANNOUNCED)?;
+                started.left.stand_under(&shared.sets).ok_or(NOT_ANNOUNCED)?;
+                let terms = (&shared.product, &shared.terms);
+                self.open_rows(&product, &started, &weights.forward, terms, out)?;
+                self.reuse(Some(product));
+            }
         }
-        let terms = weights.terms.as_ref().ok_or(NOT_ANNOUNCED)?;
-        started.left.stand_under(&terms.sets).ok_or(NOT_ANNOUNCED)?;
-        self.open_rows(product, &started, (&weights.forward, terms), out)?;
         self.layers[layer].weights = Some(weights);
         Ok(())
     }
@@ -553,9 +563,10 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let right = weights.input.as_ref().ok_or(NO_WEIGHTS)?;
         let what = format!("input gradient of layer {layer}");
         let (product, terms) = self.finish_rows(&mut started, right, &what)?;
-        let terms = SharedTerms { sets: started.left.sets.clone(), terms: terms.ok_or(NOT_ANNOUNCED)? };
-        self.open_rows(product, &started, (right, &terms), out)?;
-        self.reuse_terms(terms.terms);
+        let terms = terms.ok_or(NOT_ANNOUNCED)?;
+        self.open_rows(&product, &started, right, (&product, &terms), out)?;
+        self.reuse(Some(product));
+        self.reuse_terms(terms);
         self.layers[layer].weights = Some(weights);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Products are asked for, awaited, checked, and opened.
 
 use blindsmith_keys::{
-    Check, Checked, MaskTerms, Opener, OutOfRange, Projection, Received, RowStrip, Scalars, Secrets, contract,
+    Check, Checked, MaskTerms, Opener, OutOfRange, Projection, RowStrip, Scalars, Secrets, contract,
 };
 use blindsmith_learn::Matrix;
 use blindsmith_matrix::{ProductShape, Scale};
@@ -12,11 +12,13 @@ use std::sync::Arc;
 use super::{Encrypted, ProductError, RowKeys};
 use crate::cloud::{Cloud, ProductRequest, Ticket};
 use crate::opening::collect;
-use crate::operands::{Body, Gradient, LeftOperand, RightOperand, SharedTerms, Started, StripKeys};
+use crate::operands::{Body, Gradient, LeftOperand, RightOperand, Started, StripKeys};
 use crate::transport::lock;
 
 /// What opens one product besides its own residues.
 pub(super) struct Opening<'a> {
+    /// The product that has the part P of these columns.
+    pub of_left_masks: &'a Checked,
     pub terms: &'a MaskTerms,
     /// The product that has the part Q of these rows.
     pub of_right_masks: &'a Checked,
@@ -40,8 +42,10 @@ impl Opening<'_> {
             secrets: s.secrets.iter().map(|(set, i, s)| (*set, self.secrets[*i].reference(*s))).collect(),
         };
         let strips: Vec<RowStrip<'_>> = self.strips.iter().map(strip).collect();
-        let Opening { terms, of_right_masks, right, first, scales, .. } = *self;
-        Opener { product, terms, of_right_masks, strips: &strips, right, first, scales }.open(out, stride, at)
+        let Opening { of_left_masks, terms, of_right_masks, right, first, scales, .. } = *self;
+        let strips = &strips;
+        Opener { product, of_left_masks, terms, of_right_masks, strips, right, first, scales }
+            .open(out, stride, at)
     }
 }
 
@@ -145,15 +149,15 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
         what: &str,
     ) -> Result<Checked, ProductError> {
         let memory = lock(&self.memory).products.pop().unwrap_or_default();
-        let product = collect(self.cloud, ticket, Received::into(shape, memory));
-        let done = product.and_then(|product| Ok(check.verify(product)??));
+        let product = collect(self.cloud, ticket, check.receive(shape, memory));
+        let done = product.and_then(|product| Ok(product.verify()??));
         done.map_err(self.fault(what, ticket))
     }
 
-    /// The terms of a left operand's masks, see [`MaskTerms::new`].
-    fn terms(&self, (of_columns, of_masks): (&Checked, &Checked), right: (&Secrets, usize)) -> MaskTerms {
+    /// The terms of masks for some columns, see [`MaskTerms::new`].
+    fn terms(&self, of_masks: &Checked, columns: usize, right: (&Secrets, usize)) -> MaskTerms {
         let memory = std::mem::take(&mut lock(&self.memory).terms);
-        MaskTerms::into(memory, of_columns, of_masks, right)
+        MaskTerms::into(memory, of_masks, columns, right)
     }
 
     /// Waits for a product of rows, checks it, and keeps the terms of its masks if it has them.
@@ -176,36 +180,37 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             expected,
         };
         let product = self.checked(*ticket, *shape, check, what)?;
-        let terms = left_masks.then(|| self.terms((&product, &product), (&right.secrets, 0)));
+        let terms = left_masks.then(|| self.terms(&product, shape.columns, (&right.secrets, 0)));
         Ok((product, terms))
     }
 
-    /// Opens a product of rows into the rows `rows` of `out`.
+    /// Opens a product of rows into the rows `rows` of `out`, with the terms of its own masks or of earlier ones.
     pub(super) fn open_rows(
         &mut self,
-        product: Checked,
+        product: &Checked,
         started: &Started,
-        (right, terms): (&RightOperand, &SharedTerms),
+        right: &RightOperand,
+        (of_left_masks, terms): (&Checked, &MaskTerms),
         out: &mut Matrix,
     ) -> Result<(), ProductError> {
         let (rows, cols): (Range<usize>, usize) = (started.rows.clone(), out.cols());
         let left = &started.left;
         let opening = Opening {
-            terms: &terms.terms,
-            of_right_masks: &product,
+            of_left_masks,
+            terms,
+            of_right_masks: product,
             strips: &left.strips,
             secrets: &left.secrets,
             right: &right.secrets,
             first: 0,
             scales: [left.scale, right.scale],
         };
-        let done = opening.open(&product, (out.values_mut(rows), cols, 0));
-        self.reuse(Some(product));
+        let done = opening.open(product, (out.values_mut(rows), cols, 0));
         self.opened(done, out)
     }
 
     /// Keeps the memory of a product that was opened.
-    fn reuse(&self, product: Option<Checked>) {
+    pub(super) fn reuse(&self, product: Option<Checked>) {
         let mut kept = lock(&self.memory);
         kept.products.extend(product.map(Checked::into_memory));
         // The largest ones serve most.
@@ -247,8 +252,9 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             };
             let product = self.checked(*ticket, shapes[i], check, &what)?;
             let of_masks = first.as_ref().unwrap_or(&product);
-            let terms = self.terms((&product, of_masks), (&right.secrets, stripe.start / strip));
+            let terms = self.terms(of_masks, stripe.len(), (&right.secrets, stripe.start / strip));
             let opening = Opening {
+                of_left_masks: &product,
                 terms: &terms,
                 of_right_masks: of_masks,
                 strips: &strips,

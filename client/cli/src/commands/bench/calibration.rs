@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use blindsmith_keys::{
     Check, Checked, Context, Contraction, Encryption, Freshness, Key, MaskTerms, Opener, ProductKind,
-    ProjectionScalars, Received, RowStrip, Scalars, Secrets, Share, expand,
+    ProjectionScalars, RowStrip, Scalars, Secrets, Share, expand,
 };
 use blindsmith_learn::{
     Accelerator, Batch, Block, Bounds, Labels, Left, Loss, Matrix, Pass, Recipe, Targets, Trainer, product,
@@ -181,7 +181,6 @@ fn zero_product(shape: ProductShape, costs: &mut WardenCosts) -> Result<Checked,
     let ns = least(|| {
         // In memory that is used again, as the warden's is.
         memory = checked.take().map_or_else(|| std::mem::take(&mut memory), Checked::into_memory);
-        let mut product = Received::into(shape, std::mem::take(&mut memory));
         let check = Check {
             rows,
             left_masks: &[left],
@@ -190,7 +189,8 @@ fn zero_product(shape: ProductShape, costs: &mut WardenCosts) -> Result<Checked,
             right_masks: right,
             expected: 0,
         };
-        checked = product.take(&zeros).and_then(|()| check.verify(product)).ok().and_then(Result::ok);
+        let mut product = check.receive(shape, std::mem::take(&mut memory));
+        checked = product.take(&zeros).and_then(|()| product.verify()).ok().and_then(Result::ok);
     });
     costs.project = costs.project.max(ns / shape.residues() as f64);
     checked.ok_or_else(|| other("a product of zeros was refused"))
@@ -211,7 +211,7 @@ fn opening(security: Security, costs: &mut WardenCosts) -> Result<(), Failure> {
         elements as f64 * each
     };
     let mut terms = None;
-    let ns = least(|| terms = Some(MaskTerms::new(&checked, &checked, &secrets, 0)));
+    let ns = least(|| terms = Some(MaskTerms::new(&checked, checked.shape().columns, (&secrets, 0))));
     let terms = terms.ok_or_else(|| other("no terms"))?;
     let term = (ns - back(encoding.per_root() * shape.strips())) / (columns * encoding.dimension()) as f64;
     let strip = |s: usize| RowStrip {
@@ -221,6 +221,7 @@ fn opening(security: Security, costs: &mut WardenCosts) -> Result<(), Failure> {
     let strips: Vec<RowStrip<'_>> = (0..rows.div_ceil(encoding.strip())).map(strip).collect();
     let opener = Opener {
         product: &checked,
+        of_left_masks: &checked,
         terms: &terms,
         of_right_masks: &checked,
         strips: &strips,
