@@ -153,8 +153,7 @@ fn fastest_offload(work: &LayerWork, costs: &Costs, machine: &Machine) -> Offloa
 }
 
 fn roots() -> impl Iterator<Item = usize> {
-    let force: usize = std::env::var("FORCE_N").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    (0..=MAX_ROOTS.ilog2()).map(|log2| 1 << log2).filter(move |n| force == 0 || *n == force)
+    (0..=MAX_ROOTS.ilog2()).map(|log2| 1 << log2)
 }
 
 fn least<T>(all: Vec<T>, cost: impl Fn(&T) -> f64) -> Option<T> {

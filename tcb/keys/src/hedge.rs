@@ -8,6 +8,7 @@
 //! Shrimpton, EUROCRYPT 2006.)
 
 use blindsmith_matrix::{OperandShape, Scale, View};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::{Contraction, Key, random_bytes};
@@ -61,12 +62,18 @@ impl Freshness {
     }
 }
 
-/// The digest of the message: entries and dimensions.
+/// Entries that are hashed together.
+const CHUNK: usize = 1 << 15;
+
+/// The digest of the message: dimensions, and the digests of its entries, so many at a time.
 pub(crate) fn digest(view: &View<'_>) -> [u8; 32] {
+    let chunk =
+        |entries: &[f32]| -> [u8; 32] { Sha256::digest(bytemuck::cast_slice::<f32, u8>(entries)).into() };
+    let chunks: Vec<[u8; 32]> = view.data.par_chunks(CHUNK).map(chunk).collect();
     let mut hash = Sha256::new();
     hash.update((view.rows as u64).to_be_bytes());
     hash.update((view.cols as u64).to_be_bytes());
-    hash.update(bytemuck::cast_slice::<f32, u8>(view.data));
+    hash.update(chunks.as_flattened());
     hash.finalize().into()
 }
 

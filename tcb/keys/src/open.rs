@@ -241,10 +241,14 @@ impl Opener<'_> {
             }
             let mut at = 0;
             for (folded, strip) in folded.chunks_exact(TOGETHER * size).zip(strips) {
-                backend::active().transpose(turned, TOGETHER, folded, TOGETHER, size);
-                let rows = strip.rows * TOGETHER;
-                out[at..at + rows].copy_from_slice(&turned[..rows]);
-                at += rows;
+                let out = &mut out[at..][..strip.rows * TOGETHER];
+                if strip.rows == size {
+                    backend::active().transpose(out, TOGETHER, folded, TOGETHER, size);
+                } else {
+                    backend::active().transpose(turned, TOGETHER, folded, TOGETHER, size);
+                    out.copy_from_slice(&turned[..out.len()]);
+                }
+                at += strip.rows * TOGETHER;
             }
         });
         rows
