@@ -93,11 +93,11 @@ impl CloudCosts {
     /// One core of the reference machine.
     const CORE: CloudCosts = CloudCosts {
         multiply_add: 0.03,
-        mask_multiply_add: 0.15,
+        mask_multiply_add: 0.07,
         stored: 0.12,
-        mask: 0.9,
+        mask: 1.0,
         sent: 0.2,
-        result: 0.7,
+        result: 0.6,
         product: 60_000.0,
     };
 
@@ -117,21 +117,21 @@ impl CloudCosts {
 impl WardenCosts {
     /// One core of the reference machine.
     const CORE: WardenCosts = WardenCosts {
-        entry: 6.3,
-        mask: 0.9,
-        secret: 3.2,
-        noise: 1.8,
-        rank: 0.48,
+        entry: 3.6,
+        mask: 1.0,
+        secret: 3.6,
+        noise: 1.7,
+        rank: 0.27,
         butterfly: 0.1,
-        point: 0.16,
-        project: 1.5,
-        kept: 2.4,
-        term: 7.7,
-        value: 9.0,
-        carry: 1.8,
-        plain: 0.025,
+        point: 0.14,
+        project: 0.85,
+        kept: 2.2,
+        term: 3.6,
+        value: 12.0,
+        carry: 1.4,
+        plain: 0.026,
         activation: 3.4,
-        update: 1.3,
+        update: 1.15,
     };
 }
 
@@ -189,7 +189,7 @@ impl WardenCosts {
     pub fn of(&self, counts: &WardenCounts) -> [Part; 11] {
         let transforms = self.butterfly * counts.butterflies + self.point * counts.points;
         [
-            serial("bounds and digests", self.entry * counts.entries),
+            parallel("bounds and digests", self.entry * counts.entries),
             parallel("masks", self.mask * counts.masks),
             parallel("secrets", self.secret * counts.secrets),
             parallel("noise", self.noise * counts.encrypted),
