@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use blindsmith_ring::{LANES, Lanes};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
 use rustix::io::{Errno, pwrite};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use thiserror::Error;
 
 use crate::Range;
@@ -145,6 +145,20 @@ impl Region {
             unsafe { std::slice::from_raw_parts(at.as_ptr().cast::<AtomicU64>().add(skip), out.len()) };
         out.iter_mut().zip(words).for_each(|(out, word)| *out = word.load(Ordering::Relaxed));
         Ok(())
+    }
+}
+
+impl Region {
+    /// Takes pages that were read out of this process's memory; they stay in the shared one.
+    pub fn release(&self, start: usize, len: usize) -> Result<(), SharedError> {
+        let page = rustix::param::page_size() / size_of::<Lanes>();
+        let end =
+            start.checked_add(len).filter(|end| *end <= self.len * LANES).ok_or(SharedError::OutOfBounds)?;
+        let first = (start / LANES).next_multiple_of(page).min(self.len);
+        let len = (end / LANES / page * page).saturating_sub(first);
+        let at = self.check(first, len)?;
+        // SAFETY: whole pages within the mapping, of which the file keeps the contents.
+        Ok(unsafe { madvise(at.as_ptr().cast(), len * size_of::<Lanes>(), Advice::LinuxDontNeed) }?)
     }
 }
 

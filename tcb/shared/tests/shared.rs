@@ -44,6 +44,23 @@ fn what_one_side_writes_the_other_reads() {
 }
 
 #[test]
+fn what_was_read_can_be_released_and_read_again() {
+    let (mine, theirs) = pair(1 << 10);
+    let mut range = Arena::new(mine.len()).take(1 << 10).unwrap();
+    mine.slice_mut(&mut range).fill(Lanes([3; 8]));
+    let mut words = vec![0; 8 << 10];
+    for (start, len) in [(0, 8 << 10), (5, 5000), (8191, 1), (8192, 0), (0, 0), (100, 7)] {
+        theirs.release(start, len).unwrap();
+        words.fill(0);
+        theirs.read(0, &mut words).unwrap();
+        assert!(words.iter().all(|w| *w == 3), "{start}, {len}");
+    }
+    for (start, len) in [(0, 8193), (8192, 1), (usize::MAX, 2), (1, usize::MAX)] {
+        assert!(matches!(theirs.release(start, len), Err(SharedError::OutOfBounds)), "{start}, {len}");
+    }
+}
+
+#[test]
 fn ranges_outside_are_refused() {
     let (mine, theirs) = pair(16);
     for (start, len) in [(16, 1), (0, 17), (usize::MAX, 2), (2, usize::MAX)] {

@@ -232,7 +232,9 @@ impl Remote {
                     let start = start.checked_add(at).ok_or_else(wrong)?;
                     Ok(shared.copy(start, out).map_err(|_| wrong())?)
                 };
-                to.copied(count, &copy)
+                let done = to.copied(count, &copy);
+                shared.copied(start, count);
+                done
             }
             (None, _) if body.len().is_multiple_of(8) => {
                 let words = body.as_chunks::<8>().0;

@@ -9,6 +9,9 @@ use blindsmith_shared::{Arena, Range, Region, SharedError};
 const OPERANDS: usize = 1 << 30;
 /// Groups of eight residues for products.
 const PRODUCTS: usize = 1 << 29;
+/// Residues of a product from which on memory counts more than the time to take pages in and out.
+const LARGE: usize = 1 << 22;
+
 /// The two regions that a warden shares with its refinery.
 pub(crate) struct Transport {
     operands: Region,
@@ -85,6 +88,15 @@ impl Transport {
         state.held.clear();
         state.leaving.clear();
         state.arena = Arena::new(OPERANDS);
+    }
+
+    /// Lets go of the pages of a large product that was copied: they are the refinery's. Of a small one they stay, for the
+    /// next one that comes there.
+    pub fn copied(&self, start: usize, count: usize) {
+        if count >= LARGE {
+            // Where it fails they stay as well.
+            _ = self.products.release(start, count);
+        }
     }
 
     /// Copies residues of products, from an index on.

@@ -362,10 +362,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             }
             layer.weights = ahead;
         }
-        for SharedTerms { product, terms, .. } in finished {
-            self.reuse(Some(product));
-            self.reuse_terms(terms);
-        }
+        finished.into_iter().for_each(|terms| self.reuse_shared(terms));
         if !old.is_empty() {
             self.cloud.free(&old)?;
         }
@@ -575,6 +572,10 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         if self.offload(layer).is_none() {
             *out = std::mem::take(&mut self.layers[layer].sum);
             return Ok(());
+        }
+        // The pass had its products with these weights.
+        if let Some(terms) = self.layers[layer].weights.as_mut().and_then(|weights| weights.terms.take()) {
+            self.reuse_shared(terms);
         }
         let mut part = Matrix::default();
         let gradients = std::mem::take(&mut self.layers[layer].gradients);

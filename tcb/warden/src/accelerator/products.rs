@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Encrypted, ProductError, RowKeys};
 use crate::cloud::{Cloud, ProductRequest, Ticket};
 use crate::opening::collect;
-use crate::operands::{Body, Gradient, LeftOperand, RightOperand, Started, StripKeys};
+use crate::operands::{Body, Gradient, LeftOperand, RightOperand, SharedTerms, Started, StripKeys};
 use crate::transport::lock;
 
 /// What opens one product besides its own residues.
@@ -217,6 +217,12 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
         kept.products.sort_by_key(Vec::len);
         let surplus = kept.products.len().saturating_sub(KEPT);
         kept.products.drain(..surplus);
+    }
+
+    /// Keeps the memory of what rows had in common.
+    pub(super) fn reuse_shared(&self, SharedTerms { product, terms, .. }: SharedTerms) {
+        self.reuse(Some(product));
+        self.reuse_terms(terms);
     }
 
     /// Keeps the memory of terms that are not needed any more.
