@@ -90,7 +90,7 @@ fn activations() {
     }
 }
 
-/// Labels of which targets, weights and validity are secret.
+/// Labels of which targets and validity are secret.
 fn labels(loss: Loss, rows: usize, outputs: usize) -> Labels {
     let words = words(3, rows * outputs);
     let targets = match loss {
@@ -103,8 +103,7 @@ fn labels(loss: Loss, rows: usize, outputs: usize) -> Labels {
         }
     };
     let labels = Labels::new(targets).with_valid(secret((0..rows).map(|r| r % 5 != 4).collect()));
-    let labels = labels.expect("a flag each").with_weights(secret(vec![1.5; rows]));
-    labels.expect("a weight each")
+    labels.expect("a flag each")
 }
 
 fn objective(loss: Loss, outputs: usize) -> Objective {
@@ -125,7 +124,7 @@ fn losses() {
         let mut z = secret_matrix(4, ROWS, outputs);
         expect_secret(&objective.error(&mut z, &labels));
         expect_secret(z.as_slice());
-        if let Some(bounds) = objective.error_bounds(&labels) {
+        if let Some(bounds) = objective.error_bounds() {
             expect_secret(&bounds.0);
         }
         expect_secret(&objective.mean_factor(labels.valid_rows()).0);

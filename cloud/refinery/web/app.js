@@ -60,6 +60,8 @@ const REASONS = {
   "screened-after":
     "its labels contradict what the other rows teach more than chance would: shuffled or wrong labels, or rows of another kind",
   worse: "training on it made the model worse",
+  "out-of-range":
+    "training on it made values leave their range, which training without it does not: rows of another scale, or wrong values",
 };
 
 /** Opens a round's metrics; null if the key does not. What was opened is kept: it does not change. */

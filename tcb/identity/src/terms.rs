@@ -28,7 +28,9 @@ pub struct Terms {
     pub measurements: Vec<Blob>,
     /// Who may receive models that were trained on the rows.
     pub recipients: Vec<PublicKey>,
-    /// Least rows in a step that uses the rows.
+    /// Least rows in a step that uses the rows. Here and below rows and contributors are others' than the owner's: among
+    /// its own rows nothing hides from it. Minima say how many rows' gradients a step adds up; they do not keep an owner
+    /// that chooses model, recipe and steps from learning of single rows.
     pub step_rows: u64,
     /// Least contributors in such a step.
     pub step_contributors: u32,

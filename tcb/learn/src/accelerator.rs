@@ -60,7 +60,7 @@ pub struct Bounds {
 /// lets the work overlap.
 ///
 /// Matrices are finite. The error E is in sum form (see [`crate::loss`]): |e| at the last layer is at most
-/// the largest row weight times class weight for softmax and logistic loss; it is unbounded for the squared
+/// the largest class weight for softmax and logistic loss; it is unbounded for the squared
 /// error and in hidden layers, where a scale has to be chosen from the matrix itself. Rows that are not
 /// valid are zero in every E, but not in H.
 ///

@@ -1,10 +1,9 @@
-//! What rows are to be taught: targets, weights, and which rows count at all.
+//! What rows are to be taught: targets, and which rows count at all.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::Matrix;
-use crate::elementary::{at_least, at_most, mask};
 
 /// The answers that belong to rows.
 #[derive(Clone, PartialEq)]
@@ -25,14 +24,12 @@ impl Targets {
     }
 }
 
-/// Targets, weights and validity of rows in order. `Debug` shows the number of rows only.
+/// Targets and validity of rows in order. `Debug` shows the number of rows only.
 #[derive(Clone, PartialEq)]
 pub struct Labels {
     pub(crate) targets: Targets,
     /// Rows that are not valid (excluded, without labels) have zero error and count nowhere.
     pub(crate) valid: Vec<bool>,
-    /// Factor on a row's loss and error.
-    pub(crate) weights: Vec<f32>,
 }
 
 /// Labels that do not fit each other or their rows.
@@ -48,9 +45,6 @@ pub enum LabelsError {
         /// Rows there are.
         rows: usize,
     },
-    /// A weight outside the range.
-    #[error("a row weight is neither 0 nor from 2^-20 to 2^20: rescale the weights to a mean of about 1")]
-    Weight,
     /// Class numbers beside values, or values of different widths.
     #[error(
         "labels of two kinds or widths cannot stand in one batch: bring all to the model's loss and outputs"
@@ -69,10 +63,10 @@ pub enum LabelsError {
 }
 
 impl Labels {
-    /// Labels for which every row counts, with weight 1.
+    /// Labels for which every row counts.
     pub fn new(targets: Targets) -> Self {
         let rows = targets.rows();
-        Labels { targets, valid: vec![true; rows], weights: vec![1.0; rows] }
+        Labels { targets, valid: vec![true; rows] }
     }
 
     /// The same with a flag for each row: does it count?
@@ -82,21 +76,10 @@ impl Labels {
         Ok(self)
     }
 
-    /// The same with a weight for each row, 0 or from 2^-20 to 2^20. The mean is taken over the number of
-    /// valid rows, not over the sum of the weights: let them average about 1.
-    pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self, LabelsError> {
-        self.length("weights", weights.len())?;
-        if !weights_in_range(&weights) {
-            return Err(LabelsError::Weight);
-        }
-        self.weights = weights;
-        Ok(self)
-    }
-
     /// No labels for `rows` rows, none of which counts.
     pub(crate) fn none(rows: usize) -> Self {
         let targets = Targets::Values(Matrix::zeros(rows, 0));
-        Labels { targets, valid: vec![false; rows], weights: vec![1.0; rows] }
+        Labels { targets, valid: vec![false; rows] }
     }
 
     /// The number of rows, valid or not.
@@ -136,8 +119,7 @@ impl Labels {
             }
             _ => return Err(LabelsError::Kind),
         }
-        self.valid.extend_from_slice(&other.valid[range.clone()]);
-        self.weights.extend_from_slice(&other.weights[range]);
+        self.valid.extend_from_slice(&other.valid[range]);
         Ok(())
     }
 
@@ -157,11 +139,4 @@ impl fmt::Debug for Targets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Targets({} rows)", self.rows())
     }
-}
-
-/// Is every weight 0 or from 2^-20 to 2^20? Looks at all of them whatever it finds.
-pub(crate) fn weights_in_range(weights: &[f32]) -> bool {
-    const LIMIT: f32 = 1_048_576.0;
-    let good = |w: f32| (w == 0.0) | (w == at_most(at_least(w, 1.0 / LIMIT), LIMIT));
-    weights.iter().fold(0, |bad, &w| bad | mask(!good(w))) == 0
 }

@@ -1,7 +1,7 @@
 //! Losses with their error: the derivative of the loss with respect to the last layer's outputs.
 //!
 //! The error E is in sum form: one row's derivative is not divided by the number of rows, so that
-//! |e| <= 1 times the row's and the class's weight for softmax and logistic loss, whatever the batch. The
+//! |e| <= 1 times the class's weight for softmax and logistic loss, whatever the batch. The
 //! squared error e = z - t is unbounded. The gradient of the mean is the sum form's times
 //! [`Objective::mean_factor`].
 
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Matrix;
 use crate::elementary::{at_least, at_most, equal, exp, flush, keep, ln, mask, reciprocal, sigmoid};
-use crate::labels::{Labels, Targets, weights_in_range};
+use crate::labels::{Labels, Targets};
 
-/// What training minimises: the mean over the valid rows of this, times the row's weight.
+/// What training minimises: the mean over the valid rows of this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -43,7 +43,7 @@ pub enum ObjectiveError {
         outputs: usize,
     },
     /// A class weight outside the range, or with a loss that has no classes.
-    #[error("class weights are from 2^-20 to 2^20, average about 1, and do not go with a squared error")]
+    #[error("class weights are from 1/64 to 64, average about 1, and do not go with a squared error")]
     ClassWeight,
     /// Class numbers where values are needed, or the reverse.
     #[error(
@@ -73,11 +73,25 @@ impl Objective {
         if class_weights.len() != outputs {
             return Err(ObjectiveError::ClassWeights { found: class_weights.len(), outputs });
         }
-        let zero = class_weights.iter().fold(0, |zero, &w| zero | mask(w == 0.0)) != 0;
-        if (loss == Loss::MeanSquaredError) | zero | !weights_in_range(class_weights) {
+        if (loss == Loss::MeanSquaredError) | !weights_in_range(class_weights) {
             return Err(ObjectiveError::ClassWeight);
         }
         Ok(Objective { loss, class_weights: class_weights.to_vec() })
+    }
+
+    /// The same with all class weights 1.
+    pub fn unweighted(&self) -> Self {
+        Objective { loss: self.loss, class_weights: vec![1.0; self.outputs()] }
+    }
+
+    /// The most that a row's loss, its mean over the outputs, counts where models and rows are judged: eight times that
+    /// of a model that knows nothing, and of targets of unit variance the square of eight standard deviations.
+    pub(crate) fn clip(&self) -> f32 {
+        match self.loss {
+            Loss::SoftmaxCrossEntropy => 8.0 * ln(self.outputs().max(2) as f32),
+            Loss::Logistic => 8.0 * std::f32::consts::LN_2,
+            Loss::MeanSquaredError => 64.0,
+        }
     }
 
     /// The loss.
@@ -129,26 +143,25 @@ impl Objective {
 
     /// As [`Objective::error`], with each row's loss, the sum over its outputs; 0 of rows that are not valid.
     pub(crate) fn error_by_row(&self, outputs: &mut Matrix, labels: &Labels, mut each: impl FnMut(f32)) {
-        let weights = labels.weights.iter().zip(&labels.valid);
-        let rows = outputs.iter_rows_mut().zip(weights);
+        let rows = outputs.iter_rows_mut().zip(&labels.valid);
         match &labels.targets {
             Targets::Classes(classes) => {
-                for ((z, (&weight, &valid)), &class) in rows.zip(classes) {
-                    each(self.class_error(z, class, weight, mask(valid)));
+                for ((z, &valid), &class) in rows.zip(classes) {
+                    each(self.class_error(z, class, mask(valid)));
                 }
             }
             Targets::Values(values) => {
-                for ((z, (&weight, &valid)), t) in rows.zip(values.iter_rows()) {
-                    each(self.value_error(z, t, weight, mask(valid)));
+                for ((z, &valid), t) in rows.zip(values.iter_rows()) {
+                    each(self.value_error(z, t, mask(valid)));
                 }
             }
         }
     }
 
     /// Error and softmax cross-entropy of one row.
-    fn class_error(&self, z: &mut [f32], class: u32, row_weight: f32, valid: u32) -> f32 {
+    fn class_error(&self, z: &mut [f32], class: u32, valid: u32) -> f32 {
         let class = class as f32;
-        let weight = row_weight * at_class(&self.class_weights, class);
+        let weight = at_class(&self.class_weights, class);
         let top = largest(z);
         let chosen = at_class(z, class) - top;
         let sum = exponentials(z, top);
@@ -160,23 +173,23 @@ impl Objective {
     }
 
     /// Error and summed loss of one row of values.
-    fn value_error(&self, z: &mut [f32], targets: &[f32], weight: f32, valid: u32) -> f32 {
+    fn value_error(&self, z: &mut [f32], targets: &[f32], valid: u32) -> f32 {
         let mut sum = 0.0;
         for ((z, &t), &class_weight) in z.iter_mut().zip(targets).zip(&self.class_weights) {
             let (error, loss) = match self.loss {
                 Loss::Logistic => logistic(*z, t, class_weight),
                 _ => (*z - t, (*z - t) * (*z - t)),
             };
-            *z = keep(valid, weight * flush(error));
-            sum += keep(valid, weight * loss);
+            *z = keep(valid, flush(error));
+            sum += keep(valid, loss);
         }
         sum
     }
 
     /// Bounds on one entry of the error and on the sum of magnitudes of a row of it, whatever the outputs; none
     /// for the squared error.
-    pub fn error_bounds(&self, labels: &Labels) -> Option<(f32, f32)> {
-        let entry = largest_magnitude(&self.class_weights) * largest_magnitude(&labels.weights);
+    pub fn error_bounds(&self) -> Option<(f32, f32)> {
+        let entry = largest_magnitude(&self.class_weights);
         match self.loss {
             // sum over j of |p_j - t_j| = 2 (1 - p_class).
             Loss::SoftmaxCrossEntropy => Some((entry, 2.0 * entry)),
@@ -210,6 +223,13 @@ impl Objective {
             Loss::MeanSquaredError => {}
         }
     }
+}
+
+/// Is every class weight from 1/64 to 64? Looks at all of them whatever it finds.
+fn weights_in_range(weights: &[f32]) -> bool {
+    const LIMIT: f32 = 64.0;
+    let good = |w: f32| w == at_most(at_least(w, 1.0 / LIMIT), LIMIT);
+    weights.iter().fold(0, |bad, &w| bad | mask(!good(w))) == 0
 }
 
 /// Softmax in place.

@@ -3,23 +3,26 @@
 use std::fmt;
 use std::ops::Range;
 
-/// A dense matrix, row by row in one vector. It holds opened values, so `Debug` shows the shape only.
+use zeroize::Zeroizing;
+
+/// A dense matrix, row by row in one vector. It holds opened values: `Debug` shows the shape only, and its memory is
+/// wiped in the end.
 #[derive(Clone, PartialEq, Default)]
 pub struct Matrix {
     rows: usize,
     cols: usize,
-    data: Vec<f32>,
+    data: Zeroizing<Vec<f32>>,
 }
 
 impl Matrix {
     /// A matrix of zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
-        Matrix { rows, cols, data: vec![0.0; rows * cols] }
+        Matrix { rows, cols, data: vec![0.0; rows * cols].into() }
     }
 
     /// The matrix whose rows stand one after the other in `data`; `None` unless `data.len() == rows * cols`.
     pub fn from_rows(rows: usize, cols: usize, data: Vec<f32>) -> Option<Self> {
-        (rows.checked_mul(cols) == Some(data.len())).then_some(Matrix { rows, cols, data })
+        (rows.checked_mul(cols) == Some(data.len())).then(|| Matrix { rows, cols, data: data.into() })
     }
 
     /// The number of rows.
@@ -55,8 +58,8 @@ impl Matrix {
     }
 
     /// The values, row by row, without a copy.
-    pub fn into_vec(self) -> Vec<f32> {
-        self.data
+    pub fn into_vec(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.data)
     }
 
     /// Row `row`. Panics if there is no such row.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Matrix;
 use crate::auc::Histogram;
-use crate::elementary::{at_least, keep, ln, mask};
+use crate::elementary::{at_least, at_most, keep, ln, mask};
 use crate::labels::{Labels, Targets};
 use crate::loss::{Loss, Objective, largest, softmax};
 
@@ -19,7 +19,7 @@ pub const MAX_AUC_OUTPUTS: usize = 64;
 pub struct Metrics {
     /// Valid rows.
     pub rows: u64,
-    /// The mean that training minimises, weights included.
+    /// The mean that training minimises, class weights included.
     pub loss: f64,
     /// Share of rows whose largest output is the class; for the logistic loss, share of labels on the right
     /// side of one half. Rows count equally.
@@ -37,7 +37,8 @@ pub struct Metrics {
     pub rmse: Option<f64>,
 }
 
-/// Losses row by row, so that those of two models can be compared beyond chance.
+/// Losses row by row, so that those of two models can be compared beyond chance. Each counts for at most eight times that of
+/// a model that knows nothing, whatever class weights there are: so a single row decides nothing.
 #[derive(Clone, Default)]
 pub struct Losses {
     /// 0 of rows that are not valid.
@@ -59,6 +60,13 @@ impl Losses {
     /// Of rows whose losses are known; all of them are valid.
     pub fn of(each: &[f32]) -> Self {
         Losses { each: each.to_vec(), valid: each.len() as u64 }
+    }
+
+    /// Those of these rows and of others.
+    pub fn with(mut self, others: &Losses) -> Self {
+        self.each.extend_from_slice(&others.each);
+        self.valid += others.valid;
+        self
     }
 
     /// The mean loss.
@@ -87,6 +95,7 @@ impl Losses {
 /// Sums from which [`Metrics`] follow.
 pub struct Scoreboard {
     objective: Objective,
+    unweighted: Objective,
     rows: u64,
     loss: f64,
     losses: Losses,
@@ -112,6 +121,7 @@ impl Scoreboard {
         let tally = Tally { scores: wants_auc.then(|| Box::new(Histogram::new())), ..Tally::default() };
         let losses = Losses::default();
         Scoreboard {
+            unweighted: objective.unweighted(),
             objective,
             rows: 0,
             loss: 0.0,
@@ -139,13 +149,12 @@ impl Scoreboard {
             Loss::SoftmaxCrossEntropy => 1.0,
             Loss::Logistic | Loss::MeanSquaredError => self.outputs.len() as f32,
         };
-        let mut sum = 0.0;
-        let each = &mut self.losses.each;
-        self.objective.error_by_row(outputs, labels, |loss| {
-            sum += f64::from(loss);
-            each.push(loss / labels_a_row);
-        });
-        self.loss += sum;
+        let (each, clip) = (&mut self.losses.each, self.unweighted.clip());
+        let mut judged = outputs.clone();
+        // What is no number counts for most.
+        let push = |loss: f32| each.push(at_most(loss / labels_a_row, clip));
+        self.unweighted.error_by_row(&mut judged, labels, push);
+        self.loss += self.objective.error(outputs, labels);
         self.losses.valid = self.rows;
     }
 

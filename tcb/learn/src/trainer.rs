@@ -259,7 +259,7 @@ impl Trainer {
         self.network.load(accelerator, &mut self.tape)?;
 
         self.gradients.iter_mut().for_each(|g| g.bias.fill(0.0));
-        let bounds = match self.objective.error_bounds(batch.labels()) {
+        let bounds = match self.objective.error_bounds() {
             Some((error, row)) if parts.len() > 1 => self.network.bounds(error, row),
             _ => Vec::new(),
         };

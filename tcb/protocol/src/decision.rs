@@ -50,6 +50,8 @@ pub enum Reason {
     ScreenedAfter,
     /// The model became worse when it was trained on it.
     Worse,
+    /// Trained on it, values left the range in which products are computed; without it they did not.
+    OutOfRange,
 }
 
 impl std::fmt::Display for Reason {
@@ -64,6 +66,10 @@ impl std::fmt::Display for Reason {
                  rows of another kind"
             }
             Reason::Worse => "training on it made the model worse",
+            Reason::OutOfRange => {
+                "training on it made values leave their range, which training without it does not: rows of another scale, \
+                 or wrong values"
+            }
         })
     }
 }

@@ -12,7 +12,7 @@ use blindsmith_receipts::Rules;
 
 use crate::accelerator::{Encrypted, ProductError, Spoiled};
 use crate::cloud::Cloud;
-use crate::decide::{Bench, Decided, Screening, decide, decide_once, find};
+use crate::decide::{Bench, Decided, Judgement, Screening, Training, decide, decide_once, find};
 use crate::metrics::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
 use crate::project::Project;
 use crate::round::{Blocks, Prepared, RoundError, Task, Uploads};
@@ -150,13 +150,27 @@ impl<C: Cloud> Course<'_, '_, C> {
         let fixed = self.rules.fixed_schedule;
         let header = |i: usize| &self.uploads.headers[i];
         let own = |i: &usize| header(*i).contributor == self.owner;
-        let accepted =
-            |i: &usize| self.standing.accepted(&header(*i).id()) && !self.aside.contains(&(*i as u32));
+        let accepted = |i: &usize| {
+            let id = header(*i).id();
+            self.standing.accepted(&id) && !self.aside.contains(&(*i as u32)) && !self.used_up(*i)
+        };
         let all = 0..self.uploads.headers.len();
-        let trusted = |i: &usize| own(i) && header(*i).role == Role::Validation;
-        let judges = all.clone().filter(|i| trusted(i) || (!fixed && accepted(i)));
+        let judges = all.clone().filter(|i| self.validates(*i) || (!fixed && accepted(i)));
         let found = self.capped(judges);
         if !found.is_empty() { found } else { self.capped(all.filter(own)) }
+    }
+
+    /// Whether an upload is the owner's, for validation.
+    fn validates(&self, upload: usize) -> bool {
+        let header = &self.uploads.headers[upload];
+        header.contributor == self.owner && header.role == Role::Validation
+    }
+
+    /// Whether an upload's contributor allows no further version: its rows are neither trained on nor judge.
+    fn used_up(&self, upload: usize) -> bool {
+        let contributor = &self.uploads.headers[upload].contributor;
+        let versions = self.standing.versions.get(contributor).copied().unwrap_or(0);
+        self.uploads.terms[upload].as_ref().is_some_and(|terms| versions >= terms.versions)
     }
 
     /// The held-out blocks of uploads, of each contributor as many rows as the rules allow. Fewer than those from which
@@ -183,7 +197,7 @@ impl<C: Cloud> Course<'_, '_, C> {
         judges
     }
 
-    /// Figures over blocks, and the loss of outputs that are all zero.
+    /// Figures over blocks, and the loss of outputs that are all zero, as rows are judged.
     fn evaluate(&mut self, blocks: Vec<Block>) -> Result<(Scoreboard, f64), RoundError> {
         let sampler = self.sampler(blocks, JUDGED_ROWS.min(self.recipe.batch_rows))?;
         let mut uninformed = Scoreboard::new(self.trainer.objective().clone());
@@ -193,7 +207,7 @@ impl<C: Cloud> Course<'_, '_, C> {
             uninformed.add(&mut Matrix::zeros(labels.rows(), outputs), &labels);
             Ok(labels)
         })?;
-        Ok((scores, uninformed.metrics().loss))
+        Ok((scores, uninformed.losses().estimate().mean))
     }
 
     fn sampler(&self, blocks: Vec<Block>, batch_rows: usize) -> Result<Sampler, RoundError> {
@@ -259,9 +273,7 @@ impl<C: Cloud> Course<'_, '_, C> {
         let mut violated: BTreeSet<u32> = bound
             .iter()
             .filter(|(i, t)| {
-                let contributor = self.uploads.headers[*i as usize].contributor;
-                let versions = self.standing.versions.get(&contributor).copied().unwrap_or(0);
-                rows < t.version_rows || contributors < t.version_contributors || versions >= t.versions
+                rows < t.version_rows || contributors < t.version_contributors || self.used_up(*i as usize)
             })
             .map(|(i, _)| *i)
             .collect();
@@ -278,11 +290,12 @@ impl<C: Cloud> Course<'_, '_, C> {
         Ok(violated.into_iter().collect())
     }
 
-    /// Rows and contributors of blocks.
+    /// Rows and contributors of blocks, without the owner's: among its own rows nothing hides from it.
     fn crowd(&self, blocks: &[Block]) -> (u64, u32) {
-        let rows = blocks.iter().map(|b| u64::from(b.rows)).sum();
         let contributor = |b: &Block| self.uploads.headers[b.upload as usize].contributor;
-        (rows, blocks.iter().map(contributor).collect::<BTreeSet<_>>().len() as u32)
+        let others = blocks.iter().filter(|b| contributor(b) != self.owner);
+        let rows = others.clone().map(|b| u64::from(b.rows)).sum();
+        (rows, others.map(contributor).collect::<BTreeSet<_>>().len() as u32)
     }
 
     /// Trains for the round's epochs, or until the rows that judge show no progress any more.
@@ -310,7 +323,7 @@ impl<C: Cloud> Course<'_, '_, C> {
             if patience == 0 {
                 continue;
             }
-            let Some(loss) = self.judge()?.map(|losses| losses.estimate().mean) else { continue };
+            let Some(loss) = self.judge()?.map(|judged| judged.all.estimate().mean) else { continue };
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
                 (best, without) = (Some((loss, self.trainer.state())), 0);
             } else {
@@ -433,12 +446,16 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
     type State = TrainerState;
     type Error = RoundError;
 
-    fn judge(&mut self) -> Result<Option<Losses>, RoundError> {
-        let blocks = self.judging();
-        if blocks.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(self.evaluate(blocks)?.0.losses().clone()))
+    fn judge(&mut self) -> Result<Option<Judgement>, RoundError> {
+        let (own, others) = self.judging().into_iter().partition(|b| self.validates(b.upload as usize));
+        let mut losses = |blocks: Vec<Block>| -> Result<Option<Losses>, RoundError> {
+            let some = (!blocks.is_empty()).then(|| self.evaluate(blocks)).transpose()?;
+            Ok(some.map(|(scores, _)| scores.losses().clone()))
+        };
+        Ok(match (losses(own)?, losses(others)?) {
+            (Some(own), Some(others)) => Some(Judgement { all: own.clone().with(&others), own: Some(own) }),
+            (own, others) => own.or(others).map(|all| Judgement { all, own: None }),
+        })
     }
 
     fn screen(&mut self, upload: u32) -> Result<Screening, RoundError> {
@@ -463,11 +480,16 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         }
     }
 
-    fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, RoundError> {
+    fn train(&mut self, new: &[u32]) -> Result<Training<RoundError>, RoundError> {
         let (blocks, waiting) = self.allowed(new)?;
         let nothing_new = !new.is_empty() && waiting.len() == new.len();
         if blocks.is_empty() || nothing_new && !self.rules.fixed_schedule {
-            return if new.is_empty() { Err(RoundError::Empty) } else { Ok(new.to_vec()) };
+            let waiting = new.to_vec();
+            return if new.is_empty() {
+                Err(RoundError::Empty)
+            } else {
+                Ok(Training { waiting, out_of_range: None })
+            };
         }
         let counts = |b: &&Block| !self.aside.contains(&b.upload);
         self.run = Run {
@@ -476,8 +498,11 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
             ..Run::default()
         };
         let sampler = self.sampler(blocks, self.recipe.batch_rows)?;
-        self.epochs(&sampler)?;
-        Ok(waiting)
+        match self.epochs(&sampler) {
+            Ok(()) => Ok(Training { waiting, out_of_range: None }),
+            Err(cause @ RoundError::Values(_)) => Ok(Training { waiting, out_of_range: Some(cause) }),
+            Err(e) => Err(e),
+        }
     }
 
     fn has_old(&self) -> bool {

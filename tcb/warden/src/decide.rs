@@ -32,6 +32,23 @@ impl Screening {
         Screening { loss: Estimate { mean: f64::NAN, error: f64::NAN }, uninformed: f64::NAN };
 }
 
+/// Losses over the rows that judge.
+#[derive(Clone)]
+pub(crate) struct Judgement {
+    /// Over all of them.
+    pub all: Losses,
+    /// Over the owner's rows for validation, if it has any beside others' rows: what is worse by them is worse.
+    pub own: Option<Losses>,
+}
+
+/// A training that ended.
+pub(crate) struct Training<E> {
+    /// New uploads that the terms of their contributors keep out, with no others beside them: they were not trained on.
+    pub waiting: Vec<u32>,
+    /// Why it stopped, if values left their range: the model is of no use.
+    pub out_of_range: Option<E>,
+}
+
 /// A model that can be trained, judged, and taken back.
 pub(crate) trait Bench {
     /// All that training changes.
@@ -39,12 +56,11 @@ pub(crate) trait Bench {
     /// Why a round must be abandoned.
     type Error;
     /// The model's loss over each row that judges, if there are any: the same rows until uploads are set aside.
-    fn judge(&mut self) -> Result<Option<Losses>, Self::Error>;
+    fn judge(&mut self) -> Result<Option<Judgement>, Self::Error>;
     /// Losses over some rows of an upload.
     fn screen(&mut self, upload: u32) -> Result<Screening, Self::Error>;
-    /// Trains on these new uploads, on old ones beside them. Those that the terms of their contributors keep out, with
-    /// no others beside them, are given back; they were not trained on.
-    fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, Self::Error>;
+    /// Trains on these new uploads, on old ones beside them.
+    fn train(&mut self, new: &[u32]) -> Result<Training<Self::Error>, Self::Error>;
     /// Whether there are old rows to train on.
     fn has_old(&self) -> bool;
     /// From now on these count as old.
@@ -82,8 +98,8 @@ fn suspicious(rules: &Rules, judged: f64, Screening { loss, uninformed }: Screen
     rules.screening != 0 && !within
 }
 
-fn mean(losses: &Option<Losses>) -> Option<f64> {
-    losses.as_ref().map(|losses| losses.estimate().mean)
+fn mean(judged: &Option<Judgement>) -> Option<f64> {
+    judged.as_ref().map(|judged| judged.all.estimate().mean)
 }
 
 /// Runs a round over new uploads; `old` are screened again.
@@ -110,7 +126,14 @@ pub(crate) fn decide<B: Bench>(
     if clean.is_empty() && !new.is_empty() {
         return Ok(decided);
     }
-    let mut search = Search { sets: vec![clean], controlled: false, current };
+    let mut search = Search {
+        sets: vec![clean],
+        controlled: false,
+        in_range: false,
+        cause: None,
+        out_of_range: vec![],
+        current,
+    };
     while let Some(set) = search.sets.pop() {
         if decided.trials >= rules.trials {
             // They wait for another round.
@@ -118,42 +141,59 @@ pub(crate) fn decide<B: Bench>(
         }
         attempt(bench, set, rules, &mut decided, &mut search)?;
     }
+    let Search { in_range, cause, out_of_range, .. } = search;
+    if let Some(cause) = cause.filter(|_| !in_range) {
+        // Every training left the range: it is not one upload's doing.
+        return Err(cause);
+    }
+    bench.set_aside(&out_of_range);
+    decided.quarantined.extend(out_of_range.into_iter().map(|u| (u, Reason::OutOfRange)));
     Ok(decided)
 }
 
 /// What is still to be tried.
-struct Search {
+struct Search<E> {
     sets: Vec<Vec<u32>>,
     /// Whether a training over old rows alone was tried.
     controlled: bool,
+    /// Whether values stayed in their range in some training.
+    in_range: bool,
+    /// Why they did not in the first one in which they left it.
+    cause: Option<E>,
+    /// Uploads with which alone they left it.
+    out_of_range: Vec<u32>,
     /// Losses of the model as it is, without the training under way.
-    current: Option<Losses>,
+    current: Option<Judgement>,
 }
 
 /// Whether the model is good enough after a training.
-fn good(rules: &Rules, before: &Option<Losses>, after: &Option<Losses>) -> bool {
-    match (before, after) {
-        (Some(before), Some(after)) => {
-            let Estimate { mean, error } = after.excess(before, f64::from(rules.tolerance) / 1000.0);
-            mean <= CERTAINTY * error
-        }
-        _ => true,
-    }
+fn good(rules: &Rules, before: &Option<Judgement>, after: &Option<Judgement>) -> bool {
+    let no_worse = |before: &Losses, after: &Losses| {
+        let Estimate { mean, error } = after.excess(before, f64::from(rules.tolerance) / 1000.0);
+        mean <= CERTAINTY * error
+    };
+    let (Some(before), Some(after)) = (before, after) else { return true };
+    let own = before.own.as_ref().zip(after.own.as_ref());
+    no_worse(&before.all, &after.all) && own.is_none_or(|(before, after)| no_worse(before, after))
 }
 
 /// Whether training makes the model worse without any new upload. Where there are no old rows, nobody can tell.
 fn worse_anyway<B: Bench>(
     bench: &mut B,
     rules: &Rules,
-    current: &Option<Losses>,
+    current: &Option<Judgement>,
     decided: &mut Decided,
 ) -> Result<bool, B::Error> {
     if !bench.has_old() {
         return Ok(false);
     }
     let before = bench.save();
-    bench.train(&[])?;
+    let training = bench.train(&[])?;
     decided.trials += 1;
+    if let Some(cause) = training.out_of_range {
+        bench.restore(before)?;
+        return Err(cause);
+    }
     let judged = bench.judge()?;
     bench.restore(before)?;
     Ok(!good(rules, current, &judged))
@@ -165,15 +205,20 @@ fn attempt<B: Bench>(
     set: Vec<u32>,
     rules: &Rules,
     decided: &mut Decided,
-    search: &mut Search,
+    search: &mut Search<B::Error>,
 ) -> Result<(), B::Error> {
     let before = bench.save();
-    let waiting = bench.train(&set)?;
+    let Training { waiting, out_of_range } = bench.train(&set)?;
     let trained: Vec<u32> = set.iter().copied().filter(|u| !waiting.contains(u)).collect();
     if trained.is_empty() && !set.is_empty() {
         return bench.restore(before);
     }
     decided.trials += 1;
+    if let Some(cause) = out_of_range {
+        bench.restore(before)?;
+        return apart_by_range(bench, trained, cause, rules, decided, search);
+    }
+    search.in_range = true;
     let judged = bench.judge()?;
     let found = match mean(&judged) {
         Some(judged) => find(bench, &trained, rules, judged)?,
@@ -206,18 +251,46 @@ fn attempt<B: Bench>(
         search.sets.clear();
         return Ok(());
     }
-    match trained.as_slice() {
-        [] => {}
-        [one] => {
-            bench.set_aside(&[*one]);
-            decided.quarantined.push((*one, Reason::Worse));
-        }
-        several => {
-            let (first, second) = several.split_at(several.len() / 2);
-            search.sets.push(second.to_vec());
-            search.sets.push(first.to_vec());
-        }
+    if let Some(one) = search.halves(&trained) {
+        bench.set_aside(&[one]);
+        decided.quarantined.push((one, Reason::Worse));
     }
+    Ok(())
+}
+
+impl<E> Search<E> {
+    /// Has halves of some uploads tried, or gives the single one.
+    fn halves(&mut self, uploads: &[u32]) -> Option<u32> {
+        if uploads.len() <= 1 {
+            return uploads.first().copied();
+        }
+        let (first, second) = uploads.split_at(uploads.len() / 2);
+        self.sets.push(second.to_vec());
+        self.sets.push(first.to_vec());
+        None
+    }
+}
+
+/// Looks for what made values leave their range, as for what makes the model worse. Old rows alone are tried first: if
+/// values leave their range with them as well, no new upload is to blame, and the round fails as a whole.
+fn apart_by_range<B: Bench>(
+    bench: &mut B,
+    trained: Vec<u32>,
+    cause: B::Error,
+    rules: &Rules,
+    decided: &mut Decided,
+    search: &mut Search<B::Error>,
+) -> Result<(), B::Error> {
+    if trained.is_empty() {
+        return Err(cause);
+    }
+    if bench.has_old() && !std::mem::replace(&mut search.controlled, true) {
+        worse_anyway(bench, rules, &search.current, decided)?;
+        search.in_range = true;
+    }
+    search.cause.get_or_insert(cause);
+    let one = search.halves(&trained);
+    search.out_of_range.extend(one);
     Ok(())
 }
 
@@ -235,7 +308,11 @@ pub(crate) fn decide_once<B: Bench>(
     let screened = find(bench, &all, rules, before.unwrap_or(f64::INFINITY))?;
     bench.set_aside(&screened);
     let saved = bench.save();
-    let waiting = bench.train(new)?;
+    // On a fixed schedule a training goes on whatever its values.
+    let Training { waiting, out_of_range } = bench.train(new)?;
+    if let Some(cause) = out_of_range {
+        return Err(cause);
+    }
     let judged = bench.judge()?;
     let after = mean(&judged);
     let found = find(bench, &all, rules, after.unwrap_or(f64::INFINITY))?;
@@ -300,18 +377,27 @@ mod tests {
         /// Whether there are old rows, and what training multiplies the loss with by itself.
         old: bool,
         training: f64,
+        /// Uploads with which values leave their range, and whether they do with old rows alone.
+        out_of_range: BTreeSet<u32>,
+        old_out_of_range: bool,
+        /// By how much training multiplies the loss over the owner's own rows, if those judge beside others'.
+        own_effect: Option<f64>,
     }
 
     impl Bench for Fake {
         type State = (f64, BTreeSet<u32>);
         type Error = ();
 
-        fn judge(&mut self) -> Result<Option<Losses>, ()> {
+        fn judge(&mut self) -> Result<Option<Judgement>, ()> {
             let scatter = if self.trainings.is_empty() { 0.0 } else { self.scatter };
             let rows: Vec<f32> = (0..100)
                 .map(|row| (self.loss + if row % 2 == 0 { scatter } else { -scatter }) as f32)
                 .collect();
-            Ok(self.judges.then(|| Losses::of(&rows)))
+            let own = self.own_effect.map(|effect| {
+                let factor = if self.trained.is_empty() { 1.0 } else { effect };
+                Losses::of(&rows.iter().map(|loss| loss * factor as f32).collect::<Vec<_>>())
+            });
+            Ok(self.judges.then(|| Judgement { all: Losses::of(&rows), own }))
         }
 
         fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
@@ -320,15 +406,17 @@ mod tests {
             Ok(Screening { loss: Estimate { mean, error: self.scatter / 10.0 }, uninformed: 1.0 })
         }
 
-        fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, ()> {
+        fn train(&mut self, new: &[u32]) -> Result<Training<()>, ()> {
             let (wait, go): (Vec<u32>, Vec<u32>) = new.iter().partition(|u| self.waiting.contains(u));
             self.loss *= self.training;
             for upload in &go {
                 self.loss *= self.effect[*upload as usize];
                 self.trained.insert(*upload);
             }
+            let left =
+                go.iter().any(|u| self.out_of_range.contains(u)) || go.is_empty() && self.old_out_of_range;
             self.trainings.push(go);
-            Ok(wait)
+            Ok(Training { waiting: wait, out_of_range: left.then_some(()) })
         }
 
         fn has_old(&self) -> bool {
@@ -422,6 +510,45 @@ mod tests {
     }
 
     #[test]
+    fn attack_rows_that_leave_the_range_in_training_stop_nobody_else() {
+        for (culprit, old) in (0..9).flat_map(|culprit| [(culprit, false), (culprit, true)]) {
+            let mut bench = fake(9);
+            (bench.old, bench.out_of_range) = (old, [culprit].into());
+            let decided = run(&mut bench);
+            assert_eq!(decided.quarantined, [(culprit, Reason::OutOfRange)]);
+            assert_eq!((decided.accepted.len(), bench.aside), (8, vec![culprit]));
+            assert!(decided.promoted && decided.trials <= 10, "{}", decided.trials);
+        }
+    }
+
+    #[test]
+    fn nobody_is_blamed_where_every_training_leaves_the_range() {
+        for (count, old) in [(1, false), (4, false), (4, true)] {
+            let mut bench = fake(count);
+            (bench.old, bench.old_out_of_range) = (old, old);
+            bench.out_of_range = (0..count as u32).collect();
+            let new: Vec<u32> = (0..count as u32).collect();
+            assert!(decide(&mut bench, &new, &[], &Rules::default()).is_err());
+            assert!(bench.aside.is_empty() && bench.trained.is_empty());
+        }
+        // Too few trainings to find out.
+        let mut bench = fake(4);
+        bench.out_of_range = [0].into();
+        assert!(decide(&mut bench, &[0, 1, 2, 3], &[], &Rules { trials: 1, ..Rules::default() }).is_err());
+    }
+
+    #[test]
+    fn attack_rows_of_others_outvote_the_owners_validation_rows() {
+        for (own_effect, promoted) in [(1.0, true), (1.5, false)] {
+            let mut bench = fake(1);
+            bench.own_effect = Some(own_effect);
+            let decided = run(&mut bench);
+            assert_eq!(decided.promoted, promoted, "the loss over all rows fell in either case");
+            assert_eq!(decided.quarantined.is_empty(), promoted);
+        }
+    }
+
+    #[test]
     fn what_chance_explains_is_neither_rolled_back_nor_blamed() {
         // The loss rises from 0.5 to 0.65, by 0.1 more than is tolerated; its standard error over a hundred rows is a
         // tenth of the scatter.
@@ -445,15 +572,15 @@ mod tests {
         impl Bench for Judging {
             type State = (f64, BTreeSet<u32>);
             type Error = ();
-            fn judge(&mut self) -> Result<Option<Losses>, ()> {
+            fn judge(&mut self) -> Result<Option<Judgement>, ()> {
                 // Its rows are hard: with them the loss before is large, and training can do what it will.
                 let rows = if self.0.aside.is_empty() { vec![0.5, 9.0] } else { vec![self.0.loss as f32] };
-                Ok(Some(Losses::of(&rows)))
+                Ok(Some(Judgement { all: Losses::of(&rows), own: None }))
             }
             fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
                 self.0.screen(upload)
             }
-            fn train(&mut self, new: &[u32]) -> Result<Vec<u32>, ()> {
+            fn train(&mut self, new: &[u32]) -> Result<Training<()>, ()> {
                 self.0.train(new)
             }
             fn has_old(&self) -> bool {

@@ -213,7 +213,7 @@ mod tests {
             layers: vec![Layer { inputs: 64, outputs: 10, offload: Some(offload) }],
             feature_scale: Scale::from_log2(20),
             mask: MaskSeed([2; 32]),
-            label_bytes: 8,
+            label_bytes: 4,
             block_rows: 64,
             row_form: Encoding::new(16, 64, 2).unwrap(),
             column_form: Encoding::new(16, 64, 2).unwrap(),

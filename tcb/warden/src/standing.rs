@@ -16,12 +16,13 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    const ALL: [Place; 5] = [
+    const ALL: [Place; 6] = [
         Place::Waiting,
         Place::Accepted,
         Place::Quarantined(Reason::Screened),
         Place::Quarantined(Reason::ScreenedAfter),
         Place::Quarantined(Reason::Worse),
+        Place::Quarantined(Reason::OutOfRange),
     ];
 }
 

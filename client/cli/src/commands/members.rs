@@ -37,16 +37,16 @@ pub struct Join {
     invitation: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArguments,
-    /// Least rows of a version that uses yours.
+    /// Least rows of a version that uses yours; the owner's do not count.
     #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "invitation")]
     least_rows: u64,
-    /// Least contributors of a version that uses your rows.
+    /// Least contributors of a version that uses your rows, you among them; the owner does not count.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "invitation")]
     least_contributors: u32,
-    /// Least rows of a training step that uses yours.
+    /// Least rows of a training step that uses yours; the owner's do not count.
     #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "invitation")]
     least_step_rows: u64,
-    /// Least contributors of a training step that uses your rows.
+    /// Least contributors of a training step that uses your rows; the owner does not count.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "invitation")]
     least_step_contributors: u32,
     /// Most versions that use your rows.

@@ -249,7 +249,7 @@ impl Data {
             layers,
             feature_scale: planned.feature_scale,
             mask: MaskSeed([2; 32]),
-            label_bytes: 8,
+            label_bytes: 4,
             block_rows: planned.block_rows,
             row_form: planned.row_form,
             column_form: planned.column_form,

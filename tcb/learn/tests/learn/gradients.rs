@@ -36,7 +36,6 @@ struct Problem {
     recipe: Recipe,
     rows: Matrix,
     labels: Labels,
-    weights: Vec<f32>,
     outputs: usize,
 }
 
@@ -55,11 +54,10 @@ impl Problem {
             Loss::Logistic => values(outputs, |i| (i % 2) as f32),
             Loss::MeanSquaredError => values(outputs, |i| (i % 5) as f32 - 2.0),
         };
-        let weights: Vec<f32> = (0..ROWS).map(|r| 0.5 + 0.25 * r as f32).collect();
         let valid = (0..ROWS).map(|r| r != 2).collect();
-        let labels = Labels::new(targets).with_weights(weights.clone()).and_then(|l| l.with_valid(valid));
+        let labels = Labels::new(targets).with_valid(valid);
         let rows = Matrix::from_rows(ROWS, INPUTS, numbers(ROWS * INPUTS, 7)).expect("shape");
-        Problem { recipe, rows, labels: labels.expect("labels"), weights, outputs }
+        Problem { recipe, rows, labels: labels.expect("labels"), outputs }
     }
 
     /// The mean loss of the network given by flat parameters for unit-rms inputs.
@@ -79,7 +77,7 @@ impl Problem {
                     .map(|z| if l < 2 { activate(self.recipe.activations[l], z) } else { z })
                     .collect();
             }
-            sum += f64::from(self.weights[r]) * self.row_loss(r, &h);
+            sum += self.row_loss(r, &h);
         }
         sum / (ROWS - 1) as f64
     }

@@ -42,7 +42,12 @@ fn decision() -> impl Strategy<Value = Decision> {
 }
 
 fn quarantined() -> impl Strategy<Value = Quarantined> {
-    let reason = prop::sample::select(vec![Reason::Screened, Reason::ScreenedAfter, Reason::Worse]);
+    let reason = prop::sample::select(vec![
+        Reason::Screened,
+        Reason::ScreenedAfter,
+        Reason::Worse,
+        Reason::OutOfRange,
+    ]);
     (ids(), reason).prop_map(|(upload, reason)| Quarantined { upload, reason })
 }
 

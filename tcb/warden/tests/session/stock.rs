@@ -60,7 +60,7 @@ pub fn spec(
         layers: widths.windows(2).zip(layers).map(layer).collect(),
         feature_scale: Scale::from_log2(20),
         mask: MaskSeed([2; 32]),
-        label_bytes: 8,
+        label_bytes: 4,
         block_rows,
         row_form: Encoding::new(forward, strips, security.degree() / forward / strips).unwrap(),
         column_form: Encoding::fit(security, gradient, widths[0]).unwrap(),

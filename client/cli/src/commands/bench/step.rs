@@ -175,10 +175,17 @@ impl Step {
         stage.push(Role::Validation, (&block.0, &block.1))?;
         stage.push(Role::Training, (&rows.0, &rows.1))?;
 
-        // The first round meets cold memory; the second tells how many steps to measure.
+        // The first round meets cold memory; two more tell how many steps to measure.
         stage.round(1)?;
-        let once = stage.round(1)?.seconds;
-        let steps = self.steps.unwrap_or((1.0 / once) as u32).clamp(1, 64);
+        let steps = match self.steps {
+            Some(steps) => steps,
+            None => {
+                let once = stage.round(1)?.seconds;
+                let step = (stage.round(2)?.seconds - once).max(1e-3);
+                (1.0 / step) as u32
+            }
+        };
+        let steps = steps.clamp(1, 64);
         let mut plain = Plain::new(&stage, (&rows.0, &rows.1), threads)?;
         let mut samples = Vec::new();
         let mut peak = 0;
