@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Matrix;
 use crate::auc::Histogram;
-use crate::elementary::{at_least, at_most, keep, ln, mask};
+use crate::elementary::{at_least, keep, ln, mask};
 use crate::labels::{Labels, Targets};
 use crate::loss::{Loss, Objective, largest, softmax};
 
@@ -152,7 +152,11 @@ impl Scoreboard {
         let (each, clip) = (&mut self.losses.each, self.unweighted.clip());
         let mut judged = outputs.clone();
         // What is no number counts for most.
-        let push = |loss: f32| each.push(at_most(loss / labels_a_row, clip));
+        let push = |loss: f32| {
+            let loss = loss / labels_a_row;
+            let within = mask(loss <= clip);
+            each.push(keep(within, loss) + keep(!within, clip));
+        };
         self.unweighted.error_by_row(&mut judged, labels, push);
         self.loss += self.objective.error(outputs, labels);
         self.losses.valid = self.rows;

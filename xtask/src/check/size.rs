@@ -14,7 +14,7 @@ const MOST_CRATES: usize = 165;
 const MOST_WITHOUT: usize = 105;
 /// Most lines of code of ours, without comments, blank lines and tests. Transforms that stop half way, plain products of hidden
 /// layers and the tests of admission came in with masked matrices; the planner went out.
-const MOST_LINES: usize = 17_100;
+const MOST_LINES: usize = 17_300;
 
 /// What is trusted.
 pub struct Size {
@@ -38,6 +38,7 @@ impl Size {
             let parts: Vec<&str> = path.split('/').collect();
             if let ["tcb", name, "src", ..] = parts.as_slice()
                 && path.ends_with(".rs")
+                && !path.ends_with("/tests.rs")
             {
                 *lines.entry(format!("tcb/{name}")).or_default() += code_lines(text);
             }
@@ -64,7 +65,7 @@ impl Size {
     }
 }
 
-/// Lines with code before the file's tests, which come last.
+/// Lines with code before the file's tests, which come last, if they are not in a file of their own.
 fn code_lines(text: &str) -> usize {
     let source = Source::parse(text);
     let tests = |at: usize| {
@@ -98,6 +99,7 @@ mod tests {
         let files = [
             file("tcb/keys/src/lib.rs", "fn a() {}\n"),
             file("tcb/keys/tests/all.rs", "fn a() {}\n"),
+            file("tcb/keys/src/check/tests.rs", "fn a() {}\n"),
             file("cloud/refinery/src/lib.rs", "fn a() {}\n"),
         ];
         let mut tree = Tree { files: files.into() };

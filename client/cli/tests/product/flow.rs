@@ -144,7 +144,7 @@ fn a_linear_model_of_two_classes_has_one_output_and_stores_one_residue_for_each_
     // Fifty bytes for eight residues: the row form's features are padded to n, the column form's are not.
     let n = created["row_form"][0].as_u64().unwrap();
     let forms = (30u64.next_multiple_of(n).div_ceil(8) + 30u64.div_ceil(8)) * 50;
-    let sealed = 8 + 16 / created["block_rows"].as_u64().unwrap();
+    let sealed = 4 + 16 / created["block_rows"].as_u64().unwrap();
     assert_eq!(created["upload_bytes_per_row"].as_u64(), Some(forms + sealed));
     site.write("held-out.csv", tables::breast_cancer(400..569));
     site.push("held-out.csv", &["--validation"]).ok();

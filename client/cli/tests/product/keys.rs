@@ -182,7 +182,7 @@ fn damaged_project_files_are_named() {
         (text[..text.len() / 2].to_owned(), "EOF"),
         (with("\"format\": 5", "\"format\": 6"), "its format is 6, this program reads 5"),
         (with("\"batch_rows\": 256", "\"batch_rows\": 0"), "batches of 0 rows"),
-        (with("\"label_bytes\": 8", "\"label_bytes\": 0"), "0 bytes of labels"),
+        (with("\"label_bytes\": 4", "\"label_bytes\": 0"), "0 bytes of labels"),
     ] {
         site.write("p/project.json", damaged);
         site.on_project("status", &[]).refused(8, &["project.json", words]);

@@ -222,3 +222,33 @@ fn losses_row_by_row_have_the_mean_of_the_figures() {
         assert!((without.losses().estimate().error - all.error).abs() < 1e-6);
     }
 }
+
+/// Of wrong labels most rows lose a lot; one whose loss is beyond all measure must not hide that in a large standard error.
+#[test]
+fn attack_one_row_with_a_huge_loss_decides_nothing() {
+    let squares = Objective::new(Loss::MeanSquaredError, 1, &[]).expect("objective");
+    let judged = |targets: &[f32]| {
+        let labels = Labels::new(Targets::Values(
+            Matrix::from_rows(targets.len(), 1, targets.to_vec()).expect("shape"),
+        ));
+        let mut scores = Scoreboard::new(squares.clone());
+        scores.add(&mut Matrix::zeros(targets.len(), 1), &labels);
+        scores.losses().estimate()
+    };
+    let mut targets = vec![2.0; 512];
+    let without = judged(&targets);
+    targets[17] = 1e6;
+    let with = judged(&targets);
+    assert_eq!((without.mean, without.error), (4.0, 0.0));
+    assert!(with.mean < 4.2 && with.error < 0.2, "{} {}", with.mean, with.error);
+
+    // Nor do class weights, or a loss that is no number.
+    let weighted = Objective::new(Loss::SoftmaxCrossEntropy, 2, &[64.0, 1.0]).expect("objective");
+    let labels = Labels::new(Targets::Classes(vec![0, 0, 1]));
+    let mut scores = Scoreboard::new(weighted);
+    let logits = vec![0.0, 0.0, f32::NAN, 0.0, 50.0, -50.0];
+    scores.add(&mut Matrix::from_rows(3, 2, logits).expect("shape"), &labels);
+    let most = 8.0 * 2f64.ln();
+    let mean = (2f64.ln() + most + most) / 3.0;
+    assert!((scores.losses().estimate().mean - mean).abs() < 1e-5, "{}", scores.losses().estimate().mean);
+}

@@ -182,9 +182,10 @@ impl<'a> Compared<'a> {
     pub fn assert_close(&self) {
         assert!(self.relative < 1e-4, "Z or D is off by {} of its size", self.relative);
         assert!(!self.gradients.is_empty());
+        // Noise is predicted for all columns together; of one whose errors are large it is up to twice as much.
         for (i, (rms, largest)) in self.gradients.iter().enumerate() {
             let rms_fits = (0.5..1.3).contains(rms);
-            assert!(rms_fits && *largest < 7.5, "gradient {i}: {rms} times the noise, {largest} at most");
+            assert!(rms_fits && *largest < 10.0, "gradient {i}: {rms} times the noise, {largest} at most");
         }
     }
 

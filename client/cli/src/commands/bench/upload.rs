@@ -188,13 +188,13 @@ mod tests {
         };
         let measured = serde_json::to_value(upload.measure(1).unwrap()).unwrap();
         assert!(measured["us_per_row"].as_f64().is_some_and(|v| v > 0.0), "{measured}");
-        // Labels of 8 bytes a row, with a tag for each block; both forms, 50 bytes for eight residues.
+        // Labels of 4 bytes a row, with a tag for each block; both forms, 50 bytes for eight residues.
         let numbers = |form: &str| serde_json::from_value::<[usize; 3]>(measured[form].clone()).unwrap();
         let (n, g) = (numbers("row_form")[0], numbers("column_form")[0]);
         let block = measured["block_rows"].as_u64().unwrap() as usize;
         let bytes = |rows: usize| {
             let (row, column) = (40usize.next_multiple_of(n).div_ceil(8) * 50, 40 / 8 * 50);
-            rows * (8 + row) + 16 + rows.next_multiple_of(g) * column
+            rows * (4 + row) + 16 + rows.next_multiple_of(g) * column
         };
         let expected = 50 / block * bytes(block) + if 50 % block > 0 { bytes(50 % block) } else { 0 };
         assert_eq!(measured["bytes_per_row"].as_f64(), Some(expected as f64 / 50.0));
