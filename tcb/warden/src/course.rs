@@ -69,6 +69,8 @@ struct Course<'a, 'c, C: Cloud> {
     /// Uploads that count as old, of which the contributors' terms allow it.
     old: BTreeSet<u32>,
     aside: BTreeSet<u32>,
+    /// Uploads whose rows do not count in the training under way, though they may be asked for.
+    silent: BTreeSet<u32>,
     /// Of the training under way or the last one.
     run: Run,
     /// Of those that were kept.
@@ -82,6 +84,8 @@ struct Course<'a, 'c, C: Cloud> {
 #[derive(Default)]
 struct Run {
     uploads: BTreeSet<u32>,
+    /// Contributors of all rows that were asked for.
+    contributors: BTreeSet<Id>,
     rows: u64,
     training_loss: Vec<f64>,
     gradient_noise: Vec<Vec<f32>>,
@@ -114,7 +118,8 @@ pub(crate) fn run<C: Cloud>(
     let trained = |id: &Id| standing.accepted(id) || (fixed && known(id));
     let old: Vec<u32> = numbers(&trained).into_iter().filter(trains).collect();
     let new: Vec<u32> = numbers(&|id| !known(id)).into_iter().filter(trains).collect();
-    let judging_only = numbers(&|id| !known(id)).into_iter().filter(|i| !trains(i)).collect::<Vec<_>>();
+    let judging_only =
+        numbers(&|id| fixed || !known(id)).into_iter().filter(|i| !trains(i)).collect::<Vec<_>>();
     let mut course = Course {
         accelerator,
         trainer,
@@ -129,6 +134,7 @@ pub(crate) fn run<C: Cloud>(
         epochs,
         old: old.iter().copied().collect(),
         aside: aside.iter().copied().collect(),
+        silent: BTreeSet::new(),
         run: Run::default(),
         kept: Run::default(),
         steps: 0,
@@ -247,12 +253,30 @@ impl<C: Cloud> Course<'_, '_, C> {
             let members: Vec<u32> = new.iter().copied().filter(stays).collect();
             let fresh = members.iter().flat_map(|i| self.blocks.training[*i as usize].iter().copied());
             let replayed = self.replayed(&members).into_iter().filter(|b| stays(&b.upload));
-            let blocks: Vec<Block> = replayed.chain(fresh).collect();
-            let violated = self.violated(&blocks)?;
+            let mut blocks: Vec<Block> = replayed.chain(fresh).collect();
+            if self.rules.fixed_schedule {
+                // The order must not tell what counts as old.
+                blocks.sort_by_key(|b| (b.upload, b.index));
+            }
+            let violated = self.violated(&blocks, &BTreeSet::new())?;
             if violated.is_empty() {
                 return Ok((blocks, new.iter().copied().filter(|i| out.contains(i)).collect()));
             }
             out.extend(violated);
+        }
+    }
+
+    /// Uploads whose rows do not count in a training over these blocks. On a fixed schedule what was set aside is asked for;
+    /// terms that do not hold without it keep further uploads from counting.
+    fn silenced(&self, blocks: &[Block]) -> Result<BTreeSet<u32>, RoundError> {
+        let mut silent = self.aside.clone();
+        loop {
+            let violated = self.violated(blocks, &silent)?;
+            let before = silent.len();
+            silent.extend(violated);
+            if silent.len() == before {
+                return Ok(silent);
+            }
         }
     }
 
@@ -261,15 +285,16 @@ impl<C: Cloud> Course<'_, '_, C> {
         self.aside.contains(&upload) && !self.rules.fixed_schedule
     }
 
-    /// Uploads whose contributors' terms a training over these blocks would not keep.
-    fn violated(&self, blocks: &[Block]) -> Result<Vec<u32>, RoundError> {
-        let uploads: BTreeSet<u32> = blocks.iter().map(|b| b.upload).collect();
+    /// Uploads whose contributors' terms a training over these blocks would not keep, if some are silent.
+    fn violated(&self, blocks: &[Block], silent: &BTreeSet<u32>) -> Result<Vec<u32>, RoundError> {
+        let uploads: BTreeSet<u32> =
+            blocks.iter().map(|b| b.upload).filter(|i| !silent.contains(i)).collect();
         let terms = |i: u32| self.uploads.terms[i as usize].as_ref();
         let bound: Vec<(u32, &Terms)> = uploads.iter().filter_map(|i| Some((*i, terms(*i)?))).collect();
         if bound.is_empty() {
             return Ok(vec![]);
         }
-        let (rows, contributors) = self.crowd(blocks);
+        let (rows, contributors) = self.crowd(blocks, silent);
         let mut violated: BTreeSet<u32> = bound
             .iter()
             .filter(|(i, t)| {
@@ -281,8 +306,9 @@ impl<C: Cloud> Course<'_, '_, C> {
             let sampler = self.sampler(blocks.to_vec(), self.recipe.batch_rows)?;
             let first = self.trainer.epochs();
             for batch in (first..first + u64::from(self.epochs)).flat_map(|epoch| sampler.epoch(epoch)) {
-                let (rows, contributors) = self.crowd(&batch);
-                let here: BTreeSet<u32> = batch.iter().map(|b| b.upload).collect();
+                let (rows, contributors) = self.crowd(&batch, silent);
+                let here: BTreeSet<u32> =
+                    batch.iter().map(|b| b.upload).filter(|i| !silent.contains(i)).collect();
                 let violates = |t: &Terms| rows < t.step_rows || contributors < t.step_contributors;
                 violated.extend(here.into_iter().filter(|i| terms(*i).is_some_and(violates)));
             }
@@ -290,10 +316,10 @@ impl<C: Cloud> Course<'_, '_, C> {
         Ok(violated.into_iter().collect())
     }
 
-    /// Rows and contributors of blocks, without the owner's: among its own rows nothing hides from it.
-    fn crowd(&self, blocks: &[Block]) -> (u64, u32) {
+    /// Rows and contributors of blocks, without silent ones and the owner's: among its own rows nothing hides from it.
+    fn crowd(&self, blocks: &[Block], silent: &BTreeSet<u32>) -> (u64, u32) {
         let contributor = |b: &Block| self.uploads.headers[b.upload as usize].contributor;
-        let others = blocks.iter().filter(|b| contributor(b) != self.owner);
+        let others = blocks.iter().filter(|b| contributor(b) != self.owner && !silent.contains(&b.upload));
         let rows = others.clone().map(|b| u64::from(b.rows)).sum();
         (rows, others.map(contributor).collect::<BTreeSet<_>>().len() as u32)
     }
@@ -306,13 +332,13 @@ impl<C: Cloud> Course<'_, '_, C> {
         let mut best: Option<(f64, TrainerState)> = None;
         let (mut without, mut step) = (0, 0);
         for _ in 0..self.epochs {
-            let (uploads, aside, round) = (self.uploads, &self.aside, self.round);
+            let (uploads, silent, round) = (self.uploads, &self.silent, self.round);
             let load = |accelerator: &mut Encrypted<'_, C, Uploads>, blocks: &[Block]| {
                 let progress = Progress { round, step, steps };
                 step += 1;
                 let failed = |e| TrainError::Accelerator(ProductError::from(e));
                 accelerator.cloud().progress(progress).map_err(failed)?;
-                uploads.labels(accelerator.cloud(), blocks, |upload| aside.contains(&upload))
+                uploads.labels(accelerator.cloud(), blocks, |upload| silent.contains(&upload))
             };
             let report = self.trainer.train_epoch(&mut self.accelerator, sampler, load)?;
             self.steps += report.steps;
@@ -354,7 +380,8 @@ impl<C: Cloud> Course<'_, '_, C> {
             (_, Some(Spoiled::OutOfRange)) => Some("a product was out of range".to_owned()),
             (false, None) => None,
         };
-        let promoted = decided.promoted && failure.is_none();
+        // A training in which no row counted is no progress.
+        let promoted = decided.promoted && failure.is_none() && !self.kept.uploads.is_empty();
         let judges = self.judging();
         let validation = match judges.is_empty() {
             true => None,
@@ -374,11 +401,14 @@ impl<C: Cloud> Course<'_, '_, C> {
             }
             used.extend(&self.kept.uploads);
             standing.current = self.round;
-            let headers = &self.uploads.headers;
-            let of = |i: &u32| headers[*i as usize].contributor;
-            for contributor in self.kept.uploads.iter().map(of).collect::<BTreeSet<_>>() {
-                *standing.versions.entry(contributor).or_default() += 1;
-            }
+        }
+        // On a fixed schedule rounds count as versions: what the next one asks for must not tell promotions.
+        let fixed = self.rules.fixed_schedule;
+        let mut counted: BTreeSet<Id> = BTreeSet::new();
+        counted.extend(self.run.contributors.iter().filter(|_| fixed));
+        counted.extend(self.kept.contributors.iter().filter(|_| fixed || promoted));
+        for contributor in counted {
+            *standing.versions.entry(contributor).or_default() += 1;
         }
         let quarantined = decided.quarantined.iter();
         let quarantined: Vec<Quarantined> = quarantined
@@ -414,8 +444,11 @@ impl<C: Cloud> Course<'_, '_, C> {
         let own = |i: &u32| self.uploads.headers[*i as usize].contributor == self.owner;
         let (mut good, others): (Vec<u32>, Vec<u32>) = uploads.iter().partition(|i| own(i));
         let Some(after) = decided.after else { return Ok(good) };
-        let found = find(self, &others, self.rules, after)?;
+        let mut found = find(self, &others, self.rules, after)?;
         good.extend(others.into_iter().filter(|i| !found.contains(i)));
+        // On a fixed schedule those that were set aside before are looked at as well, and stay so.
+        good.retain(|i| !self.aside.contains(i));
+        found.retain(|i| !self.aside.contains(i));
         decided.quarantined.extend(found.into_iter().map(|i| (i, Reason::ScreenedAfter)));
         Ok(good)
     }
@@ -481,7 +514,7 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
     }
 
     fn train(&mut self, new: &[u32]) -> Result<Training<RoundError>, RoundError> {
-        let (blocks, waiting) = self.allowed(new)?;
+        let (blocks, mut waiting) = self.allowed(new)?;
         let nothing_new = !new.is_empty() && waiting.len() == new.len();
         if blocks.is_empty() || nothing_new && !self.rules.fixed_schedule {
             let waiting = new.to_vec();
@@ -491,9 +524,14 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
                 Ok(Training { waiting, out_of_range: None })
             };
         }
-        let counts = |b: &&Block| !self.aside.contains(&b.upload);
+        self.silent = self.silenced(&blocks)?;
+        let counts = |b: &&Block| !self.silent.contains(&b.upload);
+        let contributor = |b: &Block| self.uploads.headers[b.upload as usize].contributor;
+        let asked: BTreeSet<u32> = blocks.iter().map(|b| b.upload).collect();
+        waiting.extend(new.iter().filter(|i| asked.contains(i) && self.silent.contains(i)));
         self.run = Run {
             uploads: blocks.iter().filter(counts).map(|b| b.upload).collect(),
+            contributors: blocks.iter().map(contributor).collect(),
             rows: blocks.iter().map(|b| u64::from(b.rows)).sum(),
             ..Run::default()
         };
@@ -513,6 +551,7 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         self.old.extend(uploads);
         let run = std::mem::take(&mut self.run);
         self.kept.uploads.extend(run.uploads);
+        self.kept.contributors.extend(run.contributors);
         self.kept.rows += run.rows;
         self.kept.training_loss.extend(run.training_loss);
         self.kept.gradient_noise.extend(run.gradient_noise);

@@ -304,7 +304,8 @@ pub(crate) fn decide_once<B: Bench>(
 ) -> Result<Decided, B::Error> {
     let current = bench.judge()?;
     let before = mean(&current);
-    let all = [old, new].concat();
+    let mut all = [old, new].concat();
+    all.sort_unstable();
     let screened = find(bench, &all, rules, before.unwrap_or(f64::INFINITY))?;
     bench.set_aside(&screened);
     let saved = bench.save();

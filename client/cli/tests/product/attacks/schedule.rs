@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use blindsmith_protocol::{FromWarden, Instruction, Outcome, RoundRecord, ToWarden, from_cbor};
 use blindsmith_receipts::{Decision, open_receipt};
 
+use serde_json::json;
+
 use super::products::Scene;
 use super::proxy::Frame;
 use crate::site::Outcome as Ended;
+use crate::tables;
 
 /// All that passes between warden and refinery in a round, but for what is random by design: ciphertext, masks,
 /// answers. Lengths are kept.
@@ -150,6 +153,30 @@ fn attack_watching_a_fixed_schedule_without_rows_that_judge_tells_nothing() {
         let rows = |r: &String| r.split(' ').nth(1).unwrap().parse::<u64>().unwrap();
         assert!(records.iter().all(|r| rows(r) >= 100), "{records:?}");
     }
+}
+
+/// Nor which uploads were set aside: those are asked for, in the same order, in this round and in the next.
+#[test]
+fn attack_watching_a_fixed_schedule_does_not_tell_what_was_set_aside() {
+    let watched = |labels: fn(std::ops::Range<usize>) -> String| {
+        let scene = Scene::waiting(&[plan("0.5").as_slice(), &["--fixed-schedule"]].concat());
+        for _ in 0..6 {
+            scene.site.on_project("refine", &[]).ok();
+        }
+        scene.site.write("rows.csv", labels(236..300));
+        scene.site.on_project("push", &["--data", "rows.csv", "--keep-order"]).ok();
+        let seen = rounds_of(scene);
+        let history = seen.scene.site.on_project("history", &[]).ok().json();
+        let aside =
+            history["rounds"].as_array().unwrap().iter().any(|round| round["quarantined"] != json!([]));
+        (seen.frames, aside)
+    };
+    let (right, wrong) = (watched(tables::largest), watched(tables::shuffled));
+    assert_eq!((right.1, wrong.1), (false, true));
+    for (right, wrong) in right.0.iter().zip(&wrong.0) {
+        assert_eq!(right, wrong);
+    }
+    assert_eq!(right.0.len(), wrong.0.len());
 }
 
 /// Without a fixed schedule a round that fails stops, and says so in the same words whatever happened.
