@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ProjectArguments, bar, report, warn_if_simulated};
-use crate::project::{ClientProject, Keys, Task};
+use crate::project::{ClientProject, Keys, Task, write_file};
 use crate::rows::{DataArguments, matrix_of};
 use crate::trust::appraise_warden;
 use crate::{Failure, ask};
@@ -61,8 +61,9 @@ impl Predict {
         bar.finish_and_clear();
         let predicted = describe(&project, rows.rows(), (&outputs, warden.tee()), labelled)?;
         if let Some(path) = &self.out {
-            let file = std::fs::File::create(path).map_err(|e| Failure::project(path, e))?;
-            write_csv(&predicted, file)?;
+            let mut text = Vec::new();
+            write_csv(&predicted, &mut text)?;
+            write_file(path, &text)?;
         }
         report(self.common.json, &predicted, |p| {
             if self.out.is_none() {
