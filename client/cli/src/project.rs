@@ -376,6 +376,7 @@ fn load_terms(dir: &Path) -> Result<Terms, Failure> {
         version_contributors: file.version_contributors,
         versions: file.versions,
         metrics_rows: file.metrics_rows,
+        privacy: 0,
         policy: file.policy,
     };
     terms.validate().map_err(|e| Failure::project(&path, e))?;

@@ -42,6 +42,9 @@ pub struct Terms {
     pub versions: u64,
     /// Validation figures of this contributor are shown to the owner from so many judged rows on.
     pub metrics_rows: u64,
+    /// Reserved for a bound on what versions may tell of a row (differential privacy). 0, and refused otherwise: no warden
+    /// keeps to one.
+    pub privacy: u64,
     /// The policy (see `blindsmith-appraisal`) by which a warden's evidence is appraised before another one passes the
     /// rows' keys on to it; where it is empty, kind and measurement above are all that is asked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -67,6 +70,7 @@ impl Terms {
             version_contributors: 0,
             versions: u64::MAX,
             metrics_rows: 0,
+            privacy: 0,
             policy: String::new(),
         }
     }
@@ -87,6 +91,9 @@ impl Terms {
         }
         if !self.measurements.iter().all(|m| (1..=MAX_BYTES).contains(&m.0.len())) {
             return fail("a measurement has 1 to 64 bytes");
+        }
+        if self.privacy != 0 {
+            return fail("a bound on what versions tell of a row, which no warden keeps to");
         }
         if self.policy.len() > MAX_TERMS_POLICY {
             return fail("a policy of more than 16384 bytes");
@@ -141,6 +148,7 @@ mod tests {
             Terms { version_contributors: 1, ..base() },
             Terms { versions: 1, ..base() },
             Terms { metrics_rows: 1, ..base() },
+            Terms { privacy: 1, ..base() },
             Terms { policy: "[snp]".into(), ..base() },
         ];
         let digests: std::collections::BTreeSet<_> = all.iter().map(Terms::digest).collect();
@@ -156,6 +164,7 @@ mod tests {
             Terms { recipients: vec![], ..base() },
             Terms { recipients: vec![PublicKey([0; 32]); 65], ..base() },
             Terms { measurements: vec![Blob(vec![0; 65])], ..base() },
+            Terms { privacy: 1, ..base() },
         ] {
             assert!(terms.validate().is_err(), "{terms:?}");
         }
