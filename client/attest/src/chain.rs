@@ -295,7 +295,9 @@ fn check_rules(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), String> {
     }
 }
 
-/// The reports, each once. A report speaks of the refinery; only one that does not fit the chain is a defect.
+/// The reports, each once. A report speaks of the refinery; only one that does not fit the chain is a defect. One that
+/// refers to a receipt outside the chain is of a branch that was lost: a refinery's store that was restored from a copy
+/// goes on without the rounds after it.
 fn check_reports(
     bundle: &Bundle,
     tee: Tee,
@@ -315,10 +317,8 @@ fn check_reports(
         if report.tee != tee.name() {
             return fail("is of another kind of warden than the evidence");
         }
-        let Some(round) = report.previous.and_then(|digest| rounds.get(&digest)) else {
-            return fail("refers to no receipt of the chain");
-        };
-        if report.round > round + 1 {
+        let Some(previous) = report.previous else { return fail("refers to no receipt") };
+        if rounds.get(&previous).is_some_and(|round| report.round > round + 1) {
             return fail("names a round later than the one after the receipt that it refers to");
         }
         if seen.insert(receipt_digest(&bytes.0)) {

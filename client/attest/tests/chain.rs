@@ -462,10 +462,19 @@ fn report_of_another_kind_of_warden() {
 }
 
 #[test]
-fn report_outside_the_chain() {
-    for previous in [None, Some([0; 32])] {
-        refuses(&with_report(&FaultReport { previous, ..report(1) }, &key()), &policy(), 2, "no receipt");
-    }
+fn report_without_a_receipt_before_it() {
+    refuses(&with_report(&FaultReport { previous: None, ..report(1) }, &key()), &policy(), 2, "no receipt");
+}
+
+/// The refinery's store was restored from a copy: what was found after rounds that it lost is genuine, and no defect.
+#[test]
+fn reports_of_a_lost_branch_are_told_and_no_defect() {
+    let lost = FaultReport { previous: Some([0; 32]), round: 9, ..report(1) };
+    let verdict = verify(&with_report(&lost, &key()), &policy());
+    assert!(
+        verdict.valid && says(&verdict.proven, "1 of them after rounds that are not in this chain"),
+        "{verdict:?}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Verdicts in words: what a chain proves, and what no chain does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use blindsmith_evidence::Tee;
 use blindsmith_receipts::{Decision, FaultReport, Rules};
@@ -43,8 +43,17 @@ pub(super) fn proven(chain: &[Signed], reports: &[FaultReport], policy: &OwnerPo
         _ => format!("the receipts count {wrong} wrong answers of the refinery, within the rules"),
     });
     if !reports.is_empty() {
+        let digests: BTreeSet<[u8; 32]> = chain.iter().map(|s| s.digest).collect();
+        let lost =
+            reports.iter().filter(|r| r.previous.is_some_and(|digest| !digests.contains(&digest))).count();
+        let outside = match lost {
+            0 => String::new(),
+            _ => format!(
+                "; {lost} of them after rounds that are not in this chain: it was gone on with from an earlier one"
+            ),
+        };
         proven.push(format!(
-            "the warden reported {} wrong answers of the refinery: {}",
+            "the warden reported {} wrong answers of the refinery: {}{outside}",
             reports.len(),
             names(reports)
         ));
