@@ -56,8 +56,8 @@ pub struct Plan {
 
 /// Share of the shorter side's time that passes while the other side works, as measured by `bench step`.
 const OVERLAP: f64 = 0.0;
-/// Bytes of the sealed label and weight of a row.
-const LABEL_BYTES: usize = 8;
+/// Bytes of the sealed label of a row.
+const LABEL_BYTES: usize = 4;
 /// Root mean square of standardised features.
 const INPUT_RMS: f64 = 0.125;
 
