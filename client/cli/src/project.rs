@@ -463,9 +463,9 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         // Of a process that was killed before it was renamed.
         _ = fs::remove_file(&beside);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
+        let done =
+            file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+        done.inspect_err(|_| _ = fs::remove_file(&beside))
     };
     write().map_err(|e| Failure::project(path, e))
 }

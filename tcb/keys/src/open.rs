@@ -26,7 +26,9 @@ pub struct OutOfRange;
 pub struct MaskTerms {
     left: Encoding,
     right: Encoding,
-    columns: usize,
+    /// How many columns there are, and the strip in which they begin.
+    columns: (usize, usize),
+    sets: usize,
     /// For each mask set, strip of columns, eight residues of the left mask over a root and eight columns: for each root and
     /// column, eight residues. That is as they are read.
     terms: Zeroizing<Vec<u64>>,
@@ -88,7 +90,7 @@ impl MaskTerms {
                 bring_back_both((left, encoding), both, right.strip(first + s), terms);
             }
         }
-        MaskTerms { left, right: encoding, columns, terms }
+        MaskTerms { left, right: encoding, columns: (columns, first), sets: mask_sets, terms }
     }
 
     /// The memory that they are in, for others.
@@ -100,7 +102,7 @@ impl MaskTerms {
     fn add(&self, set: usize, first: usize, of_left: &[u64], out: &mut [u64]) {
         let (dimension, per_root) = (self.left.dimension(), self.left.per_root());
         let (strip, degree) = (self.right.strip(), self.right.degree());
-        let strips = self.columns.div_ceil(strip);
+        let strips = self.columns.0.div_ceil(strip);
         let terms = &self.terms[(set * strips + first / strip) * per_root * degree..][..per_root * degree];
         let terms = terms.as_chunks::<TOGETHER>().0;
         let group = first % strip / TOGETHER;
@@ -176,9 +178,10 @@ impl Opener<'_> {
     pub fn open(&self, out: &mut [f32], stride: usize, at: usize) -> Result<(), OutOfRange> {
         let shape = self.product.shape();
         let rows: usize = self.strips.iter().map(|s| s.rows).sum();
-        assert_eq!((rows, shape.columns), (shape.rows, self.terms.columns));
+        assert_eq!((rows, (shape.columns, self.first)), (shape.rows, self.terms.columns));
         let of_left = self.of_left_masks.shape();
-        assert!(of_left.mask_sets > 0 && (of_left.left, of_left.columns) == (self.terms.left, shape.columns));
+        assert_eq!((of_left.left, of_left.columns), (self.terms.left, shape.columns));
+        assert_eq!((of_left.mask_sets, shape.right), (self.terms.sets, self.terms.right));
         assert!(self.of_right_masks.shape().right_masks && self.of_right_masks.shape().rows == rows);
         let (mut largest, mut first) = (0, 0);
         let mut of_left = Zeroizing::new(Vec::new());
@@ -203,7 +206,7 @@ impl Opener<'_> {
     fn at_once(&self, strips: &[RowStrip<'_>]) -> usize {
         let mut residues = 0;
         let fits = |strip: &&RowStrip<'_>| {
-            residues += strip.rows * self.terms.columns;
+            residues += strip.rows * self.terms.columns.0;
             residues <= Self::AT_ONCE
         };
         strips.iter().take_while(fits).count().max(1)
@@ -215,7 +218,7 @@ impl Opener<'_> {
         let left = self.terms.left;
         let rows: usize = strips.iter().map(|s| s.rows).sum();
         let size = left.strip();
-        out.resize(self.terms.columns.div_ceil(TOGETHER) * rows * TOGETHER, 0);
+        out.resize(self.terms.columns.0.div_ceil(TOGETHER) * rows * TOGETHER, 0);
         let readers: Vec<Reader<'_>> = strips.iter().map(|strip| Reader::new(left, strip)).collect();
         let sets = self.of_left_masks.shape().mask_sets;
         let (dimension, of_left) = (left.dimension(), self.of_left_masks.left_masks());
@@ -228,9 +231,9 @@ impl Opener<'_> {
         groups.for_each_init(scratch, |(terms, folded, scratch), (group, out)| {
             let (element, turned) = scratch.split_at_mut(2 * left.degree());
             let first = group * TOGETHER;
-            let columns = TOGETHER.min(self.terms.columns - first);
+            let columns = TOGETHER.min(self.terms.columns.0 - first);
             for (set, terms) in terms.chunks_exact_mut(TOGETHER * dimension).enumerate() {
-                let from = (set * self.terms.columns + first) * dimension;
+                let from = (set * self.terms.columns.0 + first) * dimension;
                 self.terms.add(set, first, &of_left[from..][..columns * dimension], terms);
             }
             for column in 0..columns {
@@ -262,7 +265,7 @@ impl Opener<'_> {
         of_left: &[u64],
         (out, stride, at): (&mut [f32], usize, usize),
     ) -> u64 {
-        let (columns, right) = (self.terms.columns, self.product.shape().right);
+        let (columns, right) = (self.terms.columns.0, self.product.shape().right);
         let multiplier = modulus::inv(right.roots() as u64);
         let factor = 1.0 / (self.scales[0].factor() * self.scales[1].factor());
         let (degree, size, dimension) = (right.degree(), right.strip(), right.dimension());

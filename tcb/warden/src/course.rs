@@ -142,7 +142,7 @@ pub(crate) fn run<C: Cloud>(
     };
     let rules = course.rules;
     let decided = match fixed {
-        true => decide_once(&mut course, &new, &old, rules)?,
+        true => decide_once(&mut course, &new, &old, &aside, rules)?,
         false => decide(&mut course, &new, &old, rules)?,
     };
     course.finish(&ids, decided, &judging_only)
@@ -480,15 +480,30 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
     type Error = RoundError;
 
     fn judge(&mut self) -> Result<Option<Judgement>, RoundError> {
-        let (own, others) = self.judging().into_iter().partition(|b| self.validates(b.upload as usize));
+        let (own, others): (Vec<Block>, _) =
+            self.judging().into_iter().partition(|b| self.validates(b.upload as usize));
+        // Of a few rows chance would decide.
+        let enough = own.iter().map(|b| u64::from(b.rows)).sum::<u64>() >= ENOUGH_HELD_OUT;
         let mut losses = |blocks: Vec<Block>| -> Result<Option<Losses>, RoundError> {
             let some = (!blocks.is_empty()).then(|| self.evaluate(blocks)).transpose()?;
             Ok(some.map(|(scores, _)| scores.losses().clone()))
         };
         Ok(match (losses(own)?, losses(others)?) {
-            (Some(own), Some(others)) => Some(Judgement { all: own.clone().with(&others), own: Some(own) }),
+            (Some(own), Some(others)) => {
+                Some(Judgement { all: own.clone().with(&others), own: enough.then_some(own) })
+            }
             (own, others) => own.or(others).map(|all| Judgement { all, own: None }),
         })
+    }
+
+    fn judge_trained(&mut self) -> Result<Option<Judgement>, RoundError> {
+        match self.judge() {
+            // Over no row can it be compared with another one: it is worse.
+            Err(RoundError::Values(_)) => {
+                Ok(Some(Judgement { all: Losses::of(&[f32::INFINITY]), own: None }))
+            }
+            judged => judged,
+        }
     }
 
     fn screen(&mut self, upload: u32) -> Result<Screening, RoundError> {
@@ -518,7 +533,8 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         let nothing_new = !new.is_empty() && waiting.len() == new.len();
         if blocks.is_empty() || nothing_new && !self.rules.fixed_schedule {
             let waiting = new.to_vec();
-            return if new.is_empty() {
+            // On a fixed schedule it must not show what counts as new.
+            return if new.is_empty() && !self.rules.fixed_schedule {
                 Err(RoundError::Empty)
             } else {
                 Ok(Training { waiting, out_of_range: None })

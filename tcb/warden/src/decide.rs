@@ -57,6 +57,10 @@ pub(crate) trait Bench {
     type Error;
     /// The model's loss over each row that judges, if there are any: the same rows until uploads are set aside.
     fn judge(&mut self) -> Result<Option<Judgement>, Self::Error>;
+    /// The same of a model that was just trained; values that leave their range make it worse than any other.
+    fn judge_trained(&mut self) -> Result<Option<Judgement>, Self::Error> {
+        self.judge()
+    }
     /// Losses over some rows of an upload.
     fn screen(&mut self, upload: u32) -> Result<Screening, Self::Error>;
     /// Trains on these new uploads, on old ones beside them.
@@ -128,7 +132,8 @@ pub(crate) fn decide<B: Bench>(
     }
     let mut search = Search {
         sets: vec![clean],
-        controlled: false,
+        control: None,
+        ranged: false,
         in_range: false,
         cause: None,
         out_of_range: vec![],
@@ -143,7 +148,7 @@ pub(crate) fn decide<B: Bench>(
     }
     let Search { in_range, cause, out_of_range, .. } = search;
     if let Some(cause) = cause.filter(|_| !in_range) {
-        // Every training left the range: it is not one upload's doing.
+        // No training stayed in the range: nobody can tell whether it is an upload's doing or the recipe's.
         return Err(cause);
     }
     bench.set_aside(&out_of_range);
@@ -154,8 +159,10 @@ pub(crate) fn decide<B: Bench>(
 /// What is still to be tried.
 struct Search<E> {
     sets: Vec<Vec<u32>>,
-    /// Whether a training over old rows alone was tried.
-    controlled: bool,
+    /// Whether a training over old rows alone makes the model worse, if it was tried.
+    control: Option<bool>,
+    /// Whether values stayed in their range in one since the last upload was accepted.
+    ranged: bool,
     /// Whether values stayed in their range in some training.
     in_range: bool,
     /// Why they did not in the first one in which they left it.
@@ -194,7 +201,7 @@ fn worse_anyway<B: Bench>(
         bench.restore(before)?;
         return Err(cause);
     }
-    let judged = bench.judge()?;
+    let judged = bench.judge_trained()?;
     bench.restore(before)?;
     Ok(!good(rules, current, &judged))
 }
@@ -219,8 +226,8 @@ fn attempt<B: Bench>(
         return apart_by_range(bench, trained, cause, rules, decided, search);
     }
     search.in_range = true;
-    let judged = bench.judge()?;
-    let found = match mean(&judged) {
+    let judged = bench.judge_trained()?;
+    let found = match mean(&judged).filter(|mean| mean.is_finite()) {
         Some(judged) => find(bench, &trained, rules, judged)?,
         None => Vec::new(),
     };
@@ -240,15 +247,18 @@ fn attempt<B: Bench>(
         decided.accepted.extend(trained);
         decided.after = mean(&judged);
         search.current = judged;
+        search.ranged = false;
         return Ok(());
     }
     bench.restore(before)?;
-    if !trained.is_empty()
-        && !std::mem::replace(&mut search.controlled, true)
-        && worse_anyway(bench, rules, &search.current, decided)?
-    {
-        // It is not their doing: they wait.
-        search.sets.clear();
+    if !trained.is_empty() && search.control.is_none() {
+        search.control = Some(worse_anyway(bench, rules, &search.current, decided)?);
+    }
+    if search.control == Some(true) {
+        // It is not their doing: they wait. What leaves the range is still looked for.
+        if search.cause.is_none() {
+            search.sets.clear();
+        }
         return Ok(());
     }
     if let Some(one) = search.halves(&trained) {
@@ -284,8 +294,16 @@ fn apart_by_range<B: Bench>(
     if trained.is_empty() {
         return Err(cause);
     }
-    if bench.has_old() && !std::mem::replace(&mut search.controlled, true) {
-        worse_anyway(bench, rules, &search.current, decided)?;
+    if bench.has_old() && !std::mem::replace(&mut search.ranged, true) {
+        match worse_anyway(bench, rules, &search.current, decided) {
+            Ok(worse) => _ = search.control.get_or_insert(worse),
+            // What was accepted in this round brought the values so far: nobody new is to blame.
+            Err(_) if decided.promoted => {
+                search.sets.clear();
+                return Ok(());
+            }
+            Err(cause) => return Err(cause),
+        }
         search.in_range = true;
     }
     search.cause.get_or_insert(cause);
@@ -300,6 +318,7 @@ pub(crate) fn decide_once<B: Bench>(
     bench: &mut B,
     new: &[u32],
     old: &[u32],
+    aside: &[u32],
     rules: &Rules,
 ) -> Result<Decided, B::Error> {
     let current = bench.judge()?;
@@ -317,8 +336,10 @@ pub(crate) fn decide_once<B: Bench>(
     let judged = bench.judge()?;
     let after = mean(&judged);
     let found = find(bench, &all, rules, after.unwrap_or(f64::INFINITY))?;
-    let found: Vec<u32> = found.into_iter().filter(|u| !screened.contains(u)).collect();
-    let kept = |u: &&u32| ![&waiting, &screened, &found].iter().any(|list| list.contains(*u));
+    // What did not count in the training is looked at like the rest, and decides nothing.
+    let counted = |u: &u32| ![&waiting[..], &screened, aside].iter().any(|list| list.contains(u));
+    let found: Vec<u32> = found.into_iter().filter(counted).collect();
+    let kept = |u: &&u32| counted(u) && !found.contains(u);
     let good = found.is_empty() && good(rules, &current, &judged);
     let mut decided = Decided { promoted: good, trials: 1, before, after, ..Decided::default() };
     if good {
@@ -328,7 +349,8 @@ pub(crate) fn decide_once<B: Bench>(
         bench.restore(saved)?;
         decided.after = before;
     }
-    decided.quarantined.extend(screened.into_iter().map(|u| (u, Reason::Screened)));
+    let screened = screened.into_iter().filter(|u| !aside.contains(u));
+    decided.quarantined.extend(screened.map(|u| (u, Reason::Screened)));
     decided.quarantined.extend(found.into_iter().map(|u| (u, Reason::ScreenedAfter)));
     Ok(decided)
 }

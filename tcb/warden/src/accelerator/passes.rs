@@ -458,7 +458,13 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         match terms {
             Some(terms) => {
                 self.open_rows(&product, &started, &weights.forward, (&product, &terms), out)?;
-                weights.terms = Some(SharedTerms { sets: started.left.sets, product, terms });
+                let shared = SharedTerms { sets: started.left.sets, product, terms };
+                // Those of stored rows serve further rows; a hidden layer's are of one product alone.
+                let done = match started.left.name {
+                    Left::Rows(_) => weights.terms.replace(shared),
+                    _ => Some(shared),
+                };
+                done.into_iter().for_each(|shared| self.reuse_shared(shared));
             }
             None => {
                 let shared = weights.terms.as_ref().ok_or(NOT_ANNOUNCED)?;
