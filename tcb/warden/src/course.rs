@@ -71,6 +71,8 @@ struct Course<'a, 'c, C: Cloud> {
     aside: BTreeSet<u32>,
     /// Uploads whose rows do not count in the training under way, though they may be asked for.
     silent: BTreeSet<u32>,
+    /// What the rows that judge say of the model that was just trained, until somebody asks.
+    judged: Option<Judged>,
     /// Of the training under way or the last one.
     run: Run,
     /// Of those that were kept.
@@ -79,6 +81,9 @@ struct Course<'a, 'c, C: Cloud> {
     /// Whether a training diverged that was taken back since.
     diverged: bool,
 }
+
+/// What the rows that judge say of a model; nothing where there are none.
+struct Judged(Option<Judgement>);
 
 /// What a training found.
 #[derive(Default)]
@@ -135,6 +140,7 @@ pub(crate) fn run<C: Cloud>(
         old: old.iter().copied().collect(),
         aside: aside.iter().copied().collect(),
         silent: BTreeSet::new(),
+        judged: None,
         run: Run::default(),
         kept: Run::default(),
         steps: 0,
@@ -480,6 +486,9 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
     type Error = RoundError;
 
     fn judge(&mut self) -> Result<Option<Judgement>, RoundError> {
+        if let Some(Judged(judgement)) = self.judged.take() {
+            return Ok(judgement);
+        }
         let (own, others): (Vec<Block>, _) =
             self.judging().into_iter().partition(|b| self.validates(b.upload as usize));
         // Of a few rows chance would decide.
@@ -494,16 +503,6 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
             }
             (own, others) => own.or(others).map(|all| Judgement { all, own: None }),
         })
-    }
-
-    fn judge_trained(&mut self) -> Result<Option<Judgement>, RoundError> {
-        match self.judge() {
-            // Over no row can it be compared with another one: it is worse.
-            Err(RoundError::Values(_)) => {
-                Ok(Some(Judgement { all: Losses::of(&[f32::INFINITY]), own: None }))
-            }
-            judged => judged,
-        }
     }
 
     fn screen(&mut self, upload: u32) -> Result<Screening, RoundError> {
@@ -552,8 +551,12 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
             ..Run::default()
         };
         let sampler = self.sampler(blocks, self.recipe.batch_rows)?;
-        match self.epochs(&sampler) {
-            Ok(()) => Ok(Training { waiting, out_of_range: None }),
+        // A model with which values leave their range as soon as it is judged is of no use either.
+        match self.epochs(&sampler).and_then(|()| self.judge()) {
+            Ok(judgement) => {
+                self.judged = Some(Judged(judgement));
+                Ok(Training { waiting, out_of_range: None })
+            }
             Err(cause @ RoundError::Values(_)) => Ok(Training { waiting, out_of_range: Some(cause) }),
             Err(e) => Err(e),
         }
@@ -586,6 +589,7 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
 
     fn restore(&mut self, state: TrainerState) -> Result<(), RoundError> {
         let failed = |e| RoundError::Training(format!("the model could not be restored: {e}"));
+        self.judged = None;
         self.diverged |= self.trainer.diverged();
         let epochs = self.trainer.epochs();
         *self.trainer = Trainer::restore(self.recipe.clone(), state).map_err(failed)?;

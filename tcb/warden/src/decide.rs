@@ -45,7 +45,7 @@ pub(crate) struct Judgement {
 pub(crate) struct Training<E> {
     /// New uploads that the terms of their contributors keep out, with no others beside them: they were not trained on.
     pub waiting: Vec<u32>,
-    /// Why it stopped, if values left their range: the model is of no use.
+    /// Why it stopped, or could not be judged, if values left their range: the model is of no use.
     pub out_of_range: Option<E>,
 }
 
@@ -57,10 +57,6 @@ pub(crate) trait Bench {
     type Error;
     /// The model's loss over each row that judges, if there are any: the same rows until uploads are set aside.
     fn judge(&mut self) -> Result<Option<Judgement>, Self::Error>;
-    /// The same of a model that was just trained; values that leave their range make it worse than any other.
-    fn judge_trained(&mut self) -> Result<Option<Judgement>, Self::Error> {
-        self.judge()
-    }
     /// Losses over some rows of an upload.
     fn screen(&mut self, upload: u32) -> Result<Screening, Self::Error>;
     /// Trains on these new uploads, on old ones beside them.
@@ -201,7 +197,7 @@ fn worse_anyway<B: Bench>(
         bench.restore(before)?;
         return Err(cause);
     }
-    let judged = bench.judge_trained()?;
+    let judged = bench.judge()?;
     bench.restore(before)?;
     Ok(!good(rules, current, &judged))
 }
@@ -226,8 +222,8 @@ fn attempt<B: Bench>(
         return apart_by_range(bench, trained, cause, rules, decided, search);
     }
     search.in_range = true;
-    let judged = bench.judge_trained()?;
-    let found = match mean(&judged).filter(|mean| mean.is_finite()) {
+    let judged = bench.judge()?;
+    let found = match mean(&judged) {
         Some(judged) => find(bench, &trained, rules, judged)?,
         None => Vec::new(),
     };
