@@ -297,9 +297,6 @@ impl<C: Cloud> Course<'_, '_, C> {
             blocks.iter().map(|b| b.upload).filter(|i| !silent.contains(i)).collect();
         let terms = |i: u32| self.uploads.terms[i as usize].as_ref();
         let bound: Vec<(u32, &Terms)> = uploads.iter().filter_map(|i| Some((*i, terms(*i)?))).collect();
-        if bound.is_empty() {
-            return Ok(vec![]);
-        }
         let (rows, contributors) = self.crowd(blocks, silent);
         let mut violated: BTreeSet<u32> = bound
             .iter()

@@ -460,10 +460,8 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
                 self.open_rows(&product, &started, &weights.forward, (&product, &terms), out)?;
                 let shared = SharedTerms { sets: started.left.sets, product, terms };
                 // Those of stored rows serve further rows; a hidden layer's are of one product alone.
-                let done = match started.left.name {
-                    Left::Rows(_) => weights.terms.replace(shared),
-                    _ => Some(shared),
-                };
+                let stored = matches!(started.left.name, Left::Rows(_));
+                let done = if stored { weights.terms.replace(shared) } else { Some(shared) };
                 done.into_iter().for_each(|shared| self.reuse_shared(shared));
             }
             None => {
