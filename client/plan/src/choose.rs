@@ -45,9 +45,8 @@ pub enum PlanError {
     Blocks(usize),
 }
 
-/// Plans a network for these costs: what makes a training step shortest on this machine, or nearly so and spares the
-/// warden's cores. A hidden layer is
-/// offloaded only where that makes the step shorter and spares the warden's cores.
+/// Plans a network for these costs. Of the plans whose step is shortest on this machine, or nearly so, it takes the one that
+/// costs the warden's cores least. A hidden layer is offloaded only where that makes the step shorter and spares the warden's cores.
 ///
 /// # Errors
 /// [`PlanError`] for sizes out of range.

@@ -10,7 +10,6 @@ use blindsmith_keys::{
 use blindsmith_learn::{Block, Matrix};
 use blindsmith_matrix::{Encoding, OperandShape, ProductShape, Scale, Section};
 use blindsmith_protocol::{Id, Left, Projection as Kept};
-
 use rayon::prelude::*;
 
 use crate::cloud::Ticket;

@@ -233,7 +233,7 @@ impl Remote {
                     Ok(shared.copy(start, out).map_err(|_| wrong())?)
                 };
                 let done = to.copied(count, &copy);
-                shared.copied(start, count);
+                shared.release(start, count);
                 done
             }
             (None, _) if body.len().is_multiple_of(8) => {

@@ -92,7 +92,7 @@ impl Transport {
 
     /// Lets go of the pages of a large product that was copied: they are the refinery's. Of a small one they stay, for the
     /// next one that comes there.
-    pub fn copied(&self, start: usize, count: usize) {
+    pub fn release(&self, start: usize, count: usize) {
         if count >= LARGE {
             // Where it fails they stay as well.
             _ = self.products.release(start, count);

@@ -49,7 +49,7 @@ pub(super) fn proven(chain: &[Signed], reports: &[FaultReport], policy: &OwnerPo
         let outside = match lost {
             0 => String::new(),
             _ => format!(
-                "; {lost} of them after rounds that are not in this chain: it was gone on with from an earlier one"
+                "; {lost} of them after rounds that are not in this chain: the project went on from an earlier round"
             ),
         };
         proven.push(format!(
