@@ -145,6 +145,21 @@ pub struct Ready {
     /// Why no requests are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How the parts of its store are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreParts>,
+}
+
+/// How the parts of a refinery's store are, each in one word: `good` or `unreachable`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreParts {
+    /// The database of the records.
+    pub database: String,
+    /// The lock that makes it the one refinery that writes: `held`, `lost` while it is taken again, `taken` by another.
+    pub lock: String,
+    /// The object store of the blobs; none where they are in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<String>,
 }
 
 /// A structure of the protocol as JSON: what it is in CBOR, with bytes as hexadecimal digits. One rule for all of them,

@@ -11,7 +11,7 @@ mod signature;
 
 pub use answer::{
     Accepted, ContributorUploads, Created, Health, Offset, Problem, ProjectEntry, Projects, Ready, Refine,
-    Session, UploadEntry, Uploads, json_of,
+    Session, StoreParts, UploadEntry, Uploads, json_of,
 };
 pub use openapi::openapi;
 pub use route::{Access, Method, ROUTES, Route};

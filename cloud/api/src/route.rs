@@ -93,7 +93,7 @@ macro_rules! routes {
 
 routes! {
     Get "/health" Public: "Whether the process answers; its version and time.", None => (200, JSON, "Health");
-    Get "/ready" Public: "Whether requests are taken, and which kind of warden is connected; 503 with the reason while it ends or its store does not answer.",
+    Get "/ready" Public: "Whether requests are taken, and which kind of warden is connected; 503 with the reason while it ends or its store cannot be used.",
         None => (200, JSON, "Ready");
     Get "/metrics" Public: "Counters and gauges for Prometheus.", None => (200, "text/plain", "Metrics");
     Get "/openapi.json" Public: "This description.", None => (200, JSON, "OpenAPI 3.1");

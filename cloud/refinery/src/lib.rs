@@ -14,4 +14,4 @@ pub use engine::{Blocks, Engine, EngineError, Factors, Multiplied, Operands, Sto
 pub use http::{HttpServer, ListenError};
 pub use server::{Addresses, serve};
 pub use shared::Shared;
-pub use store::{Places, Store, StoreError, Verdict};
+pub use store::{Places, Standing, Store, StoreError, Verdict};

@@ -12,7 +12,7 @@ use blindsmith_refinery::config::{Config, LogFormat};
 use blindsmith_refinery::{Addresses, HttpServer, Shared, Store, serve};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 
 /// Stores encrypted rows and models, and multiplies them for a warden. Holds no secret.
 #[derive(Parser)]
@@ -105,24 +105,33 @@ fn main() -> anyhow::Result<ExitCode> {
         runtime.block_on(run(&config, shared, Addresses { clients, warden, enclave: config.local.enclave }));
     // Threads that wait for the warden are not waited for: like a crash, which the store survives.
     runtime.shutdown_background();
-    done.map(|()| ExitCode::SUCCESS)
+    done
 }
 
-async fn run(config: &Config, shared: Arc<Shared>, addresses: Addresses) -> anyhow::Result<()> {
+/// The exit code of a refinery whose database another one took over.
+const TAKEN: u8 = 4;
+
+async fn run(config: &Config, shared: Arc<Shared>, addresses: Addresses) -> anyhow::Result<ExitCode> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (ended, mut local) = tokio::sync::oneshot::channel();
     let http = match config.http.listen {
         Some(address) => Some(HttpServer::bind(shared.clone(), config, address).await?),
         None => None,
     };
-    std::thread::spawn(move || _ = ended.send(serve(shared, &addresses)));
-    let mut failed = Ok(());
+    let served = shared.clone();
+    std::thread::spawn(move || _ = ended.send(serve(served, &addresses)));
+    let mut failed = Ok(ExitCode::SUCCESS);
     let stop = async {
         tokio::select! {
             _ = term.recv() => info!("SIGTERM"),
             _ = int.recv() => info!("SIGINT"),
+            taken = shared.store.taken() => {
+                error!("{taken}");
+                failed = Ok(ExitCode::from(TAKEN));
+            }
             ended = &mut local => {
-                failed = ended.unwrap_or(Ok(())).context("the refinery cannot listen");
+                let ended = ended.unwrap_or(Ok(())).context("the refinery cannot listen");
+                failed = ended.map(|()| ExitCode::SUCCESS);
             }
         }
     };

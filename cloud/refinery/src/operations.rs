@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Unavailable,
     /// Disk, database or object store do not do their work, which may pass.
     Store,
+    /// Database or object store cannot be reached, which may pass.
+    Away,
     /// The refinery's own fault.
     Failed,
 }
@@ -56,6 +58,9 @@ impl From<StoreError> for Refusal {
             StoreError::Exists(_) | StoreError::Offset { .. } => Kind::Conflict,
             StoreError::Withdrawn(_) => Kind::Gone,
             StoreError::Missing(_) => Kind::Unknown,
+            StoreError::Unreachable { .. } | StoreError::Unlocked { .. } | StoreError::Taken { .. } => {
+                Kind::Away
+            }
             StoreError::Io { .. } | StoreError::Metadata { .. } | StoreError::Remote { .. } => Kind::Store,
             _ => Kind::Failed,
         };

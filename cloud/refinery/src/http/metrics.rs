@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::shared::RoundCounts;
+use crate::store::Standing;
 
 /// Counts of a service since it started. No project, key or name is in them.
 #[derive(Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Gauges {
     pub waiting: usize,
     pub warden: bool,
     pub rounds: RoundCounts,
+    /// The database's standing, and the object store's if there is one.
+    pub store: (Standing, Option<Standing>),
     /// None where the system does not say.
     pub free_bytes: Option<u64>,
 }
@@ -105,7 +108,21 @@ impl Metrics {
         let free = gauges.free_bytes.map(|bytes| {
             ("store_free_bytes", "gauge", "Bytes free on the file system of the store's directory.", bytes)
         });
-        for (name, kind, help, value) in figures.into_iter().chain(free) {
+        let (database, objects) = &gauges.store;
+        let up = |standing: &Standing| u64::from(!matches!(standing, Standing::Unreachable(_)));
+        let store = [
+            ("store_database_reachable", "gauge", "1 while the database answers.", up(database)),
+            (
+                "store_lock_held",
+                "gauge",
+                "1 while this is the one refinery that writes.",
+                u64::from(*database == Standing::Good),
+            ),
+        ];
+        let objects = objects.as_ref().map(|objects| {
+            ("store_objects_reachable", "gauge", "1 while the object store answers.", up(objects))
+        });
+        for (name, kind, help, value) in figures.into_iter().chain(store).chain(objects).chain(free) {
             _ = write!(
                 text,
                 "# HELP blindsmith_{name} {help}\n# TYPE blindsmith_{name} {kind}\nblindsmith_{name} {value}\n"

@@ -24,7 +24,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
-use blindsmith_api::{Health, Method, Ready, openapi};
+use blindsmith_api::{Health, Method, Ready, StoreParts, openapi};
 use blindsmith_identity::PublicKey;
 use futures_util::stream;
 use serde::Serialize;
@@ -33,7 +33,7 @@ use tracing::info;
 
 use crate::config::{Config, HttpConfig, LimitsConfig};
 use crate::shared::{Shared, Stored};
-use crate::store::PartialId;
+use crate::store::{PartialId, Standing};
 pub use listen::{HttpServer, ListenError};
 use metrics::{Gauges, Metrics};
 use nonces::{NonceError, Nonces};
@@ -312,15 +312,41 @@ async fn ready(State(service): State<Arc<Service>>) -> Answer {
         true => Some("it is ending"),
         false => None,
     };
+    let answers = service.store_answers().await;
+    let (database, objects) = service.shared.store.standing();
     let reason = match reason {
-        None if !service.store_answers().await => {
-            Some("its store (disk or database) does not answer: its log may say why")
-        }
+        None => match (&database, &objects) {
+            (Standing::Unreachable(_), _) => Some("its database is not reachable: its log says why"),
+            (Standing::Unlocked(_), _) => {
+                Some("the lock on its database was lost, and nothing is written until it is held again")
+            }
+            (Standing::Taken, _) => Some("another refinery took over its database: it ends"),
+            (_, Some(Standing::Unreachable(_))) => {
+                Some("its object store is not reachable, or its bucket is gone: its log says why")
+            }
+            _ if !answers => Some("its store (disk or database) does not answer: its log may say why"),
+            _ => None,
+        },
         reason => reason,
     };
-    let ready = Ready { ready: reason.is_none(), warden, reason: reason.map(str::to_owned) };
+    let store = Some(store_parts(&database, objects.as_ref()));
+    let ready = Ready { ready: reason.is_none(), warden, reason: reason.map(str::to_owned), store };
     let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, json(&ready)?).into_response())
+}
+
+/// How the parts of the store are, without a word on where they are: strangers may ask.
+fn store_parts(database: &Standing, objects: Option<&Standing>) -> StoreParts {
+    let reachable = |standing: &Standing| match standing {
+        Standing::Unreachable(_) => "unreachable".to_owned(),
+        Standing::Good | Standing::Unlocked(_) | Standing::Taken => "good".to_owned(),
+    };
+    let lock = match database {
+        Standing::Good => "held",
+        Standing::Unreachable(_) | Standing::Unlocked(_) => "lost",
+        Standing::Taken => "taken",
+    };
+    StoreParts { database: reachable(database), lock: lock.into(), objects: objects.map(reachable) }
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> Answer {
@@ -344,6 +370,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Answer {
             waiting: state.uploads(Stored::is_new),
             warden: state.warden.is_some(),
             rounds: state.counts.clone(),
+            store: service.shared.store.standing(),
             free_bytes,
         }
     };

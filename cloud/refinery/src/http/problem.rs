@@ -79,6 +79,10 @@ impl From<Refusal> for Refused {
                     "the refinery's store is full or does not answer, its log says more: try again later";
                 return Refused::busy(detail, 5);
             }
+            Kind::Away => {
+                tracing::warn!("{message}");
+                return Refused::busy("the refinery's store is not reachable: try again", 5);
+            }
             Kind::Failed => {
                 // Paths and the operating system's words are for the operator.
                 tracing::error!("{message}");
@@ -114,9 +118,13 @@ mod tests {
         let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let full = Refused::from(StoreError::Io { path: "/secret/place".into(), source });
         assert_eq!((full.status, full.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
+        let (what, place, why) = ("database", "/secret/place".into(), "secret".into());
+        let away = Refused::from(StoreError::Unreachable { what, place, why });
+        assert_eq!((away.status, away.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
+        assert!(away.detail.contains("not reachable: try again"));
         let damaged = StoreError::Damaged { path: "/secret/place".into(), why: "a bit".into() };
         let damaged = Refused::from(damaged);
         assert_eq!((damaged.status, damaged.retry_after), (StatusCode::INTERNAL_SERVER_ERROR, None));
-        assert!([full, damaged].iter().all(|refused| !refused.detail.contains("secret")));
+        assert!([full, away, damaged].iter().all(|refused| !refused.detail.contains("secret")));
     }
 }

@@ -158,7 +158,7 @@ impl Link {
         for AdmittedUpload { header, .. } in &uploads {
             let id = header.id();
             let open = || Ok((shared.store.rows(&project, &id)?, shared.store.kept(&project, &id)?));
-            match open() {
+            match patiently(open) {
                 Ok((rows, projections)) => {
                     files.push(UploadFiles { header: header.clone(), rows, projections });
                 }
@@ -195,7 +195,8 @@ impl Link {
         record.summary.traffic_bytes = self.traffic - traffic;
         (record.summary.at, record.summary.asked) = (now(), round.asked);
         let job = self.job.take();
-        if let Err(e) = shared.store.save_round(&project, &record, job.as_ref().map(|(lease, _)| lease)) {
+        let ends = job.as_ref().map(|(lease, _)| lease);
+        if let Err(e) = patiently(|| shared.store.save_round(&project, &record, ends)) {
             self.job = job;
             // The warden is a round ahead of what is stored: it goes back.
             self.restore(shared)?;
@@ -239,7 +240,7 @@ impl Link {
             _ => return Err(FrameError::Unexpected("not an answer to a rollback")),
         };
         (record.summary.at, record.summary.asked) = (now(), true);
-        if let Err(e) = shared.store.save_round(&project, &record, None) {
+        if let Err(e) = patiently(|| shared.store.save_round(&project, &record, None)) {
             self.restore(shared)?;
             return here(e);
         }
@@ -270,6 +271,22 @@ fn rehearsed(shared: &Shared, project: &Id) -> Result<(), StoreError> {
         troubled.and_then(|p| p.rounds.last()).map(|r| r.round)
     };
     newest.map_or(Ok(()), |round| shared.store.rehearse(project, round))
+}
+
+/// For so long a round waits for a database or an object store that is away, rather than lose what it did.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often it asks.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Does what a client would be told to try again later.
+fn patiently<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let start = Instant::now();
+    loop {
+        match work() {
+            Err(e) if e.is_away() && start.elapsed() < PATIENCE => std::thread::sleep(AGAIN),
+            done => return done,
+        }
+    }
 }
 
 /// What a round is given.

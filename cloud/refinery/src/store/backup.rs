@@ -37,7 +37,7 @@ impl Store {
         let (begun, database) = (to.join("refinery.db.under-way"), to.join("refinery.db"));
         if sqlite {
             self.metadata.copy_to(&begun)?;
-            let copy = Metadata::open(Location::file(&begun)?, Access::Beside, &self.runtime, to)?;
+            let copy = Metadata::open(Location::file(&begun)?, Access::Beside, &self.runtime)?;
             copy.change(sqlx::query("DELETE FROM partials"))?;
             copy.close();
         }

@@ -13,8 +13,8 @@ use tempfile::NamedTempFile;
 use super::error::{StoreError, damaged, io_error};
 use super::failpoint;
 use super::files::{self, Incoming};
+use super::reach::Reach;
 use super::remote::Remote;
-use super::runtime::Runtime;
 
 /// Where blobs are.
 pub(super) struct Blobs {
@@ -57,16 +57,16 @@ impl Blobs {
     }
 
     /// In an object store.
-    pub(super) fn remote(
-        url: &str,
-        cache: &Path,
-        limit: u64,
-        runtime: &Arc<Runtime>,
-        incoming: Arc<Incoming>,
-        gate: PathBuf,
-    ) -> Result<Self, StoreError> {
-        let place = Place::Remote(Remote::connect(url, cache, limit, runtime)?);
-        Ok(Blobs { place, verified: Mutex::default(), incoming, gate })
+    pub(super) fn remote(remote: Remote, incoming: Arc<Incoming>, gate: PathBuf) -> Self {
+        Blobs { place: Place::Remote(remote), verified: Mutex::default(), incoming, gate }
+    }
+
+    /// Whether an object store can be used; none for a directory.
+    pub(super) fn reach(&self) -> Option<&Reach> {
+        match &self.place {
+            Place::Directory(_) => None,
+            Place::Remote(remote) => Some(remote.reach()),
+        }
     }
 
     fn gate(&self) -> Result<File, StoreError> {

@@ -48,8 +48,49 @@ pub enum StoreError {
     #[error(transparent)]
     Upload(#[from] UploadError),
     /// Somebody else serves it.
-    #[error("the store at {0} is in use by another refinery: stop that one, or choose another directory")]
-    InUse(PathBuf),
+    #[error("the {what} {place} is in use by another refinery: stop that one, or choose another {what}")]
+    InUse {
+        /// `directory` or `database`.
+        what: &'static str,
+        /// Which one, without a password.
+        place: String,
+    },
+    /// Another refinery took it over while this one served it.
+    #[error("another refinery took over the database {place}: this one writes nothing more, and ends")]
+    Taken {
+        /// Which database, without a password.
+        place: String,
+    },
+    /// The lock that makes this the one refinery that writes was lost.
+    #[error(
+        "the lock on the database {place} was lost ({why}): nothing is written until it is held again, try again"
+    )]
+    Unlocked {
+        /// Which database, without a password.
+        place: String,
+        /// How it was lost.
+        why: String,
+    },
+    /// A database or an object store that does not answer.
+    #[error("the {what} {place} is not reachable ({why}): try again")]
+    Unreachable {
+        /// `database` or `object store`.
+        what: &'static str,
+        /// Which one, without a password.
+        place: String,
+        /// What was seen.
+        why: String,
+    },
+    /// An object store that cannot be used as it is.
+    #[error("the object store {place} cannot be used: {why}; {advice}")]
+    Objects {
+        /// Which one.
+        place: String,
+        /// What was tried, and what it said.
+        why: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// Written by version 0.1, as a directory of files.
     #[error(
         "{0} is a store in the format of version 0.1, which this version does not read: choose another \
@@ -100,6 +141,13 @@ pub enum StoreError {
     /// A job whose lease ran out, or that was finished.
     #[error("the job's lease is over: another has it, or it is done")]
     Lease,
+}
+
+impl StoreError {
+    /// Whether it may pass by itself, as what is kept elsewhere could not be reached.
+    pub fn is_away(&self) -> bool {
+        matches!(self, StoreError::Unreachable { .. } | StoreError::Unlocked { .. })
+    }
 }
 
 pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {

@@ -49,8 +49,10 @@ impl Store {
     /// Starts an upload of a project.
     ///
     /// # Errors
-    /// [`UploadError::Rows`] for an impossible number of rows, and what the disk says.
+    /// [`UploadError::Rows`] for an impossible number of rows, a store that is not reachable, and what the disk says.
     pub fn receive(&self, spec: &ProjectSpec, extent: Extent) -> Result<Incoming<'_>, StoreError> {
+        // Not after all of it came.
+        self.check()?;
         Incoming::new(self, spec, extent, self.incoming.file()?)
     }
 }

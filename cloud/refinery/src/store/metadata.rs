@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migrate, MigrateError};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
+use tokio::time::timeout;
 
 use super::error::{StoreError, damaged, io_error};
+use super::reach::{Reach, Use};
 use super::runtime::Runtime;
+use super::writer::{self, Lock, Token, Unheld, Watch};
 use super::{failpoint, schema};
 
 /// Which database.
@@ -54,8 +58,14 @@ impl Location {
                     .into(),
             ));
         };
+        let options = PgConnectOptions::from_str(parsed.as_str());
+        let options = options.map_err(|e| StoreError::Place(format!("the metadata's URL: {e}")))?;
+        let socket = options.get_socket().map(|socket| socket.display().to_string());
+        let host = socket.unwrap_or_else(|| options.get_host().to_owned());
+        // The server's default is a database of the user's name.
+        let name = options.get_database().unwrap_or(options.get_username());
         // Neither user nor password nor parameters, which may hold one.
-        let place = format!("postgres://{}{}", parsed.host_str().unwrap_or(""), parsed.path());
+        let place = format!("postgres://{host}:{}/{name}", options.get_port());
         Ok(Location { kind: Kind::Postgres, url: url.into(), place })
     }
 }
@@ -63,8 +73,12 @@ impl Location {
 /// A database that is open.
 pub(super) struct Metadata {
     pool: AnyPool,
-    /// Keeps other refineries out as long as it is open.
-    lock: Mutex<Option<AnyConnection>>,
+    /// Whether it can be used.
+    pub(super) reach: Arc<Reach>,
+    /// What tells the refinery that serves it from others; none for a command beside it.
+    token: Option<Token>,
+    /// Keeps other refineries out of a database in PostgreSQL.
+    watch: Mutex<Option<Watch>>,
     pub(super) location: Location,
     runtime: Arc<Runtime>,
     /// Held by the one that changes something: what a change finds does not change under it.
@@ -85,46 +99,50 @@ impl Metadata {
         location: Location,
         access: Access,
         runtime: &Arc<Runtime>,
-        root: &Path,
     ) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let Location { kind, place, .. } = &location;
-        let err = |source| database_error(*kind, place, source);
-        let options = AnyConnectOptions::from_str(&location.url).map_err(err)?;
+        let Location { kind, url, place } = &location;
+        let kind = *kind;
+        let err = |source| database_error(kind, place, source);
+        let options = AnyConnectOptions::from_str(url).map_err(err)?;
         let options = options.log_slow_statements(log::LevelFilter::Off, Duration::ZERO);
-        let opened = runtime.block_on(async {
+        let reach = Arc::new(Reach::new("database", place));
+        let late = || reach.unreachable("the server does not answer");
+        let (pool, lock) = runtime.block_on(async {
             let lock = match (kind, access) {
-                (Kind::Postgres, Access::Serve) => Some(advisory_lock(&options, root).await?),
+                (Kind::Postgres, Access::Serve) => Some(Lock::take(url).await.map_err(|e| match e {
+                    Unheld::Sql(e) => err(e),
+                    Unheld::Late => late(),
+                    Unheld::Elsewhere | Unheld::Taken => {
+                        StoreError::InUse { what: "database", place: place.clone() }
+                    }
+                })?),
                 _ => None,
             };
-            let kind = *kind;
             // Outside of the pool, which would try again for long.
-            let mut first = options.connect().await?;
-            if kind == Kind::Sqlite {
-                for pragma in PRAGMAS {
-                    (&mut first).execute(pragma).await?;
-                }
+            let first = async {
+                let mut first = options.connect().await?;
+                prepare(&mut first, kind).await?;
+                first.close().await
+            };
+            match kind {
+                // It waits for whoever has the file.
+                Kind::Sqlite => first.await.map_err(err)?,
+                Kind::Postgres => timeout(writer::PATIENCE, first).await.map_err(|_| late())?.map_err(err)?,
             }
-            first.close().await?;
-            let pool = AnyPoolOptions::new().max_connections(4).after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if kind == Kind::Sqlite {
-                        for pragma in PRAGMAS {
-                            (&mut *connection).execute(pragma).await?;
-                        }
-                    }
-                    Ok(())
-                })
-            });
-            Ok::<_, Opening>((pool.connect_lazy_with(options), lock))
-        });
-        let (pool, lock) = opened.map_err(|e| match e {
-            Opening::Sql(source) => err(source),
-            Opening::InUse(path) => StoreError::InUse(path),
+            let pool = AnyPoolOptions::new().max_connections(4);
+            let pool = match kind {
+                Kind::Sqlite => pool,
+                Kind::Postgres => pool.acquire_timeout(2 * writer::PATIENCE),
+            };
+            let pool = pool.after_connect(move |connection, _| Box::pin(prepare(connection, kind)));
+            Ok::<_, StoreError>((pool.connect_lazy_with(options), lock))
         })?;
         let metadata = Metadata {
             pool,
-            lock: Mutex::new(lock),
+            reach,
+            token: None,
+            watch: Mutex::default(),
             runtime: runtime.clone(),
             writing: Mutex::default(),
             location,
@@ -133,11 +151,45 @@ impl Metadata {
             metadata.check_file()?;
         }
         metadata.migrate(access)?;
-        Ok(metadata)
+        match access {
+            Access::Serve => metadata.take_over(lock),
+            Access::Beside => Ok(metadata),
+        }
+    }
+
+    /// Becomes the one refinery that writes, and watches over its lock.
+    fn take_over(mut self, lock: Option<Lock>) -> Result<Self, StoreError> {
+        let mut token = Token::default();
+        getrandom::fill(&mut token).map_err(|e| StoreError::Place(format!("no randomness: {e}")))?;
+        let taken = self.runtime.block_on(async {
+            let mut connection = self.pool.acquire().await?;
+            match self.location.kind {
+                Kind::Sqlite => writer::take_over(&mut connection, &token).await.map(|()| true),
+                // A change of the one before that hangs ends with its session.
+                Kind::Postgres => {
+                    let done = timeout(4 * writer::PATIENCE, writer::take_over(&mut connection, &token));
+                    done.await.map_or(Ok(false), |done| done.map(|()| true))
+                }
+            }
+        });
+        if !taken.map_err(|e| self.error(e))? {
+            return Err(StoreError::InUse { what: "database", place: self.location.place.clone() });
+        }
+        self.token = Some(token);
+        let watch = lock.map(|lock| {
+            let reach = self.reach.clone();
+            self.runtime.block_on(async { Watch::begin(lock, token, reach) })
+        });
+        self.watch = Mutex::new(watch);
+        Ok(self)
     }
 
     fn error(&self, source: sqlx::Error) -> StoreError {
-        database_error(self.location.kind, &self.location.place, source)
+        let error = database_error(self.location.kind, &self.location.place, source);
+        if matches!(error, StoreError::Unreachable { .. }) {
+            self.reach.suspect();
+        }
+        error
     }
 
     /// The database as what is named when it is damaged.
@@ -186,11 +238,11 @@ impl Metadata {
         &self,
         look: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        let read = self.runtime.block_on(async {
+        let read: Result<T, Refusal> = self.runtime.block_on(self.reach.guard(Use::Read, async {
             let mut connection = self.pool.acquire().await?;
-            look(&mut connection).await
-        });
-        read.map_err(|e| self.error(e))
+            Ok(look(&mut connection).await?)
+        }));
+        read.map_err(|e| self.refused(e))
     }
 
     /// The rows of one statement.
@@ -211,23 +263,30 @@ impl Metadata {
         let _alone = self.writing.lock().unwrap_or_else(|e| e.into_inner());
         let refused = |name| failpoint::refusable(name).map_err(|e| io_error(&self.path())(e));
         refused("metadata.begin")?;
-        let done: Result<T, Refusal> = self.runtime.block_on(async {
+        let done: Result<T, Refusal> = self.runtime.block_on(self.reach.guard(Use::Write, async {
             let mut transaction = match self.location.kind {
                 // Waits for its turn here, not at its first change, when it could not wait any more.
                 Kind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
                 Kind::Postgres => self.pool.begin().await?,
             };
+            if let Some(token) = &self.token {
+                writer::fence(&mut transaction, self.location.kind, token, &self.reach).await?;
+            }
             let value = change(&mut transaction).await?;
             refused("metadata.commit").map_err(Refusal::Store)?;
             transaction.commit().await?;
             Ok(value)
-        });
-        let value = done.map_err(|e| match e {
-            Refusal::Sql(source) => self.error(source),
-            Refusal::Store(error) => error,
-        })?;
+        }));
+        let value = done.map_err(|e| self.refused(e))?;
         failpoint::passed("metadata.committed");
         Ok(value)
+    }
+
+    fn refused(&self, refusal: Refusal) -> StoreError {
+        match refusal {
+            Refusal::Sql(source) => self.error(source),
+            Refusal::Store(error) => error,
+        }
     }
 
     /// Changes by one statement; the number of rows that it changed.
@@ -245,11 +304,12 @@ impl Metadata {
 
     /// Ends all connections, so that the next one to open it need not wait.
     pub(super) fn close(&self) {
-        let lock = self.lock.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let watch = self.watch.lock().unwrap_or_else(|e| e.into_inner()).take();
         self.runtime.block_on(async {
-            self.pool.close().await;
-            if let Some(lock) = lock {
-                _ = lock.close().await;
+            // A server that is gone is not waited for.
+            _ = timeout(super::PATIENCE, self.pool.close()).await;
+            if let Some(watch) = watch {
+                watch.end().await;
             }
         });
     }
@@ -264,8 +324,35 @@ fn database_error(kind: Kind, place: &str, source: sqlx::Error) -> StoreError {
         Some(code) if kind == Kind::Sqlite && DAMAGED.contains(&(code & 0xff)) => {
             damaged(Path::new(place), source.to_string())
         }
+        _ if kind == Kind::Postgres && is_away(&source) => {
+            StoreError::Unreachable { what: "database", place: place.into(), why: source.to_string() }
+        }
         _ => StoreError::Metadata { place: place.into(), source },
     }
+}
+
+/// Whether the server could not be asked, or is about to end or to begin: all of it may pass.
+fn is_away(source: &sqlx::Error) -> bool {
+    match source {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        sqlx::Error::Database(e) => e.code().is_some_and(|code| {
+            // Connection exceptions, too many connections, and a server's or a session's end.
+            code.starts_with("08") || ["53300", "57P01", "57P02", "57P03", "57P05"].contains(&&*code)
+        }),
+        _ => false,
+    }
+}
+
+/// What every connection needs.
+async fn prepare(connection: &mut AnyConnection, kind: Kind) -> Result<(), sqlx::Error> {
+    let settings = match kind {
+        Kind::Sqlite => PRAGMAS,
+        Kind::Postgres => writer::SESSION,
+    };
+    for setting in settings {
+        (&mut *connection).execute(setting).await?;
+    }
+    Ok(())
 }
 
 /// A statement with its arguments.
@@ -278,35 +365,6 @@ const PRAGMAS: [&str; 4] = [
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 ];
-
-enum Opening {
-    Sql(sqlx::Error),
-    InUse(PathBuf),
-}
-
-impl From<sqlx::Error> for Opening {
-    fn from(e: sqlx::Error) -> Self {
-        Opening::Sql(e)
-    }
-}
-
-/// One refinery for each schema of a database: the lock goes with its connection.
-async fn advisory_lock(options: &AnyConnectOptions, root: &Path) -> Result<AnyConnection, Opening> {
-    let mut connection = options.connect().await?;
-    let query = "SELECT pg_try_advisory_lock(1112821837, hashtext(current_schema()::text))";
-    let start = Instant::now();
-    loop {
-        let taken: bool = sqlx::query(query).fetch_one(&mut connection).await?.try_get(0)?;
-        if taken {
-            return Ok(connection);
-        }
-        if start.elapsed() >= super::PATIENCE {
-            return Err(Opening::InUse(root.to_owned()));
-        }
-        // The server may not have noticed yet that who had it is gone.
-        tokio::time::sleep(super::RETRY).await;
-    }
-}
 
 /// Why a transaction is rolled back.
 pub(super) enum Refusal {

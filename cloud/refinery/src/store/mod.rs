@@ -25,13 +25,16 @@ mod jobs;
 mod members;
 mod metadata;
 mod named;
+mod objects;
 mod partials;
 mod projects;
+mod reach;
 mod remote;
 mod rounds;
 mod runtime;
 mod schema;
 mod uploads;
+mod writer;
 
 use std::fs::{self, File};
 use std::io;
@@ -48,11 +51,14 @@ pub use incoming::{Extent, Incoming};
 pub use jobs::{JobName, Lease, Queued};
 pub use partials::{Partial, PartialId};
 pub use projects::StoredProject;
+pub use reach::Standing;
 pub use uploads::{StoredUpload, UploadState, Verdict};
 
 use blobs::Blobs;
 use error::io_error;
 use metadata::{Access, Location, Metadata};
+use reach::Use;
+use remote::Remote;
 use runtime::Runtime;
 
 /// Where a store is.
@@ -136,12 +142,16 @@ impl Store {
             Some(url) => Location::parse(url)?,
             None => Location::file(&database)?,
         };
-        let metadata = Metadata::open(location, access, &runtime, root)?;
+        let metadata = Metadata::open(location, access, &runtime)?;
         let gate = root.join("blobs.lock");
         let blobs = match &places.blobs {
             Some(url) => {
                 let cache = root.join("cache");
-                Blobs::remote(url, &cache, places.cache_bytes, &runtime, incoming.clone(), gate)?
+                let remote = Remote::connect(url, &cache, places.cache_bytes, &runtime)?;
+                if access == Access::Serve {
+                    remote.begin()?;
+                }
+                Blobs::remote(remote, incoming.clone(), gate)
             }
             None => Blobs::directory(root.join("blobs"), incoming.clone(), gate)?,
         };
@@ -159,8 +169,25 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the directory is there and the database reads.
+    /// Where records and blobs stand; none for blobs in the directory.
+    pub fn standing(&self) -> (Standing, Option<Standing>) {
+        (self.metadata.reach.standing(), self.blobs.reach().map(|reach| reach.standing()))
+    }
+
+    /// Whether changes can be made now, as far as is known: asks nobody.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.metadata.reach.check(Use::Write)?;
+        self.blobs.reach().map_or(Ok(()), |reach| reach.check(Use::Write))
+    }
+
+    /// Waits until another refinery took the records over; then nothing is left to do here.
+    pub async fn taken(&self) -> StoreError {
+        self.metadata.reach.taken().await
+    }
+
+    /// Whether the directory is there, the database reads, and changes can be made.
     pub fn answers(&self) -> Result<(), StoreError> {
+        self.check()?;
         fs::metadata(&self.incoming.0).map_err(io_error(&self.incoming.0))?;
         self.metadata.row(sqlx::query("SELECT id FROM projects LIMIT 1")).map(drop)
     }
@@ -240,7 +267,9 @@ fn lock(root: &Path) -> Result<File, StoreError> {
             Err(fs::TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
                 std::thread::sleep(RETRY);
             }
-            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(root.to_owned())),
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { what: "directory", place: root.display().to_string() });
+            }
             Err(fs::TryLockError::Error(e)) => return Err(io_error(&path)(e)),
         }
     }

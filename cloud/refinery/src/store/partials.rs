@@ -83,6 +83,8 @@ impl Store {
 
     /// Begins a resumable upload.
     pub fn begin_partial(&self, project: &Id, sender: &Id) -> Result<PartialId, StoreError> {
+        // Not after all of it came.
+        self.check()?;
         let mut id = PartialId([0; 16]);
         let random = getrandom::fill(&mut id.0);
         random.map_err(|e| io_error(&self.places.root)(io::Error::other(e.to_string())))?;

@@ -1,5 +1,5 @@
 //! Blobs in an object store, and local copies of those that are in use: products need files that are read at
-//! any place.
+//! any place. The store is watched: what needs it is refused at once while it does not answer.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use blindsmith_protocol::Id;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, ObjectStoreScheme, WriteMultipart, local::LocalFileSystem};
+use object_store::{ObjectStoreExt, WriteMultipart};
 use tempfile::NamedTempFile;
-use url::Url;
 
 use super::blobs::{ALTERED, Found, in_directory, is_unused, list_directory};
 use super::error::{StoreError, damaged, io_error};
 use super::failpoint;
 use super::files::{self, Incoming};
+use super::objects::{Objects, watch};
+use super::reach::{Reach, Use};
 use super::runtime::Runtime;
 
 /// Bytes of a part of a large object; what is no larger is sent at once.
@@ -26,11 +27,8 @@ const PART: usize = 8 << 20;
 const AT_ONCE: usize = 4;
 
 pub(super) struct Remote {
-    store: Box<dyn ObjectStore>,
-    /// What the objects' names begin with.
-    prefix: ObjectPath,
-    /// As it is named in messages.
-    url: String,
+    objects: Objects,
+    reach: Arc<Reach>,
     cache: PathBuf,
     /// Bytes that the local copies may take, but for those in use.
     limit: u64,
@@ -75,29 +73,16 @@ impl Remote {
         limit: u64,
         runtime: &Arc<Runtime>,
     ) -> Result<Self, StoreError> {
-        // Another part of the program may have chosen one already.
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let parsed: Url = url.parse().map_err(|e| StoreError::Place(format!("{url:?} is no URL: {e}")))?;
-        let named = format!("{}://{}{}", parsed.scheme(), parsed.host_str().unwrap_or(""), parsed.path());
-        let err = |source: object_store::Error| StoreError::Remote { place: named.clone(), source };
-        let (scheme, path) = ObjectStoreScheme::parse(&parsed).map_err(|e| err(e.into()))?;
-        let settings = std::env::vars()
-            .filter(|(name, _)| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix)));
-        let (store, prefix) = match scheme {
-            ObjectStoreScheme::Local => {
-                (Box::new(LocalFileSystem::new().with_fsync(true)) as Box<dyn ObjectStore>, path)
-            }
-            _ => object_store::parse_url_opts(&parsed, settings).map_err(err)?,
-        };
+        let objects = Objects::parse(url)?;
+        let reach = Arc::new(Reach::new("object store", &objects.place));
         files::make_dir(cache)?;
         let (mut found, _) = list_directory(cache)?;
         found.sort_by_key(|f| f.written);
         let mut copies = Copies::default();
         found.iter().for_each(|f| copies.add(f.name, f.bytes, false));
         let remote = Remote {
-            store,
-            prefix,
-            url: named,
+            objects,
+            reach,
             cache: cache.to_owned(),
             limit,
             copies: Mutex::new(copies),
@@ -107,23 +92,53 @@ impl Remote {
         Ok(remote)
     }
 
+    /// Makes sure that it can be used, then watches whether it still can.
+    pub(super) fn begin(&self) -> Result<(), StoreError> {
+        self.runtime.block_on(async {
+            self.objects.prove().await?;
+            tokio::spawn(watch(self.objects.clone(), self.reach.clone()));
+            Ok(())
+        })
+    }
+
+    /// Whether it can be used.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Waits for what is asked of it, as long as it can be used.
+    fn ask<T>(&self, used: Use, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.runtime.block_on(self.reach.guard(used, work))
+    }
+
     fn copies(&self) -> MutexGuard<'_, Copies> {
         self.copies.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn object(&self, name: &Id) -> ObjectPath {
         let name = name.to_string();
-        self.prefix.clone().join(&name[..2]).join(name.as_str())
+        self.objects.prefix.clone().join(&name[..2]).join(name.as_str())
     }
 
     pub(super) fn place(&self, name: &Id) -> String {
         let text = name.to_string();
-        format!("{}/{}/{text}", self.url.trim_end_matches('/'), &text[..2])
+        format!("{}/{}/{text}", self.objects.url.trim_end_matches('/'), &text[..2])
     }
 
     fn error(&self, name: &Id) -> impl Fn(object_store::Error) -> StoreError {
-        let place = self.place(name);
-        move |source| StoreError::Remote { place: place.clone(), source }
+        self.failure(self.place(name))
+    }
+
+    fn failure(&self, place: String) -> impl Fn(object_store::Error) -> StoreError {
+        let reach = self.reach.clone();
+        move |source| match source {
+            // It was asked again before.
+            object_store::Error::Generic { .. } => {
+                reach.suspect();
+                reach.unreachable(super::objects::why(&source))
+            }
+            source => StoreError::Remote { place: place.clone(), source },
+        }
     }
 
     /// Sends a file's content, then takes the file as the local copy.
@@ -149,10 +164,12 @@ impl Remote {
         let failed = self.error(name);
         if bytes <= PART as u64 {
             reader.read_exact(&mut part).map_err(&err)?;
-            self.runtime.block_on(self.store.put(&object, part.into())).map_err(&failed)?;
+            self.ask(Use::Write, async {
+                self.objects.store.put(&object, part.into()).await.map_err(&failed)
+            })?;
         } else {
-            self.runtime.block_on(async {
-                let upload = self.store.put_multipart(&object).await.map_err(&failed)?;
+            self.ask(Use::Write, async {
+                let upload = self.objects.store.put_multipart(&object).await.map_err(&failed)?;
                 let mut writer = WriteMultipart::new_with_chunk_size(upload, PART);
                 let sent = async {
                     let mut left = bytes;
@@ -185,8 +202,8 @@ impl Remote {
         let failed = self.error(name);
         let mut file = incoming.file()?;
         let path = file.path().to_owned();
-        self.runtime.block_on(async {
-            let mut stream = match self.store.get(&self.object(name)).await {
+        self.ask(Use::Read, async {
+            let mut stream = match self.objects.store.get(&self.object(name)).await {
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
                 found => found.map_err(&failed)?.into_stream(),
             };
@@ -271,27 +288,34 @@ impl Remote {
     pub(super) fn remove(&self, name: &Id) -> Result<(), StoreError> {
         _ = fs::remove_file(in_directory(&self.cache, name));
         self.copies().forget(name);
-        match self.runtime.block_on(self.store.delete(&self.object(name))) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(self.error(name)(e)),
-        }
+        self.ask(Use::Write, async {
+            match self.objects.store.delete(&self.object(name)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(e) => Err(self.error(name)(e)),
+            }
+        })
     }
 
     pub(super) fn bytes(&self, name: &Id) -> Result<Option<u64>, StoreError> {
-        match self.runtime.block_on(self.store.head(&self.object(name))) {
-            Ok(found) => Ok(Some(found.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(self.error(name)(e)),
-        }
+        self.ask(Use::Read, async {
+            match self.objects.store.head(&self.object(name)).await {
+                Ok(found) => Ok(Some(found.size)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(e) => Err(self.error(name)(e)),
+            }
+        })
     }
 
     pub(super) fn list(&self) -> Result<(Vec<Found>, Vec<String>), StoreError> {
-        let listed = self.runtime.block_on(self.store.list(Some(&self.prefix)).try_collect::<Vec<_>>());
-        let listed = listed.map_err(|source| StoreError::Remote { place: self.url.clone(), source })?;
+        let listed = self.ask(Use::Read, async {
+            let listed = self.objects.store.list(Some(&self.objects.prefix));
+            listed.try_collect::<Vec<_>>().await.map_err(self.failure(self.objects.url.clone()))
+        })?;
         let (mut blobs, mut others) = (Vec::new(), Vec::new());
         for object in listed {
             let name = object.location.filename().and_then(|n| n.parse::<Id>().ok());
             match name.filter(|name| self.object(name) == object.location) {
+                None if self.objects.is_probe(&object.location) => {}
                 None => others.push(object.location.to_string()),
                 Some(name) => {
                     let written = object.last_modified.into();

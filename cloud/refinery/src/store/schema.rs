@@ -8,9 +8,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::metadata::Kind;
 
 /// Each version's name and statements, in SQLite's words.
-const VERSIONS: [(&str, &str); 2] = [
+const VERSIONS: [(&str, &str); 3] = [
     ("initial", include_str!("schema/1-initial.sql")),
     ("hand-over", include_str!("schema/2-hand-over.sql")),
+    ("writer", include_str!("schema/3-writer.sql")),
 ];
 
 /// The last version.

@@ -83,7 +83,7 @@ fn everything_is_there_after_a_restart() {
         assert_eq!(content(store.kept(&project, &upload.id()).unwrap()), b"projections");
         assert_eq!(store.round(&project, 1).unwrap(), record(1));
         assert_eq!(store.faults(&project).unwrap(), [Blob(b"first".into()), Blob(b"second".into())]);
-        assert!(matches!(Store::open_at(&site.places), Err(StoreError::InUse(_))));
+        assert!(matches!(Store::open_at(&site.places), Err(StoreError::InUse { .. })));
         sound(&store);
     });
 }

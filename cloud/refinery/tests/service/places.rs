@@ -15,7 +15,8 @@ use tempfile::TempDir;
 /// A PostgreSQL server in a directory of its own, reached by a socket there.
 pub struct Postgres {
     dir: TempDir,
-    server: Child,
+    programs: PathBuf,
+    server: Option<Child>,
     databases: AtomicU32,
 }
 
@@ -33,6 +34,20 @@ fn programs() -> Option<PathBuf> {
     places.find(|dir| ["initdb", "postgres"].iter().all(|name| dir.join(name).is_file()))
 }
 
+/// The server refuses to run as root: it gets a user that owns its directory and nothing else.
+fn user() -> Option<u32> {
+    rustix::process::geteuid().is_root().then_some(65534)
+}
+
+/// Waits until something holds that must hold soon.
+pub fn eventually(failure: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{failure}");
+        std::thread::yield_now();
+    }
+}
+
 impl Postgres {
     /// A server; None, said loudly, where there is no PostgreSQL and nobody requires it.
     pub fn start() -> Option<Arc<Self>> {
@@ -40,6 +55,13 @@ impl Postgres {
         if let Some(running) = shared.upgrade() {
             return Some(running);
         }
+        let server = Arc::new(Self::own()?);
+        *shared = Arc::downgrade(&server);
+        Some(server)
+    }
+
+    /// A server for one test, which may stop it; None as above.
+    pub fn own() -> Option<Self> {
         let Some(programs) = programs() else {
             let required = std::env::var("BLINDSMITH_REQUIRE_POSTGRES").is_ok_and(|v| v == "1");
             assert!(!required, "no initdb and postgres found: install postgresql");
@@ -49,8 +71,7 @@ impl Postgres {
             return None;
         };
         let dir = TempDir::new().unwrap();
-        // The server refuses to run as root: it gets a user that owns its directory and nothing else.
-        let user = rustix::process::geteuid().is_root().then_some(65534);
+        let user = user();
         let own = |path: &Path| {
             std::fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
             if let Some(user) = user {
@@ -58,29 +79,39 @@ impl Postgres {
             }
         };
         own(dir.path());
-        let program = |name: &str| {
-            let mut command = Command::new(programs.join(name));
-            command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            if let Some(user) = user {
-                command.uid(user).gid(user);
-            }
-            command
-        };
-        let data = dir.path().join("data");
-        let options = ["--auth=trust", "--username=test", "--no-sync", "--encoding=UTF8", "--pgdata"];
-        assert!(program("initdb").args(options).arg(&data).status().unwrap().success());
-        let mut server = program("postgres");
-        server.arg("-D").arg(&data).arg("-k").arg(dir.path()).args(["-c", "listen_addresses="]);
-        server.args(["-c", "fsync=off", "-c", "max_connections=200"]);
-        let server = Postgres { server: server.spawn().unwrap(), dir, databases: AtomicU32::new(0) };
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !server.execute("postgres", "SELECT 1") {
-            assert!(std::time::Instant::now() < deadline, "PostgreSQL does not answer");
-            std::thread::yield_now();
-        }
-        let server = Arc::new(server);
-        *shared = Arc::downgrade(&server);
+        let mut server = Postgres { server: None, dir, programs, databases: AtomicU32::new(0) };
+        let options = ["--auth=trust", "--username=test", "--no-sync", "--encoding=UTF8", "--pgdata", "data"];
+        assert!(server.program("initdb").args(options).status().unwrap().success());
+        server.serve();
         Some(server)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        let quiet = command.current_dir(self.dir.path()).stdin(Stdio::null());
+        quiet.stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(user) = user() {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
+    /// Starts it, again after [`Postgres::stop`].
+    pub fn serve(&mut self) {
+        let mut server = self.program("postgres");
+        server.args(["-D", "data", "-k"]).arg(self.dir.path()).args(["-c", "listen_addresses="]);
+        server.args(["-c", "fsync=off", "-c", "max_connections=200"]);
+        self.server = Some(server.spawn().unwrap());
+        eventually("PostgreSQL does not answer", || self.execute("postgres", "SELECT 1"));
+    }
+
+    /// An immediate end; what was committed is there when it serves again.
+    pub fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let id = rustix::process::Pid::from_child(&server);
+            _ = rustix::process::kill_process(id, rustix::process::Signal::QUIT);
+            _ = server.wait();
+        }
     }
 
     pub fn url(&self, database: &str) -> String {
@@ -112,10 +143,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // An immediate end: nothing of it is needed any more.
-        let id = rustix::process::Pid::from_child(&self.server);
-        _ = rustix::process::kill_process(id, rustix::process::Signal::QUIT);
-        _ = self.server.wait();
+        self.stop();
     }
 }
 

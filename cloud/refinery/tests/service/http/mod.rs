@@ -1,7 +1,7 @@
 //! The HTTP service: whom it lets in, what it stores, when it refuses. A refusal changes nothing.
 
 mod bounds;
-mod members;
+pub mod members;
 mod requests;
-mod service;
+pub mod service;
 mod uploads;

@@ -20,6 +20,7 @@ pub struct Service {
     pub address: SocketAddr,
     pub dir: TempDir,
     config: String,
+    settings: Vec<(String, String)>,
 }
 
 /// An answer.
@@ -120,14 +121,21 @@ pub fn read_answer(stream: &mut TcpStream) -> Answer {
 impl Service {
     /// A service with these lines in its configuration's `[http]` and `[limits]`.
     pub fn start(http: &str, limits: &str) -> Self {
+        Self::start_with(http, limits, &[])
+    }
+
+    /// The same, with this in its environment.
+    pub fn start_with(http: &str, limits: &str, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings: Vec<_> = settings.collect();
         let dir = TempDir::new().unwrap();
         let config = format!(
             "[store]\ndirectory = \"store\"\n[http]\nlisten = \"127.0.0.1:0\"\n{http}\n[limits]\n{limits}\n\
              [log]\nformat = \"json\"\n"
         );
         std::fs::write(dir.path().join("refinery.toml"), &config).unwrap();
-        let (child, address) = launch(&dir);
-        Service { child, address, dir, config }
+        let (child, address) = launch(&dir, &settings);
+        Service { child, address, dir, config, settings }
     }
 
     /// Kills it and starts it again on the same store.
@@ -135,7 +143,7 @@ impl Service {
         _ = self.child.kill();
         _ = self.child.wait();
         std::fs::write(self.dir.path().join("refinery.toml"), &self.config).unwrap();
-        (self.child, self.address) = launch(&self.dir);
+        (self.child, self.address) = launch(&self.dir, &self.settings);
     }
 
     pub fn send(&self, ask: &Ask<'_>) -> Answer {
@@ -216,10 +224,11 @@ pub fn upload(
     (bytes, header)
 }
 
-fn launch(dir: &TempDir) -> (Child, SocketAddr) {
+fn launch(dir: &TempDir, settings: &[(String, String)]) -> (Child, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_blindsmith-refinery"))
         .args(["--config", "refinery.toml", "--threads", "1"])
         .current_dir(dir.path())
+        .envs(settings.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -15,6 +15,8 @@ use sha2::{Digest, Sha256};
 pub const REFUSING: &str = "refusing";
 /// In this bucket everything is answered only when it is asked for the third time.
 pub const BUSY: &str = "busy";
+/// This bucket is not there.
+pub const MISSING: &str = "missing";
 /// Objects of a page of a list.
 const PAGE: usize = 3;
 /// When every object was written.
@@ -31,6 +33,10 @@ struct Objects {
     /// Objects that were made of parts, by bucket.
     joined: HashMap<String, u32>,
     begun: u32,
+    /// Buckets that are not there any more.
+    gone: Vec<String>,
+    /// Whether connections are taken and never answered.
+    hangs: bool,
 }
 
 type Shared = Arc<Mutex<Objects>>;
@@ -39,6 +45,7 @@ type Shared = Arc<Mutex<Objects>>;
 pub struct StandIn {
     runtime: Option<tokio::runtime::Runtime>,
     pub endpoint: String,
+    objects: Shared,
 }
 
 impl StandIn {
@@ -47,9 +54,28 @@ impl StandIn {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(Shared::default());
+        let objects = Shared::default();
+        objects.lock().unwrap().gone.push(MISSING.into());
+        let router = Router::new().fallback(answer).with_state(objects.clone());
         runtime.spawn(async move { axum::serve(listener, router).await });
-        StandIn { runtime: Some(runtime), endpoint }
+        StandIn { runtime: Some(runtime), endpoint, objects }
+    }
+
+    /// From now on takes connections and answers nothing, or answers again.
+    pub fn hang(&self, hangs: bool) {
+        self.objects.lock().unwrap().hangs = hangs;
+    }
+
+    /// Removes a bucket with all that is in it.
+    pub fn remove_bucket(&self, bucket: &str) {
+        let mut objects = self.objects.lock().unwrap();
+        objects.gone.push(bucket.into());
+        objects.stored.retain(|name, _| !name.starts_with(&format!("{bucket}/")));
+    }
+
+    /// Makes an empty bucket of that name.
+    pub fn make_bucket(&self, bucket: &str) {
+        self.objects.lock().unwrap().gone.retain(|gone| gone != bucket);
     }
 }
 
@@ -92,6 +118,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let Ok(body) = to_bytes(request.into_body(), 64 << 20).await else {
         return refused(StatusCode::BAD_REQUEST, "IncompleteBody");
     };
+    if shared.lock().unwrap().hangs {
+        return std::future::pending().await;
+    }
     let mut objects = shared.lock().unwrap();
     if let Some(bucket) = path.strip_prefix("under-way/") {
         // For the tests alone: objects whose parts nobody joined or dropped, and those that were joined.
@@ -100,6 +129,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     }
     if !signed(&headers, &body) {
         return refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    }
+    if objects.gone.iter().any(|bucket| path.split('/').next() == Some(bucket)) {
+        return refused(StatusCode::NOT_FOUND, "NoSuchBucket");
     }
     if path.starts_with(BUSY) {
         let asked = objects.asked.entry(format!("{method} {whole}")).or_default();
