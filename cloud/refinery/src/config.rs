@@ -1,6 +1,6 @@
 //! The refinery's configuration: `refinery.toml`, every option with a default, checked before anything starts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use blindsmith_api::MAX_CHUNK;
@@ -377,6 +377,20 @@ impl Config {
 }
 
 impl HttpConfig {
+    /// What an operator is warned of: requests and answers that strangers may read on the way, as there is no TLS and
+    /// other networks may reach the address.
+    pub fn warning(&self) -> Option<String> {
+        let public = |address: IpAddr| match address {
+            IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_private() || v4.is_link_local()),
+            IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()),
+        };
+        let listen = self.listen.filter(|at| self.certificate.is_none() && public(at.ip().to_canonical()))?;
+        Some(format!(
+            "http.listen = \"{listen}\" is HTTP in the clear on an address that other networks may reach: give \
+             http.certificate and http.key, or put a proxy with TLS before it"
+        ))
+    }
+
     /// Whether this key may create projects.
     pub fn may_create(&self, key: &PublicKey) -> bool {
         match &self.owners {

@@ -46,14 +46,7 @@ struct Arguments {
 
 impl Arguments {
     fn config(self) -> anyhow::Result<Config> {
-        let mut config = match &self.config {
-            Some(path) => Config::load(path)?,
-            None => Config::default(),
-        };
-        if let Some(store) = self.store {
-            config.store.directory = store;
-        }
-        self.elsewhere.put_into(&mut config.store);
+        let mut config = maintenance::configured(self.config.as_deref(), self.store, &self.elsewhere)?;
         config.local.clients = self.socket.or(config.local.clients);
         config.local.warden = self.warden_socket.or(config.local.warden);
         config.threads = self.threads.or(config.threads);
@@ -85,10 +78,20 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = Arguments::parse();
     if let Some(command) = arguments.maintenance.take() {
         start_log(&Config::default());
-        return Ok(maintenance::run(command)?);
+        return maintenance::run(command);
     }
     let config = arguments.config()?;
     start_log(&config);
+    let (records, blobs) = config.places().names()?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        store = %config.store.directory.display(),
+        records,
+        blobs,
+        listen = config.http.listen.map(tracing::field::display),
+        tls = config.http.certificate.is_some(),
+        "starting"
+    );
     blindsmith_ring::backend::chosen().map_err(anyhow::Error::msg)?;
     if let Some(threads) = config.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;

@@ -1,12 +1,11 @@
 //! Commands on a store: look for damage, clean up, copy, bring back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use blindsmith_refinery::config::StoreConfig;
-use blindsmith_refinery::store::CACHE_BYTES;
-use blindsmith_refinery::{Places, Store, StoreError};
+use blindsmith_refinery::config::{Config, StoreConfig};
+use blindsmith_refinery::{HttpServer, Places, Store};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -28,12 +27,6 @@ pub struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// All places of a store.
-    pub fn places(&self, root: PathBuf) -> Places {
-        let cache_bytes = self.cache_bytes().unwrap_or(CACHE_BYTES);
-        Places { root, metadata: self.metadata.clone(), blobs: self.blobs.clone(), cache_bytes }
-    }
-
     fn cache_bytes(&self) -> Option<u64> {
         self.cache.map(|gib| gib.saturating_mul(1 << 30))
     }
@@ -49,9 +42,12 @@ impl Elsewhere {
 /// Which store, and how to speak of it.
 #[derive(Args)]
 pub struct Which {
+    /// The refinery's configuration, for its `[store]`; options given here go before it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Directory of the store.
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    store: Option<PathBuf>,
     #[command(flatten)]
     elsewhere: Elsewhere,
     /// Print JSON.
@@ -60,8 +56,8 @@ pub struct Which {
 }
 
 impl Which {
-    fn places(&self) -> Places {
-        self.elsewhere.places(self.store.clone())
+    fn places(&self) -> anyhow::Result<Places> {
+        Ok(configured(self.config.as_deref(), self.store.clone(), &self.elsewhere)?.places())
     }
 
     fn say(&self, result: &impl Serialize, words: impl FnOnce() -> String) {
@@ -73,9 +69,30 @@ impl Which {
     }
 }
 
+/// A configuration, and what is given beside it, which goes before it.
+pub fn configured(
+    file: Option<&Path>,
+    store: Option<PathBuf>,
+    elsewhere: &Elsewhere,
+) -> anyhow::Result<Config> {
+    let mut config = file.map_or_else(|| Ok(Config::default()), Config::load)?;
+    config.store.directory = store.unwrap_or(config.store.directory);
+    elsewhere.clone().put_into(&mut config.store);
+    Ok(config)
+}
+
 /// What else the program does with a store.
 #[derive(Subcommand)]
 pub enum Maintenance {
+    /// Reads a configuration, tries database, object store, certificate and key, and prints what a refinery would do.
+    /// The refinery may be running.
+    Check {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
+    },
     /// Reads everything and names what is damaged or missing (exit code 3). The refinery may be running.
     Fsck {
         #[command(flatten)]
@@ -111,11 +128,12 @@ pub enum Maintenance {
 }
 
 /// Does it.
-pub fn run(command: Maintenance) -> Result<ExitCode, StoreError> {
+pub fn run(command: Maintenance) -> anyhow::Result<ExitCode> {
     match command {
+        Maintenance::Check { config, elsewhere } => check(&configured(Some(&config), None, &elsewhere)?),
         Maintenance::Fsck { which } => fsck(&which),
         Maintenance::Gc { which, grace, keep_states } => {
-            let store = Store::beside(&which.places())?;
+            let store = Store::beside(&which.places()?)?;
             if let Some(keep) = keep_states {
                 store.prune_states(keep)?;
             }
@@ -127,7 +145,7 @@ pub fn run(command: Maintenance) -> Result<ExitCode, StoreError> {
             Ok(ExitCode::SUCCESS)
         }
         Maintenance::Backup { which, to } => {
-            let copied = Store::beside(&which.places())?.backup(&to)?;
+            let copied = Store::beside(&which.places()?)?.backup(&to)?;
             which.say(&copied, || match copied.metadata {
                 true => format!("records and {} blobs copied", copied.blobs),
                 false => format!("{} blobs copied; the records are in PostgreSQL's dump", copied.blobs),
@@ -135,15 +153,39 @@ pub fn run(command: Maintenance) -> Result<ExitCode, StoreError> {
             Ok(ExitCode::SUCCESS)
         }
         Maintenance::Restore { which, from } => {
-            let made = Store::restore(&from, &which.places())?;
+            let made = Store::restore(&from, &which.places()?)?;
             which.say(&made, || format!("{} blobs restored, all as they were stored", made.blobs));
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn fsck(which: &Which) -> Result<ExitCode, StoreError> {
-    let found = Store::beside(&which.places())?.fsck()?;
+/// Tries what can be tried without serving, and says what would be served.
+fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let places = config.places();
+    let (records, blobs) = places.names()?;
+    places.try_out()?;
+    HttpServer::try_tls(config)?;
+    let (clients, warden) = config.sockets();
+    println!("version   {}", env!("CARGO_PKG_VERSION"));
+    println!("store     {}", places.root.display());
+    println!("records   {records}");
+    println!("blobs     {blobs}");
+    println!("sockets   {}, {}", clients.display(), warden.display());
+    match config.http.listen {
+        Some(address) if config.http.certificate.is_some() => println!("http      {address}, TLS"),
+        Some(address) => println!("http      {address}, in the clear"),
+        None => println!("http      none"),
+    }
+    if let Some(warning) = config.http.warning() {
+        println!("warning   {warning}");
+    }
+    println!("the configuration can be used");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fsck(which: &Which) -> anyhow::Result<ExitCode> {
+    let found = Store::beside(&which.places()?)?.fsck()?;
     which.say(&found, || {
         let mut lines = Vec::new();
         let lists = [

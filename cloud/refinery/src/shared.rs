@@ -17,6 +17,7 @@ use tracing::warn;
 
 pub(crate) use changed::Changed;
 pub use counts::RoundCounts;
+pub(crate) use counts::log_round;
 pub(crate) use queue::{Share, Turn};
 pub(crate) use stored::add;
 pub use stored::{Stored, Trouble};

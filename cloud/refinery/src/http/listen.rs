@@ -77,7 +77,22 @@ fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, ListenError> {
+    match (&config.http.certificate, &config.http.key) {
+        (Some(certificate), Some(key)) => tls(certificate, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
 impl HttpServer {
+    /// Reads certificate and key, if there are any, and makes sure that they go together.
+    ///
+    /// # Errors
+    /// [`ListenError`] names the file that is none.
+    pub fn try_tls(config: &Config) -> Result<(), ListenError> {
+        acceptor(config).map(drop)
+    }
+
     /// Listens where the configuration says.
     ///
     /// # Errors
@@ -87,15 +102,14 @@ impl HttpServer {
         config: &Config,
         address: SocketAddr,
     ) -> Result<Self, ListenError> {
-        let http = &config.http;
-        let tls = match (&http.certificate, &http.key) {
-            (Some(certificate), Some(key)) => Some(tls(certificate, key)?),
-            _ => None,
-        };
+        let tls = acceptor(config)?;
         let failed = |e| ListenError::Address(address, e);
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         info!(http = %bound, tls = tls.is_some(), "listening");
+        if let Some(warning) = config.http.warning() {
+            warn!("{warning}");
+        }
         Ok(HttpServer { service: Arc::new(Service::new(shared, config)), listener, tls })
     }
 

@@ -203,7 +203,7 @@ impl Link {
             return here(e);
         }
         self.send(&ToWarden::Stored { project, round: number }, &[])?;
-        info!(project = %project, round = number, seconds = record.summary.seconds, "a round is complete");
+        crate::shared::log_round(&project, &record.summary);
         shared.record(&project, &record);
         let failure = match record.summary.decision {
             Decision::Failed { reason } => Err(Failure::There(reason)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use blindsmith_protocol::{Decision, Id, RoundRecord, RoundSummary};
+use tracing::info;
 
 use super::{Project, Shared, State, Stored};
 
@@ -26,17 +27,29 @@ impl RoundCounts {
 
     /// Takes note of a round that was stored.
     fn add(&mut self, summary: &RoundSummary) {
-        let decision = match summary.decision {
-            Decision::Promoted => "promoted",
-            Decision::RolledBack { .. } => "rolled-back",
-            Decision::Failed { .. } => "failed",
-            Decision::Restored { .. } => "restored",
-            Decision::Sealed(_) => "sealed",
-        };
-        *self.decisions.entry(decision).or_default() += 1;
+        *self.decisions.entry(word(&summary.decision)).or_default() += 1;
         self.seconds += summary.seconds;
         self.last = self.last.max(summary.at);
     }
+}
+
+/// What became of a round in one word, for metrics and the log.
+pub(crate) fn word(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Promoted => "promoted",
+        Decision::RolledBack { .. } => "rolled-back",
+        Decision::Failed { .. } => "failed",
+        Decision::Restored { .. } => "restored",
+        Decision::Sealed(_) => "sealed",
+    }
+}
+
+/// Logs a round that was stored: what became of it, and why if it was not promoted.
+pub(crate) fn log_round(project: &Id, summary: &RoundSummary) {
+    let RoundSummary { round, seconds, .. } = *summary;
+    let (decision, reason) = (word(&summary.decision), summary.decision.reason());
+    let quarantined = summary.quarantined.len();
+    info!(%project, round, decision, reason, quarantined, seconds, "a round is complete");
 }
 
 impl Shared {
@@ -62,6 +75,20 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_of_a_round_says_what_became_of_it_and_why() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let file = std::fs::File::create(&path).unwrap();
+        let log = tracing_subscriber::fmt().json().flatten_event(true).with_writer(file).finish();
+        let decision = Decision::RolledBack { reason: "worse".into() };
+        let summary = RoundSummary { round: 3, decision, seconds: 1.5, ..RoundSummary::default() };
+        tracing::subscriber::with_default(log, || log_round(&Id([9; 32]), &summary));
+        let line: serde_json::Value =
+            serde_json::from_str(std::fs::read_to_string(&path).unwrap().trim()).unwrap();
+        assert_eq!((&line["round"], &line["decision"]), (&3.into(), &"rolled-back".into()), "{line}");
+        assert_eq!((&line["reason"], &line["quarantined"]), (&"worse".into(), &0.into()), "{line}");
+    }
 
     #[test]
     fn rounds_are_counted_by_what_became_of_them() {

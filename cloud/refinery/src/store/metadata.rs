@@ -70,6 +70,24 @@ impl Location {
     }
 }
 
+/// Whether a database answers; one in a file that is not there yet would be made.
+pub(super) fn try_out(location: &Location, runtime: &Runtime) -> Result<(), StoreError> {
+    let Location { kind, url, place } = location;
+    if *kind == Kind::Sqlite {
+        return Ok(());
+    }
+    sqlx::any::install_default_drivers();
+    let connect = async {
+        let mut connection = AnyConnection::connect(url).await?;
+        connection.execute("SELECT 1").await?;
+        connection.close().await
+    };
+    let connected = runtime.block_on(async { timeout(writer::PATIENCE, connect).await });
+    let late = |_| Reach::new("database", place).unreachable("the server does not answer");
+    let connected = connected.map_err(late)?;
+    connected.map_err(|source| database_error(*kind, place, source))
+}
+
 /// A database that is open.
 pub(super) struct Metadata {
     pool: AnyPool,

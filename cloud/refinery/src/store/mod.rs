@@ -57,6 +57,7 @@ pub use uploads::{StoredUpload, UploadState, Verdict};
 use blobs::Blobs;
 use error::io_error;
 use metadata::{Access, Location, Metadata};
+use objects::Objects;
 use reach::Use;
 use remote::Remote;
 use runtime::Runtime;
@@ -81,6 +82,37 @@ impl Places {
     /// All of it in one directory.
     pub fn directory(root: &Path) -> Self {
         Places { root: root.to_owned(), metadata: None, blobs: None, cache_bytes: CACHE_BYTES }
+    }
+
+    fn location(&self) -> Result<Location, StoreError> {
+        match &self.metadata {
+            Some(url) => Location::parse(url),
+            None => Location::file(&self.root.join("refinery.db")),
+        }
+    }
+
+    /// What records and blobs are called in logs: without passwords.
+    pub fn names(&self) -> Result<(String, String), StoreError> {
+        let blobs = match &self.blobs {
+            Some(url) => Objects::parse(url)?.place,
+            None => self.root.join("blobs").display().to_string(),
+        };
+        Ok((self.location()?.place, blobs))
+    }
+
+    /// Whether a store could be opened here, or be made: changes nothing but that an object is written and removed
+    /// again. May be done beside a refinery.
+    pub fn try_out(&self) -> Result<(), StoreError> {
+        if self.root.exists() {
+            let look = fs::read_dir(&self.root).map_err(io_error(&self.root))?;
+            drop(look);
+        }
+        let runtime = Runtime::new(&self.root)?;
+        metadata::try_out(&self.location()?, &runtime)?;
+        match &self.blobs {
+            Some(url) => runtime.block_on(Objects::parse(url)?.try_out()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -138,11 +170,7 @@ impl Store {
             require_records(&database, &root.join("blobs"))?;
         }
         let runtime = Arc::new(Runtime::new(root)?);
-        let location = match &places.metadata {
-            Some(url) => Location::parse(url)?,
-            None => Location::file(&database)?,
-        };
-        let metadata = Metadata::open(location, access, &runtime)?;
+        let metadata = Metadata::open(places.location()?, access, &runtime)?;
         let gate = root.join("blobs.lock");
         let blobs = match &places.blobs {
             Some(url) => {

@@ -111,13 +111,20 @@ impl Objects {
         self.prefix.clone().join(PROBE)
     }
 
-    /// Makes sure that objects can be written, read and removed.
+    /// Makes sure that objects can be written, read and removed, and leaves the one that is watched.
     pub(super) async fn prove(&self) -> Result<(), StoreError> {
+        self.try_out().await?;
+        let left = self.store.put(&self.probe(), vec![0; 16].into()).await;
+        left.map(drop).map_err(|e| self.unusable("writing an object", &e))
+    }
+
+    /// Writes, reads and removes an object.
+    pub(super) async fn try_out(&self) -> Result<(), StoreError> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|e| StoreError::Place(format!("no randomness: {e}")))?;
         let failed = |what: &'static str| move |e: Error| self.unusable(what, &e);
         let tried = async {
-            let name = self.probe();
+            let name = self.prefix.clone().join(format!("{PROBE}-{:032x}", u128::from_be_bytes(bytes)));
             self.store.put(&name, bytes.to_vec().into()).await.map_err(failed("writing an object"))?;
             let read = async { self.store.get(&name).await?.bytes().await };
             let read = read.await.map_err(failed("reading an object"))?;
@@ -125,12 +132,10 @@ impl Objects {
                 return Err(StoreError::Objects {
                     place: self.place.clone(),
                     why: "an object that was written reads otherwise".into(),
-                    advice: "make sure that no other refinery uses this bucket and prefix",
+                    advice: "name another with --blobs",
                 });
             }
-            let other = self.prefix.clone().join(format!("{PROBE}-{:032x}", u128::from_be_bytes(bytes)));
-            self.store.put(&other, bytes.to_vec().into()).await.map_err(failed("writing an object"))?;
-            self.store.delete(&other).await.map_err(failed("removing an object"))
+            self.store.delete(&name).await.map_err(failed("removing an object"))
         };
         let late = |_| StoreError::Objects {
             place: self.place.clone(),

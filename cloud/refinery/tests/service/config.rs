@@ -55,6 +55,25 @@ fn mistakes_are_named() {
     }
 }
 
+#[test]
+fn http_in_the_clear_where_others_may_read_along_is_warned_of() {
+    let warned = |listen: &str, tls: &str| {
+        let text =
+            format!("[http]\nlisten = \"{listen}\"\nowners = \"anyone\"\nauthorities = [\"name\"]\n{tls}");
+        Config::parse(&text).unwrap().http.warning()
+    };
+    for listen in ["203.0.113.7:80", "0.0.0.0:80", "[2001:db8::1]:80", "[::]:80", "[::ffff:203.0.113.7]:80"] {
+        assert!(warned(listen, "").is_some_and(|text| text.contains("in the clear")), "{listen}");
+        assert_eq!(warned(listen, "certificate = \"a.pem\"\nkey = \"b.pem\""), None, "{listen}");
+    }
+    for listen in
+        ["127.0.0.1:80", "10.1.2.3:80", "192.168.0.1:80", "169.254.1.1:80", "[::1]:80", "[fd00::1]:80"]
+    {
+        assert_eq!(warned(listen, ""), None, "{listen}");
+    }
+    assert_eq!(Config::default().http.warning(), None);
+}
+
 /// The samples of `deploy/etc` that end so.
 fn samples(ending: &str) -> Vec<(String, String)> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/etc");
@@ -131,19 +150,23 @@ fn all_units_are_of_one_user_and_hardened_alike() {
 fn the_timer_collects_what_the_refinery_keeps() {
     let (timers, services) = (units("timer"), units("service"));
     assert_eq!(timers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["blindsmith-gc"]);
-    let (_, lines) = services.iter().find(|(name, _)| name == "blindsmith-gc").unwrap();
-    let command = lines.iter().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/")).unwrap();
-    let words: Vec<&str> = command.split(' ').collect();
-    let [program, arguments @ .., store] = words.as_slice() else { panic!("{command}") };
-    assert_eq!(*program, "blindsmith-refinery");
-    let (_, config) = samples("toml").into_iter().find(|(name, _)| name == "refinery").unwrap();
-    assert_eq!(Config::parse(&config).unwrap().store.directory.to_str(), Some(*store));
+    let command = |unit: &str| -> Vec<String> {
+        let (_, lines) = services.iter().find(|(name, _)| name == unit).unwrap();
+        let command = lines.iter().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/")).unwrap();
+        command.split(' ').map(str::to_owned).collect()
+    };
+    let (serve, collect) = (command("blindsmith-refinery"), command("blindsmith-gc"));
+    let [program, arguments @ .., file] = collect.as_slice() else { panic!("{collect:?}") };
+    assert_eq!((program.as_str(), Some(file)), ("blindsmith-refinery", serve.last()), "one configuration");
     // The same command on a store that is there.
     let dir = tempfile::TempDir::new().unwrap();
-    drop(blindsmith_refinery::Store::open(dir.path()).unwrap());
+    drop(blindsmith_refinery::Store::open(&dir.path().join("store")).unwrap());
+    let config = dir.path().join("refinery.toml");
+    std::fs::write(&config, "[store]\ndirectory = \"store\"\n").unwrap();
     let done = std::process::Command::new(env!("CARGO_BIN_EXE_blindsmith-refinery"))
         .args(arguments)
-        .arg(dir.path())
+        .arg(config)
+        .current_dir(dir.path())
         .output()
         .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
