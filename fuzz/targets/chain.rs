@@ -18,11 +18,14 @@ fn policy(bundle: &Bundle) -> OwnerPolicy {
     let key = bundle.trust.opened().map_or(PublicKey([0; 32]), |(_, _, key)| key);
     let first = bundle.receipts.first().and_then(|bytes| open_receipt(&bytes.0, &key).ok());
     OwnerPolicy {
+        recipe: first.as_ref().map_or(Id([1; 32]), |receipt| receipt.recipe),
         project: first.map_or(Id([1; 32]), |receipt| receipt.project),
         accept_simulated: true,
         receipts: key,
         rules: Rules::default(),
         newest: None,
+        orders: Vec::new(),
+        orders_due: 0,
     }
 }
 

@@ -13,7 +13,7 @@ pub use owner::{MAX_POLICY, Newest, OwnerPolicy, PolicyError};
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::Id;
 use blindsmith_receipts::{
-    Decision, FaultReport, PublicKey, Receipt, open_fault, open_receipt, receipt_digest,
+    Decision, FaultReport, FixedSchedule, PublicKey, Receipt, open_fault, open_receipt, receipt_digest,
 };
 use serde::Serialize;
 
@@ -143,6 +143,7 @@ fn check(
         let fault = |what| Fault { round, what };
         check_policy(&signed.receipt, tee, policy).map_err(fault)?;
         check_link(&signed.receipt, round, previous).map_err(fault)?;
+        check_orders(&signed.receipt, policy).map_err(fault)?;
         check_rules(&signed.receipt, policy).map_err(fault)?;
         previous = Some(signed);
         *rounds = round;
@@ -212,6 +213,9 @@ fn check_policy(receipt: &Receipt, tee: Tee, policy: &OwnerPolicy) -> Result<(),
     if tee == Tee::Simulated && !receipt.measurement.0.is_empty() {
         return Err("a simulated warden has no measurement, but the receipt names one".into());
     }
+    if receipt.recipe != policy.recipe {
+        return Err("the warden trained by another recipe than that of the policy".into());
+    }
     if receipt.rules != policy.rules.digest() {
         return Err("the warden enforced other rules than those of the policy".into());
     }
@@ -241,8 +245,48 @@ fn check_link(receipt: &Receipt, round: u64, previous: Option<&Signed>) -> Resul
         (Some(previous), Some(_)) if receipt.before != previous.receipt.after => {
             Err("the round started from another model than the one that the round before left".into())
         }
+        (Some(previous), Some(_))
+            if receipt.orders == previous.receipt.orders
+                && receipt.orders_digest != previous.receipt.orders_digest =>
+        {
+            Err("the warden was told other orders than in the round before".into())
+        }
+        (Some(previous), Some(_))
+            if matches!(previous.receipt.decision, Decision::Sealed(_))
+                && !matches!(receipt.decision, Decision::Sealed(_)) =>
+        {
+            Err("decisions are not sealed any more, though the schedule was fixed".into())
+        }
         (Some(_), Some(_)) => Ok(()),
     }
+}
+
+/// That the warden was told the orders that the owner signed, all that it must know by then, as far as the policy names
+/// them.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check_orders(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), String> {
+    let known = receipt.orders;
+    let expected = match known.checked_sub(1) {
+        None => Some(Id::default()),
+        Some(last) => usize::try_from(last).ok().and_then(|last| policy.orders.get(last).copied()),
+    };
+    if expected.is_some_and(|digest| digest != receipt.orders_digest) {
+        return Err(format!(
+            "the warden was told other orders, up to number {known}, than those that the policy names: the refinery replaced \
+             one, perhaps by one that it said it had refused"
+        ));
+    }
+    let due = policy.orders_due > 0 && receipt.round >= policy.orders_due;
+    if due && known < policy.orders.len() as u64 {
+        return Err(format!(
+            "the warden knew {known} of the {} orders of the owner, all of which were given before: the refinery withholds \
+             orders",
+            policy.orders.len()
+        ));
+    }
+    Ok(())
 }
 
 /// That the owner's rules were kept, as far as a receipt shows it.
@@ -260,15 +304,18 @@ fn check_rules(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), String> {
             rules.faults
         ));
     }
-    match (&receipt.decision, rules.fixed_schedule) {
-        (Decision::Sealed(_), false) => {
+    let sealed = matches!(receipt.decision, Decision::Sealed(_));
+    match rules.fixed_schedule {
+        FixedSchedule::Never if sealed => {
             return Err("the decision is sealed, but the schedule is not fixed".into());
         }
-        (Decision::Sealed(_), true) => {}
-        (_, true) => {
+        FixedSchedule::Always if !sealed => {
             return Err("the schedule is fixed, but the decision is not sealed".into());
         }
-        (_, false) => {}
+        FixedSchedule::WhenShared if sealed && receipt.orders == 0 => {
+            return Err("the decision is sealed, but nobody was invited to contribute".into());
+        }
+        _ => {}
     }
     if receipt.trials > rules.trials {
         return Err(format!("{} trainings, where the rules allow {}", receipt.trials, rules.trials));

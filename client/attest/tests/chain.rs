@@ -9,8 +9,8 @@ use blindsmith_identity::{Confirmed, sign_confirmed};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, to_cbor};
 use blindsmith_receipts::{
-    Decision, FaultReport, PublicKey, Quarantined, RECEIPT_VERSION, Reason, Receipt, Rules, SEALED_DECISION,
-    SigningKey, commit, receipt_digest, receipt_signing_key, sign_fault, sign_receipt,
+    Decision, FaultReport, FixedSchedule, PublicKey, Quarantined, RECEIPT_VERSION, Reason, Receipt, Rules,
+    SEALED_DECISION, SigningKey, commit, receipt_digest, receipt_signing_key, sign_fault, sign_receipt,
 };
 
 fn key() -> SigningKey {
@@ -27,8 +27,16 @@ fn policy() -> OwnerPolicy {
         accept_simulated: true,
         receipts: key().verifying(),
         rules: Rules::default(),
+        recipe: Id([0x22; 32]),
         newest: None,
+        orders: vec![],
+        orders_due: 0,
     }
+}
+
+/// The digest of all orders up to this one.
+fn order_digest(order: u64) -> Id {
+    if order == 0 { Id::default() } else { Id([0x30 + order as u8; 32]) }
 }
 
 fn model(round: u64) -> [u8; 32] {
@@ -51,6 +59,8 @@ fn chain(change: impl Fn(&mut Receipt)) -> Vec<Blob> {
             previous: receipts.last().map(|r| receipt_digest(&r.0)),
             uploads: if round == 0 { Vec::new() } else { vec![Id([1; 32]), Id([round as u8 + 1; 32])] },
             orders: round / 2,
+            orders_digest: order_digest(round / 2),
+            recipe: Id([0x22; 32]),
             current: round,
             trials: 1,
             quarantined: Vec::new(),
@@ -373,13 +383,62 @@ fn current_versions_that_do_not_follow() {
 
 #[test]
 fn decision_sealed_without_a_fixed_schedule() {
+    let never = Rules { fixed_schedule: FixedSchedule::Never, ..Rules::default() };
+    let policy = |rules: &Rules| OwnerPolicy { rules: rules.clone(), ..policy() };
     let seal = |r: &mut Receipt| r.decision = Decision::Sealed(Blob(vec![0; SEALED_DECISION]));
-    refuses(&spoilt(2, seal), &policy(), 2, "sealed, but the schedule is not fixed");
+    let sealed = |from: u64, to: u64, rules: &Rules| {
+        let digest = rules.digest();
+        bundle(chain(|r| {
+            r.rules = digest;
+            if (from..to).contains(&r.round) {
+                seal(r);
+            }
+        }))
+    };
+    refuses(&sealed(2, 3, &never), &policy(&never), 2, "sealed, but the schedule is not fixed");
+    // By default from the first invitation on, which is an order, and for good.
+    let shared = Rules::default();
+    assert!(verify(&sealed(2, 5, &shared), &policy(&shared)).valid);
+    assert!(verify(&sealed(3, 5, &shared), &policy(&shared)).valid);
+    refuses(&sealed(1, 5, &shared), &policy(&shared), 1, "nobody was invited");
+    refuses(&sealed(2, 3, &shared), &policy(&shared), 3, "not sealed any more");
+}
+
+#[test]
+fn orders_replaced_or_withheld() {
+    let known = |orders: u64, orders_due| OwnerPolicy {
+        orders: (1..=orders).map(order_digest).collect(),
+        orders_due,
+        ..policy()
+    };
+    let verdict = verify(&sound(), &known(2, 4));
+    assert!(verdict.valid && says(&verdict.proven, "orders, up to number 2"), "{verdict:?}");
+    let verdict = verify(&sound(), &known(1, 0));
+    assert!(verdict.valid && says(&verdict.not_proven, "orders after number 1"), "{verdict:?}");
+    let verdict = verify(&sound(), &known(3, 5));
+    assert!(verdict.valid && says(&verdict.not_proven, "it knew 2 of 3"), "{verdict:?}");
+    // The refinery kept the order that it said it refused, and gave that.
+    let replaced = bundle(chain(|r| {
+        if r.orders == 2 {
+            r.orders_digest = Id([0x77; 32]);
+        }
+    }));
+    refuses(&replaced, &known(2, 0), 4, "told other orders, up to number 2");
+    refuses(&sound(), &known(2, 3), 3, "knew 1 of the 2 orders");
+    let changed = spoilt(3, |r| r.orders_digest = Id([0x78; 32]));
+    refuses(&changed, &policy(), 3, "other orders than in the round before");
+    let none = spoilt(0, |r| r.orders_digest = Id([0x78; 32]));
+    refuses(&none, &policy(), 0, "told other orders, up to number 0");
+}
+
+#[test]
+fn another_recipe() {
+    refuses(&spoilt(2, |r| r.recipe = Id([0x23; 32])), &policy(), 2, "another recipe");
 }
 
 #[test]
 fn decision_open_under_a_fixed_schedule() {
-    let rules = Rules { fixed_schedule: true, ..Rules::default() };
+    let rules = Rules { fixed_schedule: FixedSchedule::Always, ..Rules::default() };
     let policy = OwnerPolicy { rules: rules.clone(), ..policy() };
     let sealed = |r: &mut Receipt| {
         r.rules = rules.digest();

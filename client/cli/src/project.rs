@@ -5,19 +5,21 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use blindsmith_api::message::{Ledger, Reply, Request};
 use blindsmith_attest::chain::{OwnerPolicy, Trust};
 use blindsmith_data::{Classes, Standardiser};
-use blindsmith_identity::{PublicKey, SigningKey, Terms};
+use blindsmith_identity::{Origin, PublicKey, SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
-use blindsmith_receipts::Rules;
-use blindsmith_warden::metrics_key;
+use blindsmith_receipts::{Rules, open_receipt};
+use blindsmith_warden::{metrics_key, recipe_commitment};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::Failure;
+use crate::connection::unexpected;
 use crate::trust::{Attestation, Kem};
+use crate::{Connection, Failure};
 
 /// What is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,10 @@ pub struct ClientProject {
     pub attestation: Attestation,
     /// What the warden keeps to.
     pub rules: Rules,
+    /// Opens the commitment to the recipe in the receipts: contributors accept that recipe and no other.
+    pub recipe_opening: Id,
+    /// The commitment to the initial model, from the receipt of round 0; none before the release.
+    pub initial_model: Option<Id>,
 }
 
 /// The keys of an owner or of a member, derived from one root.
@@ -76,7 +82,7 @@ pub struct Keys {
 }
 
 /// The version of `project.json` that this program writes and reads.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 const KEY_FILE: &str = "owner.key";
 const MEMBER_FILE: &str = "member.key";
 const POLICY_FILE: &str = "policy.toml";
@@ -207,6 +213,11 @@ impl Keys {
     }
 }
 
+/// Whether a directory has what receipts are verified by.
+pub(crate) fn has_policy(dir: &Path) -> bool {
+    dir.join(POLICY_FILE).exists()
+}
+
 /// Writes keys in hexadecimal digits, a line each.
 fn write_keys(path: &Path, keys: &[&Key]) -> Result<(), Failure> {
     use std::fmt::Write as _;
@@ -290,15 +301,61 @@ impl ClientProject {
         Ok(keys)
     }
 
+    /// The commitment to the recipe, as receipts name it.
+    pub fn recipe_commitment(&self) -> Id {
+        recipe_commitment(&self.recipe_opening.0, &self.recipe)
+    }
+
+    /// What the project began with, as members accept it.
+    ///
+    /// # Errors
+    /// If its secrets were not released yet.
+    pub fn origin(&self) -> Result<Origin, Failure> {
+        let unreleased = "the project file is from before the project's secrets were released: ask its owner for a newer one";
+        let model = self.initial_model.ok_or_else(|| Failure::Settings(unreleased.into()))?;
+        Ok(Origin { recipe: self.recipe_commitment(), model })
+    }
+
+    /// Takes note of a release: what the receipts are verified with, and the initial model's commitment in the first of them.
+    pub fn released(
+        &mut self,
+        connection: &mut Connection,
+        trust: &Trust,
+        dir: &Path,
+    ) -> Result<(), Failure> {
+        let (_, _, key) = trust.opened().map_err(Failure::NotProven)?;
+        let request = Request::Receipts { project: self.id(), from: 0, faults: 0 };
+        let (Reply::Receipts, body) = connection.request(&request, &[])? else { return Err(unexpected()) };
+        let page: Ledger = from_cbor(&body)?;
+        let first = page.receipts.first().ok_or_else(unexpected)?;
+        let receipt = open_receipt(&first.0, &key).map_err(|e| Failure::NotProven(e.to_string()))?;
+        if (receipt.project, receipt.round) != (self.id(), 0) || receipt.recipe != self.recipe_commitment() {
+            return Err(Failure::NotProven("the receipt of the release is of something else".into()));
+        }
+        self.initial_model = Some(Id(receipt.after));
+        let path = dir.join(PROJECT_FILE);
+        let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
+        write_file(&path, &json)?;
+        self.save_trust(trust, dir)
+    }
+
     /// Writes what the receipts are verified with: the warden that was given the secrets, and the policy.
     pub fn save_trust(&self, trust: &Trust, dir: &Path) -> Result<(), Failure> {
         let (_, _, receipts) = trust.opened().map_err(Failure::NotProven)?;
+        // What was seen before is not forgotten.
+        let (newest, orders, orders_due) = match load_policy(dir) {
+            Ok(before) if before.receipts == receipts => (before.newest, before.orders, before.orders_due),
+            _ => (None, Vec::new(), 0),
+        };
         let policy = OwnerPolicy {
             project: self.id(),
             accept_simulated: self.attestation.policy()?.policy().accept_simulated,
             receipts,
             rules: self.rules.clone(),
-            newest: None,
+            recipe: self.recipe_commitment(),
+            newest,
+            orders,
+            orders_due,
         };
         write_file(&dir.join(EVIDENCE_FILE), &to_cbor(trust))?;
         save_policy(&policy, dir)
@@ -341,6 +398,8 @@ impl ClientProject {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TermsFile {
+    recipe: String,
+    model: String,
     tees: Vec<String>,
     measurements: Vec<String>,
     recipients: Vec<PublicKey>,
@@ -365,7 +424,11 @@ fn load_terms(dir: &Path) -> Result<Terms, Failure> {
         all.filter(|_| digits.1.is_empty()).map(Blob)
     };
     let measurements: Option<Vec<Blob>> = file.measurements.iter().map(bytes).collect();
+    let commitment = |digits: &str| {
+        digits.parse().map_err(|_| Failure::project(&path, "a commitment has 64 hexadecimal digits"))
+    };
     let terms = Terms {
+        origin: Origin { recipe: commitment(&file.recipe)?, model: commitment(&file.model)? },
         tees: file.tees,
         measurements: measurements
             .ok_or_else(|| Failure::project(&path, "a measurement is not hexadecimal"))?,
@@ -397,6 +460,7 @@ fn terms_toml(terms: Option<&Terms>) -> String {
         versions,
         metrics_rows,
         policy,
+        origin: Origin { recipe, model },
         ..
     } = terms;
     let policy = match policy.contains("'''") || policy.contains('\r') {
@@ -408,6 +472,10 @@ fn terms_toml(terms: Option<&Terms>) -> String {
         r#"# What this member accepts for its rows. Every upload names the digest of these terms, and the warden keeps to
 # them, whatever the owner asks for. Other terms count for uploads made after `blindsmith join` was run again.
 
+# The commitments to the recipe and to the initial model of the project, as the first receipt has them. The warden takes the
+# rows' keys for a project that began with these and for no other.
+recipe = "{recipe}"
+model = "{model}"
 # Kinds of trusted execution environment that may hold the rows' keys. "simulated" protects nothing.
 tees = {tees:?}
 # Their measurements, in hexadecimal digits; simulated wardens have none.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_identity::{Inquiry, SigningKey, sign_inquiry};
@@ -318,7 +319,8 @@ pub fn ask(
     let sealed = recipient.seal(&info, seed.expose());
     let envelope = Blob(sealed.map_err(|e| Failure::Other(e.to_string()))?.0);
     // The suite is in it: nothing is remembered of sessions of queries.
-    let inquiry = Inquiry { project, query, kem: recipient.suite().number(), envelope };
+    let number = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+    let inquiry = Inquiry { project, query, number, kem: recipient.suite().number(), envelope };
     let inquiry = sign_inquiry(&inquiry, querier);
     let (Reply::Answer, sealed) = connection.request(&Request::Ask { header }, &inquiry)? else {
         return Err(unexpected());

@@ -47,6 +47,8 @@ pub struct Inquiry {
     pub project: Id,
     /// The query: digest of its header.
     pub query: Id,
+    /// Greater than those of the querier's queries before: microseconds since 1970, as its software numbers them.
+    pub number: u64,
     /// The key encapsulation, by its number in HPKE's registry.
     pub kem: u16,
     /// The seed of the query's key, sealed (HPKE).
@@ -127,8 +129,13 @@ mod tests {
     #[test]
     fn an_inquiry_is_of_who_signed_it() {
         let (one, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
-        let inquiry =
-            Inquiry { project: Id([1; 32]), query: Id([2; 32]), kem: 32, envelope: Blob(vec![3; 80]) };
+        let inquiry = Inquiry {
+            project: Id([1; 32]),
+            query: Id([2; 32]),
+            number: 1,
+            kem: 32,
+            envelope: Blob(vec![3; 80]),
+        };
         let signed = sign_inquiry(&inquiry, &one);
         assert_eq!(open_inquiry(&signed, &one.verifying()).unwrap(), inquiry);
         assert!(open_inquiry(&signed, &other.verifying()).is_err());

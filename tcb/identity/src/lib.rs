@@ -18,10 +18,10 @@ pub use envelope::{Kind, MAX_SIGNED, SignedError, open, sign, signed_digest};
 pub use key::{PublicKey, SigningKey};
 pub use order::{
     Action, Approval, MAX_APPROVAL_POLICY, MAX_MEMBERS, Member, MemberRole, Order, Quota, Roster,
-    RosterError, open_order, sign_order,
+    RosterError, open_order, order_digest, sign_order,
 };
 pub use session::{
     AttestRequest, Confirmed, Purpose, SignedRelease, open_confirmed, open_release, open_request,
     sign_confirmed, sign_release, sign_request,
 };
-pub use terms::{MAX_TERMS_POLICY, Terms, TermsError};
+pub use terms::{MAX_TERMS_POLICY, Origin, Terms, TermsError};

@@ -90,6 +90,11 @@ pub enum Action {
     },
     /// Wardens may hand the project over to these, and to no others any more.
     Approve(Approval),
+    /// Nothing. It takes the number of an order that the refinery refused, which shall count no more.
+    Void {
+        /// The digest of all orders up to the refused one, had it counted.
+        refused: Id,
+    },
 }
 
 /// To which wardens a project may be handed over while its owner is away. None are approved before an order does.
@@ -151,7 +156,7 @@ pub fn sign_order(order: &Order, owner: &SigningKey) -> Vec<u8> {
 }
 
 /// The digest of all orders up to this one, which names that of those before it.
-fn digest(order: &Order) -> Id {
+pub fn order_digest(order: &Order) -> Id {
     Id(Sha256::new().chain_update(CHAIN).chain_update(to_cbor(order)).finalize().into())
 }
 
@@ -185,12 +190,15 @@ pub struct Member {
     pub quota: Quota,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// The number of the order that made it a member; a later one after it was revoked.
+    pub since: u64,
 }
 
 /// The members of a project, as its owner's orders made them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roster {
     members: BTreeMap<PublicKey, Member>,
+    shared: bool,
     sequence: u64,
     digest: Id,
 }
@@ -226,6 +234,11 @@ impl Roster {
     /// The digest of all orders; zero before the first.
     pub fn digest(&self) -> Id {
         self.digest
+    }
+
+    /// Whether somebody was ever invited to send rows.
+    pub fn shared(&self) -> bool {
+        self.shared
     }
 
     /// The order that comes next, by which this is to be done.
@@ -272,7 +285,11 @@ impl Roster {
                     return Err(RosterError::Full);
                 }
                 let (name, role, quota) = (name.clone(), *role, *quota);
-                self.members.insert(*member, Member { name, role, quota, revoked: false });
+                // Another name, role or quota makes nobody newer.
+                let before = self.member(member).filter(|before| before.role == role);
+                let since = before.map_or(next, |before| before.since);
+                self.shared |= role == MemberRole::Contributor;
+                self.members.insert(*member, Member { name, role, quota, revoked: false, since });
             }
             Action::Revoke { member } => {
                 let found = self.members.get_mut(member).ok_or(RosterError::Unknown(*member))?;
@@ -282,9 +299,10 @@ impl Roster {
             | Action::Readmit { .. }
             | Action::Forgive
             | Action::Resume { .. }
-            | Action::Approve(_) => {}
+            | Action::Approve(_)
+            | Action::Void { .. } => {}
         }
-        (self.sequence, self.digest) = (next, digest(order));
+        (self.sequence, self.digest) = (next, order_digest(order));
         Ok(())
     }
 }
@@ -323,7 +341,9 @@ mod tests {
         roster.apply(&roster.next(PROJECT, revoke(1))).unwrap();
         assert!(roster.contributor(&PublicKey([1; 32])).is_none());
         roster.apply(&roster.next(PROJECT, invite(1))).unwrap();
-        assert!(roster.contributor(&PublicKey([1; 32])).is_some(), "invited again");
+        assert_eq!(roster.contributor(&PublicKey([1; 32])).unwrap().since, 3, "invited again");
+        roster.apply(&roster.next(PROJECT, invite(1))).unwrap();
+        assert_eq!(roster.contributor(&PublicKey([1; 32])).unwrap().since, 3, "a member all the time");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a contributor accepted when it joined. Each upload names the digest; the warden keeps to the terms.
 
-use blindsmith_protocol::{Blob, to_cbor};
+use blindsmith_protocol::{Blob, Id, to_cbor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::PublicKey;
 
 /// What enters first, so that no other digest of ours is one of terms.
-const TAG: &[u8] = b"blindsmith terms v1\0";
+const TAG: &[u8] = b"blindsmith terms v2\0";
 /// Most entries of each list.
 const MAX_ENTRIES: usize = 64;
 /// Longest kind and longest measurement, in bytes.
@@ -18,10 +18,22 @@ pub const MAX_TERMS_POLICY: usize = 16 << 10;
 /// The kind that proves nothing.
 const SIMULATED: &str = "simulated";
 
+/// What a project began with: commitments, as the receipt of round 0 has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// To the recipe.
+    pub recipe: Id,
+    /// To the initial model.
+    pub model: Id,
+}
+
 /// A contributor's terms. Only its own signature replaces them, and only for uploads made afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
+    /// What the project began with: the rows are trained on with this recipe, from this initial model, or not at all.
+    pub origin: Origin,
     /// Kinds of trusted execution environment that may hold the rows' keys; `simulated` must be named like any other.
     pub tees: Vec<String>,
     /// Measurements of wardens that may hold them; those of simulated wardens are empty and need no entry.
@@ -32,7 +44,8 @@ pub struct Terms {
     /// its own rows nothing hides from it. Minima say how many rows' gradients a step adds up; they do not keep an owner
     /// that chooses model, recipe and steps from learning of single rows.
     pub step_rows: u64,
-    /// Least contributors in such a step.
+    /// Least contributors in such a step. Here and below members count that were invited before the newest round, so that
+    /// nobody is invited to fill a minimum of the next one.
     pub step_contributors: u32,
     /// Least rows in a version that uses them.
     pub version_rows: u64,
@@ -57,10 +70,12 @@ pub struct Terms {
 pub struct TermsError(pub String);
 
 impl Terms {
-    /// Terms that name one kind and measurement of warden and one recipient, and ask for nothing else.
+    /// Terms that name one kind and measurement of warden and one recipient, of a project that began with nothing, and ask
+    /// for nothing else.
     pub fn without_minima(recipient: PublicKey, tee: &str, measurement: &[u8]) -> Self {
         let measurements = if tee == SIMULATED { vec![] } else { vec![Blob(measurement.to_vec())] };
         Terms {
+            origin: Origin::default(),
             tees: vec![tee.to_owned()],
             measurements,
             recipients: vec![recipient],
@@ -139,6 +154,8 @@ mod tests {
         let base = || Terms::without_minima(PublicKey([1; 32]), "snp", &[7; 48]);
         let all = [
             base(),
+            Terms { origin: Origin { recipe: Id([1; 32]), ..Origin::default() }, ..base() },
+            Terms { origin: Origin { model: Id([1; 32]), ..Origin::default() }, ..base() },
             Terms { tees: vec!["snp".into(), "simulated".into()], ..base() },
             Terms { measurements: vec![], ..base() },
             Terms { recipients: vec![PublicKey([2; 32])], ..base() },

@@ -20,4 +20,4 @@ pub use envelope::{
 pub use receipt::{
     FaultReport, MAX_MEASUREMENT, MAX_REASON, MAX_TEE, RECEIPT_VERSION, Receipt, SEALED_DECISION,
 };
-pub use rules::{Rules, RulesError};
+pub use rules::{FixedSchedule, Rules, RulesError};

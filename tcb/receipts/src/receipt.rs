@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::SignedError;
 
 /// The version of both payloads.
-pub const RECEIPT_VERSION: u32 = 2;
+pub const RECEIPT_VERSION: u32 = 3;
 /// Bytes of a sealed decision: salt, padded decision, tag. All of them are equally long.
 pub const SEALED_DECISION: usize = 32 + 64 + 16;
 /// Longest name of a kind of trusted execution environment, in bytes.
@@ -42,6 +42,10 @@ pub struct Receipt {
     pub previous: Option<[u8; 32]>,
     /// The number of the owner's last order that the warden knew, see `blindsmith-identity`.
     pub orders: u64,
+    /// The digest of all orders up to that one; zero before the first.
+    pub orders_digest: Id,
+    /// The commitment to the recipe, [`crate::commit`].
+    pub recipe: Id,
     /// The version that is current after this round: its own number if it was promoted.
     pub current: u64,
     /// Trainings that the round took.

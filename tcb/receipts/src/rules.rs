@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// What enters first, so that no other digest of ours is one of rules.
-const TAG: &[u8] = b"blindsmith rules v2\0";
+const TAG: &[u8] = b"blindsmith rules v3\0";
 /// Most attempts at one round that rules may allow.
 const MAX_ATTEMPTS: u32 = 1000;
 /// Finest predictions that rules may allow, in bits.
@@ -17,6 +17,37 @@ const MAX_RATIO: u32 = 1_000_000;
 const MAX_TRIALS: u32 = 64;
 /// Most rows that rules may allow: what TOML can write.
 const MAX_QUERIES: u64 = i64::MAX as u64;
+
+/// When rounds take the same steps and give receipts of the same form whatever they achieve: what becomes of an upload
+/// tells its sender of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FixedSchedule {
+    /// From the owner's first invitation of a contributor on.
+    #[default]
+    WhenShared,
+    /// From the first round on.
+    Always,
+    /// In no round.
+    Never,
+}
+
+impl std::fmt::Display for FixedSchedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            FixedSchedule::WhenShared => "when-shared",
+            FixedSchedule::Always => "always",
+            FixedSchedule::Never => "never",
+        })
+    }
+}
+
+impl FixedSchedule {
+    /// Whether rounds are such, once somebody was invited to send rows, or before.
+    pub fn holds(self, shared: bool) -> bool {
+        self == FixedSchedule::Always || (self == FixedSchedule::WhenShared && shared)
+    }
+}
 
 /// What the owner allows: handed over with the secrets, enforced by the warden, named in every receipt by their
 /// digest. They are public.
@@ -29,10 +60,10 @@ pub struct Rules {
     /// Attempts at one round, 1 to 1000.
     pub attempts: u32,
     /// Whether rounds take the same steps and give receipts of the same form whatever they achieve.
-    pub fixed_schedule: bool,
+    pub fixed_schedule: FixedSchedule,
     /// Predictions are multiples of 2^-precision, 1 to 16.
     pub precision: u8,
-    /// Rows that may be predicted for one query key in the project's life.
+    /// Rows that may be predicted for one querier in the project's life.
     pub queries: u64,
     /// A round is promoted if the loss over the rows that judge is at most this, in thousandths of the loss of the
     /// current version, or above it by no more than chance explains (two standard errors): 1000 to 1,000,000.
@@ -57,7 +88,7 @@ impl Default for Rules {
         Rules {
             faults: 3,
             attempts: 16,
-            fixed_schedule: false,
+            fixed_schedule: FixedSchedule::default(),
             precision: 10,
             queries: 1_000_000,
             tolerance: 1100,
@@ -150,7 +181,8 @@ mod tests {
             base(),
             Rules { faults: 4, ..base() },
             Rules { attempts: 17, ..base() },
-            Rules { fixed_schedule: true, ..base() },
+            Rules { fixed_schedule: FixedSchedule::Always, ..base() },
+            Rules { fixed_schedule: FixedSchedule::Never, ..base() },
             Rules { precision: 11, ..base() },
             Rules { queries: 0, ..base() },
             Rules { tolerance: 1101, ..base() },

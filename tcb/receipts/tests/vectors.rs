@@ -51,6 +51,8 @@ fn release() -> Receipt {
         faults: 0,
         previous: None,
         orders: 0,
+        orders_digest: Id::default(),
+        recipe: Id([0x22; 32]),
         current: 0,
         trials: 0,
         uploads: Vec::new(),
@@ -94,7 +96,7 @@ fn chain() -> Vec<(&'static str, Vec<u8>)> {
     let fourth = sign(&after(&third, |r| {
         (r.attempts, r.faults) = (2, 1);
         (r.uploads, r.after) = (vec![Id([3; 32])], commit(&[3; 32], b"second"));
-        (r.orders, r.current, r.trials) = (2, 3, 4);
+        (r.orders, r.orders_digest, r.current, r.trials) = (2, Id([0x33; 32]), 3, 4);
         r.quarantined = vec![Quarantined { upload: Id([4; 32]), reason: Reason::Worse }];
         r.decision = Decision::Promoted;
     }));

@@ -21,7 +21,7 @@ use crate::keep::replace_file;
 use crate::transport::lock;
 
 /// How far a project is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counter {
     /// The newest round that is stored for good.
     pub round: u64,
@@ -38,8 +38,9 @@ pub struct Counter {
     pub reported: u32,
     /// Wrong answers of the refinery since that receipt.
     pub faults: u32,
-    /// Rows of queries answered in the project's life.
-    pub answered: u64,
+    /// What each querier asked.
+    #[serde(default)]
+    pub queriers: BTreeMap<Id, Asked>,
     /// The number of the owner's newest order.
     pub orders: u64,
     /// The digest of all orders up to that one.
@@ -75,14 +76,14 @@ impl Counter {
     #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) fn handed_to(&self, successor: [u8; 32]) -> Self {
         let first = self.successor == [0; 32];
-        Counter { successor, transfers: self.transfers + u64::from(first), ..*self }
+        Counter { successor, transfers: self.transfers + u64::from(first), ..self.clone() }
     }
 
     /// Why a warden that stood here does not take the project over with that counter; none if it does. Whoever keeps what
     /// was handed over gives it as often as it likes: it counts once.
     #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) fn not_followed_by(&self, next: &Counter) -> Option<&'static str> {
-        let same = Counter { orders: self.orders, orders_digest: self.orders_digest, ..*next };
+        let same = Counter { orders: self.orders, orders_digest: self.orders_digest, ..next.clone() };
         match self {
             _ if next.orders < self.orders => {
                 Some("this warden knows later orders of the owner than the other")
@@ -103,13 +104,68 @@ impl Counter {
         let faults = self.faults.saturating_sub(self.reported);
         Counter {
             faults,
-            answered: self.answered,
+            queriers: self.queriers.clone(),
             orders: self.orders,
             orders_digest: self.orders_digest,
             transfers: self.transfers,
             successor: self.successor,
             ..Counter::at(self.round + 1, self.produced)
         }
+    }
+}
+
+/// Newest queries of a querier that are told from replays; as many of them may be asked at a time.
+const KEPT: usize = 16;
+/// Times that one query is answered: the refinery asks again where a warden was stopped.
+const MOST_TIMES: u8 = 3;
+
+/// What a querier asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Asked {
+    /// Rows of its queries that were answered, in the project's life.
+    pub rows: u64,
+    /// Its newest queries, by their numbers.
+    newest: BTreeMap<u64, Query>,
+}
+
+/// A query that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// Digest of its header.
+    pub query: Id,
+    /// The round whose version answered it.
+    pub round: u64,
+    /// How often.
+    times: u8,
+}
+
+impl Query {
+    /// A query, before it is answered.
+    pub fn new(query: Id, round: u64) -> Self {
+        Query { query, round, times: 0 }
+    }
+}
+
+impl Asked {
+    /// Counts a query of so many rows. One that was counted costs nothing, and is answered a few times from the same
+    /// version alone: else its querier and the refinery would learn of versions, or of what rounding hides, for nothing.
+    ///
+    /// None if it is not to be answered: its querier has asked for more than `most` rows, or the number was used by another
+    /// query, or is older than the newest ones.
+    pub fn count(&self, number: u64, query: Query, (rows, most): (u64, u64)) -> Option<Self> {
+        let mut asked = self.clone();
+        let known = asked.newest.get(&number).copied();
+        if known.is_none() {
+            let oldest = asked.newest.first_key_value().map_or(0, |(number, _)| *number);
+            asked.rows = asked.rows.checked_add(rows).filter(|rows| *rows <= most)?;
+            if asked.newest.len() >= KEPT {
+                (number > oldest).then(|| asked.newest.pop_first())?;
+            }
+        }
+        let known = known.unwrap_or(query);
+        let again = (known.query, known.round) == (query.query, query.round) && known.times < MOST_TIMES;
+        asked.newest.insert(number, Query { times: known.times + 1, ..known });
+        again.then_some(asked)
     }
 }
 
@@ -163,11 +219,11 @@ pub struct MemoryCounters(Mutex<BTreeMap<Id, Counter>>);
 
 impl Counters for MemoryCounters {
     fn load(&self, project: &Id) -> io::Result<Option<Counter>> {
-        Ok(lock(&self.0).get(project).copied())
+        Ok(lock(&self.0).get(project).cloned())
     }
 
     fn store(&self, project: &Id, counter: &Counter) -> io::Result<()> {
-        lock(&self.0).insert(*project, *counter);
+        lock(&self.0).insert(*project, counter.clone());
         Ok(())
     }
 }
@@ -180,12 +236,14 @@ mod tests {
     fn counters_survive_and_altered_ones_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (sealing, project, other) = (Key::random(), Id([1; 32]), Id([2; 32]));
-        let counter = Counter { attempts: 2, faults: 1, answered: 99, ..Counter::at(7, [3; 32]) };
+        let asked = Asked::default().count(5, Query::new(Id([4; 32]), 6), (99, 99)).unwrap();
+        let queriers = [(Id([8; 32]), asked)].into();
+        let counter = Counter { attempts: 2, faults: 1, queriers, ..Counter::at(7, [3; 32]) };
         let counters = FileCounters::open(dir.path(), &sealing).unwrap();
         assert_eq!(counters.load(&project).unwrap(), None);
         counters.store(&project, &counter).unwrap();
         let again = FileCounters::open(dir.path(), &sealing).unwrap();
-        assert_eq!(again.load(&project).unwrap(), Some(counter));
+        assert_eq!(again.load(&project).unwrap(), Some(counter.clone()));
         // Another project's in its place, another warden's, an altered one.
         fs::copy(dir.path().join(project.to_string()), dir.path().join(other.to_string())).unwrap();
         assert!(again.load(&other).is_err());
@@ -197,6 +255,35 @@ mod tests {
         assert!(again.load(&project).is_err());
     }
 
+    #[test]
+    fn queries_count_once_and_old_ones_are_not_answered() {
+        let query = |byte: u8| Query::new(Id([byte; 32]), 7);
+        let ask = |asked: &Asked, number, byte| asked.count(number, query(byte), (10, 200));
+        let one = ask(&Asked::default(), 100, 1).unwrap();
+        assert_eq!(one.rows, 10);
+        // Given again it costs nothing, and is answered a few times.
+        let twice = ask(&one, 100, 1).unwrap();
+        let thrice = ask(&twice, 100, 1).unwrap();
+        assert_eq!((twice.rows, thrice.rows), (10, 10));
+        assert_eq!(ask(&thrice, 100, 1), None, "too often");
+        assert_eq!(one.count(100, Query::new(Id([1; 32]), 8), (10, 200)), None, "from another version");
+        assert_eq!(ask(&one, 100, 2), None, "another query under its number");
+        // A few at a time come in any order; those before them are replays.
+        let mut asked = one;
+        for number in (101..116).rev() {
+            asked = ask(&asked, number, number as u8).unwrap();
+        }
+        assert_eq!(asked.rows, 160);
+        asked = ask(&asked, 200, 3).unwrap();
+        assert_eq!(ask(&asked, 100, 1), None, "before the newest ones");
+        assert_eq!(ask(&asked, 99, 9), None);
+        for number in [201, 202, 203] {
+            asked = ask(&asked, number, 4).unwrap();
+        }
+        assert_eq!((asked.rows, ask(&asked, 204, 4)), (200, None), "no rows are left");
+        assert!(ask(&asked, 203, 4).is_some(), "but those that were paid for");
+    }
+
     #[cfg(feature = "hand-over")]
     #[test]
     fn a_hand_over_counts_once_and_never_leads_back() {
@@ -204,24 +291,24 @@ mod tests {
         let marked = first.handed_to([1; 32]);
         assert_eq!((marked.successor, marked.transfers, marked.faults), ([1; 32], 1, 1));
         assert_eq!(marked.handed_to([1; 32]), marked, "repeated, it is the same");
-        let handed = Counter { successor: [0; 32], ..marked };
+        let handed = Counter { successor: [0; 32], ..marked.clone() };
         assert_eq!(handed.not_followed_by(&handed), None, "it failed at its last step");
-        let later = Counter { orders: 6, orders_digest: [9; 32], ..handed };
+        let later = Counter { orders: 6, orders_digest: [9; 32], ..handed.clone() };
         assert_eq!(handed.not_followed_by(&later), None, "an order was given in between");
         assert_eq!(later.not_followed_by(&handed).map(|why| why.contains("later orders")), Some(true));
-        let other = Counter { orders_digest: [8; 32], ..handed };
+        let other = Counter { orders_digest: [8; 32], ..handed.clone() };
         assert_eq!(handed.not_followed_by(&other).map(|why| why.contains("other orders")), Some(true));
         // Gone on with, in every way.
         for own in [
-            Counter { attempts: 1, ..handed },
-            Counter { faults: 2, ..handed },
-            Counter { answered: 1, ..handed },
-            Counter { produced: [4; 32], ..handed },
+            Counter { attempts: 1, ..handed.clone() },
+            Counter { faults: 2, ..handed.clone() },
+            Counter { queriers: [(Id([1; 32]), Asked::default())].into(), ..handed.clone() },
+            Counter { produced: [4; 32], ..handed.clone() },
             handed.handed_to([2; 32]),
         ] {
             assert!(own.not_followed_by(&handed).is_some(), "{own:?}");
         }
-        let newer = Counter { round: 8, ..handed };
+        let newer = Counter { round: 8, ..handed.clone() };
         let next = Counter { successor: [0; 32], ..handed.handed_to([2; 32]) };
         assert!(newer.not_followed_by(&next).is_some_and(|why| why.contains("newer round")));
         assert_eq!(handed.not_followed_by(&next), None);

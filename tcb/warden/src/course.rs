@@ -1,8 +1,9 @@
 //! The course of a round: trainings and judgements over encrypted rows, for [`crate::decide`].
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use blindsmith_identity::Terms;
 use blindsmith_keys::{Context, Freshness, Key, ProductKind};
 use blindsmith_learn::{
     Block, Losses, Matrix, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer, TrainerState,
@@ -60,6 +61,10 @@ struct Course<'a, 'c, C: Cloud> {
     blocks: Blocks,
     standing: Standing,
     rules: &'a Rules,
+    /// Whether the round must show nothing of what it decides.
+    fixed: bool,
+    /// Members that were invited since the newest round.
+    newcomers: BTreeSet<Id>,
     recipe: Recipe,
     /// Draws old rows.
     draw: Key,
@@ -104,7 +109,8 @@ pub(crate) fn run<C: Cloud>(
     Prepared { uploads, blocks }: Prepared,
 ) -> Result<Trained, RoundError> {
     let recipe = project.release.recipe.clone();
-    let fixed = project.release.rules.fixed_schedule;
+    let fixed = project.fixed_schedule();
+    let newcomers = project.members.since(project.standing.orders);
     let Project { spec, id, encryption, trainer, standing, release, .. } = project;
     let context =
         Context { project: id.0, round, attempt, step: 0, layer: 0, part: 0, product: ProductKind::Forward };
@@ -132,6 +138,8 @@ pub(crate) fn run<C: Cloud>(
         blocks,
         standing: standing.clone(),
         rules: &release.rules,
+        fixed,
+        newcomers,
         recipe,
         draw: encryption.derive("replay", &[&round.to_be_bytes()]),
         owner: spec.owner,
@@ -159,7 +167,6 @@ impl<C: Cloud> Course<'_, '_, C> {
     /// capped per contributor; to begin with, of the owner's own rows. On a fixed schedule what was accepted must not
     /// show: the owner's rows judge.
     fn judging(&self) -> Vec<Block> {
-        let fixed = self.rules.fixed_schedule;
         let header = |i: usize| &self.uploads.headers[i];
         let own = |i: &usize| header(*i).contributor == self.owner;
         let accepted = |i: &usize| {
@@ -167,7 +174,7 @@ impl<C: Cloud> Course<'_, '_, C> {
             self.standing.accepted(&id) && !self.aside.contains(&(*i as u32)) && !self.used_up(*i)
         };
         let all = 0..self.uploads.headers.len();
-        let judges = all.clone().filter(|i| self.validates(*i) || (!fixed && accepted(i)));
+        let judges = all.clone().filter(|i| self.validates(*i) || (!self.fixed && accepted(i)));
         let found = self.capped(judges);
         if !found.is_empty() { found } else { self.capped(all.filter(own)) }
     }
@@ -227,111 +234,11 @@ impl<C: Cloud> Course<'_, '_, C> {
             .map_err(|e| RoundError::Training(e.to_string()))
     }
 
-    /// Old uploads that a training over these new ones goes over: all, or drawn up to the share that the rules name.
-    fn replayed(&self, new: &[u32]) -> Vec<Block> {
-        let blocks = |i: &u32| self.blocks.training[*i as usize].iter().copied();
-        let mut old: Vec<Block> = self.old.iter().flat_map(blocks).collect();
-        let Some(share) = self.rules.replay.filter(|_| !new.is_empty() && !self.rules.fixed_schedule) else {
-            return old;
-        };
-        let rows = |blocks: &mut dyn Iterator<Item = Block>| blocks.map(|b| u64::from(b.rows)).sum::<u64>();
-        let wanted = rows(&mut new.iter().flat_map(blocks)).saturating_mul(u64::from(share)) / 100;
-        // In the order of a keyed hash, the same for each training of the round.
-        old.sort_by_cached_key(|b| {
-            let upload = self.uploads.headers[b.upload as usize].id();
-            *self.draw.derive("block", &[&upload.0, &b.index.to_be_bytes()]).expose()
-        });
-        let mut sum = 0;
-        old.retain(|b| {
-            let take = sum < wanted;
-            sum += u64::from(b.rows);
-            take
-        });
-        old
-    }
-
-    /// The blocks of a training over these uploads and old ones, without those that their contributors' terms keep
-    /// out, and the new ones among these.
-    fn allowed(&self, new: &[u32]) -> Result<(Vec<Block>, Vec<u32>), RoundError> {
-        let mut out = BTreeSet::new();
-        loop {
-            let stays = |i: &u32| !out.contains(i) && !self.kept_aside(*i);
-            let members: Vec<u32> = new.iter().copied().filter(stays).collect();
-            let fresh = members.iter().flat_map(|i| self.blocks.training[*i as usize].iter().copied());
-            let replayed = self.replayed(&members).into_iter().filter(|b| stays(&b.upload));
-            let mut blocks: Vec<Block> = replayed.chain(fresh).collect();
-            if self.rules.fixed_schedule {
-                // The order must not tell what counts as old.
-                blocks.sort_by_key(|b| (b.upload, b.index));
-            }
-            let violated = self.violated(&blocks, &BTreeSet::new())?;
-            if violated.is_empty() {
-                return Ok((blocks, new.iter().copied().filter(|i| out.contains(i)).collect()));
-            }
-            out.extend(violated);
-        }
-    }
-
-    /// Uploads whose rows do not count in a training over these blocks. On a fixed schedule what was set aside is asked for;
-    /// terms that do not hold without it keep further uploads from counting.
-    fn silenced(&self, blocks: &[Block]) -> Result<BTreeSet<u32>, RoundError> {
-        let mut silent = self.aside.clone();
-        loop {
-            let violated = self.violated(blocks, &silent)?;
-            let before = silent.len();
-            silent.extend(violated);
-            if silent.len() == before {
-                return Ok(silent);
-            }
-        }
-    }
-
-    /// Whether an upload is out of the round; on a fixed schedule it is asked for, and what comes is not looked at.
-    fn kept_aside(&self, upload: u32) -> bool {
-        self.aside.contains(&upload) && !self.rules.fixed_schedule
-    }
-
-    /// Uploads whose contributors' terms a training over these blocks would not keep, if some are silent.
-    fn violated(&self, blocks: &[Block], silent: &BTreeSet<u32>) -> Result<Vec<u32>, RoundError> {
-        let uploads: BTreeSet<u32> =
-            blocks.iter().map(|b| b.upload).filter(|i| !silent.contains(i)).collect();
-        let terms = |i: u32| self.uploads.terms[i as usize].as_ref();
-        let bound: Vec<(u32, &Terms)> = uploads.iter().filter_map(|i| Some((*i, terms(*i)?))).collect();
-        let (rows, contributors) = self.crowd(blocks, silent);
-        let mut violated: BTreeSet<u32> = bound
-            .iter()
-            .filter(|(i, t)| {
-                rows < t.version_rows || contributors < t.version_contributors || self.used_up(*i as usize)
-            })
-            .map(|(i, _)| *i)
-            .collect();
-        if bound.iter().any(|(_, t)| t.step_rows > 0 || t.step_contributors > 0) {
-            let sampler = self.sampler(blocks.to_vec(), self.recipe.batch_rows)?;
-            let first = self.trainer.epochs();
-            for batch in (first..first + u64::from(self.epochs)).flat_map(|epoch| sampler.epoch(epoch)) {
-                let (rows, contributors) = self.crowd(&batch, silent);
-                let here: BTreeSet<u32> =
-                    batch.iter().map(|b| b.upload).filter(|i| !silent.contains(i)).collect();
-                let violates = |t: &Terms| rows < t.step_rows || contributors < t.step_contributors;
-                violated.extend(here.into_iter().filter(|i| terms(*i).is_some_and(violates)));
-            }
-        }
-        Ok(violated.into_iter().collect())
-    }
-
-    /// Rows and contributors of blocks, without silent ones and the owner's: among its own rows nothing hides from it.
-    fn crowd(&self, blocks: &[Block], silent: &BTreeSet<u32>) -> (u64, u32) {
-        let contributor = |b: &Block| self.uploads.headers[b.upload as usize].contributor;
-        let others = blocks.iter().filter(|b| contributor(b) != self.owner && !silent.contains(&b.upload));
-        let rows = others.clone().map(|b| u64::from(b.rows)).sum();
-        (rows, others.map(contributor).collect::<BTreeSet<_>>().len() as u32)
-    }
-
     /// Trains for the round's epochs, or until the rows that judge show no progress any more.
     fn epochs(&mut self, sampler: &Sampler) -> Result<(), RoundError> {
         self.trainer.begin_round(sampler, self.epochs);
         let steps = sampler.batches_per_epoch() as u64 * u64::from(self.epochs);
-        let patience = if self.rules.fixed_schedule { 0 } else { self.rules.patience };
+        let patience = if self.fixed { 0 } else { self.rules.patience };
         let mut best: Option<(f64, TrainerState)> = None;
         let (mut without, mut step) = (0, 0);
         for _ in 0..self.epochs {
@@ -406,20 +313,20 @@ impl<C: Cloud> Course<'_, '_, C> {
             standing.current = self.round;
         }
         // On a fixed schedule rounds count as versions: what the next one asks for must not tell promotions.
-        let fixed = self.rules.fixed_schedule;
-        let mut counted: BTreeSet<Id> = BTreeSet::new();
+        let (fixed, mut counted) = (self.fixed, BTreeSet::<Id>::new());
         counted.extend(self.run.contributors.iter().filter(|_| fixed));
         counted.extend(self.kept.contributors.iter().filter(|_| fixed || promoted));
         for contributor in counted {
             *standing.versions.entry(contributor).or_default() += 1;
         }
-        let quarantined = decided.quarantined.iter();
-        let quarantined: Vec<Quarantined> = quarantined
-            .map(|(i, reason)| Quarantined { upload: ids[*i as usize], reason: *reason })
-            .collect();
-        for q in &quarantined {
-            standing.uploads.insert(q.upload, Place::Quarantined(q.reason));
+        for (i, reason) in &decided.quarantined {
+            standing.uploads.insert(ids[*i as usize], Place::Quarantined(*reason));
         }
+        // On a fixed schedule the refinery remembers none: the owner is told of all that are.
+        let all = ids.iter().filter_map(|id| Some((*id, standing.quarantined(id)?)));
+        let new = decided.quarantined.iter().map(|(i, reason)| (ids[*i as usize], *reason));
+        let listed: Vec<(Id, Reason)> = if fixed { all.collect() } else { new.collect() };
+        let quarantined = listed.into_iter().map(|(upload, reason)| Quarantined { upload, reason }).collect();
         // Also where values that left their range, found at the end, keep it from becoming current: that must not show.
         let run = if decided.promoted { self.kept } else { self.run };
         let metrics = RoundMetrics {
@@ -432,7 +339,7 @@ impl<C: Cloud> Course<'_, '_, C> {
             gradient_noise: run.gradient_noise,
             ..RoundMetrics::of(self.round)
         };
-        let used = match self.rules.fixed_schedule {
+        let used = match self.fixed {
             // What was used must not tell what was not.
             true => ids.to_vec(),
             false => used.into_iter().map(|i| ids[i as usize]).collect(),
@@ -470,7 +377,7 @@ impl<C: Cloud> Course<'_, '_, C> {
         let mut found = Vec::new();
         for (contributor, (rows, blocks)) in all {
             // Of a single contributor the figures over all rows are its own.
-            let shown = !alone && !blocks.is_empty() && !self.rules.fixed_schedule;
+            let shown = !alone && !blocks.is_empty() && !self.fixed;
             let validation = if shown { Some(self.evaluate(blocks)?.0.metrics()) } else { None };
             found.push(ContributorMetrics { contributor, rows, validation });
         }
@@ -527,10 +434,10 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
     fn train(&mut self, new: &[u32]) -> Result<Training<RoundError>, RoundError> {
         let (blocks, mut waiting) = self.allowed(new)?;
         let nothing_new = !new.is_empty() && waiting.len() == new.len();
-        if blocks.is_empty() || nothing_new && !self.rules.fixed_schedule {
+        if blocks.is_empty() || nothing_new && !self.fixed {
             let waiting = new.to_vec();
             // On a fixed schedule it must not show what counts as new.
-            return if new.is_empty() && !self.rules.fixed_schedule {
+            return if new.is_empty() && !self.fixed {
                 Err(RoundError::Empty)
             } else {
                 Ok(Training { waiting, out_of_range: None })
@@ -575,7 +482,7 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
 
     fn set_aside(&mut self, uploads: &[u32]) {
         self.aside.extend(uploads);
-        if !self.rules.fixed_schedule {
+        if !self.fixed {
             uploads.iter().for_each(|u| _ = self.old.remove(u));
         }
     }
@@ -590,8 +497,8 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         self.diverged |= self.trainer.diverged();
         let epochs = self.trainer.epochs();
         *self.trainer = Trainer::restore(self.recipe.clone(), state).map_err(failed)?;
-        self.trainer.tolerate(self.rules.fixed_schedule);
-        if self.rules.fixed_schedule {
+        self.trainer.tolerate(self.fixed);
+        if self.fixed {
             // The order of the next round's batches must not tell that this one was taken back.
             self.trainer.resume_at(epochs);
         }

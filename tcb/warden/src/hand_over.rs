@@ -237,7 +237,7 @@ impl Project {
         };
         let allowed = self.members.enrolled().filter(|(_, _, terms)| allowed(terms));
         let marked = counter.handed_to(successor);
-        let handed = Handed::encode(&self.vault, &Counter { successor: [0; 32], ..marked }, allowed);
+        let handed = Handed::encode(&self.vault, &Counter { successor: [0; 32], ..marked.clone() }, allowed);
         if handed.len() > MAX_BODY / 2 {
             return Err("the contributors' seeds and terms are too many to be handed over".into());
         }
@@ -285,10 +285,12 @@ impl Project {
         if let Some(why) = own.and_then(|own| own.not_followed_by(&counter)) {
             return Err(why.into());
         }
-        let mut project = Project::opened(spec, Some(counter), vault, rest).map_err(|e| e.to_string())?;
+        let mut project =
+            Project::opened(spec, Some(counter.clone()), vault, rest).map_err(|e| e.to_string())?;
+        let (known, host) = project.host(identity);
         let tokens = members.into_iter().filter_map(|(contributor, seed, terms)| {
             // The other made sure of that; who does not allow this warden is left out here too.
-            let token = project.members.handed(&project.spec, identity, &contributor, seed, terms);
+            let token = known.handed(&host, &contributor, seed, terms);
             token.ok().map(|token| (contributor, token))
         });
         let tokens = tokens.collect();

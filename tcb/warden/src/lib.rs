@@ -10,6 +10,7 @@ mod cloud;
 mod counters;
 mod course;
 mod decide;
+mod decision;
 mod fit;
 #[cfg_attr(not(feature = "hand-over"), path = "no_hand_over.rs")]
 mod hand_over;
@@ -38,7 +39,8 @@ pub use admission::{
 };
 pub use blindsmith_evidence::Tee;
 pub use cloud::{Bytes, Cloud, CloudError, Copier, ProductRequest, Sink, Ticket};
-pub use counters::{Counter, Counters, FileCounters, MemoryCounters};
+pub use counters::{Asked, Counter, Counters, FileCounters, MemoryCounters};
+pub use decision::{WORSE, decision_bytes};
 pub use fit::check_size;
 pub use keep::replace_file;
 pub use labels::{Label, label_bytes, read_labels, write_labels};
@@ -47,8 +49,11 @@ pub use metrics::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
 pub use model::{ModelError, decode_model, encode_model};
 pub use project::{Project, ProjectError};
 pub use query::REFUSED;
-pub use release::{Release, ReleaseFormatError, metrics_key, model_context, query_info, session_info};
+pub use release::{
+    Release, ReleaseFormatError, metrics_key, model_context, query_info, recipe_commitment, recipe_opening,
+    session_info,
+};
 pub use remote::Remote;
-pub use round::open_projections;
+pub use round::{VALUES, open_projections};
 pub use serving::Projects;
 pub use session::{Identity, serve};

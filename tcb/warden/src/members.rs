@@ -1,8 +1,8 @@
 //! Who may contribute: the owner, and members that enrolled under terms of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use blindsmith_identity::{Action, Approval, Roster, Terms, open_enrolment, open_order};
+use blindsmith_identity::{Action, Approval, Origin, Roster, Terms, open_enrolment, open_order};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
@@ -20,6 +20,16 @@ pub fn enrolment_info(session: &[u8; 32], terms: &[u8; 32]) -> Vec<u8> {
     let mut info = session_info("enrolment", session);
     info.extend(terms);
     info
+}
+
+/// To whom contributors hand their seeds: a project in a warden.
+pub(crate) struct Host<'a> {
+    pub spec: &'a ProjectSpec,
+    pub identity: &'a Identity,
+    /// Tokens are sealed under it, which ends with the project: a project that its owner releases again, with another
+    /// recipe or model, gets no seed back.
+    pub vault: &'a Key,
+    pub origin: Origin,
 }
 
 /// A contributor under terms.
@@ -67,16 +77,20 @@ impl Members {
         Ok(order.action)
     }
 
+    /// Members that were invited by orders after this one.
+    pub(crate) fn since(&self, order: u64) -> BTreeSet<Id> {
+        let members = self.roster.members().filter(|(_, member)| member.since > order);
+        members.map(|(key, _)| (*key).into()).collect()
+    }
+
     /// Takes a contributor's seed; what tells this warden later that it did.
     pub(crate) fn enrol(
         &mut self,
-        spec: &ProjectSpec,
-        identity: &Identity,
-        vault: &Key,
+        host: &Host<'_>,
         contributor: &Id,
         enrolment: &[u8],
     ) -> Result<(Blob, Blob), String> {
-        let project = spec.id();
+        let project = host.spec.id();
         let enrolment = open_enrolment(enrolment, &(*contributor).into()).map_err(|e| e.to_string())?;
         if enrolment.project != project {
             return Err("the enrolment is for another project".into());
@@ -85,23 +99,22 @@ impl Members {
             return Err(not_invited(contributor));
         }
         let info = enrolment_info(&enrolment.session, &enrolment.terms.digest());
-        let receipts = |_: &[u8]| Ok(receipt_signing_key(vault).verifying());
+        let receipts = |_: &[u8]| Ok(receipt_signing_key(host.vault).verifying());
         let sender = (&project, contributor);
         let (opened, confirmation) =
-            identity.receive(&enrolment.session, sender, &info, &enrolment.envelope.0, receipts)?;
+            host.identity.receive(&enrolment.session, sender, &info, &enrolment.envelope.0, receipts)?;
         let mut seed: [u8; 32] =
             opened.as_slice().try_into().map_err(|_| "an enrolment holds a seed of 32 bytes".to_string())?;
         let key = Key::from_bytes(seed);
         seed.zeroize();
-        let token = self.handed(spec, identity, contributor, key, enrolment.terms)?;
+        let token = self.handed(host, contributor, key, enrolment.terms)?;
         Ok((token, confirmation))
     }
 
-    /// Takes a contributor's seed; its token, sealed by this warden for itself.
+    /// Takes a contributor's seed; its token, sealed for wardens of the project.
     pub(crate) fn handed(
         &mut self,
-        spec: &ProjectSpec,
-        identity: &Identity,
+        host: &Host<'_>,
         contributor: &Id,
         seed: Key,
         terms: Terms,
@@ -110,8 +123,8 @@ impl Members {
         let mut out = Zeroizing::new(Vec::with_capacity(32 + terms_bytes.len()));
         out.extend_from_slice(seed.expose());
         out.extend_from_slice(&terms_bytes);
-        let token = identity.sealing.seal(&token_context(&spec.id(), contributor), &out);
-        self.admit(spec, identity, contributor, Enrolled { seed, terms })?;
+        let token = host.vault.seal(&token_context(&host.spec.id(), contributor), &out);
+        self.admit(host, contributor, Enrolled { seed, terms })?;
         Ok(Blob(token.0))
     }
 
@@ -121,38 +134,33 @@ impl Members {
         self.enrolled.iter().map(|((contributor, _), found)| (contributor, &found.seed, &found.terms))
     }
 
-    /// Takes a contributor whose token this warden sealed.
-    pub(crate) fn restored(
-        &mut self,
-        spec: &ProjectSpec,
-        identity: &Identity,
-        contributor: &Id,
-        token: &[u8],
-    ) -> Result<(), String> {
-        let damaged = || "the token of an enrolment is not one that this warden made".to_string();
-        let opened = identity.sealing.unseal(&token_context(&spec.id(), contributor), token);
+    /// Takes a contributor whose token a warden of the project sealed.
+    pub(crate) fn restored(&mut self, host: &Host<'_>, contributor: &Id, token: &[u8]) -> Result<(), String> {
+        let damaged =
+            || "the token of an enrolment is not one that a warden of this project made".to_string();
+        let opened = host.vault.unseal(&token_context(&host.spec.id(), contributor), token);
         let opened = Zeroizing::new(opened.map_err(|_| damaged())?);
         let (seed, terms) = opened.split_first_chunk::<32>().ok_or_else(damaged)?;
         let terms: Terms = from_cbor(terms).map_err(|_| damaged())?;
         terms.validate().map_err(|e| e.to_string())?;
-        self.admit(spec, identity, contributor, Enrolled { seed: Key::from_bytes(*seed), terms })
+        self.admit(host, contributor, Enrolled { seed: Key::from_bytes(*seed), terms })
     }
 
     /// A seed is held only where its contributor's own terms allow it, whatever the owner allows.
-    fn admit(
-        &mut self,
-        spec: &ProjectSpec,
-        identity: &Identity,
-        contributor: &Id,
-        enrolled: Enrolled,
-    ) -> Result<(), String> {
-        let tee = identity.tee().name();
-        if !enrolled.terms.allow_warden(tee, &identity.measurement) {
+    fn admit(&mut self, host: &Host<'_>, contributor: &Id, enrolled: Enrolled) -> Result<(), String> {
+        let tee = host.identity.tee().name();
+        if !enrolled.terms.allow_warden(tee, &host.identity.measurement) {
             return Err(format!(
                 "the contributor's terms do not allow a warden of the kind {tee} with this measurement"
             ));
         }
-        if !enrolled.terms.allow_recipient(&spec.owner.into()) {
+        if enrolled.terms.origin != host.origin {
+            return Err(
+                "the contributor's terms name another recipe or another initial model than this project's"
+                    .into(),
+            );
+        }
+        if !enrolled.terms.allow_recipient(&host.spec.owner.into()) {
             return Err("the contributor's terms do not allow this owner to receive models".into());
         }
         let key = (*contributor, enrolled.terms.digest());
@@ -220,11 +228,12 @@ mod tests {
             batch_rows: 256,
             trigger: Trigger::MANUAL,
         };
-        let mut members = Members::default();
+        let (vault, mut members) = (Key::random(), Members::default());
+        let host = Host { spec: &spec, identity: &identity, vault: &vault, origin: Origin::default() };
         let mut enrol = |contributor: u8, metrics_rows: usize| {
             let base = Terms::without_minima(PublicKey([2; 32]), "simulated", &[]);
             let terms = Terms { metrics_rows: metrics_rows as u64, ..base };
-            members.handed(&spec, &identity, &Id([contributor; 32]), Key::random(), terms)
+            members.handed(&host, &Id([contributor; 32]), Key::random(), terms)
         };
         for terms in 0..MAX_TERMS {
             enrol(5, terms).unwrap();

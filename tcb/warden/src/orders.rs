@@ -43,7 +43,8 @@ impl Project {
                 | Action::Revoke { .. }
                 | Action::Forgive
                 | Action::Resume { .. }
-                | Action::Approve(_) => {}
+                | Action::Approve(_)
+                | Action::Void { .. } => {}
             }
         }
         if sequence > counter.orders {

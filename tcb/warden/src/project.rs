@@ -1,10 +1,11 @@
 //! A project as the warden holds it, and the sealed form of that.
 
-use blindsmith_identity::open_release;
+use blindsmith_identity::{Origin, open_release};
 use blindsmith_keys::{Key, Sealed, random_bytes};
 use blindsmith_learn::{Network, Trainer, TrainerState};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Id, MAX_EPOCHS, ProjectSpec, RoundRecord, RoundSummary, from_cbor, to_cbor,
+    AdmittedUpload, Blob, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, RoundRecord, RoundSummary, from_cbor,
+    to_cbor,
 };
 use blindsmith_receipts::{
     Decision, RECEIPT_VERSION, Receipt, commit, receipt_digest, receipt_signing_key, sign_receipt,
@@ -16,16 +17,17 @@ use zeroize::Zeroizing;
 use crate::cloud::Cloud;
 use crate::counters::Counter;
 use crate::course::{self, Trained};
+use crate::decision::{WORSE, decision_bytes};
 use crate::fit::check_recipe;
-use crate::members::Members;
+use crate::members::{Host, Members};
 use crate::metrics::RoundMetrics;
 use crate::model::{decode_model, encode_model};
-use crate::release::{Release, metrics_key, model_context, session_info};
+use crate::release::{Release, metrics_key, model_context, recipe_commitment, recipe_opening, session_info};
 use crate::round::{self, RoundError, Task, VALUES};
 use crate::session::Identity;
-use crate::standing::{Place, Standing};
+use crate::standing::{MAX_LISTED, Place, Standing};
 
-const STATE_MAGIC: &[u8; 8] = b"BSSTATE4";
+const STATE_MAGIC: &[u8; 8] = b"BSSTATE5";
 
 /// A release, state or model that does not fit.
 #[derive(Debug, Error)]
@@ -87,6 +89,8 @@ pub struct Project {
     receipts: Receipts,
     /// The newest commitment to the model.
     commitment: [u8; 32],
+    /// What it began with, as contributors accept it.
+    origin: Origin,
     /// Who contributes.
     pub(crate) members: Members,
     /// What became of uploads, and which version is current.
@@ -105,10 +109,6 @@ pub(crate) struct Done<'a> {
     pub metrics: &'a RoundMetrics,
     pub decision: Decision,
 }
-
-/// What is said of a round that was not promoted.
-const WORSE: &str =
-    "the new model was not good enough on the rows that judge, or there was nothing left to train on";
 
 /// Digests of receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,6 +154,7 @@ impl Project {
         let trainer = Trainer::continue_from(recipe, network).map_err(mismatch)?;
         let (encryption, receipts, commitment) = (Key::random(), Receipts::default(), [0; 32]);
         let (members, standing) = (Members::default(), Standing::default());
+        let origin = Origin { recipe: committed(&release, &id), model: Id::default() };
         let project = Project {
             spec,
             id,
@@ -164,11 +165,23 @@ impl Project {
             round: 0,
             receipts,
             commitment,
+            origin,
             members,
             standing,
             rollback: None,
         };
         Ok((project, confirmation))
+    }
+
+    /// Its members, and to whom they hand their seeds.
+    pub(crate) fn host<'a>(&'a mut self, identity: &'a Identity) -> (&'a mut Members, Host<'a>) {
+        let Project { members, spec, vault, origin, .. } = self;
+        (members, Host { spec, identity, vault, origin: *origin })
+    }
+
+    /// Whether rounds must show nothing of what they decide.
+    pub(crate) fn fixed_schedule(&self) -> bool {
+        self.release.rules.fixed_schedule.holds(self.members.roster.shared())
     }
 
     /// What lets this warden go on with the project after a start, sealed by it for itself.
@@ -212,6 +225,7 @@ impl Project {
         let (newest, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (before, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (commitment, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (initial, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (standing, rest) = Standing::decode(rest).ok_or_else(damaged)?;
         let (round, receipts) = (u64::from_le_bytes(*round), Receipts { newest: *newest, before: *before });
         check_fresh(counter, round, receipts)?;
@@ -222,6 +236,7 @@ impl Project {
         let state: TrainerState = from_cbor(state).map_err(mismatch)?;
         let trainer = Trainer::restore(release.recipe.clone(), state).map_err(mismatch)?;
         let (encryption, commitment) = (Key::from_bytes(*key), *commitment);
+        let origin = Origin { recipe: committed(&release, &id), model: Id(*initial) };
         let members = Members::default();
         Ok(Project {
             spec,
@@ -233,6 +248,7 @@ impl Project {
             round,
             receipts,
             commitment,
+            origin,
             members,
             standing,
             rollback: None,
@@ -246,14 +262,15 @@ impl Project {
         let recipe = &self.release.recipe;
         let padded = (4 * recipe.state_values() + 400 * recipe.widths.len() + 512).max(state.len());
         let standing = self.standing.encode();
-        let len = 152 + release.len() + standing.len() + padded;
+        let len = 184 + release.len() + standing.len() + padded;
         let mut out = Zeroizing::new(Vec::with_capacity(len));
         out.extend_from_slice(STATE_MAGIC);
         out.extend_from_slice(&(release.len() as u32).to_le_bytes());
         out.extend_from_slice(&release);
         out.extend_from_slice(self.encryption.expose());
         out.extend_from_slice(&self.round.to_le_bytes());
-        for digest in [&self.receipts.newest, &self.receipts.before, &self.commitment] {
+        let digests = [&self.receipts.newest, &self.receipts.before, &self.commitment, &self.origin.model.0];
+        for digest in digests {
             out.extend_from_slice(digest);
         }
         out.extend_from_slice(&standing);
@@ -274,7 +291,7 @@ impl Project {
         let mut model = Zeroizing::new(opening.to_vec());
         model.extend_from_slice(&Zeroizing::new(encode_model(self.trainer.network().layers())));
         let after = commit(&opening, &model[opening.len()..]);
-        let fixed = self.release.rules.fixed_schedule;
+        let fixed = self.fixed_schedule();
         let aside = if fixed { given.len() } else { metrics.quarantined.len() };
         let sealed_metrics = seal(&metrics_key(owner), "metrics", &metrics.encode(aside));
         let model = seal(owner, "model", &model);
@@ -283,8 +300,12 @@ impl Project {
         let quarantined = if fixed { vec![] } else { metrics.quarantined.clone() };
         // Which version is current would tell what was decided.
         let current = if fixed { round } else { self.standing.current };
-        let (orders, trials) = (self.members.roster.sequence(), summary.trials);
+        let roster = &self.members.roster;
+        let (orders, orders_digest, trials) = (roster.sequence(), roster.digest(), summary.trials);
         self.standing.orders = orders;
+        if round == 0 {
+            self.origin.model = Id(after);
+        }
         let receipt = Receipt {
             version: RECEIPT_VERSION,
             project: self.id,
@@ -296,6 +317,8 @@ impl Project {
             faults: counter.faults,
             previous: (round > 0).then_some(self.receipts.newest),
             orders,
+            orders_digest,
+            recipe: self.origin.recipe,
             current,
             trials,
             uploads: used.clone(),
@@ -349,6 +372,12 @@ impl Project {
             )));
         }
         let given: Vec<Id> = uploads.iter().map(|u| u.header.id()).collect();
+        if given.len() > MAX_UPLOADS || !self.standing.has_room(&given) {
+            return Err(RoundError::Training(format!(
+                "a round is given at most {MAX_UPLOADS} uploads, and all rounds of a project together at most {MAX_LISTED}: \
+                 gather rows into larger ones, in a new project that begins with this model"
+            )));
+        }
         let before = self.trainer.state();
         // Counted only once it is clear that there is something to do: nothing was asked of the refinery yet.
         let counter = self.counter(identity)?;
@@ -358,7 +387,7 @@ impl Project {
         let prepared = round::prepare(self, uploads)?;
         let begun = self.begin(identity)?;
         let task = Task { round, attempt: begun.attempts, epochs };
-        let fixed = self.release.rules.fixed_schedule;
+        let fixed = self.fixed_schedule();
         let trained = match course::run(self, cloud, task, prepared) {
             // What happened is sealed to the owner; for everybody else the round failed.
             Err(RoundError::Values(cause)) => {
@@ -529,6 +558,11 @@ impl Project {
     }
 }
 
+/// The commitment to a release's recipe.
+fn committed(release: &Release, project: &Id) -> Id {
+    recipe_commitment(recipe_opening(&release.owner, project).expose(), &release.recipe)
+}
+
 /// The key in these bytes.
 fn key_of(bytes: &[u8]) -> Option<Key> {
     bytes.try_into().ok().map(Key::from_bytes)
@@ -551,18 +585,4 @@ fn check_fresh(counter: Option<Counter>, round: u64, receipts: Receipts) -> Resu
         (false, none) if none == Id::default() => Err(ProjectError::Fork),
         (false, to) => Err(ProjectError::HandedOver(to)),
     }
-}
-
-/// A decision as it is sealed under a fixed schedule: equally long, whatever it is.
-fn decision_bytes(decision: &Decision) -> [u8; 64] {
-    let mut bytes = [0; 64];
-    let text = match decision {
-        Decision::Promoted => "promoted".to_owned(),
-        Decision::RolledBack { reason } => format!("rolled back: {reason}"),
-        Decision::Failed { reason } => format!("failed: {reason}"),
-        Decision::Restored { version } => format!("restored {version}"),
-        Decision::Sealed(_) => String::new(),
-    };
-    bytes.iter_mut().zip(text.bytes()).for_each(|(b, t)| *b = t);
-    bytes
 }

@@ -8,7 +8,7 @@
 use blindsmith_keys::Key;
 use blindsmith_learn::Recipe;
 use blindsmith_protocol::{Id, from_cbor, to_cbor};
-use blindsmith_receipts::Rules;
+use blindsmith_receipts::{Rules, commit};
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -52,6 +52,17 @@ pub fn query_info(project: &Id, query: &Id, querier: &Id) -> Vec<u8> {
 /// needs no more.
 pub fn metrics_key(owner: &Key) -> Key {
     owner.derive("metrics", &[])
+}
+
+/// The commitment to a project's recipe: its owner opens it, by [`recipe_opening`], to contributors, who accept it by
+/// their terms.
+pub fn recipe_commitment(opening: &[u8; 32], recipe: &Recipe) -> Id {
+    Id(commit(opening, &to_cbor(recipe)))
+}
+
+/// What opens the commitment to a project's recipe.
+pub fn recipe_opening(owner: &Key, project: &Id) -> Key {
+    owner.derive("recipe", &[&project.0])
 }
 
 /// The context under which a round's model or metrics are sealed.

@@ -27,7 +27,7 @@ use crate::session::Identity;
 const HOLD_OUT: f64 = 0.1;
 
 /// What is said of a round whose values left their range, whatever happened.
-pub(crate) const VALUES: &str = "training stopped: values left their range (it diverged, or they became too large): lower the learning rate \
+pub const VALUES: &str = "training stopped: values left their range (it diverged, or they became too large): lower the learning rate \
      or set clip_norm";
 
 /// Why a round or query was refused. It names the instruction or upload, never a value.
@@ -407,7 +407,7 @@ pub(crate) fn prepare(project: &Project, given: Vec<AdmittedUpload>) -> Result<P
     let uploads = Uploads::verify(project, given)?;
     let blocks = Blocks::new(project, &uploads);
     // On a fixed schedule it must not show that everything was set aside.
-    let fixed = project.release.rules.fixed_schedule;
+    let fixed = project.fixed_schedule();
     let usable = |(header, blocks): (&UploadHeader, &Vec<Block>)| {
         !blocks.is_empty() && (fixed || project.standing.quarantined(&header.id()).is_none())
     };

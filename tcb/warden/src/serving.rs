@@ -10,7 +10,7 @@ use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader};
 use blindsmith_receipts::{FaultReport, MAX_REASON, RECEIPT_VERSION, Rules, receipt_signing_key, sign_fault};
 
 use crate::cloud::Cloud;
-use crate::counters::Counter;
+use crate::counters::{Counter, Query};
 use crate::project::Project;
 use crate::round::RoundError;
 use crate::session::Identity;
@@ -143,12 +143,19 @@ impl Serving {
         let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;
         let rules = &self.rules;
         identity.count(&self.id, self.place(), |counter| {
-            let answered = counter.answered.saturating_add(u64::from(header.rows));
+            let asked = counter.queriers.get(&header.contributor).cloned().unwrap_or_default();
+            let asked = asked.count(
+                inquiry.number,
+                Query::new(query, self.round),
+                (u64::from(header.rows), rules.queries),
+            );
             let allowed = counter.successor == [0; 32]
                 && counter.orders <= told.orders
-                && counter.faults <= rules.faults
-                && answered <= rules.queries;
-            allowed.then_some(Counter { answered, ..counter }).ok_or(RoundError::Query)
+                && counter.faults <= rules.faults;
+            let asked = asked.filter(|_| allowed).ok_or(RoundError::Query)?;
+            let mut counter = counter;
+            counter.queriers.insert(header.contributor, asked);
+            Ok::<_, RoundError>(counter)
         })?;
         crate::query::answer(self, cloud, header, &Key::from_bytes(*seed))
     }

@@ -207,14 +207,13 @@ impl Session<'_> {
             ToWarden::Enrol { project, contributor, enrolment } => self.on(&project, |found, identity| {
                 found.active(identity)?;
                 found.told_all(&found.counter(identity).map_err(|e| e.to_string())?)?;
-                let Project { members, spec, vault, .. } = found;
-                let (token, confirmation) =
-                    members.enrol(spec, identity, vault, &contributor, &enrolment.0)?;
+                let (members, host) = found.host(identity);
+                let (token, confirmation) = members.enrol(&host, &contributor, &enrolment.0)?;
                 Ok((Outcome::Enrolled { token, confirmation }, Vec::new()))
             }),
             ToWarden::Enrolled { project, contributor, token } => self.on(&project, |found, identity| {
-                let Project { members, spec, .. } = found;
-                members.restored(spec, identity, &contributor, &token.0)?;
+                let (members, host) = found.host(identity);
+                members.restored(&host, &contributor, &token.0)?;
                 let (token, confirmation) = (Blob::default(), Blob::default());
                 Ok((Outcome::Enrolled { token, confirmation }, Vec::new()))
             }),
@@ -403,7 +402,7 @@ impl Session<'_> {
         let (start, waited) = (Instant::now(), self.remote.waited());
         let (cpu, checked) = (clock_gettime(ClockId::ProcessCPUTime), check_nanos());
         let done = found.run_round(self.identity, &self.remote, round, epochs, uploads);
-        let fixed = found.release.rules.fixed_schedule;
+        let fixed = found.fixed_schedule();
         let fault = self.counted(&serving, done.as_ref().err());
         held.publish(&found);
         if !matches!(done, Err(RoundError::Frame(_))) {

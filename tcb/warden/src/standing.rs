@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_protocol::{Id, MAX_UPLOADS, Reason};
+use blindsmith_protocol::{Id, Reason};
+
+/// Most uploads that a project's rounds are given in its life.
+pub(crate) const MAX_LISTED: usize = 1 << 16;
 
 /// What became of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,12 @@ impl Standing {
             Some(Place::Quarantined(reason)) => Some(*reason),
             _ => None,
         }
+    }
+
+    /// Whether it has room for these uploads: all that were ever given to a round stay listed.
+    pub(crate) fn has_room(&self, given: &[Id]) -> bool {
+        let new = given.iter().filter(|id| !self.uploads.contains_key(id)).count();
+        self.uploads.len() + new <= MAX_LISTED
     }
 
     /// Its bytes: their number follows from those of uploads and contributors alone.
@@ -100,7 +109,7 @@ impl Standing {
 fn count(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let (count, rest) = bytes.split_first_chunk::<4>()?;
     let count = u32::from_le_bytes(*count) as usize;
-    (count <= MAX_UPLOADS).then_some((count, rest))
+    (count <= MAX_LISTED).then_some((count, rest))
 }
 
 #[cfg(test)]
@@ -122,5 +131,19 @@ mod tests {
         for len in 0..bytes.len() - 4 {
             assert_eq!(Standing::decode(&bytes[..len]), None, "{len}");
         }
+    }
+
+    #[test]
+    fn attack_a_state_with_more_uploads_than_can_be_restored() {
+        let id = |n: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            Id(id)
+        };
+        let uploads = (0..MAX_LISTED).map(|n| (id(n), Place::Accepted)).collect();
+        let full = Standing { uploads, ..Standing::default() };
+        assert!(full.has_room(&[id(0), id(MAX_LISTED - 1)]), "those that are listed");
+        assert!(!full.has_room(&[id(MAX_LISTED)]), "the round is refused before it begins");
+        assert!(Standing::decode(&full.encode()).is_some());
     }
 }

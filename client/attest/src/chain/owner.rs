@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 /// Longest policy file, in bytes.
-pub const MAX_POLICY: usize = 64 << 10;
+pub const MAX_POLICY: usize = 1 << 20;
 
 /// What the owner expects. Nothing has a default that accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,9 +22,18 @@ pub struct OwnerPolicy {
     pub receipts: PublicKey,
     /// The rules that the owner gave.
     pub rules: Rules,
+    /// The commitment to the recipe that the owner gave.
+    #[serde(deserialize_with = "id")]
+    pub recipe: Id,
     /// The newest receipt that the owner has seen.
     #[serde(default)]
     pub newest: Option<Newest>,
+    /// The digests of all orders up to the first, up to the second, and so on ([`blindsmith_identity::order_digest`]).
+    #[serde(default, deserialize_with = "ids")]
+    pub orders: Vec<Id>,
+    /// The first round that must know them all; 0 if that is not known.
+    #[serde(default)]
+    pub orders_due: u64,
 }
 
 /// A receipt that the owner has seen: a chain without it was rolled back, or forked.
@@ -57,7 +66,9 @@ impl OwnerPolicy {
 
     /// Writes a policy file that explains itself. Rules out of range are written, but not read.
     pub fn to_toml(&self) -> String {
-        let OwnerPolicy { project, accept_simulated, receipts, rules, newest } = self;
+        let OwnerPolicy { project, accept_simulated, receipts, rules, recipe, newest, orders, orders_due } =
+            self;
+        let orders: String = orders.iter().map(|digest| format!("    \"{digest}\",\n")).collect();
         let Rules { faults, attempts, fixed_schedule, precision, queries, .. } = rules;
         let Rules { tolerance, screening, judging_rows, patience, trials, .. } = rules;
         let replay = match rules.replay {
@@ -89,6 +100,15 @@ receipts = "{receipts}"
 # forked. Without it, an older state of the chain passes.
 {newest}
 
+# The commitment to the recipe that the owner gave with the secrets; every receipt names it.
+recipe = "{recipe}"
+
+# The owner's orders, by the digest of all orders up to each, and the first round that must know them all. Receipts name
+# the last order that the warden knew and its digest: one that was withheld or replaced shows.
+orders = [
+{orders}]
+orders_due = {orders_due}
+
 # The rules that the owner gave with the secrets; every receipt names their digest.
 [rules]
 # Wrong answers of the refinery that are survived between two receipts. After one more its work is
@@ -96,11 +116,12 @@ receipts = "{receipts}"
 faults = {faults}
 # Attempts at one round, 1 to 1000.
 attempts = {attempts}
-# Whether rounds take the same steps whatever they achieve, and keep their decisions sealed.
-fixed_schedule = {fixed_schedule}
+# When rounds take the same steps whatever they achieve, and keep their decisions sealed: "always", "when-shared"
+# (from the first invitation of a contributor on) or "never".
+fixed_schedule = "{fixed_schedule}"
 # Predictions are multiples of 2^-precision, 1 to 16.
 precision = {precision}
-# Rows that may be predicted for one query key in the project's life.
+# Rows that may be predicted for one querier in the project's life.
 queries = {queries}
 # A round is promoted if its loss over the rows that judge is at most this, in thousandths of the loss
 # of the version before it.
@@ -126,6 +147,12 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
     text.parse().map_err(|_| serde::de::Error::custom("must have 64 hexadecimal digits"))
 }
 
+fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Id>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let wrong = |_| serde::de::Error::custom("must have 64 hexadecimal digits each");
+    texts.iter().map(|text| text.parse().map_err(wrong)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +163,10 @@ mod tests {
             accept_simulated: true,
             receipts: PublicKey([2; 32]),
             rules: Rules { queries: 5, replay: Some(50), ..Rules::default() },
+            recipe: Id([4; 32]),
             newest: Some(Newest { round: 4, receipt: Id([3; 32]) }),
+            orders: vec![Id([5; 32]), Id([6; 32])],
+            orders_due: 3,
         }
     }
 
@@ -145,6 +175,7 @@ mod tests {
         for policy in [
             policy(),
             OwnerPolicy { newest: None, ..policy() },
+            OwnerPolicy { orders: vec![], ..policy() },
             OwnerPolicy { accept_simulated: false, ..policy() },
         ] {
             assert_eq!(OwnerPolicy::parse(&policy.to_toml()), Ok(policy));

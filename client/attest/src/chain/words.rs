@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use blindsmith_evidence::Tee;
-use blindsmith_receipts::{Decision, FaultReport, Rules};
+use blindsmith_receipts::{Decision, FaultReport, Rules, open_receipt};
 
 use super::{Bundle, OwnerPolicy, Signed};
 
@@ -58,6 +58,14 @@ pub(super) fn proven(chain: &[Signed], reports: &[FaultReport], policy: &OwnerPo
             names(reports)
         ));
     }
+    let known = chain[last].receipt.orders;
+    let named = policy.orders.len() as u64;
+    if named > 0 {
+        proven.push(format!(
+            "the warden was told the owner's orders, up to number {}, as the owner signed them",
+            known.min(named)
+        ));
+    }
     if let Some(newest) = &policy.newest {
         proven.push(format!(
             "the receipt of round {} that the owner has seen is part of the chain: it was not rolled back behind it",
@@ -99,6 +107,8 @@ fn names(reports: &[FaultReport]) -> String {
 
 pub(super) fn not_proven(bundle: &Bundle, policy: &OwnerPolicy, rounds: u64) -> Vec<String> {
     let mut not_proven = Vec::new();
+    let newest = bundle.receipts.last().and_then(|bytes| open_receipt(&bytes.0, &policy.receipts).ok());
+    let orders = newest.map_or(0, |receipt| receipt.orders);
     if bundle.trust.opened().is_ok_and(|(tee, ..)| tee == Tee::Simulated) {
         not_proven.push(
             "THE WARDEN IS SIMULATED. Its key lies in a file, and whoever runs it can sign any receipt: nothing is \
@@ -123,6 +133,16 @@ pub(super) fn not_proven(bundle: &Bundle, policy: &OwnerPolicy, rounds: u64) -> 
         "that the reports of wrong answers are complete: the refinery holds them and may leave some out; the counts in \
          receipts are signed"
             .into(),
+        match (policy.orders.len() as u64, orders) {
+            (0, 0) => "that the owner gave no order: the policy names none".into(),
+            (named, known) if known > named => format!(
+                "orders after number {named}: the warden knew {known}, and the policy names no more (take a newer policy.toml)"
+            ),
+            (named, known) if known < named => format!(
+                "that the warden knows the owner's last orders: it knew {known} of {named} in the newest round"
+            ),
+            _ => "that no further order is withheld from the warden after the newest round".into(),
+        },
         "the quality of rows: whether they are true, fit to learn from, or meant to do harm".into(),
         "unlearning: what a withdrawn upload taught earlier models stays in them".into(),
         "what is only committed to or sealed here: the models, the metrics, sealed decisions".into(),

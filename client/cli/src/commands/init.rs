@@ -10,9 +10,9 @@ use blindsmith_identity::{Purpose, SignedRelease, sign_release};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Labels, Layer, Matrix, Network, Recipe, Trainer};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, Trigger};
-use blindsmith_receipts::Rules;
+use blindsmith_receipts::{FixedSchedule, Rules};
 use blindsmith_twin::Run;
-use blindsmith_warden::{Release, check_size, encode_model, model_context, session_info};
+use blindsmith_warden::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -112,13 +112,14 @@ struct RulesArguments {
     /// Attempts at one round.
     #[arg(long, value_name = "N", default_value_t = Rules::default().attempts)]
     attempts: u32,
-    /// Take the same steps whatever a round achieves, and seal what became of it.
-    #[arg(long)]
-    fixed_schedule: bool,
+    /// When rounds take the same steps whatever they achieve, and seal what became of them: what becomes of an upload tells its
+    /// contributor of the model.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, default_missing_value = "always")]
+    fixed_schedule: FixedName,
     /// Predictions are multiples of 2^-BITS.
     #[arg(long, value_name = "BITS", default_value_t = Rules::default().precision)]
     precision: u8,
-    /// Rows that may be predicted in the project's life.
+    /// Rows that may be predicted for one querier in the project's life.
     #[arg(long, value_name = "ROWS", default_value_t = Rules::default().queries)]
     queries: u64,
     /// Promote a round whose loss over the rows that judge is at most RATIO times that of the version before.
@@ -156,7 +157,7 @@ impl RulesArguments {
         let rules = Rules {
             faults,
             attempts,
-            fixed_schedule,
+            fixed_schedule: fixed_schedule.into(),
             precision,
             queries,
             tolerance,
@@ -168,6 +169,27 @@ impl RulesArguments {
         };
         rules.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         Ok(rules)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum FixedName {
+    /// From the first invitation of a contributor on.
+    #[default]
+    WhenShared,
+    /// From the first round on.
+    Always,
+    /// Never: contributors see what becomes of their uploads.
+    Never,
+}
+
+impl From<FixedName> for FixedSchedule {
+    fn from(name: FixedName) -> Self {
+        match name {
+            FixedName::WhenShared => FixedSchedule::WhenShared,
+            FixedName::Always => FixedSchedule::Always,
+            FixedName::Never => FixedSchedule::Never,
+        }
     }
 }
 
@@ -239,8 +261,11 @@ impl Init {
         }
         let spec = self.spec(&recipe, keys.public())?;
         let attestation = self.trust.attestation()?;
-        let project = ClientProject {
+        let opening = Id(*recipe_opening(&keys.owner(&spec.id()), &spec.id()).expose());
+        let mut project = ClientProject {
             format: FORMAT,
+            recipe_opening: opening,
+            initial_model: None,
             refinery: self.refinery.clone(),
             spec,
             recipe,
@@ -262,7 +287,7 @@ impl Init {
         )?;
         project.create(&keys, &self.project)?;
         let released = hand_over(&mut connection, &project, &keys, &warden, network.layers())
-            .and_then(|trust| project.save_trust(&trust, &self.project));
+            .and_then(|trust| project.released(&mut connection, &trust, &self.project));
         if released.is_err() {
             // It is of no use without a project at the refinery.
             ClientProject::remove(&self.project);

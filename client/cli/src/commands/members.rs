@@ -147,6 +147,7 @@ impl Join {
             }
         };
         Ok(Terms {
+            origin: project.origin()?,
             tees,
             step_rows: self.least_step_rows,
             step_contributors: self.least_step_contributors,

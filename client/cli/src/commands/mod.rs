@@ -85,6 +85,8 @@ enum Command {
     Invite(members::Invite),
     /// Revokes a member.
     Revoke(members::Revoke),
+    /// Lists the owner's orders, and makes one void that was refused.
+    Orders(orders::Orders),
     /// Lists members.
     Members(members::Members),
     /// Writes a key file that shows the project and opens its figures, and no model.
@@ -168,6 +170,7 @@ impl Cli {
             Command::Join(command) => command.run(),
             Command::Invite(command) => command.run(),
             Command::Revoke(command) => command.run(),
+            Command::Orders(command) => command.run(),
             Command::Members(command) => command.run(),
             Command::Viewer(command) => command.run(),
             Command::Withdraw(command) => command.run(),

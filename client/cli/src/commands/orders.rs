@@ -1,17 +1,18 @@
-//! The owner's orders: signed, given to the refinery one after the other, and remembered.
+//! The owner's orders: signed, given to the refinery one after the other, and remembered; `blindsmith orders`.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use blindsmith_api::message::{Reply, Request};
-use blindsmith_identity::{Action, Order, Roster, open_order, sign_order};
-use blindsmith_protocol::Blob;
+use blindsmith_api::message::{ProjectStatus, Reply, Request};
+use blindsmith_identity::{Action, Order, Roster, open_order, order_digest, sign_order};
+use blindsmith_protocol::{Blob, Id};
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
-use crate::project::{Keys, write_file};
+use crate::project::{Keys, has_policy, load_policy, save_policy, write_file};
 use crate::{ClientProject, Connection, Failure};
 
 /// The orders that the refinery shows, verified and in their order.
@@ -22,16 +23,24 @@ fn shown(connection: &mut Connection, project: &ClientProject) -> Result<Vec<Ord
     };
     let owner = project.spec.owner.into();
     let open = |signed: &Blob| open_order(&signed.0, &owner);
-    let wrong = |e: String| Failure::NotProven(format!("the orders that the refinery holds: {e}"));
-    orders.iter().map(open).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))
+    let orders = orders.iter().map(open).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    applied(&orders)?;
+    Ok(orders)
+}
+
+fn wrong(e: impl std::fmt::Display) -> Failure {
+    Failure::NotProven(format!("the orders that the refinery holds: {e}"))
 }
 
 /// What these orders make, one after the other.
 fn applied(orders: &[Order]) -> Result<Roster, Failure> {
-    let wrong = |e| Failure::NotProven(format!("the orders that the refinery holds: {e}"));
     let mut roster = Roster::default();
     orders.iter().try_for_each(|order| roster.apply(order)).map_err(wrong)?;
     Ok(roster)
+}
+
+fn digests(orders: &[Order]) -> Vec<Id> {
+    orders.iter().map(order_digest).collect()
 }
 
 /// The members, as the orders that the refinery shows make them.
@@ -39,17 +48,63 @@ pub(super) fn roster(connection: &mut Connection, project: &ClientProject) -> Re
     applied(&shown(connection, project)?)
 }
 
-/// What the owner's directory remembers of orders: a refinery that shows fewer or others is found out, and what was
-/// signed once is given as it is until it is clear what became of it, so that no number is ever used twice.
+/// Compares the orders that the refinery shows with those that a project's directory remembers, and remembers those that
+/// were added; `newest` is the newest round.
+///
+/// # Errors
+/// If one of them is missing or another.
+pub(super) fn remember(
+    connection: &mut Connection,
+    project: &ClientProject,
+    dir: &Path,
+    newest: u64,
+) -> Result<(), Failure> {
+    let orders = shown(connection, project)?;
+    if Keys::load_if_there(dir)?.is_some() {
+        Given::open(dir)?.compare(&orders)?;
+    }
+    note(dir, &digests(&orders), newest)
+}
+
+/// Writes the digests of all orders into the policy that receipts are verified by.
+fn note(dir: &Path, digests: &[Id], newest: u64) -> Result<(), Failure> {
+    let mut policy = load_policy(dir)?;
+    if policy.orders == digests {
+        return Ok(());
+    }
+    if !digests.starts_with(&policy.orders) {
+        return Err(Failure::NotProven(format!(
+            "the refinery shows {} orders of the owner, and not the {} that policy.toml names, in their order",
+            digests.len(),
+            policy.orders.len()
+        )));
+    }
+    // A round that runs already may not know them; one that begins after it does.
+    (policy.orders, policy.orders_due) = (digests.to_vec(), newest + 2);
+    save_policy(&policy, dir)
+}
+
+/// An order that was signed, and of which it is not known that it counts.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Given {
-    /// Those that the refinery acknowledged, and their digest.
-    orders: u64,
-    digest: String,
-    /// The one after them, signed, of which it is not known whether it arrived; in hexadecimal digits.
+struct Pending {
+    /// In hexadecimal digits.
+    order: String,
+    /// Why the refinery refused it, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    unacknowledged: Option<String>,
+    refused: Option<String>,
+}
+
+/// What the owner's directory remembers of orders: a refinery that shows fewer or others is found out, and what was
+/// signed once is given as it is until it counts or is made void, so that no number is ever used twice.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    /// The digests of all orders up to each that the refinery acknowledged.
+    orders: Vec<String>,
+    /// The one after them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<Pending>,
     #[serde(skip)]
     path: PathBuf,
     /// Locked, so that no other command signs meanwhile.
@@ -66,10 +121,7 @@ impl Given {
         alone.lock().map_err(|e| Failure::project(&lock, e))?;
         let known: Given = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e))?,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                let (digest, path) = (Roster::default().digest().to_string(), PathBuf::new());
-                Given { orders: 0, digest, unacknowledged: None, path, _alone: None }
-            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Given::default(),
             Err(e) => return Err(Failure::project(&path, e)),
         };
         Ok(Given { path, _alone: Some(alone), ..known })
@@ -81,51 +133,66 @@ impl Given {
 
     /// Makes sure that the refinery shows all orders that it acknowledged; all that it shows, applied.
     fn compare(&self, orders: &[Order]) -> Result<Roster, Failure> {
-        let roster = applied(orders)?;
-        let same = match orders.get(..self.orders as usize) {
-            Some(known) => self.orders == 0 || applied(known)?.digest().to_string() == self.digest,
-            None => false,
-        };
-        match same {
-            true => Ok(roster),
+        let known = orders.iter().map(|order| order_digest(order).to_string());
+        match orders.len() >= self.orders.len() && known.zip(&self.orders).all(|(shown, own)| shown == *own) {
+            true => applied(orders),
             false => Err(Failure::NotProven(format!(
                 "the refinery shows {} orders of yours, and not the {} that it acknowledged, in their order: nothing \
                  was signed. If its operator went back to a backup and you accept that, remove {} and try again",
                 orders.len(),
-                self.orders,
+                self.orders.len(),
                 self.path.display()
             ))),
         }
     }
 
-    /// Gives the refinery what was signed; what became of it, once that is clear.
-    fn give(&mut self, connection: &mut Connection, project: &ClientProject) -> Result<Ended, Failure> {
-        let signed = self.unacknowledged.as_deref().and_then(|digits| hex::decode(digits).ok());
-        let signed = signed.ok_or_else(|| Failure::project(&self.path, "the order in it is damaged"))?;
-        let owner = project.spec.owner.into();
-        let order = open_order(&signed, &owner).map_err(|e| Failure::project(&self.path, e))?;
+    /// The order that was signed last and is not known to count.
+    fn order(&self, project: &ClientProject) -> Result<Option<(Vec<u8>, Order)>, Failure> {
+        let Some(pending) = &self.pending else { return Ok(None) };
+        let damaged = || Failure::project(&self.path, "the order in it is damaged");
+        let signed = hex::decode(&pending.order).map_err(|_| damaged())?;
+        let order = open_order(&signed, &project.spec.owner.into()).map_err(|_| damaged())?;
+        Ok(Some((signed, order)))
+    }
+
+    /// Signs an order in the place of what is pending.
+    fn sign(&mut self, order: &Order, keys: &Keys) -> Result<(), Failure> {
+        let order = hex::encode(sign_order(order, &keys.identity()));
+        self.pending = Some(Pending { order, refused: None });
+        self.save()
+    }
+
+    /// Gives the refinery what is pending; what became of it, once that is clear.
+    fn give(
+        &mut self,
+        connection: &mut Connection,
+        project: &ClientProject,
+    ) -> Result<Option<Ended>, Failure> {
+        let Some((signed, order)) = self.order(project)? else { return Ok(None) };
         let request = Request::Order { project: project.id(), order: Blob(signed) };
         let refused = match connection.command(&request, &[]) {
             Ok(()) => None,
             Err(Failure::Refused(why)) => Some(why),
             Err(e) => return Err(e),
         };
-        // Whatever it answered: it counts if it is there, and if it is not, its number is free.
+        // Whatever it answered: it counts if it is there.
         let shown = shown(connection, project)?;
         self.compare(&shown)?;
         let upto = shown.get(..order.sequence as usize).filter(|upto| upto.last() == Some(&order));
-        let there = upto.is_some();
         if let Some(upto) = upto {
-            (self.orders, self.digest) = (order.sequence, applied(upto)?.digest().to_string());
-        } else if refused.is_none() {
-            return Err(Failure::NotProven("the refinery acknowledged an order and does not show it".into()));
+            self.orders = digests(upto).iter().map(Id::to_string).collect();
+            self.pending = None;
+            self.save()?;
+            return Ok(Some(Ended::Given(order)));
         }
-        self.unacknowledged = None;
+        let Some(why) = refused else {
+            return Err(Failure::NotProven("the refinery acknowledged an order and does not show it".into()));
+        };
+        if let Some(pending) = &mut self.pending {
+            pending.refused = Some(why.clone());
+        }
         self.save()?;
-        Ok(match refused.filter(|_| !there) {
-            None => Ended::Given(order),
-            Some(why) => Ended::Refused(order, why),
-        })
+        Ok(Some(Ended::Refused(order, why)))
     }
 }
 
@@ -134,30 +201,71 @@ enum Ended {
     Refused(Order, String),
 }
 
+/// Why an order cannot be carried out, as far as that is known before it is signed.
+fn impossible(roster: &Roster, next: &Order, status: &ProjectStatus) -> Option<String> {
+    let newest = status.rounds.last().map_or(0, |round| round.round);
+    match &next.action {
+        Action::Rollback { version } if *version > newest => {
+            Some(format!("there is no version {version}: the newest is {newest}"))
+        }
+        Action::Readmit { upload } if !status.uploads.iter().any(|u| u.upload == *upload) => {
+            Some(format!("there is no upload {upload} in this project"))
+        }
+        _ => roster.clone().apply(next).err().map(|e| e.to_string()),
+    }
+}
+
 /// Signs and sends the owner's next order; its number.
 pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Failure> {
     let (project, mut connection) = common.open()?;
     let keys = Keys::load_owner(&common.project)?;
     let mut given = Given::open(&common.project)?;
-    if given.unacknowledged.is_some() {
-        match given.give(&mut connection, &project)? {
-            Ended::Given(before) if before.action == action => return Ok(before.sequence),
-            Ended::Given(before) => {
-                eprintln!("order {}, which was not acknowledged before, is given now", before.sequence);
-            }
-            Ended::Refused(before, why) => {
-                eprintln!("order {}, which was not acknowledged before, is refused: {why}", before.sequence);
-            }
+    match given.give(&mut connection, &project)? {
+        None => {}
+        Some(Ended::Given(before)) if before.action == action => {
+            return remembered(&given, &common.project, &mut connection, &project, before.sequence);
         }
+        Some(Ended::Given(before)) => {
+            eprintln!("order {}, which was not acknowledged before, is given now", before.sequence);
+        }
+        Some(Ended::Refused(before, why)) => return Err(Failure::Refused(still_refused(&before, &why))),
     }
+    let status = connection.status(project.id())?;
     let roster = given.compare(&shown(&mut connection, &project)?)?;
     let next = roster.next(project.id(), action);
-    given.unacknowledged = Some(hex::encode(sign_order(&next, &keys.identity())));
-    given.save()?;
-    match given.give(&mut connection, &project)? {
-        Ended::Given(order) => Ok(order.sequence),
-        Ended::Refused(_, why) => Err(Failure::Refused(why)),
+    if let Some(why) = impossible(&roster, &next, &status) {
+        return Err(Failure::Refused(format!("the order was not given: {why}")));
     }
+    given.sign(&next, &keys)?;
+    match given.give(&mut connection, &project)? {
+        Some(Ended::Refused(order, why)) => Err(Failure::Refused(still_refused(&order, &why))),
+        _ => remembered(&given, &common.project, &mut connection, &project, next.sequence),
+    }
+}
+
+fn still_refused(order: &Order, why: &str) -> String {
+    format!(
+        "order {} is refused: {why}. It is signed, and a refinery that kept it could still give it to the warden: the next \
+         order gives it again, and blindsmith orders --void makes it void",
+        order.sequence
+    )
+}
+
+/// Takes note, in the policy, of what was acknowledged.
+fn remembered(
+    given: &Given,
+    dir: &Path,
+    connection: &mut Connection,
+    project: &ClientProject,
+    number: u64,
+) -> Result<u64, Failure> {
+    if has_policy(dir) {
+        let newest = connection.status(project.id())?.rounds.last().map_or(0, |round| round.round);
+        let damaged = |_| Failure::project(&given.path, "a digest in it is damaged");
+        let digests = given.orders.iter().map(|digest| digest.parse().map_err(damaged));
+        note(dir, &digests.collect::<Result<Vec<Id>, _>>()?, newest)?;
+    }
+    Ok(number)
 }
 
 #[derive(Serialize)]
@@ -169,4 +277,107 @@ struct Ordered {
 pub(crate) fn give(common: &ProjectArguments, action: Action, words: &str) -> Result<(), Failure> {
     let order = order(common, action)?;
     report(common.json, &Ordered { order }, |o| println!("order {}: {words}", o.order))
+}
+
+/// Lists the orders of a project's owner, as the refinery shows them. The owner's own copy is compared with them; --void makes
+/// an order void that the refinery refused.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  blindsmith orders --project ./sales\n  blindsmith orders --project ./sales --void"
+)]
+pub struct Orders {
+    #[command(flatten)]
+    common: ProjectArguments,
+    /// Make void what was signed and refused: an order that does nothing takes its number, and receipts show if the refinery
+    /// gives the warden the other one. Needs the owner's key.
+    #[arg(long)]
+    void: bool,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    order: u64,
+    digest: String,
+    action: String,
+    /// Whether the refinery acknowledged it.
+    given: bool,
+    /// Why the refinery refused it.
+    refused: Option<String>,
+}
+
+impl Listed {
+    fn of(order: &Order, given: bool, refused: Option<String>) -> Self {
+        let digest = order_digest(order).to_string();
+        Listed { order: order.sequence, digest, action: words(&order.action), given, refused }
+    }
+}
+
+fn words(action: &Action) -> String {
+    match action {
+        Action::Invite { member, name, role, .. } => {
+            format!("invite {member} ({name:?}) as {role:?}").to_lowercase()
+        }
+        Action::Revoke { member } => format!("revoke {member}"),
+        Action::Rollback { version } => format!("go back to version {version}"),
+        Action::Readmit { upload } => format!("try upload {upload} again"),
+        Action::Forgive => "forgive wrong answers and attempts".into(),
+        Action::Resume { lost } => format!("go on without warden {lost}"),
+        Action::Approve(approval) => format!("approve of {} wardens", approval.wardens.len()),
+        Action::Void { .. } => "nothing, in place of an order that was refused".into(),
+    }
+}
+
+impl Orders {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        let dir = &self.common.project;
+        let (project, mut connection) = self.common.open()?;
+        if self.void {
+            self.make_void(&project, &mut connection)?;
+        }
+        let orders = shown(&mut connection, &project)?;
+        let mut listed: Vec<Listed> = orders.iter().map(|order| Listed::of(order, true, None)).collect();
+        if Keys::load_if_there(dir)?.is_some() {
+            let given = Given::open(dir)?;
+            given.compare(&orders)?;
+            let refused = given.pending.as_ref().and_then(|pending| pending.refused.clone());
+            let pending = given.order(&project)?.filter(|(_, order)| !orders.contains(order));
+            listed.extend(pending.map(|(_, order)| Listed::of(&order, false, refused)));
+        }
+        report(self.common.json, &listed, |listed| {
+            for l in listed {
+                println!("{:>4}  {}  {}", l.order, &l.digest[..16], l.action);
+                match (&l.refused, l.given) {
+                    (Some(why), _) => {
+                        println!("      REFUSED: {why} (blindsmith orders --void makes it void)")
+                    }
+                    (None, false) => println!("      not acknowledged: the next order gives it again"),
+                    (None, true) => {}
+                }
+            }
+        })
+    }
+
+    fn make_void(&self, project: &ClientProject, connection: &mut Connection) -> Result<(), Failure> {
+        let keys = Keys::load_owner(&self.common.project)?;
+        let mut given = Given::open(&self.common.project)?;
+        let refused = match given.give(connection, project)? {
+            Some(Ended::Refused(order, _)) => order,
+            Some(Ended::Given(order)) => {
+                eprintln!("order {} is given now, and counts: there is nothing to make void", order.sequence);
+                return Ok(());
+            }
+            None => return Err(Failure::Refused("no order of yours was refused".into())),
+        };
+        let action = Action::Void { refused: order_digest(&refused) };
+        given.sign(&Order { action, ..refused }, &keys)?;
+        match given.give(connection, project)? {
+            Some(Ended::Refused(order, why)) => Err(Failure::Refused(still_refused(&order, &why))),
+            Some(Ended::Given(order)) => {
+                let number = order.sequence;
+                remembered(&given, &self.common.project, connection, project, number).map(|_| ())
+            }
+            None => Ok(()),
+        }
+    }
 }

@@ -12,6 +12,7 @@ use blindsmith_warden::{decode_model, model_context};
 use clap::Args;
 use serde::Serialize;
 
+use super::orders::remember;
 use super::{ProjectArguments, report, warden_of, warn_if_simulated};
 use crate::connection::unexpected;
 use crate::project::{Keys, load_policy, load_trust, save_policy};
@@ -107,8 +108,9 @@ fn verified(
     project: &ClientProject,
     dir: &Path,
 ) -> Result<Vec<Receipt>, Failure> {
-    let mut policy = load_policy(dir)?;
     let bundle = fetch_bundle(connection, project, load_trust(dir)?)?;
+    remember(connection, project, dir, bundle.receipts.len().saturating_sub(1) as u64)?;
+    let mut policy = load_policy(dir)?;
     let verdict = verify(&bundle, &policy);
     if let Some(fault) = verdict.first_fault {
         return Err(Failure::NotProven(format!("round {}: {}", fault.round, fault.what)));

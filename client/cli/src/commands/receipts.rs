@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::orders::remember;
 use super::pull::fetch_bundle;
 use super::{ProjectArguments, report};
 use crate::Failure;
-use crate::project::load_trust;
+use crate::project::{has_policy, load_trust};
 
 /// Fetches what the warden signed of all rounds, for blindsmith verify: the receipts, its reports of wrong answers
 /// of the refinery, and the evidence that was appraised when the secrets were released.
@@ -39,6 +40,10 @@ impl Receipts {
         let trust = load_trust(&self.common.project)?;
         let bundle = fetch_bundle(&mut connection, &project, trust)?;
         std::fs::write(&self.out, bundle.to_bytes()).map_err(|e| Failure::project(&self.out, e))?;
+        if has_policy(&self.common.project) {
+            let newest = bundle.receipts.len().saturating_sub(1) as u64;
+            remember(&mut connection, &project, &self.common.project, newest)?;
+        }
         let fetched = Fetched {
             receipts: bundle.receipts.len(),
             faults: bundle.faults.len(),

@@ -250,7 +250,7 @@ impl Site<'_> {
         let plan =
             ["--label", LABEL, "--hidden", "16", "--epochs", "3", "--batch-rows", "64", "--accept-simulated"];
         // Every kill may cost an attempt.
-        let rules = ["--attempts", "1000", "--judging-rows", "10000"];
+        let rules = ["--attempts", "1000", "--judging-rows", "10000", "--fixed-schedule", "never"];
         self.must(&[init.as_slice(), &plan, &rules].concat())?;
         self.must(&["push", "--project", &owner, "--data", &judging, "--validation"])?;
         for member in 0..self.soak.contributors as usize {

@@ -1,15 +1,21 @@
 //! `blindsmith status`.
 
-use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
+use std::path::Path;
+
+use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, UploadState, UploadSummary};
+use blindsmith_attest::chain::check_orders;
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{Decision, Quarantined, Role};
-use blindsmith_warden::{RoundMetrics, model_context};
+use blindsmith_protocol::{Decision, Quarantined, Role, RoundSummary, from_cbor};
+use blindsmith_receipts::open_receipt;
+use blindsmith_warden::{RoundMetrics, VALUES, WORSE, model_context};
 use clap::Args;
 use serde::Serialize;
 
+use super::orders::remember;
 use super::{ProjectArguments, report};
-use crate::project::Keys;
-use crate::{ClientProject, Failure};
+use crate::connection::unexpected;
+use crate::project::{Keys, has_policy, load_policy};
+use crate::{ClientProject, Connection, Failure};
 
 /// Shows uploads and rounds; whoever holds the owner's key also sees what the rounds achieved.
 #[derive(Args)]
@@ -26,9 +32,48 @@ impl Status {
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
         let status = connection.status(project.id())?;
-        let keys = Keys::load_if_there(&self.common.project)?;
-        Report::new(status, &project, keys.as_ref())?.print(self.common.json)
+        let dir = &self.common.project;
+        let keys = Keys::load_if_there(dir)?;
+        let newest = status.rounds.last().map(|round| round.round);
+        let mut found = Report::new(status, &project, keys.as_ref())?;
+        if let (Some(newest), true) = (newest, has_policy(dir)) {
+            found.orders = Some(orders(&mut connection, &project, dir, newest)?);
+        }
+        found.print(self.common.json)
     }
+}
+
+/// The owner's orders, and those that the warden knew in the newest round, as the signed receipt says.
+#[derive(Debug, Clone, Serialize)]
+pub struct OrdersReport {
+    /// How many the refinery shows.
+    pub given: u64,
+    /// How many the warden knew.
+    pub known: u64,
+    /// In which round.
+    pub round: u64,
+}
+
+/// Compares the orders that the refinery shows, those that the directory remembers, and the digest in the newest receipt.
+fn orders(
+    connection: &mut Connection,
+    project: &ClientProject,
+    dir: &Path,
+    newest: u64,
+) -> Result<OrdersReport, Failure> {
+    remember(connection, project, dir, newest)?;
+    let policy = load_policy(dir)?;
+    let request = Request::Receipts { project: project.id(), from: newest, faults: i64::MAX as u64 };
+    let (Reply::Receipts, body) = connection.request(&request, &[])? else { return Err(unexpected()) };
+    let page: Ledger = from_cbor(&body)?;
+    let receipt = page.receipts.first().ok_or_else(unexpected)?;
+    let receipt =
+        open_receipt(&receipt.0, &policy.receipts).map_err(|e| Failure::NotProven(e.to_string()))?;
+    if (receipt.project, receipt.round) != (project.id(), newest) {
+        return Err(Failure::NotProven("the newest receipt is of something else".into()));
+    }
+    check_orders(&receipt, &policy).map_err(|what| Failure::NotProven(format!("round {newest}: {what}")))?;
+    Ok(OrdersReport { given: policy.orders.len() as u64, known: receipt.orders, round: newest })
 }
 
 /// A project as its owner sees it.
@@ -52,6 +97,9 @@ pub struct Report {
     pub uploads: Vec<UploadReport>,
     /// The rounds.
     pub rounds: Vec<RoundReport>,
+    /// The owner's orders, where they were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orders: Option<OrdersReport>,
 }
 
 /// An upload.
@@ -175,6 +223,26 @@ impl From<&Quarantined> for SetAside {
     }
 }
 
+/// A round's decision, opened with the owner's key where it is sealed.
+fn opened(round: &RoundSummary, project: &ClientProject, keys: Option<&Keys>) -> Result<Decision, Failure> {
+    let (Decision::Sealed(sealed), Some(keys)) = (&round.decision, keys) else {
+        return Ok(round.decision.clone());
+    };
+    let (id, refused) = (project.id(), || Failure::Keys { what: "a round's decision" });
+    let bytes = keys.owner(&id).unseal(&model_context("decision", &id, round.round), &sealed.0);
+    open_decision(&bytes.map_err(|_| refused())?).ok_or_else(refused)
+}
+
+/// The decision in opened bytes; None if they are none.
+fn open_decision(bytes: &[u8]) -> Option<Decision> {
+    match std::str::from_utf8(bytes).ok()?.trim_end_matches('\0') {
+        "promoted" => Some(Decision::Promoted),
+        "rolled back" => Some(Decision::RolledBack { reason: WORSE.into() }),
+        "failed" => Some(Decision::Failed { reason: VALUES.into() }),
+        other => Some(Decision::Restored { version: other.strip_prefix("restored ")?.parse().ok()? }),
+    }
+}
+
 /// A decision in one word.
 fn decided(decision: &Decision) -> &'static str {
     match decision {
@@ -203,7 +271,16 @@ impl Report {
     pub fn new(status: ProjectStatus, project: &ClientProject, keys: Option<&Keys>) -> Result<Self, Failure> {
         let id = project.id();
         let key = keys.map(|k| k.metrics(&id));
+        // Of rounds whose decisions are sealed: the version that is current, and all that was set aside so far.
+        let (mut current, mut aside) = (0, None::<Vec<Quarantined>>);
         let rounds = status.rounds.iter().map(|r| {
+            let decision = opened(r, project, keys)?;
+            let sealed = matches!(r.decision, Decision::Sealed(_));
+            current = match &decision {
+                Decision::Promoted | Decision::Sealed(_) => r.round,
+                Decision::Restored { version } => *version,
+                Decision::RolledBack { .. } | Decision::Failed { .. } => current,
+            };
             let metrics = match &key {
                 None => None,
                 Some(key) => {
@@ -212,10 +289,15 @@ impl Report {
                     Some(RoundMetrics::decode(&opened.map_err(|_| refused())?).map_err(|_| refused())?)
                 }
             };
-            let public = r.decision.reason().map(str::to_owned);
+            let public = decision.reason().map(str::to_owned);
             let known = metrics.is_some();
             let m = metrics.unwrap_or_else(|| RoundMetrics::of(r.round));
-            let quarantined = if m.quarantined.is_empty() { &r.quarantined } else { &m.quarantined };
+            let mut quarantined =
+                if m.quarantined.is_empty() { r.quarantined.clone() } else { m.quarantined };
+            if sealed && known {
+                let before = aside.replace(quarantined.clone()).unwrap_or_default();
+                quarantined.retain(|q| !before.contains(q));
+            }
             let part = |c: &blindsmith_warden::ContributorMetrics| ContributorReport {
                 contributor: c.contributor.to_string(),
                 rows: c.rows,
@@ -232,8 +314,8 @@ impl Report {
                 warden_seconds: r.warden_seconds,
                 warden_cpu_seconds: r.warden_cpu_seconds,
                 check_cpu_seconds: r.check_cpu_seconds,
-                decision: decided(&r.decision),
-                current: r.current,
+                decision: decided(&decision),
+                current: if sealed { current } else { r.current },
                 quarantined: quarantined.iter().map(SetAside::from).collect(),
                 withdrawn: withdrawn(&status.uploads, r.round),
                 trials: r.trials,
@@ -249,15 +331,25 @@ impl Report {
                 gradient_noise: m.gradient_noise,
             })
         });
-        let upload = |u: &UploadSummary| UploadReport {
-            upload: u.upload.to_string(),
-            role: u.role,
-            rows: u.rows,
-            bytes: u.bytes,
-            contributor: u.contributor.to_string(),
-            state: u.state,
-            refused: u.state == UploadState::Refused,
-            reason: u.reason.clone(),
+        let rounds = rounds.collect::<Result<_, Failure>>()?;
+        let aside = aside.unwrap_or_default();
+        let upload = |u: &UploadSummary| {
+            let reason = aside.iter().find(|q| q.upload == u.upload).map(|q| q.reason.to_string());
+            let open = matches!(u.state, UploadState::Used | UploadState::Admitted);
+            let (state, reason) = match reason {
+                Some(reason) if open => (UploadState::Quarantined, Some(reason)),
+                _ => (u.state, u.reason.clone()),
+            };
+            UploadReport {
+                upload: u.upload.to_string(),
+                role: u.role,
+                rows: u.rows,
+                bytes: u.bytes,
+                contributor: u.contributor.to_string(),
+                state,
+                refused: u.state == UploadState::Refused,
+                reason,
+            }
         };
         Ok(Report {
             project: id.to_string(),
@@ -267,8 +359,9 @@ impl Report {
             busy: status.busy,
             queued: status.queued,
             failure: status.failure,
-            rounds: rounds.collect::<Result<_, Failure>>()?,
+            rounds,
             uploads: status.uploads.iter().map(upload).collect(),
+            orders: None,
         })
     }
 
@@ -361,6 +454,7 @@ pub(crate) fn words(metrics: &Metrics) -> String {
 #[cfg(test)]
 mod tests {
     use blindsmith_protocol::Id;
+    use blindsmith_warden::decision_bytes;
 
     use super::*;
 
@@ -411,5 +505,19 @@ mod tests {
         let line = mark(&withdrawn(&uploads, 2)).unwrap();
         assert_eq!(line.trim(), "used what was withdrawn since: 0202020202020202, 0303030303030303");
         assert_eq!(mark(&[]), None);
+    }
+
+    #[test]
+    fn the_owner_reads_what_was_decided() {
+        for decision in [
+            Decision::Promoted,
+            Decision::RolledBack { reason: WORSE.into() },
+            Decision::Failed { reason: VALUES.into() },
+            Decision::Restored { version: u64::MAX },
+        ] {
+            assert_eq!(open_decision(&decision_bytes(&decision)), Some(decision));
+        }
+        assert_eq!(open_decision(b"restored"), None);
+        assert_eq!(open_decision(&[0xff; 64]), None);
     }
 }

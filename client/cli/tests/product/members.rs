@@ -18,7 +18,8 @@ pub fn shared_by_itself(more: &[&str]) -> Site {
     let site = Site::new();
     site.write("first.csv", tables::largest(0..60));
     let mut plan = vec!["--label", "largest", "--hidden", "16"];
-    for [name, value] in [["--epochs", "12"], ["--batch-rows", "64"]] {
+    // What becomes of an upload is seen, unless a test wants it otherwise.
+    for [name, value] in [["--epochs", "12"], ["--batch-rows", "64"], ["--fixed-schedule", "never"]] {
         if !more.contains(&name) {
             plan.extend([name, value]);
         }
@@ -206,7 +207,71 @@ fn terms_keep_rows_out_until_enough_contributors_are_there_whatever_the_owner_wa
     site.member("c", &[]);
     site.sends("c", tables::largest(500..700));
     site.on_project("refine", &[]).ok();
+    // Invited for this round, the third counts from the next one on.
+    assert_eq!(site.state_of(&waiting), "admitted");
+    site.on_project("refine", &[]).ok();
     assert_eq!(site.state_of(&waiting), "used");
+    site.verified();
+}
+
+/// Nor do those that were invited for the first round, and nothing else was there to train on.
+#[test]
+fn attack_contributors_invited_for_a_round_fill_its_minima() {
+    let site = shared(&[]);
+    let both = ["victim", "puppet"].map(|m| {
+        site.member(m, &["--least-contributors", "2", "--least-rows", "300"]);
+        site.sends(m, tables::largest(100..300))
+    });
+    site.on_project("refine", &[]).ok();
+    let history = site.history();
+    assert_eq!(
+        (&history["rounds"][1]["decision"], &history["rounds"][1]["rows"]),
+        (&"rolled-back".into(), &0.into())
+    );
+    both.iter().for_each(|upload| assert_eq!(site.state_of(upload), "admitted"));
+    site.on_project("refine", &[]).ok();
+    both.iter().for_each(|upload| assert_eq!(site.state_of(upload), "used"));
+    // A member that is revoked and invited again is a newcomer again.
+    let puppet = blindsmith::Keys::load(&site.path("puppet")).unwrap().public().to_string();
+    site.on_project("revoke", &["--member", &puppet]).ok();
+    site.on_project("invite", &["--member", &puppet]).ok();
+    site.sends("victim", tables::largest(300..400));
+    site.on_project("refine", &[]).ok();
+    let rows = |round: usize| site.history()["rounds"][round]["rows"].clone();
+    assert_eq!(rows(3), 0);
+    site.on_project("refine", &[]).ok();
+    assert!(rows(4).as_u64().unwrap() > 300);
+    site.verified();
+}
+
+#[test]
+fn where_others_contribute_decisions_are_sealed_and_the_owner_reads_them() {
+    let site = shared(&["--fixed-schedule", "when-shared"]);
+    site.write("rows.csv", tables::largest(100..300));
+    site.push("rows.csv", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    site.member("a", &[]);
+    site.member("b", &[]);
+    let good = site.sends("a", tables::largest(300..500));
+    site.on_project("refine", &[]).ok();
+    let poisoned = site.sends("b", tables::shuffled(500..900));
+    site.on_project("refine", &[]).ok();
+    // Alone the owner hides nothing; its members see that there were rounds, and no more.
+    let seen = site.of("b", "history", &[]).ok().json();
+    let decisions = |history: &Value| -> Vec<Value> {
+        history["rounds"].as_array().unwrap().iter().map(|round| round["decision"].clone()).collect()
+    };
+    assert_eq!(decisions(&seen), ["promoted", "promoted", "sealed", "sealed"]);
+    let of = |history: &Value, upload: &str| {
+        let all = history["uploads"].as_array().unwrap();
+        all.iter().find(|u| u["upload"] == upload).unwrap()["state"].clone()
+    };
+    assert_eq!(of(&seen, &poisoned), of(&seen, &good));
+    // The owner sees what was decided.
+    let history = site.history();
+    assert!(decisions(&history).iter().all(|decision| decision != "sealed"), "{history}");
+    assert_eq!((of(&history, &poisoned), of(&history, &good)), (json!("quarantined"), json!("used")));
+    assert_eq!(history["rounds"][3]["quarantined"][0]["upload"], poisoned.as_str());
     site.verified();
 }
 

@@ -39,6 +39,8 @@ fn receipt(project: Id, rules: &Rules, previous: Option<&Blob>, round: u64) -> R
         faults: 0,
         previous: previous.map(|signed| receipt_digest(&signed.0)),
         orders: 0,
+        orders_digest: Id::default(),
+        recipe: Id([2; 32]),
         current: round,
         trials: 1,
         uploads: Vec::new(),
@@ -85,7 +87,9 @@ fn bundle(rows: u64) -> Bundle {
 
 fn policy(accept_simulated: bool) -> String {
     let (receipts, rules) = (key().verifying(), Rules::default());
-    OwnerPolicy { project: Id([1; 32]), accept_simulated, receipts, rules, newest: None }.to_toml()
+    let (project, recipe, orders) = (Id([1; 32]), Id([2; 32]), vec![]);
+    OwnerPolicy { project, accept_simulated, receipts, rules, recipe, newest: None, orders, orders_due: 0 }
+        .to_toml()
 }
 
 fn verify(dir: &Path, more: &[&str]) -> Outcome {
@@ -208,6 +212,7 @@ fn receipts_of_a_project_that_grew_for_months_arrive_and_verify() {
     let mut signed = None;
     for round in 0..=ROUNDS {
         let mut receipt = receipt(id, &project.rules, signed.as_ref(), round);
+        receipt.recipe = project.recipe_commitment();
         (receipt.before, receipt.after) = (if round == 0 { [0; 32] } else { model }, model);
         if round > 0 {
             receipt.uploads = uploads.clone();

@@ -118,3 +118,27 @@ fn rows_wait_until_there_are_as_many_as_their_contributors_terms_ask_for() {
     assert_eq!((site.state_of(&version), site.state_of(&step)), ("used".into(), "admitted".into()));
     site.verified();
 }
+
+/// Under a fixed schedule what was set aside is asked for, and does not count for the minima of others.
+#[test]
+fn attack_an_upload_that_was_set_aside_fills_a_minimum_under_a_fixed_schedule() {
+    // The model knows enough to tell wrong labels from the first round on.
+    let rules = ["--fixed-schedule", "when-shared", "--warm-epochs", "60", "--tolerance", "100"];
+    let site = shared(&rules);
+    site.member("victim", &["--least-contributors", "2"]);
+    site.member("other", &[]);
+    site.sends("victim", tables::largest(100..500));
+    let poisoned = site.sends("other", tables::shuffled(500..900));
+    let decisions = || -> Vec<Value> {
+        site.on_project("refine", &[]).ok();
+        let history = site.history();
+        history["rounds"].as_array().unwrap().iter().skip(1).map(|round| round["decision"].clone()).collect()
+    };
+    decisions();
+    assert_eq!(site.state_of(&poisoned), "quarantined");
+    // From now on both are no newcomers: the victim would train alone.
+    assert_eq!(decisions(), ["rolled-back", "rolled-back"]);
+    site.sends("other", tables::largest(900..1300));
+    assert_eq!(decisions()[2], "promoted");
+    site.verified();
+}

@@ -11,12 +11,12 @@ use super::*;
 
 #[test]
 fn what_is_handed_over_survives_and_damage_is_refused() {
-    let counter = Counter { attempts: 2, answered: 77, ..Counter::at(9, [4; 32]) };
+    let counter = Counter { attempts: 2, faults: 77, ..Counter::at(9, [4; 32]) };
     let terms = Terms::without_minima(PublicKey([1; 32]), "simulated", &[]);
     let (vault, seed, id) = (Key::random(), Key::random(), Id([5; 32]));
     let bytes = Handed::encode(&vault, &counter, [(&id, &seed, &terms)].into_iter());
     let handed = Handed::decode(&bytes).unwrap();
-    assert_eq!((handed.vault.expose(), handed.counter), (vault.expose(), counter));
+    assert_eq!((handed.vault.expose(), handed.counter), (vault.expose(), counter.clone()));
     let (found, found_seed, found_terms) = &handed.members[0];
     assert_eq!((found, found_seed.expose(), found_terms), (&id, seed.expose(), &terms));
     let without = Handed::encode(&vault, &counter, std::iter::empty());

@@ -2,15 +2,15 @@
 
 use blindsmith_evidence::Claims;
 use blindsmith_identity::{
-    Action, AttestRequest, Enrolment, Inquiry, MemberRole, PublicKey, Purpose, Quota, Roster, SigningKey,
-    Terms, sign_enrolment, sign_inquiry, sign_order, sign_request,
+    Action, AttestRequest, Enrolment, Inquiry, MemberRole, Origin, PublicKey, Purpose, Quota, Roster,
+    SigningKey, Terms, sign_enrolment, sign_inquiry, sign_order, sign_request,
 };
 use blindsmith_keys::{Key, Recipient, Suite};
 use blindsmith_protocol::{Blob, FromWarden, Id, Outcome, Role, ToWarden};
-use blindsmith_warden::{enrolment_info, query_info};
+use blindsmith_warden::{Identity, enrolment_info, query_info};
 
-use super::owner::{Owner, name, signing};
-use super::refinery::{Refinery, identity};
+use super::owner::{Owner, ROWS, name, number, signing};
+use super::refinery::{Refinery, identity, identity_of};
 
 fn member() -> SigningKey {
     SigningKey::from_seed(&[9; 32])
@@ -21,13 +21,19 @@ struct Held {
     owner: Owner,
     refinery: Refinery,
     roster: Roster,
+    origin: Origin,
 }
 
 impl Held {
     fn new() -> Self {
-        let (owner, mut refinery) = (Owner::new(), Refinery::of(identity()));
-        owner.hand_over(&mut refinery);
-        Held { owner, refinery, roster: Roster::default() }
+        Held::of(identity())
+    }
+
+    fn of(identity: &'static Identity) -> Self {
+        let (owner, mut refinery) = (Owner::new(), Refinery::of(identity));
+        let (record, receipts, _) = owner.hand_over_keyed(&mut refinery);
+        let origin = owner.origin(&record, &receipts);
+        Held { owner, refinery, roster: Roster::default(), origin }
     }
 
     fn order(&mut self, action: Action) {
@@ -70,46 +76,58 @@ impl Held {
     }
 }
 
-fn terms() -> Terms {
-    let base = Terms::without_minima(signing().verifying(), "simulated", &[]);
-    Terms { version_contributors: 3, ..base }
+impl Held {
+    fn terms(&self) -> Terms {
+        let base = Terms::without_minima(signing().verifying(), "simulated", &[]);
+        Terms { version_contributors: 3, origin: self.origin, ..base }
+    }
 }
 
 #[test]
 fn nobody_enrols_for_a_contributor_and_no_warden_takes_a_seed_that_its_terms_keep_from_it() {
     let mut held = Held::new();
-    let (own, owner, seed) = (member(), signing(), Key::random());
+    let (own, owner, seed, terms) = (member(), signing(), Key::random(), held.terms());
     let refused = |held: &mut Held, terms: Terms, who: (&SigningKey, &SigningKey), words: &str| {
         let enrolment = held.enrolment(&terms, &seed, who);
         let message = held.refinery.refusal(&enrolment, &[]);
         assert!(message.contains(words), "{words}: {message}");
     };
-    refused(&mut held, terms(), (&own, &own), "is not invited");
+    refused(&mut held, terms.clone(), (&own, &own), "is not invited");
     held.invite(MemberRole::Querier);
-    refused(&mut held, terms(), (&own, &own), "is not invited");
+    refused(&mut held, terms.clone(), (&own, &own), "is not invited");
     held.invite(MemberRole::Contributor);
     // The owner, who would like weaker terms, in the contributor's name.
-    let weaker = Terms { version_contributors: 0, ..terms() };
+    let weaker = Terms { version_contributors: 0, ..terms.clone() };
     refused(&mut held, weaker.clone(), (&owner, &owner), "key");
     refused(&mut held, weaker, (&owner, &own), "begun by somebody else");
-    refused(&mut held, Terms { tees: vec!["snp".into()], ..terms() }, (&own, &own), "do not allow a warden");
-    let other = Terms { recipients: vec![PublicKey([3; 32])], ..terms() };
+    refused(
+        &mut held,
+        Terms { tees: vec!["snp".into()], ..terms.clone() },
+        (&own, &own),
+        "do not allow a warden",
+    );
+    let other = Terms { recipients: vec![PublicKey([3; 32])], ..terms.clone() };
     refused(&mut held, other, (&own, &own), "do not allow this owner");
-    let enrolment = held.enrolment(&terms(), &seed, (&own, &own));
+    let zero = Id::default();
+    for origin in [Origin { recipe: zero, ..terms.origin }, Origin { model: zero, ..terms.origin }] {
+        let other = Terms { origin, ..terms.clone() };
+        refused(&mut held, other, (&own, &own), "another recipe or another initial model");
+    }
+    let enrolment = held.enrolment(&terms, &seed, (&own, &own));
     assert!(matches!(held.refinery.command(&enrolment, &[]).0, Outcome::Enrolled { .. }));
 }
 
 #[test]
 fn rows_stand_under_the_terms_that_their_contributor_named_and_no_others() {
     let mut held = Held::new();
-    let (own, seed) = (member(), Key::random());
+    let (own, seed, terms) = (member(), Key::random(), held.terms());
     held.invite(MemberRole::Contributor);
-    let enrolment = held.enrolment(&terms(), &seed, (&own, &own));
+    let enrolment = held.enrolment(&terms, &seed, (&own, &own));
     assert!(matches!(held.refinery.command(&enrolment, &[]).0, Outcome::Enrolled { .. }));
     let mut upload = held.owner.upload_by(&seed, Role::Training);
-    (upload.header.contributor, upload.header.terms) = (own.verifying().into(), terms().digest());
+    (upload.header.contributor, upload.header.terms) = (own.verifying().into(), terms.digest());
     upload.sign(&held.owner.spec, &seed);
-    let weaker = Terms { version_contributors: 0, ..terms() }.digest();
+    let weaker = Terms { version_contributors: 0, ..terms.clone() }.digest();
     // As the refinery would like to have them, then as whoever has the seed of other terms could have signed them.
     for (digest, signed) in [([0; 32], false), (weaker, false), ([0; 32], true), (weaker, true)] {
         let mut altered = upload.clone();
@@ -146,23 +164,10 @@ fn the_owner_and_its_queriers_ask_and_nobody_else() {
         let (query, kem) = (upload.header.id(), claims.kem);
         let recipient = Recipient::new(Suite::X25519, &claims.recipient).unwrap();
         let (envelope, _) = recipient.seal(&query_info(&project, &query, &who), seed.expose()).unwrap();
-        let mut inquiry = Inquiry { project, query, kem, envelope: Blob(envelope) };
+        let mut inquiry = Inquiry { project, query, number: number(), kem, envelope: Blob(envelope) };
         change(&mut inquiry);
         let envelope = Blob(sign_inquiry(&inquiry, signer));
-        held.refinery.send(&ToWarden::Query { project, header: upload.header, envelope }, &[]);
-        match held.refinery.receive().0 {
-            FromWarden::Do(_) => {
-                // It ends when it is told nothing that is of use.
-                held.refinery.send(&ToWarden::Bytes { place: None, len: 0 }, &[]);
-                assert!(!matches!(held.refinery.receive().0, FromWarden::Do(_)));
-                true
-            }
-            FromWarden::Finished(Outcome::Refused { message }) => {
-                assert_eq!(message, "the query was refused");
-                false
-            }
-            other => panic!("{other:?}"),
-        }
+        answers(&mut held.refinery, &ToWarden::Query { project, header: upload.header, envelope })
     };
     assert!(!asks(&mut held, &own, &own, |_| {}), "a stranger");
     held.invite(MemberRole::Contributor);
@@ -183,4 +188,61 @@ fn the_owner_and_its_queriers_ask_and_nobody_else() {
     assert!(asks(&mut held, &owner, &owner, |_| {}));
     held.order(Action::Revoke { member: own.verifying() });
     assert!(!asks(&mut held, &own, &own, |_| {}), "revoked");
+}
+
+#[test]
+fn attack_a_project_released_again_does_not_get_seeds_back() {
+    let (sealing, own, seed) = (Key::random(), member(), Key::random());
+    let mut held = Held::of(identity_of(&sealing));
+    let terms = held.terms();
+    held.invite(MemberRole::Contributor);
+    let enrolment = held.enrolment(&terms, &seed, (&own, &own));
+    let (Outcome::Enrolled { token, .. }, _) = held.refinery.command(&enrolment, &[]) else {
+        panic!("it is enrolled");
+    };
+    let (project, contributor) = (held.owner.id(), own.verifying().into());
+    let again = ToWarden::Enrolled { project, contributor, token };
+    assert!(matches!(held.refinery.command(&again, &[]).0, Outcome::Enrolled { .. }), "it is this project's");
+    // The same warden, whose counters were deleted: the owner releases the project once more.
+    let mut again_released = Held::of(identity_of(&sealing));
+    let message = again_released.refinery.refusal(&again, &[]);
+    assert!(message.contains("not one that a warden of this project made"), "{message}");
+}
+
+/// Whether the warden begins to answer: it has the rows read to it then.
+fn answers(refinery: &mut Refinery, query: &ToWarden) -> bool {
+    refinery.send(query, &[]);
+    match refinery.receive().0 {
+        FromWarden::Do(_) => {
+            // It ends when it is told nothing that is of use.
+            refinery.send(&ToWarden::Bytes { place: None, len: 0 }, &[]);
+            assert!(!matches!(refinery.receive().0, FromWarden::Do(_)));
+            true
+        }
+        FromWarden::Finished(Outcome::Refused { message }) => {
+            assert_eq!(message, "the query was refused");
+            false
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn attack_one_query_replayed_uses_up_nobodys_budget() {
+    let mut held = Held::new();
+    held.owner.rules.queries = u64::from(2 * ROWS);
+    let mut refinery = Refinery::of(identity());
+    held.owner.hand_over(&mut refinery);
+    let seed = Key::random();
+    let query = |refinery: &mut Refinery| {
+        let upload = held.owner.upload_by(&seed, Role::Query);
+        held.owner.query(refinery, &seed, &upload.header)
+    };
+    let (first, second, third) = (query(&mut refinery), query(&mut refinery), query(&mut refinery));
+    assert!(answers(&mut refinery, &first));
+    // A warden that was stopped is asked again, but not for ever.
+    let again = (0..10).filter(|_| answers(&mut refinery, &first)).count();
+    assert_eq!(again, 2);
+    assert!(answers(&mut refinery, &second), "the replays cost nothing");
+    assert!(!answers(&mut refinery, &third), "two queries were all");
 }

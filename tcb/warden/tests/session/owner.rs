@@ -1,9 +1,11 @@
 //! A project's owner, who releases it to a warden and uploads rows.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use blindsmith_evidence::{Claims, SimulatedReport, report_data};
 use blindsmith_identity::{
-    AttestRequest, Inquiry, PublicKey, Purpose, SignedRelease, SigningKey, open_confirmed, sign_inquiry,
-    sign_release, sign_request,
+    AttestRequest, Inquiry, Origin, PublicKey, Purpose, SignedRelease, SigningKey, open_confirmed,
+    sign_inquiry, sign_release, sign_request,
 };
 use blindsmith_keys::{Confirmation, Freshness, Key, Recipient, Suite};
 use blindsmith_learn::{Loss, Matrix, Network, Recipe};
@@ -41,6 +43,12 @@ pub fn signing() -> SigningKey {
 /// What it is known by.
 pub fn name() -> Id {
     signing().verifying().into()
+}
+
+/// The number of the next query, greater than those before.
+pub fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 pub const ROWS: u32 = 20;
@@ -145,6 +153,12 @@ impl Owner {
         (record, confirmed.receipts, holding)
     }
 
+    /// What the project began with, as the record of round 0 has it.
+    pub fn origin(&self, record: &RoundRecord, receipts: &PublicKey) -> Origin {
+        let receipt = open_receipt(&record.receipt.0, receipts).unwrap();
+        Origin { recipe: receipt.recipe, model: Id(receipt.after) }
+    }
+
     /// The model of a record, opened with the owner's key; the commitment in its receipt is to it.
     pub fn opened(&self, record: &RoundRecord, receipts: &PublicKey) -> Vec<u8> {
         let context = model_context("model", &self.id(), record.summary.round);
@@ -207,7 +221,7 @@ impl Owner {
         let recipient = Recipient::new(Suite::X25519, &claims.recipient).unwrap();
         let info = query_info(&project, &query, &header.contributor);
         let (envelope, _) = recipient.seal(&info, seed.expose()).unwrap();
-        let inquiry = Inquiry { project, query, kem: claims.kem, envelope: Blob(envelope) };
+        let inquiry = Inquiry { project, query, number: number(), kem: claims.kem, envelope: Blob(envelope) };
         let envelope = Blob(sign_inquiry(&inquiry, &signing()));
         ToWarden::Query { project, header: header.clone(), envelope }
     }

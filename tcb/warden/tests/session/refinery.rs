@@ -20,9 +20,14 @@ pub const PROGRAM: [u8; 32] = [7; 32];
 
 /// A warden that may be served again and again, by a refinery after another.
 pub fn identity() -> &'static Identity {
+    identity_of(&Key::random())
+}
+
+/// A warden that seals under this key, and has counted nothing.
+pub fn identity_of(sealing: &Key) -> &'static Identity {
     let counters = Box::new(MemoryCounters::default());
     let attester = Simulated::new(SigningKey::from_seed(Key::random().expose()), PROGRAM);
-    Box::leak(Box::new(Identity::new(Box::new(attester), Key::random(), counters).unwrap()))
+    Box::leak(Box::new(Identity::new(Box::new(attester), sealing.duplicate(), counters).unwrap()))
 }
 
 /// Asks for evidence, for somebody's query.

@@ -187,6 +187,8 @@ impl Stage {
             kem: Kem::default(),
             attestation: Attestation::simulated(),
             rules: Rules { queries: u64::from(u32::MAX), ..Rules::default() },
+            recipe_opening: Id::default(),
+            initial_model: None,
         };
         let mut connection = grounds.connect()?;
         let warden = appraise_warden(

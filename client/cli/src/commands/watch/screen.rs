@@ -297,6 +297,7 @@ pub(super) mod tests {
                 ready: true,
                 busy: true,
                 queued: 0,
+                orders: None,
                 failure: None,
                 uploads: vec![
                     upload("bb", 120, UploadState::Quarantined, Some("its labels contradict the model")),

@@ -2,6 +2,7 @@
 //! system, with real processes. The refinery behind the proxy is the real one; the proxy alters what passes.
 
 mod history;
+mod orders;
 mod products;
 mod proxy;
 mod release;
