@@ -25,8 +25,15 @@ impl Key {
     /// Seals `plaintext`, bound to `context`.
     pub fn seal(&self, context: &str, plaintext: &[u8]) -> Sealed {
         let salt = random_bytes::<SALT>();
-        let mut out = salt.to_vec();
-        out.extend(self.derive("seal", &[&salt]).encrypt_once(context.as_bytes(), plaintext));
+        let mut out = Vec::with_capacity(SALT + plaintext.len() + TAG);
+        out.extend(salt);
+        out.extend_from_slice(plaintext);
+        let key = self.derive("seal", &[&salt]);
+        // Unwrap safety: AES-GCM refuses only messages above 64 GiB.
+        let tag = Aes256Gcm::new(key.expose().into())
+            .encrypt_inout_detached(&Nonce::from(NONCE), context.as_bytes(), (&mut out[SALT..]).into())
+            .expect("a message below 64 GiB");
+        out.extend(tag);
         Sealed(out)
     }
 

@@ -33,7 +33,12 @@ pub fn from_cbor<T: serde::de::DeserializeOwned>(mut bytes: &[u8]) -> Result<T, 
 /// Encodes as CBOR.
 pub fn to_cbor<T: serde::Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Unwrap safety: writing to memory does not fail, and our messages have no unserialisable parts.
-    ciborium::into_writer(value, &mut bytes).expect("a message of plain data");
+    append_cbor(value, &mut bytes);
     bytes
+}
+
+/// Appends it as CBOR: where there is room for it, nothing is copied.
+pub fn append_cbor<T: serde::Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    // Unwrap safety: writing to memory does not fail, and our messages have no unserialisable parts.
+    ciborium::into_writer(value, bytes).expect("a message of plain data");
 }

@@ -16,7 +16,10 @@ pub struct ModelError(&'static str);
 
 /// A model's bytes.
 pub fn encode_model(layers: &[Layer]) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
+    let sizes = layers.iter().map(|layer| layer.weights.as_slice().len() + layer.bias.len() + 2);
+    // Reserved in full: a growing buffer would leave copies behind.
+    let mut out = Vec::with_capacity(MAGIC.len() + 4 * (1 + sizes.sum::<usize>()));
+    out.extend(MAGIC);
     out.extend((layers.len() as u32).to_le_bytes());
     for layer in layers {
         let (inputs, outputs) = layer.weights.shape();

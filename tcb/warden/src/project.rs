@@ -4,8 +4,8 @@ use blindsmith_identity::{Origin, open_release};
 use blindsmith_keys::{Key, Sealed, random_bytes};
 use blindsmith_learn::{Network, Trainer, TrainerState};
 use blindsmith_protocol::{
-    AdmittedUpload, Blob, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, RoundRecord, RoundSummary, from_cbor,
-    to_cbor,
+    AdmittedUpload, Blob, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, RoundRecord, RoundSummary, append_cbor,
+    from_cbor,
 };
 use blindsmith_receipts::{
     Decision, RECEIPT_VERSION, Receipt, commit, receipt_digest, receipt_signing_key, sign_receipt,
@@ -257,10 +257,9 @@ impl Project {
 
     fn sealed_state(&self) -> Sealed {
         let release = self.release.encode();
-        let state = Zeroizing::new(to_cbor(&self.trainer.state()));
         // Counters are written shorter while they are small: the length must not tell whether they moved.
         let recipe = &self.release.recipe;
-        let padded = (4 * recipe.state_values() + 400 * recipe.widths.len() + 512).max(state.len());
+        let padded = 4 * recipe.state_values() + 400 * recipe.widths.len() + 512;
         let standing = self.standing.encode();
         let len = 184 + release.len() + standing.len() + padded;
         let mut out = Zeroizing::new(Vec::with_capacity(len));
@@ -274,10 +273,12 @@ impl Project {
             out.extend_from_slice(digest);
         }
         out.extend_from_slice(&standing);
-        out.extend_from_slice(&(state.len() as u32).to_le_bytes());
-        out.extend_from_slice(&state);
-        let end = out.len() + padded - state.len();
-        out.resize(end, 0);
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        append_cbor(&self.trainer.state(), &mut out);
+        let state = out.len() - at - 4;
+        out[at..at + 4].copy_from_slice(&(state as u32).to_le_bytes());
+        out.resize(at + 4 + padded.max(state), 0);
         self.vault.seal(&format!("state {}", self.id), &out)
     }
 
@@ -287,14 +288,17 @@ impl Project {
         let (owner, round) = (&self.release.owner, self.round);
         let context = |what| model_context(what, &self.id, round);
         let seal = |key: &Key, what, bytes: &[u8]| Blob(key.seal(&context(what), bytes).0);
-        let opening = random_bytes::<32>();
-        let mut model = Zeroizing::new(opening.to_vec());
-        model.extend_from_slice(&Zeroizing::new(encode_model(self.trainer.network().layers())));
-        let after = commit(&opening, &model[opening.len()..]);
+        let (after, model) = {
+            let (opening, layers) = (random_bytes::<32>(), self.trainer.network().layers());
+            let layers = Zeroizing::new(encode_model(layers));
+            let mut model = Zeroizing::new(Vec::with_capacity(opening.len() + layers.len()));
+            model.extend_from_slice(&opening);
+            model.extend_from_slice(&layers);
+            (commit(&opening, &layers), seal(owner, "model", &model))
+        };
         let fixed = self.fixed_schedule();
         let aside = if fixed { given.len() } else { metrics.quarantined.len() };
         let sealed_metrics = seal(&metrics_key(owner), "metrics", &metrics.encode(aside));
-        let model = seal(owner, "model", &model);
         let sealed = || Decision::Sealed(seal(owner, "decision", &decision_bytes(&decision)));
         let decision = if fixed { sealed() } else { decision };
         let quarantined = if fixed { vec![] } else { metrics.quarantined.clone() };
@@ -398,9 +402,10 @@ impl Project {
             done => done,
         };
         let good = matches!(&trained, Ok(trained) if trained.promoted);
+        let before = (!good).then_some(before);
         if !good || fixed {
             // Under a fixed schedule a round that is promoted takes as long.
-            let state = if good { self.trainer.state() } else { before };
+            let state = before.unwrap_or_else(|| self.trainer.state());
             let recipe = self.release.recipe.clone();
             let done = self.trainer.epochs();
             self.trainer = Trainer::restore(recipe, state)

@@ -9,7 +9,7 @@ use blindsmith_identity::{Confirmed, PublicKey, Purpose, SigningKey, open_reques
 use blindsmith_keys::{Key, RecipientKey, Suite, check_nanos, random_bytes};
 use blindsmith_protocol::{
     Blob, Decision, Evidence, FrameError, FromWarden, Id, Lane, Outcome, ProjectSpec, RoundRecord,
-    RoundSummary, ToWarden, to_cbor,
+    RoundSummary, ToWarden, append_cbor, to_cbor,
 };
 use rustix::time::{ClockId, clock_gettime};
 use zeroize::Zeroizing;
@@ -297,7 +297,7 @@ impl Session<'_> {
         let done = found.roll_back(self.identity, round, version, model);
         held.publish(&found);
         match done {
-            Ok(record) => Ok((Outcome::Round, to_cbor(&record))),
+            Ok(record) => Ok((Outcome::Round, encoded(&record))),
             Err(e @ RoundError::Counters(_)) => self.unable(project, &e),
             Err(e) => Err(e.to_string()),
         }
@@ -418,7 +418,7 @@ impl Session<'_> {
         };
         if fixed {
             // What it cost depends a little on how it went.
-            return Ok(Ok((Outcome::Round, to_cbor(&record))));
+            return Ok(Ok((Outcome::Round, encoded(&record))));
         }
         let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;
         let waited = self.remote.waited() - waited;
@@ -426,8 +426,17 @@ impl Session<'_> {
         record.summary.warden_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
         record.summary.check_cpu_seconds = (check_nanos() - checked) as f64 * 1e-9;
         record.summary.warden_peak_bytes = peak_bytes().unwrap_or(0);
-        Ok(Ok((Outcome::Round, to_cbor(&record))))
+        Ok(Ok((Outcome::Round, encoded(&record))))
     }
+}
+
+/// A record, in a buffer that does not grow.
+fn encoded(record: &RoundRecord) -> Vec<u8> {
+    let lists = record.given.len() + 3 * record.used.len();
+    let parts = record.state.0.len() + record.model.0.len() + record.receipt.0.len();
+    let mut bytes = Vec::with_capacity(parts + record.summary.metrics.0.len() + 64 * lists + 4096);
+    append_cbor(record, &mut bytes);
+    bytes
 }
 
 fn unknown(project: &Id) -> String {

@@ -295,8 +295,8 @@ impl Stage<'_> {
         let project = ClientProject::load(&self.project())?;
         let keys = Keys::load(&self.project())?;
         let mut connection = Connection::open(&self.services.socket())?;
-        let (_, initial) = pull::fetch(&mut connection, &project, &keys, Some(0), None)?;
-        let (_, refined) = pull::fetch(&mut connection, &project, &keys, None, Some(&self.project()))?;
+        let initial = pull::fetch(&mut connection, &project, &keys, Some(0), None)?.layers;
+        let refined = pull::fetch(&mut connection, &project, &keys, None, Some(&self.project()))?.layers;
         let status = connection.status(project.id())?;
         let report = Report::new(status, &project, Some(&keys))?;
         self.demo.say("the owner is back, has verified the receipts and fetched the refined model; training the twin in the clear");

@@ -45,16 +45,19 @@ struct Pulled {
     warden: Option<&'static str>,
 }
 
+/// Where a model's file says what opens its commitment in the receipts: blindsmith verify --model reads it.
+pub(super) const OPENING: &str = "blindsmith.opening";
+
 impl Pull {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
         let keys = Keys::load_owner(&self.common.project)?;
-        let (version, layers) =
+        let Fetched { version, opening, layers } =
             fetch(&mut connection, &project, &keys, self.version, Some(&self.common.project))?;
         let widths =
             std::iter::once(project.spec.inputs()).chain(layers.iter().map(|l| l.bias.len())).collect();
-        model_file(&project, version, layers)?.save(&self.out)?;
+        model_file(&project, (version, opening), layers)?.save(&self.out)?;
         let warden = warden_of(&self.common.project);
         warn_if_simulated(warden);
         let pulled = Pulled { version, layers: widths, file: self.out.display().to_string(), warden };
@@ -126,6 +129,14 @@ fn verified(
     Ok(receipts)
 }
 
+/// A version that was opened.
+pub(crate) struct Fetched {
+    pub version: u64,
+    /// What opens the commitment in its receipt.
+    pub opening: Id,
+    pub layers: Vec<Layer>,
+}
+
 /// Fetches and opens a version. With a project's directory the model is checked against the receipts: it is the one
 /// that the warden signed, and no older one than was seen before.
 pub(crate) fn fetch(
@@ -134,7 +145,7 @@ pub(crate) fn fetch(
     keys: &Keys,
     version: Option<u64>,
     dir: Option<&Path>,
-) -> Result<(u64, Vec<Layer>), Failure> {
+) -> Result<Fetched, Failure> {
     let id = project.id();
     let receipts = dir.map(|dir| verified(connection, project, dir)).transpose()?;
     // The newest is what the receipts say.
@@ -156,10 +167,14 @@ pub(crate) fn fetch(
             return Err(Failure::NotProven(what));
         }
     }
-    Ok((version, decode_model(model).map_err(|_| refused())?))
+    Ok(Fetched { version, opening: Id(*opening), layers: decode_model(model).map_err(|_| refused())? })
 }
 
-fn model_file(project: &ClientProject, version: u64, layers: Vec<Layer>) -> Result<ModelFile, Failure> {
+fn model_file(
+    project: &ClientProject,
+    (version, opening): (u64, Id),
+    layers: Vec<Layer>,
+) -> Result<ModelFile, Failure> {
     let linear = |layer: Layer| {
         let (inputs, outputs) = layer.weights.shape();
         Linear { inputs, outputs, weight: layer.weights.into_vec(), bias: layer.bias }
@@ -169,6 +184,7 @@ fn model_file(project: &ClientProject, version: u64, layers: Vec<Layer>) -> Resu
     let entries = [
         ("blindsmith.project", project.id().to_string()),
         ("blindsmith.version", version.to_string()),
+        (OPENING, opening.to_string()),
         ("blindsmith.activations", serde_json::to_string(&project.recipe.activations).map_err(json)?),
         ("blindsmith.standardiser", serde_json::to_string(&project.standardiser).map_err(json)?),
         ("blindsmith.labelling", serde_json::to_string(&project.labelling).map_err(json)?),

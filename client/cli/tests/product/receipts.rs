@@ -232,3 +232,56 @@ fn receipts_of_a_project_that_grew_for_months_arrive_and_verify() {
     assert_eq!((&verdict["valid"], &verdict["rounds"]), (&json!(true), &json!(ROUNDS)));
     site.on_project("pull", &["--out", "model.safetensors", "--version", "0"]).ok();
 }
+
+/// What reviewers ask: what the rounds were, and whether a model file is one of theirs.
+#[test]
+fn receipts_are_shown_and_tell_whose_model_a_file_is() {
+    let site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--epochs", "1", "--manual"]).ok();
+    site.write("rows.csv", tables::largest(60..120));
+    let upload = site.push("rows.csv", &[]).ok().json()["upload"].as_str().unwrap().to_owned();
+    site.on_project("refine", &[]).ok();
+    site.pull("first.safetensors", &[]);
+    site.on_project("forgive", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    site.pull("second.safetensors", &[]);
+    site.on_project("receipts", &["--out", "receipts.cbor"]).ok();
+
+    let shown = site.run(&["receipts", "show", "receipts.cbor", "--json"]).ok().json();
+    let rounds = shown["rounds"].as_array().unwrap();
+    assert_eq!((rounds.len(), &shown["verified"], &shown["warden"]), (3, &json!(false), &json!("simulated")));
+    assert_eq!((&rounds[1]["uploads"], &rounds[1]["orders"]), (&json!([upload]), &json!(0)));
+    assert_eq!((&rounds[2]["orders"], &rounds[2]["previous"]), (&json!(1), &rounds[1]["receipt"]));
+    assert_eq!(rounds[2]["model_before"], rounds[1]["model_after"]);
+    let words = site.run(&["receipts", "show", "receipts.cbor"]).ok().stdout;
+    for expected in
+        ["NOT VERIFIED", "round 2: promoted, version 2 is current", upload.as_str(), "measurement none"]
+    {
+        assert!(words.contains(expected), "{expected}: {words}");
+    }
+
+    let policy = argument(&site.path("p/policy.toml"));
+    let whose = |file: &str| {
+        let common =
+            ["verify", "--receipts", "receipts.cbor", "--policy", &policy, "--json", "--model", file];
+        site.run(&common)
+    };
+    for (file, round, current) in [("first.safetensors", 1, false), ("second.safetensors", 2, true)] {
+        let found = whose(file).ok().json();
+        assert_eq!((&found["valid"], &found["model"]["round"]), (&json!(true), &json!(round)));
+        assert_eq!(found["model"]["current"], current);
+    }
+    // One weight is another.
+    let mut model = blindsmith_data::ModelFile::load(site.path("second.safetensors")).unwrap();
+    model.model.layers[0].weight[0] += 1e-6;
+    model.save(site.path("altered.safetensors")).unwrap();
+    let refused = whose("altered.safetensors");
+    assert_eq!(refused.code, Some(9), "{}", refused.stdout);
+    assert_eq!(refused.json()["model"]["round"], Value::Null);
+    model.metadata.clear();
+    model.save(site.path("foreign.safetensors")).unwrap();
+    whose("foreign.safetensors").refused(8, &["take the file that blindsmith pull wrote"]);
+    site.write("damaged.cbor", "nothing");
+    site.run(&["receipts", "show", "damaged.cbor"]).refused(8, &["not a bundle of receipts"]);
+}

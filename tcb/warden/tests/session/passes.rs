@@ -1,7 +1,7 @@
 //! Products of passes over stored rows, beside plain ones.
 
 use blindsmith_learn::{Accelerator, Batch, Block, Bounds, Left, Matrix, Pass};
-use blindsmith_matrix::{ADMITTED_ENTRY, ADMITTED_NORM, NoiseModel, Security, largest_scale};
+use blindsmith_matrix::{ADMITTED_ENTRY, ADMITTED_NORM, NoiseModel, Security, feature_scale, largest_scale};
 use blindsmith_protocol::Left::Columns;
 use blindsmith_warden::{ProductError, Spoiled};
 
@@ -111,6 +111,32 @@ fn the_noise_of_the_first_layer_is_as_predicted() {
         let measured = rms(errors.clone()) / std;
         assert!((measured - 1.0).abs() < 0.1, "n {roots}: {measured} times the prediction");
         assert!(errors.map(f64::abs).fold(0.0, f64::max) < 6.5 * std);
+    }
+}
+
+/// Of rows of rms 1/8 and weights as they begin, at the scale that a project of 784 features gets.
+#[test]
+fn products_of_the_first_layer_are_as_exact_as_the_documents_say() {
+    for roots in [8, 16] {
+        let mut spec = spec(&[784, 32], Security::Bits128, &[Some([roots, 16, 1])], 128);
+        spec.feature_scale = feature_scale(784, RMS.into());
+        let stock = Stock::new(spec, &[A]);
+        let cloud = stock.cloud();
+        let mut encrypted = stock.encrypted(&cloud);
+        let weights = weights(0, (784, 32));
+        let batch = Batch::unlabelled(stock.blocks(0));
+        encrypted.begin(Pass::Inference).unwrap();
+        encrypted.load_weights(0, &weights).unwrap();
+        let mut out = Matrix::zeros(batch.rows(), 32);
+        for rows in batch.parts() {
+            encrypted.start_forward(0, Left::Rows(&batch), rows.clone()).unwrap();
+            encrypted.forward(0, Left::Rows(&batch), rows, &mut out).unwrap();
+        }
+        let plain = multiply(&stock.plain().rows_of(batch.blocks()), &weights);
+        let errors = out.as_slice().iter().zip(&plain).map(|(a, b)| f64::from(*a) - b);
+        let relative = rms(errors) / rms(plain.iter().copied());
+        println!("n {roots}: {relative:.2e}");
+        assert!(relative < 1.5e-4, "n {roots}: Z is off by {relative} of its size");
     }
 }
 

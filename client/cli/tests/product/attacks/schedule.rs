@@ -69,7 +69,8 @@ fn rounds_of(scene: Scene) -> Seen {
     scene.proxy.attack(move |frame| {
         // Reading the uploads comes before, on all cores, in any order.
         begun |= matches!(frame, Frame::ToWarden(ToWarden::Round { .. }, _));
-        if begun {
+        // That a round is stored is said whenever the refinery comes to it, perhaps after the client has heard.
+        if begun && !matches!(frame, Frame::ToWarden(ToWarden::Stored { .. }, _)) {
             // Each direction in its order; how the two interleave is chance.
             let direction = matches!(frame, Frame::ToWarden(..));
             seen.lock().unwrap().push((direction, observed(&frame)));
