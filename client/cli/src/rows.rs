@@ -128,7 +128,7 @@ pub fn encode_targets(labelling: &Labelling, targets: Targets) -> Result<learn::
             learn::Targets::Values(learn::Matrix::from_rows(values.len(), 1, values).expect("one column"))
         }
         Targets::Classes { index, .. } => learn::Targets::Classes(index),
-        Targets::Bits(bits) => learn::Targets::Values(matrix_of(bits.into_matrix())),
+        Targets::Bits(bits) => learn::Targets::Values(matrix_of(bits.matrix().rounded())),
         Targets::Values(values) => {
             let standardiser = labelling
                 .targets

@@ -32,7 +32,7 @@ pub enum LabelValues {
         codes: Vec<u32>,
     },
     /// Numbers, rows x label columns.
-    Number(Matrix),
+    Number(Matrix<f64>),
 }
 
 impl LabelColumns {
@@ -68,14 +68,14 @@ pub(crate) struct Collector<'a> {
     limits: &'a Limits,
     layout: Layout,
     rows: usize,
-    features: Vec<f32>,
+    features: Vec<f64>,
     labels: Labels,
 }
 
 enum Labels {
     None,
     Category { lookup: HashMap<String, u32>, distinct: Vec<String>, codes: Vec<u32>, text: String },
-    Number(Vec<f32>),
+    Number(Vec<f64>),
 }
 
 impl<'a> Collector<'a> {
@@ -105,7 +105,7 @@ impl<'a> Collector<'a> {
         self.check_rows(rows)?;
         let cells = rows as usize * self.layout.features;
         let refused =
-            |_| Error::file(self.file, FileDefect::OutOfMemory { bytes: (cells as u64).saturating_mul(4) });
+            |_| Error::file(self.file, FileDefect::OutOfMemory { bytes: (cells as u64).saturating_mul(8) });
         self.features.try_reserve_exact(cells).map_err(refused)
     }
 
@@ -132,7 +132,7 @@ impl<'a> Collector<'a> {
             return refuse("rows", rows, limit, "rows");
         }
         let cells = (self.layout.features + self.layout.labels) as u64;
-        let bytes = rows.saturating_mul(4 * cells);
+        let bytes = rows.saturating_mul(8 * cells);
         let limit = self.limits.matrix_bytes.min(isize::MAX as u64);
         if bytes > limit {
             return refuse("bytes of features and labels", bytes, limit, "matrix_bytes");
@@ -228,27 +228,27 @@ impl From<CellDefect> for Refused {
     }
 }
 
-/// A finite f32, or why not.
-fn number(value: Value<'_>, limits: &Limits) -> Result<f32, CellDefect> {
+/// A finite number within single precision, in which predictions are given; or why not.
+fn number(value: Value<'_>, limits: &Limits) -> Result<f64, CellDefect> {
     match value {
         Value::Null => Err(CellDefect::Missing),
         Value::Text(text) => parse(text, limits),
         Value::Float(x) if x.is_nan() => Err(CellDefect::Missing),
         Value::Float(x) if x.is_infinite() => Err(CellDefect::NotFinite),
-        Value::Float(x) => finite(x as f32),
-        Value::Signed(n) => Ok(n as f32),
-        Value::Unsigned(n) => Ok(n as f32),
-        Value::Bool(bit) => Ok(f32::from(u8::from(bit))),
+        Value::Float(x) => finite(x),
+        Value::Signed(n) => Ok(n as f64),
+        Value::Unsigned(n) => Ok(n as f64),
+        Value::Bool(bit) => Ok(f64::from(u8::from(bit))),
     }
 }
 
-fn finite(x: f32) -> Result<f32, CellDefect> {
-    if x.is_finite() { Ok(x) } else { Err(CellDefect::OutOfRange) }
+fn finite(x: f64) -> Result<f64, CellDefect> {
+    if x.abs() <= f64::from(f32::MAX) { Ok(x) } else { Err(CellDefect::OutOfRange) }
 }
 
-fn parse(text: &str, limits: &Limits) -> Result<f32, CellDefect> {
+fn parse(text: &str, limits: &Limits) -> Result<f64, CellDefect> {
     let text = trimmed(text, limits)?;
-    match text.parse::<f32>() {
+    match text.parse::<f64>() {
         Ok(x) if x.is_nan() => Err(CellDefect::Missing),
         Ok(_) if !text.bytes().any(|b| b.is_ascii_digit()) => Err(CellDefect::NotFinite),
         Ok(x) => finite(x),

@@ -9,12 +9,15 @@ use crate::shuffle::Permutation;
 
 /// A matrix with the names of its columns and the origin of its rows: features, targets or bits.
 ///
+/// Numbers are of double precision: rounded before their mean is subtracted, those that lie close together far from
+/// zero, such as times in seconds since 1970, would be told apart no more.
+///
 /// `Debug` shows origin and shape alone: the order of rows may be secret.
 #[derive(Clone, PartialEq)]
 pub struct Frame {
     origin: String,
     names: Option<Vec<String>>,
-    matrix: Matrix,
+    matrix: Matrix<f64>,
     /// Data row of the file, from 0, of each row here; `None` while the order is the file's.
     source_rows: Option<Vec<u32>>,
 }
@@ -25,7 +28,7 @@ impl Frame {
     ///
     /// # Panics
     /// When there are names, but not one per column.
-    pub fn new(origin: &str, names: Option<Vec<String>>, matrix: Matrix) -> Self {
+    pub fn new(origin: &str, names: Option<Vec<String>>, matrix: Matrix<f64>) -> Self {
         if let Some(names) = &names {
             assert_eq!(names.len(), matrix.columns(), "one name per column");
         }
@@ -43,16 +46,12 @@ impl Frame {
     }
 
     /// The numbers.
-    pub fn matrix(&self) -> &Matrix {
+    pub fn matrix(&self) -> &Matrix<f64> {
         &self.matrix
     }
 
-    pub(crate) fn matrix_mut(&mut self) -> &mut [f32] {
-        self.matrix.as_mut_slice()
-    }
-
     /// The numbers.
-    pub fn into_matrix(self) -> Matrix {
+    pub fn into_matrix(self) -> Matrix<f64> {
         self.matrix
     }
 

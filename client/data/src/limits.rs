@@ -8,7 +8,7 @@
 pub struct Limits {
     /// Bytes of content, after decompression. Default 16 GiB.
     pub file_bytes: u64,
-    /// Bytes of the matrices of features and labels (4 per cell). Default 4 GiB.
+    /// Bytes of the matrices of features and labels (8 per cell). Default 8 GiB.
     pub matrix_bytes: u64,
     /// Data rows, at most `u32::MAX`. Default 100 million.
     pub rows: u64,
@@ -24,7 +24,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             file_bytes: 16 << 30,
-            matrix_bytes: 4 << 30,
+            matrix_bytes: 8 << 30,
             rows: 100_000_000,
             columns: 65_536,
             cell_bytes: 4_096,

@@ -1,4 +1,4 @@
-//! Dense matrices of f32.
+//! Dense matrices: of f64 as tables are read, of f32 once they are standardised.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use std::fmt;
 ///
 /// `Debug` shows the shape alone, so that rows do not end in a log.
 #[derive(Clone, PartialEq)]
-pub struct Matrix {
+pub struct Matrix<T = f32> {
     rows: usize,
     columns: usize,
-    values: Vec<f32>,
+    values: Vec<T>,
 }
 
-impl Matrix {
+impl<T: Copy + Default> Matrix<T> {
     /// A matrix of `rows` x `columns` from row-major `values`; `None` unless their number fits.
-    pub fn new(rows: usize, columns: usize, values: Vec<f32>) -> Option<Self> {
+    pub fn new(rows: usize, columns: usize, values: Vec<T>) -> Option<Self> {
         (rows.checked_mul(columns)? == values.len()).then_some(Self { rows, columns, values })
     }
 
@@ -37,28 +37,28 @@ impl Matrix {
     ///
     /// # Panics
     /// When `index` is not below [`rows`](Self::rows).
-    pub fn row(&self, index: usize) -> &[f32] {
+    pub fn row(&self, index: usize) -> &[T] {
         assert!(index < self.rows, "row {index} of {}", self.rows);
         &self.values[index * self.columns..][..self.columns]
     }
 
     /// The rows in order.
-    pub fn iter_rows(&self) -> impl Iterator<Item = &[f32]> {
+    pub fn iter_rows(&self) -> impl Iterator<Item = &[T]> {
         (0..self.rows).map(|index| self.row(index))
     }
 
     /// All values, row-major.
-    pub fn as_slice(&self) -> &[f32] {
+    pub fn as_slice(&self) -> &[T] {
         &self.values
     }
 
     /// All values, row-major.
-    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.values
     }
 
     /// All values, row-major.
-    pub fn into_vec(self) -> Vec<f32> {
+    pub fn into_vec(self) -> Vec<T> {
         self.values
     }
 
@@ -66,7 +66,7 @@ impl Matrix {
     ///
     /// # Panics
     /// When an index is not below [`rows`](Self::rows).
-    pub fn select(&self, indices: &[usize]) -> Matrix {
+    pub fn select(&self, indices: &[usize]) -> Self {
         let mut values = Vec::with_capacity(indices.len() * self.columns);
         for &index in indices {
             values.extend_from_slice(self.row(index));
@@ -77,7 +77,7 @@ impl Matrix {
     /// Rearranges the columns: column `j` of the result is column `order[j]`. `order` must be a permutation.
     pub(crate) fn reorder_columns(&mut self, order: &[usize]) {
         debug_assert_eq!(order.len(), self.columns);
-        let mut scratch = vec![0.0; self.columns];
+        let mut scratch = vec![T::default(); self.columns];
         for row in self.values.chunks_exact_mut(self.columns.max(1)) {
             scratch.copy_from_slice(row);
             for (cell, &from) in row.iter_mut().zip(order) {
@@ -87,7 +87,15 @@ impl Matrix {
     }
 }
 
-impl fmt::Debug for Matrix {
+impl Matrix<f64> {
+    /// The values in single precision, as training takes them: for numbers that need no standardisation.
+    pub fn rounded(&self) -> Matrix {
+        let values = self.values.iter().map(|&value| value as f32).collect();
+        Matrix { rows: self.rows, columns: self.columns, values }
+    }
+}
+
+impl<T> fmt::Debug for Matrix<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Matrix({} x {})", self.rows, self.columns)
     }

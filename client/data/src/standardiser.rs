@@ -181,9 +181,10 @@ impl Standardiser {
         refuse_non_finite(&frame)?;
         let columns = self.columns();
         let mut clipped = vec![0; columns];
-        for row in 0..frame.rows() {
-            for (column, clipped) in clipped.iter_mut().enumerate() {
-                let value = self.forward(column, frame.matrix().row(row)[column]);
+        let mut values = Vec::with_capacity(frame.rows() * columns);
+        for (row, cells) in frame.matrix().iter_rows().enumerate() {
+            for (column, (&cell, clipped)) in cells.iter().zip(&mut clipped).enumerate() {
+                let value = self.forward(column, cell);
                 if value.abs() > 1.0 {
                     if self.beyond == Beyond::Refuse {
                         let (low, high) = self.range(column);
@@ -192,40 +193,43 @@ impl Standardiser {
                     }
                     *clipped += 1;
                 }
-                frame.matrix_mut()[row * columns + column] = value.clamp(-1.0, 1.0);
+                // Rounded here and not before.
+                values.push(value.clamp(-1.0, 1.0) as f32);
             }
         }
-        Ok(Standardised { matrix: frame.into_matrix(), clipped })
+        let shape = SettingDefect::Width { expected: columns, found: frame.columns() };
+        let matrix = Matrix::new(frame.rows(), columns, values).ok_or(shape)?;
+        Ok(Standardised { matrix, clipped })
     }
 
-    /// Takes standardised values, predictions for instance, back to the data's unit.
+    /// Takes standardised values, predictions for instance, back to the data's unit, in which they may need double
+    /// precision.
     ///
     /// # Errors
     /// [`SettingDefect::Width`] when `matrix` has another number of columns.
-    pub fn invert(&self, matrix: &mut Matrix) -> Result<()> {
+    pub fn invert(&self, matrix: &Matrix) -> Result<Matrix<f64>> {
         let (expected, found) = (self.columns(), matrix.columns());
+        let width = SettingDefect::Width { expected, found };
         if found != expected {
-            return Err(SettingDefect::Width { expected, found }.into());
+            return Err(width.into());
         }
-        for row in matrix.as_mut_slice().chunks_exact_mut(expected) {
-            for (column, value) in row.iter_mut().enumerate() {
-                let reach = self.factor * self.scale[column];
-                *value = (f64::from(*value) * reach + self.centre[column]) as f32;
-            }
-        }
-        Ok(())
+        let back = |(column, value): (usize, &f32)| {
+            f64::from(*value) * self.factor * self.scale[column] + self.centre[column]
+        };
+        let values = matrix.iter_rows().flat_map(|row| row.iter().enumerate().map(back)).collect();
+        Ok(Matrix::new(matrix.rows(), expected, values).ok_or(width)?)
     }
 
-    fn forward(&self, column: usize, value: f32) -> f32 {
+    fn forward(&self, column: usize, value: f64) -> f64 {
         let reach = self.factor * self.scale[column];
-        if reach == 0.0 { 0.0 } else { ((f64::from(value) - self.centre[column]) / reach) as f32 }
+        if reach == 0.0 { 0.0 } else { (value - self.centre[column]) / reach }
     }
 }
 
 /// Mean and population standard deviation of every column: two passes in f64 (T. F. Chan, G. H. Golub,
 /// R. J. LeVeque, Algorithms for Computing the Sample Variance, 1983, the corrected two-pass algorithm).
 /// A constant column is told by its values, so that rounding cannot give it a scale.
-fn moments(matrix: &Matrix) -> (Vec<f64>, Vec<f64>) {
+fn moments(matrix: &Matrix<f64>) -> (Vec<f64>, Vec<f64>) {
     let (rows, columns) = matrix.shape();
     let count = rows as f64;
     let first = matrix.row(0);
@@ -233,7 +237,7 @@ fn moments(matrix: &Matrix) -> (Vec<f64>, Vec<f64>) {
     let mut varies = vec![false; columns];
     for row in matrix.iter_rows() {
         for column in 0..columns {
-            mean[column] += f64::from(row[column]);
+            mean[column] += row[column];
             varies[column] |= row[column] != first[column];
         }
     }
@@ -242,14 +246,14 @@ fn moments(matrix: &Matrix) -> (Vec<f64>, Vec<f64>) {
     let mut squares = vec![0.0; columns];
     for row in matrix.iter_rows() {
         for column in 0..columns {
-            let deviation = f64::from(row[column]) - mean[column];
+            let deviation = row[column] - mean[column];
             sum[column] += deviation;
             squares[column] += deviation * deviation;
         }
     }
     let moments = |column: usize| {
         if !varies[column] {
-            return (f64::from(first[column]), 0.0);
+            return (first[column], 0.0);
         }
         let variance = (squares[column] - sum[column] * sum[column] / count) / count;
         (mean[column] + sum[column] / count, variance.max(0.0).sqrt())

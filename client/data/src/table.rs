@@ -82,7 +82,7 @@ impl Table {
     /// Reads CSV, Parquet, `.npy` or IDX, gzipped or not. The content tells the format, not the name; what is
     /// none of the binary formats is read as CSV.
     ///
-    /// Features are rounded to f32. Memory is that of the matrix, plus about as much while a file grows whose
+    /// Numbers are read in double precision. Memory is that of the matrix, plus about as much while a file grows whose
     /// size is not known beforehand (CSV, gzip), plus one column's pages (Parquet).
     ///
     /// # Errors

@@ -106,12 +106,10 @@ fn describe(
                 .ok_or_else(|| Failure::Settings("the project records no targets".into()))?;
             let scaled = outputs.iter().map(|v| v / standardiser.factor() as f32).collect();
             let malformed = || Failure::Other("an answer of another shape".into());
-            let mut values = blindsmith_data::Matrix::new(rows, width, scaled).ok_or_else(malformed)?;
-            standardiser.invert(&mut values)?;
-            (
-                labelling.columns.clone(),
-                values.iter_rows().map(|r| r.iter().copied().map(number).collect()).collect(),
-            )
+            let scaled = blindsmith_data::Matrix::new(rows, width, scaled).ok_or_else(malformed)?;
+            let values = standardiser.invert(&scaled)?;
+            let of_row = |row: &[f64]| row.iter().map(|v| serde_json::json!(v)).collect();
+            (labelling.columns.clone(), values.iter_rows().map(of_row).collect())
         }
         _ => {
             let columns = labelling.columns.iter().map(|n| format!("p({n})")).collect();

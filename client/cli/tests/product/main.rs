@@ -7,6 +7,7 @@ mod crashes;
 mod damage;
 mod enclave;
 mod failpoints;
+mod first_hour;
 mod flow;
 mod garbage;
 mod hand_over;

@@ -95,7 +95,8 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
         let data = plain::read(&project, text, true);
         let stored = plain::stored(&project, &data);
         for (raw, stored) in data.features.matrix().iter_rows().zip(stored.iter_rows()) {
-            needles.add_numbers("a row", raw);
+            needles.add("a row, f64", raw.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+            needles.add_numbers("a row", &raw.iter().map(|v| *v as f32).collect::<Vec<_>>());
             needles.add_numbers("a standardised row", stored);
         }
         let blindsmith_data::Targets::Classes { index, .. } = &data.targets else { panic!("classes") };

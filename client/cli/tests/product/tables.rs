@@ -88,3 +88,12 @@ pub fn shuffled(rows: Range<usize>) -> String {
     };
     features.lines().zip(classes.lines()).map(line).collect()
 }
+
+/// Two classes by the sign of what a large offset hides, and a column that says nothing.
+pub fn offset(rows: Range<usize>, offset: f64) -> String {
+    let mut text = String::from("x,noise,y\n");
+    for [a, b, _] in rows.map(features) {
+        writeln!(text, "{:.6},{b:.6},{}", offset + a, u8::from(a > 0.0)).unwrap();
+    }
+    text
+}

@@ -23,11 +23,11 @@ fn numbers_names_and_labels() {
 }
 
 #[test]
-fn every_f32_reads_back_as_itself() {
-    for bits in (0..u32::MAX).step_by(16_838_897).chain([0x0000_0001, 0x007f_ffff, 0x7f7f_ffff, 0x8000_0000])
-    {
-        let value = f32::from_bits(bits);
-        if value.is_finite() {
+fn every_double_within_single_precision_reads_back_as_itself() {
+    let some = (0..u64::MAX).step_by(72_340_172_838_076_673);
+    for bits in some.chain([1, 0x7fff_ffff_ffff_ffff, 0x47ef_ffff_e000_0000, 1 << 63]) {
+        let value = f64::from_bits(bits);
+        if value.abs() <= f64::from(f32::MAX) {
             assert_eq!(features(&format!("x,y\n{value:e},a\n"))[0].to_bits(), bits);
         }
     }
@@ -293,8 +293,8 @@ fn limits_are_kept() {
     assert!(limited(csv, |l| l.rows = 1).unwrap().0.starts_with("t.csv: rows: 2 exceeds the limit of 1"));
     assert_eq!(limited(csv, |l| l.columns = 3), None);
     assert!(limited(csv, |l| l.columns = 2).unwrap().0.starts_with("t.csv: columns: 3 exceeds"));
-    assert_eq!(limited(csv, |l| l.matrix_bytes = 24), None);
-    assert!(limited(csv, |l| l.matrix_bytes = 23).unwrap().0.contains("features and labels: 24 exceeds"));
+    assert_eq!(limited(csv, |l| l.matrix_bytes = 48), None);
+    assert!(limited(csv, |l| l.matrix_bytes = 47).unwrap().0.contains("features and labels: 48 exceeds"));
     assert_eq!(limited(csv, |l| l.classes = 2), None);
     assert!(limited(csv, |l| l.classes = 1).unwrap().0.contains("read labels as numbers"));
     assert_eq!(limited(csv, |l| l.cell_bytes = 1), None);

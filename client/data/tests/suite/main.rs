@@ -23,7 +23,7 @@ fn golden_bytes(name: &str) -> Vec<u8> {
 }
 
 /// The features of a CSV with the label column `y`.
-fn features(csv: &str) -> Vec<f32> {
+fn features(csv: &str) -> Vec<f64> {
     read(csv).unwrap().features.matrix().as_slice().to_vec()
 }
 

@@ -5,7 +5,7 @@ use crate::{golden, golden_bytes, gzip, refusal};
 const LABEL: &str = "label";
 
 /// x, f, h, n, u, w, flag of the five golden rows.
-const ROWS: [[f32; 7]; 5] = [
+const ROWS: [[f64; 7]; 5] = [
     [1.5, 0.5, 1.5, 1.0, 0.0, 0.0, 1.0],
     [-2.0, 1.5, -2.0, -2.0, 1.0, 1.0, 0.0],
     [0.25, 2.5, 0.25, 3.0, 2.0, 2.0, 1.0],
@@ -118,8 +118,8 @@ fn limits_are_kept() {
     assert!(limited(Limits { rows: 4, ..Limits::default() }).contains("rows: 5 exceeds the limit of 4"));
     assert!(limited(Limits { columns: 7, ..Limits::default() }).contains("columns: 8 exceeds"));
     assert!(
-        limited(Limits { matrix_bytes: 159, ..Limits::default() })
-            .contains("features and labels: 160 exceeds")
+        limited(Limits { matrix_bytes: 319, ..Limits::default() })
+            .contains("features and labels: 320 exceeds")
     );
     assert!(limited(Limits { file_bytes: 1000, ..Limits::default() }).contains("bytes of content"));
     assert!(
@@ -159,6 +159,6 @@ fn what_the_parquet_crate_writes() {
 
     let table = Table::read_bytes("t", &bytes, &ReadOptions::default()).unwrap();
     for (row, values) in table.features.matrix().iter_rows().enumerate() {
-        assert_eq!(values, [row as f32 / 4.0, (row as i32 * 7 - 100) as f32]);
+        assert_eq!(values, [row as f64 / 4.0, (row as i32 * 7 - 100).into()]);
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use crate::refusal;
 
-fn frame(names: Option<&[&str]>, rows: &[&[f32]]) -> Frame {
+fn frame(names: Option<&[&str]>, rows: &[&[f64]]) -> Frame {
     let columns = rows.first().map_or(0, |row| row.len());
     let matrix = Matrix::new(rows.len(), columns, rows.concat()).unwrap();
     Frame::new("t.csv", names.map(|names| names.iter().map(ToString::to_string).collect()), matrix)
@@ -35,9 +35,9 @@ fn known_moments() {
 
 #[test]
 fn constant_columns_become_zero_however_they_round() {
-    // The f64 mean of ten times 0.1f32 is not exactly 0.1f32.
-    let rows: Vec<[f32; 1]> = vec![[0.1]; 10];
-    let rows: Vec<&[f32]> = rows.iter().map(<[f32; 1]>::as_slice).collect();
+    // The mean of ten times 0.1 is not exactly 0.1.
+    let rows: Vec<[f64; 1]> = vec![[0.1]; 10];
+    let rows: Vec<&[f64]> = rows.iter().map(<[f64; 1]>::as_slice).collect();
     let data = frame(None, &rows);
     let s = fit(&data);
     assert_eq!(s.scale(), [0.0]);
@@ -48,8 +48,23 @@ fn constant_columns_become_zero_however_they_round() {
 
 #[test]
 fn large_offsets_keep_their_spread() {
-    let data = frame(None, &[&[1e7], &[1e7 + 1.0], &[1e7 + 2.0]]);
-    assert!((fit(&data).scale()[0] - (2.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+    // Single precision steps by 8 near 1e8 and by 128 near seconds since 1970.
+    for offset in [1e7, 1e8, 1.8e9] {
+        let spread = [-0.75, 0.25, 0.5];
+        let csv: String = spread.iter().map(|x| format!("{},a\n", offset + x)).collect();
+        let data = crate::read(&format!("x,y\n{csv}")).unwrap().features;
+        let s = fit(&data);
+        let sigma = (0.875_f64 / 3.0).sqrt();
+        assert!((s.scale()[0] - sigma).abs() < 1e-9, "{}", s.scale()[0]);
+        let out = s.apply(data).unwrap().matrix;
+        for (found, wanted) in out.as_slice().iter().zip(spread) {
+            assert!((f64::from(*found) - wanted / (8.0 * sigma)).abs() < 1e-7, "{found} {wanted}");
+        }
+        let back = s.invert(&out).unwrap();
+        for (found, wanted) in back.as_slice().iter().zip(spread) {
+            assert!((found - offset - wanted).abs() < 1e-6, "{found}");
+        }
+    }
 }
 
 #[test]
@@ -71,8 +86,8 @@ fn beyond_the_bound() {
 #[test]
 fn the_row_named_is_the_files_even_after_a_shuffle() {
     let s = Standardiser::from_ranges(None, &[(0.0, 100.0)], Beyond::Refuse).unwrap();
-    let rows: Vec<[f32; 1]> = (0..50).map(|i| [if i == 33 { 101.0 } else { i as f32 }]).collect();
-    let rows: Vec<&[f32]> = rows.iter().map(<[f32; 1]>::as_slice).collect();
+    let rows: Vec<[f64; 1]> = (0..50).map(|i| [if i == 33 { 101.0 } else { f64::from(i) }]).collect();
+    let rows: Vec<&[f64]> = rows.iter().map(<[f64; 1]>::as_slice).collect();
     let mut shuffled = frame(None, &rows);
     shuffled.permute(&blindsmith_data::Permutation::keyed(50, &[1; 32]));
     let selected = shuffled.select(&(0..50).rev().collect::<Vec<_>>());
@@ -104,18 +119,16 @@ fn columns_follow_their_names() {
 fn targets_come_back_in_their_unit() {
     let targets = frame(Some(&["price"]), &[&[100.0], &[250.0], &[400.0]]);
     let s = fit(&targets);
-    let mut matrix = s.apply(targets.clone()).unwrap().matrix;
+    let matrix = s.apply(targets.clone()).unwrap().matrix;
     assert!(matrix.as_slice()[0] < 0.0);
-    s.invert(&mut matrix).unwrap();
-    for (back, target) in matrix.as_slice().iter().zip(targets.matrix().as_slice()) {
+    for (back, target) in s.invert(&matrix).unwrap().as_slice().iter().zip(targets.matrix().as_slice()) {
         assert!((back - target).abs() < 1e-4 * target, "{back} {target}");
     }
-    let mut wide = Matrix::new(1, 2, vec![0.0; 2]).unwrap();
-    assert_eq!(refusal(s.invert(&mut wide)), "2 columns where the record has 1");
+    let wide = Matrix::new(1, 2, vec![0.0; 2]).unwrap();
+    assert_eq!(refusal(s.invert(&wide)), "2 columns where the record has 1");
     let constant = fit(&frame(None, &[&[5.0], &[5.0]]));
-    let mut any = Matrix::new(1, 1, vec![0.7]).unwrap();
-    constant.invert(&mut any).unwrap();
-    assert_eq!(any.as_slice(), [5.0]);
+    let any = Matrix::new(1, 1, vec![0.7]).unwrap();
+    assert_eq!(constant.invert(&any).unwrap().as_slice(), [5.0]);
 }
 
 #[test]
@@ -149,7 +162,7 @@ fn settings_named_by_their_defect() {
     assert!(refusal(twice).contains("the name is there twice"));
     let nothing = Standardiser::fit(&frame(None, &[]), 8.0, Beyond::Clip);
     assert_eq!(refusal(nothing), "cannot fit a standardisation on 0 rows of 0 columns");
-    let message = refusal(Standardiser::fit(&frame(None, &[&[1.0], &[f32::NAN]]), 8.0, Beyond::Clip));
+    let message = refusal(Standardiser::fit(&frame(None, &[&[1.0], &[f64::NAN]]), 8.0, Beyond::Clip));
     assert!(message.starts_with("t.csv: row 2, column #1: not finite"), "{message}");
 }
 
@@ -194,21 +207,21 @@ proptest! {
 
     #[test]
     fn agrees_with_the_definition(
-        rows in prop::collection::vec(prop::array::uniform3(-1e6_f32..1e6), 1..60),
+        rows in prop::collection::vec(prop::array::uniform3(-1e6_f64..1e6), 1..60),
     ) {
-        let slices: Vec<&[f32]> = rows.iter().map(<[f32; 3]>::as_slice).collect();
+        let slices: Vec<&[f64]> = rows.iter().map(<[f64; 3]>::as_slice).collect();
         let data = frame(None, &slices);
         let s = fit(&data);
         let out = s.apply(data).unwrap();
         let n = rows.len() as f64;
         for column in 0..3 {
-            let mean = rows.iter().map(|row| f64::from(row[column])).sum::<f64>() / n;
-            let variance = rows.iter().map(|row| (f64::from(row[column]) - mean).powi(2)).sum::<f64>() / n;
+            let mean = rows.iter().map(|row| row[column]).sum::<f64>() / n;
+            let variance = rows.iter().map(|row| (row[column] - mean).powi(2)).sum::<f64>() / n;
             let sigma = variance.sqrt();
             prop_assert!((s.centre()[column] - mean).abs() <= 1e-9 * mean.abs().max(1.0));
             prop_assert!((s.scale()[column] - sigma).abs() <= 1e-6 * sigma.max(1.0));
             for (index, row) in rows.iter().enumerate() {
-                let wanted = if sigma > 1e-6 { (f64::from(row[column]) - mean) / (8.0 * sigma) } else { 0.0 };
+                let wanted = if sigma > 1e-6 { (row[column] - mean) / (8.0 * sigma) } else { 0.0 };
                 let found = f64::from(out.matrix.row(index)[column]);
                 prop_assert!((found - wanted.clamp(-1.0, 1.0)).abs() < 1e-6);
             }
@@ -216,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn never_beyond_the_bound(centre in any::<f64>(), scale in any::<f64>(), value in any::<f32>()) {
+    fn never_beyond_the_bound(centre in any::<f64>(), scale in any::<f64>(), value in any::<f64>()) {
         let s = Standardiser::recorded(None, vec![centre], vec![scale], 8.0, Beyond::Clip);
         let Ok(s) = s else { return Ok(()) };
         match s.apply(frame(None, &[&[value]])) {
