@@ -112,11 +112,8 @@ impl<'a> Array<'a> {
                 collector.grow(reached)?;
             }
             for bytes in bytes.chunks_exact(self.element_bytes) {
-                let stored = match self.element.value(bytes, &mut scratch) {
-                    Some(value) => collector.set(row as usize, column, value),
-                    None => Err(CellDefect::NotUtf8.into()),
-                };
-                stored.map_err(|refused| collector.refuse(row, None, column, refused))?;
+                let value = self.element.value(bytes, &mut scratch).ok_or(CellDefect::NotUtf8);
+                collector.store((row, None), column, value)?;
                 (row, column) = self.next(row, column);
             }
             left -= count;

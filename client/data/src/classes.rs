@@ -1,5 +1,6 @@
 //! Names of classes and their fixed order.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::table::Table;
 pub struct Classes(Vec<String>);
 
 impl Classes {
-    /// Classes by name, in any order.
+    /// Classes by name, in any order. A name is taken as a cell of a table is: `1.0` means `1`, `True` means `true`.
     ///
     /// # Errors
     /// [`SettingDefect::Classes`] when there are fewer than two, or one is empty or there twice.
@@ -29,7 +30,8 @@ impl Classes {
     /// assert_eq!(classes.names(), ["-1", "9", "10"]);
     /// # Ok::<(), blindsmith_data::Error>(())
     /// ```
-    pub fn new(mut names: Vec<String>) -> Result<Self> {
+    pub fn new(names: Vec<String>) -> Result<Self> {
+        let mut names: Vec<String> = names.iter().map(|name| canonical(name.trim()).into_owned()).collect();
         sort(&mut names);
         Ok(Self::try_from(names)?)
     }
@@ -110,6 +112,49 @@ impl TryFrom<Vec<String>> for Classes {
 impl From<Classes> for Vec<String> {
     fn from(classes: Classes) -> Self {
         classes.0
+    }
+}
+
+/// The name of the class that `text` stands for, which is the same whether a file's format has numbers and truth values or
+/// writes them as text: whole numbers without sign of the positive and without fraction, truth values in small letters.
+/// Anything else is its own name; so are numbers with leading zeros, which are codes, and with a fraction.
+pub(crate) fn canonical(text: &str) -> Cow<'_, str> {
+    for truth in ["true", "false"] {
+        if text.eq_ignore_ascii_case(truth) {
+            return truth.into();
+        }
+    }
+    let (negative, digits) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() || !all_digits(whole) || (whole.len() > 1 && whole.starts_with('0')) {
+        return text.into();
+    }
+    if fraction.bytes().all(|b| b == b'0') {
+        return match (negative && whole != "0", whole.len() == text.len()) {
+            (true, _) => format!("-{whole}").into(),
+            (false, true) => text.into(),
+            (false, false) => whole.to_owned().into(),
+        };
+    }
+    // With a power of ten, as numpy's savetxt writes numbers.
+    let power = fraction.split_once(['e', 'E']).map(|(_, power)| power.trim_start_matches(['+', '-']));
+    match text.parse() {
+        Ok(number) if power.is_some_and(all_digits) => of_number(number).into(),
+        _ => text.into(),
+    }
+}
+
+/// The name of the class that a number stands for.
+pub(crate) fn of_number(number: f64) -> String {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    match number.fract() == 0.0 && number.abs() <= EXACT {
+        true => (number as i64).to_string(),
+        false => number.to_string(),
     }
 }
 

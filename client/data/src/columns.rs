@@ -60,7 +60,16 @@ pub(crate) struct Layout {
     pub(crate) roles: Vec<Role>,
     pub(crate) features: usize,
     pub(crate) labels: usize,
+    /// Names of columns that count rows, and were left out for it.
+    pub(crate) left_out: Vec<String>,
     names: Option<Vec<String>>,
+}
+
+/// Whether a column of this name counts rows: pandas calls an index so that has no name of its own.
+fn counts_rows(name: &str, column: usize) -> bool {
+    let level = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
+    let level = level.is_some_and(|level| !level.is_empty() && level.bytes().all(|b| b.is_ascii_digit()));
+    level || (column == 0 && name == "Unnamed: 0")
 }
 
 impl Layout {
@@ -71,12 +80,24 @@ impl Layout {
         count: usize,
         options: &ReadOptions,
     ) -> Result<Self> {
-        Resolver::new(file, names, count).layout(options)
+        Resolver::new(file, names, count).layout(options, &[])
+    }
+
+    /// The same for named columns, those of `index` being row indices as the file says.
+    pub(crate) fn resolve_indexed(
+        file: &str,
+        names: Vec<String>,
+        index: &[String],
+        options: &ReadOptions,
+    ) -> Result<Self> {
+        let count = names.len();
+        Resolver::new(file, Some(names), count).layout(options, index)
     }
 
     /// `count` columns without names that are all labels.
     pub(crate) fn labels_only(count: usize) -> Self {
-        Self { roles: (0..count).map(Role::Label).collect(), features: 0, labels: count, names: None }
+        let roles = (0..count).map(Role::Label).collect();
+        Self { roles, features: 0, labels: count, left_out: Vec::new(), names: None }
     }
 
     /// The column's name in quotes, or `#` and its position counted from 1.
@@ -138,7 +159,7 @@ impl<'a> Resolver<'a> {
         Self { file, names, count, positions }
     }
 
-    fn layout(self, options: &ReadOptions) -> Result<Layout> {
+    fn layout(self, options: &ReadOptions, index: &[String]) -> Result<Layout> {
         let mut roles: Vec<Option<Role>> = vec![None; self.count];
         for (index, column) in self.labels(options)?.into_iter().enumerate() {
             self.assign(&mut roles, column, Role::Label(index))?;
@@ -150,13 +171,28 @@ impl<'a> Resolver<'a> {
                 self.assign(&mut roles, column, Role::Skip)?;
             }
         }
+        let left_out = self.leave_out(&mut roles, options, index);
         let features = self.features(&mut roles, options)?;
         if features == 0 {
             return Err(self.refuse(FileDefect::NoFeatures));
         }
         let roles: Vec<Role> = roles.into_iter().map(|role| role.unwrap_or(Role::Skip)).collect();
         self.refuse_ambiguous_names(&roles)?;
-        Ok(Layout { roles, features, labels, names: self.names })
+        Ok(Layout { roles, features, labels, left_out, names: self.names })
+    }
+
+    /// Leaves out columns that count rows and were not asked for; their names.
+    fn leave_out(&self, roles: &mut [Option<Role>], options: &ReadOptions, index: &[String]) -> Vec<String> {
+        let kept = |name: &String| options.keep.as_ref().is_some_and(|keep| keep.contains(name));
+        let mut left_out = Vec::new();
+        for (column, name) in self.names.iter().flatten().enumerate() {
+            let counts = counts_rows(name, column) || index.contains(name);
+            if counts && roles[column].is_none() && !kept(name) {
+                roles[column] = Some(Role::Skip);
+                left_out.push(name.clone());
+            }
+        }
+        left_out
     }
 
     fn labels(&self, options: &ReadOptions) -> Result<Vec<usize>> {

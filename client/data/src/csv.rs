@@ -59,11 +59,8 @@ fn store(records: &Records<'_>, collector: &mut Collector<'_>, file: &str, row: 
         if collector.layout().roles[column] == Role::Skip {
             continue;
         }
-        let stored = match str::from_utf8(records.cell(column)) {
-            Ok(text) => collector.set(row as usize, column, Value::Text(text)),
-            Err(_) => Err(CellDefect::NotUtf8.into()),
-        };
-        stored.map_err(|refused| collector.refuse(row, line, column, refused))?;
+        let value = str::from_utf8(records.cell(column)).map(Value::Text).map_err(|_| CellDefect::NotUtf8);
+        collector.store((row, line), column, value)?;
     }
     Ok(())
 }

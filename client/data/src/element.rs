@@ -56,7 +56,7 @@ impl Element {
             Kind::F16 => Value::Float(f64::from(f16::from_le_bytes(self.ordered(bytes)))),
             Kind::U32 => Value::Unsigned(u64::from(u32::from_le_bytes(self.ordered(bytes)))),
             Kind::I32 => Value::Signed(i64::from(i32::from_le_bytes(self.ordered(bytes)))),
-            Kind::F32 => Value::Float(f64::from(f32::from_le_bytes(self.ordered(bytes)))),
+            Kind::F32 => Value::Single(f32::from_le_bytes(self.ordered(bytes))),
             Kind::U64 => Value::Unsigned(u64::from_le_bytes(self.ordered(bytes))),
             Kind::I64 => Value::Signed(i64::from_le_bytes(self.ordered(bytes))),
             Kind::F64 => Value::Float(f64::from_le_bytes(self.ordered(bytes))),

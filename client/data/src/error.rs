@@ -1,5 +1,6 @@
 //! What can be wrong with a file, a cell, a setting or a model, and what to do about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The result of this crate's operations.
@@ -50,6 +51,9 @@ pub enum Error {
         /// What is wrong with it.
         defect: CellDefect,
     },
+    /// Several columns cannot be used: the first defect of each, in the order of the columns.
+    #[error("{}", Columns(.0))]
+    Columns(Vec<Error>),
     /// A setting or a record (standardisation, classes, split) contradicts itself or the data.
     #[error("{0}")]
     Setting(#[from] SettingDefect),
@@ -66,6 +70,16 @@ pub enum Error {
 impl Error {
     pub(crate) fn file(file: &str, defect: FileDefect) -> Self {
         Self::File { file: file.into(), defect }
+    }
+
+    /// The first refused cells of columns, of which there is at least one.
+    pub(crate) fn cells(refused: BTreeMap<usize, (Place, CellDefect)>) -> Self {
+        Self::columns(refused.into_values().map(|(place, defect)| Self::Cell { place, defect }).collect())
+    }
+
+    /// One error for those of columns, of which there is at least one.
+    pub(crate) fn columns(mut errors: Vec<Error>) -> Self {
+        if errors.len() == 1 { errors.swap_remove(0) } else { Self::Columns(errors) }
     }
 
     pub(crate) fn malformed(file: &str, format: &'static str, reason: impl fmt::Display) -> Self {
@@ -250,6 +264,15 @@ pub enum CellDefect {
     /// Empty, null, NaN or a usual mark of a missing value.
     #[error("missing value; fill it in or remove the row")]
     Missing,
+    /// A label that marks a missing value.
+    #[error(
+        "missing value, which is what {mark:?} marks; fill it in or remove the row; if it is a class, say what marks \
+         missing values"
+    )]
+    MissingLabel {
+        /// The label found.
+        mark: String,
+    },
     /// Text where a number is wanted.
     #[error("not a number{hint}; convert the column to numbers, or ignore it")]
     NotANumber {
@@ -437,6 +460,21 @@ pub enum ModelDefect {
         /// Row-major index of the value.
         index: usize,
     },
+}
+
+/// One error a line, twenty at most.
+struct Columns<'a>(&'a [Error]);
+
+impl fmt::Display for Columns<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 20;
+        write!(f, "{} columns cannot be used", self.0.len())?;
+        self.0.iter().take(SHOWN).try_for_each(|error| write!(f, "\n  {error}"))?;
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
 }
 
 struct OnLine(Option<u64>);

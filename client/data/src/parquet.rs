@@ -1,4 +1,4 @@
-//! Parquet: flat columns of numbers, booleans and text; uncompressed, snappy, gzip or zstd.
+//! Parquet: flat columns of numbers, decimals, booleans and text; uncompressed, snappy, gzip, zstd, brotli or LZ4.
 //!
 //! The parquet crate parses metadata and decodes pages; what a file declares is compared with what it has
 //! before that crate allocates, and pages are unpacked within the limits.
@@ -12,11 +12,11 @@ use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-use crate::collector::{Collector, Refused, Value};
+use crate::collector::{Collector, Value};
 use crate::columns::{Layout, Role};
 use crate::error::{CellDefect, Error, FileDefect, Result};
 use crate::parquet_footer::{self, FOOTER_BYTES};
@@ -49,7 +49,7 @@ fn read_content<R: ChunkReader + 'static>(file: &str, content: R, options: &Read
     let schema = metadata.file_metadata().schema_descr();
     let groups = metadata.row_groups();
     let rows = check_row_groups(file, groups, content.len())?;
-    let layout = resolve(file, schema, options)?;
+    let layout = resolve(file, schema, &index_columns(metadata.file_metadata()), options)?;
     let kinds = kinds(file, schema, &layout, options)?;
     check_chunks(file, groups, &layout, options)?;
     if rows == 0 {
@@ -118,7 +118,7 @@ fn check_chunks(
             }
             if !Pages::<Bytes>::supports(chunk.compression()) {
                 let what = format!("{} compression is", chunk.compression());
-                let instead = "write it with snappy, gzip or zstd".into();
+                let instead = "write it with snappy, gzip, zstd, brotli or LZ4_RAW".into();
                 return Err(Error::file(file, FileDefect::Unsupported { what, instead }));
             }
             bytes = bytes.saturating_add(u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
@@ -133,7 +133,21 @@ fn check_chunks(
     Ok(())
 }
 
-fn resolve(file: &str, schema: &SchemaDescriptor, options: &ReadOptions) -> Result<Layout> {
+/// The columns that a data frame of pandas had as its index, as pandas notes in the file.
+fn index_columns(metadata: &FileMetaData) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Pandas {
+        // A range has no column, but an object that describes it.
+        index_columns: Vec<serde_json::Value>,
+    }
+    let entries = metadata.key_value_metadata().into_iter().flatten();
+    let note = entries.filter(|entry| entry.key == "pandas").find_map(|entry| entry.value.as_deref());
+    let pandas = note.and_then(|note| serde_json::from_str::<Pandas>(note).ok());
+    let names = pandas.into_iter().flat_map(|pandas| pandas.index_columns);
+    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+fn resolve(file: &str, schema: &SchemaDescriptor, index: &[String], options: &ReadOptions) -> Result<Layout> {
     let count = schema.num_columns();
     let limit = options.limits.columns;
     if count > limit {
@@ -145,7 +159,7 @@ fn resolve(file: &str, schema: &SchemaDescriptor, options: &ReadOptions) -> Resu
         return Err(Error::file(file, FileDefect::Empty));
     }
     let names = schema.columns().iter().map(|column| column.path().string()).collect();
-    Layout::resolve(file, Some(names), count, options)
+    Layout::resolve_indexed(file, names, index, options)
 }
 
 /// How a column's physical values are to be understood.
@@ -156,10 +170,12 @@ enum Kind {
     Unsigned,
     Float,
     Half,
+    /// Integers of this power of ten below one.
+    Decimal(u32),
     Text,
 }
 
-/// The kind of every column that is not skipped.
+/// The kind of every column that is not skipped; all columns of which none is known are refused together.
 fn kinds(
     file: &str,
     schema: &SchemaDescriptor,
@@ -180,7 +196,7 @@ fn kinds(
         }
         let kind = kind(&column).ok_or_else(|| {
             let what = format!("values of type {} are", type_name(&column));
-            unsupported(index, what, "convert the column to numbers (labels: or text), or ignore it")
+            unsupported(index, what, conversion(&column))
         })?;
         let category = matches!(role, Role::Label(_)) && options.label_kind == LabelKind::Category;
         if kind == Kind::Text && !category {
@@ -189,10 +205,20 @@ fn kinds(
         }
         Ok(Some(kind))
     };
-    layout.roles.iter().enumerate().map(kind).collect()
+    let (mut kinds, mut refused) = (Vec::new(), Vec::new());
+    for outcome in layout.roles.iter().enumerate().map(kind) {
+        match outcome {
+            Ok(kind) => kinds.push(kind),
+            Err(error) => refused.push(error),
+        }
+    }
+    if refused.is_empty() { Ok(kinds) } else { Err(Error::columns(refused)) }
 }
 
 fn kind(column: &ColumnDescriptor) -> Option<Kind> {
+    if let Some(scale) = decimal(column) {
+        return Some(Kind::Decimal(scale));
+    }
     match (column.physical_type(), column.logical_type_ref()) {
         (Physical::BOOLEAN, None) => Some(Kind::Bool),
         (Physical::INT32 | Physical::INT64, Some(LogicalType::Integer(integer))) => {
@@ -218,6 +244,50 @@ fn kind(column: &ColumnDescriptor) -> Option<Kind> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// The scale of a column of decimals that fit 128 bits.
+fn decimal(column: &ColumnDescriptor) -> Option<u32> {
+    const DIGITS: i32 = 38;
+    let scale = match (column.logical_type_ref(), column.converted_type()) {
+        (Some(LogicalType::Decimal(decimal)), _) => decimal.scale,
+        (None, ConvertedType::DECIMAL) => column.type_scale(),
+        _ => return None,
+    };
+    let bytes = match column.physical_type() {
+        Physical::INT32 | Physical::INT64 | Physical::BYTE_ARRAY => 16,
+        Physical::FIXED_LEN_BYTE_ARRAY => column.type_length(),
+        _ => return None,
+    };
+    u32::try_from(scale).ok().filter(|_| scale <= DIGITS && bytes <= 16)
+}
+
+/// The integer in two's complement that `bytes` are, most significant first.
+fn big_endian(bytes: &[u8]) -> Option<i128> {
+    let fill = if bytes.first()? & 0x80 == 0 { 0 } else { 0xff };
+    let mut all = [fill; 16];
+    all[16_usize.checked_sub(bytes.len())?..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(all))
+}
+
+/// What to do about a column of a type that is not read.
+fn conversion(column: &ColumnDescriptor) -> &'static str {
+    let logical = column.logical_type_ref();
+    let (date, time) = match (logical, column.converted_type(), column.physical_type()) {
+        (Some(LogicalType::Date), ..) | (None, ConvertedType::DATE, _) => (true, false),
+        (Some(LogicalType::Timestamp(_)), ..) | (_, _, Physical::INT96) => (false, true),
+        (None, ConvertedType::TIMESTAMP_MILLIS | ConvertedType::TIMESTAMP_MICROS, _) => (false, true),
+        _ => (false, false),
+    };
+    if date {
+        "convert the column to a number, such as days since a day of your choice (pandas: \
+         (pd.to_datetime(t[c]) - pd.Timestamp(\"2020-01-01\")).dt.days; SQL: c - DATE '2020-01-01'), or ignore it"
+    } else if time {
+        "convert the column to a number, such as seconds since a time of your choice (pandas: \
+         (t[c] - pd.Timestamp(\"2020-01-01\")).dt.total_seconds(); SQL: epoch(c)), or ignore it"
+    } else {
+        "convert the column to numbers (labels: or text), or ignore it"
     }
 }
 
@@ -247,6 +317,18 @@ impl Sink<'_, '_> {
     ) -> Result<()> {
         match get_column_reader(chunk.column_descr_ptr(), Box::new(pages)) {
             ColumnReader::BoolColumnReader(reader) => self.drain(reader, |bit| Ok(Value::Bool(*bit))),
+            ColumnReader::Int32ColumnReader(reader) if let Kind::Decimal(scale) = kind => {
+                self.drain(reader, |n| Ok(Value::Decimal { units: i128::from(*n), scale }))
+            }
+            ColumnReader::Int64ColumnReader(reader) if let Kind::Decimal(scale) = kind => {
+                self.drain(reader, |n| Ok(Value::Decimal { units: i128::from(*n), scale }))
+            }
+            ColumnReader::ByteArrayColumnReader(reader) if let Kind::Decimal(scale) = kind => {
+                self.drain(reader, |bytes| of_bytes(bytes.data(), scale))
+            }
+            ColumnReader::FixedLenByteArrayColumnReader(reader) if let Kind::Decimal(scale) = kind => {
+                self.drain(reader, |bytes| of_bytes(bytes.data(), scale))
+            }
             ColumnReader::Int32ColumnReader(reader) if kind == Kind::Unsigned => {
                 self.drain(reader, |n| Ok(Value::Unsigned(u64::from(*n as u32))))
             }
@@ -257,9 +339,7 @@ impl Sink<'_, '_> {
                 self.drain(reader, |n| Ok(Value::Unsigned(*n as u64)))
             }
             ColumnReader::Int64ColumnReader(reader) => self.drain(reader, |n| Ok(Value::Signed(*n))),
-            ColumnReader::FloatColumnReader(reader) => {
-                self.drain(reader, |x| Ok(Value::Float(f64::from(*x))))
-            }
+            ColumnReader::FloatColumnReader(reader) => self.drain(reader, |x| Ok(Value::Single(*x))),
             ColumnReader::DoubleColumnReader(reader) => self.drain(reader, |x| Ok(Value::Float(*x))),
             ColumnReader::ByteArrayColumnReader(reader) => self.drain(reader, |bytes| {
                 str::from_utf8(bytes.data()).map(Value::Text).map_err(|_| CellDefect::NotUtf8)
@@ -306,11 +386,13 @@ impl Sink<'_, '_> {
     }
 
     fn store(&mut self, value: Result<Value<'_>, CellDefect>) -> Result<()> {
-        let row = self.row;
-        let stored =
-            value.map_err(Refused::from).and_then(|value| self.collector.set(row, self.column, value));
-        stored.map_err(|refused| self.collector.refuse(row as u64, None, self.column, refused))?;
+        self.collector.store((self.row as u64, None), self.column, value)?;
         self.row += 1;
         Ok(())
     }
+}
+
+fn of_bytes(bytes: &[u8], scale: u32) -> Result<Value<'static>, CellDefect> {
+    let units = big_endian(bytes).ok_or(CellDefect::NotANumber { hint: "" })?;
+    Ok(Value::Decimal { units, scale })
 }

@@ -30,7 +30,12 @@ impl<R: ChunkReader> Pages<R> {
     pub(crate) fn supports(compression: Compression) -> bool {
         matches!(
             compression,
-            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_) | Compression::ZSTD(_)
+            Compression::UNCOMPRESSED
+                | Compression::SNAPPY
+                | Compression::GZIP(_)
+                | Compression::ZSTD(_)
+                | Compression::BROTLI(_)
+                | Compression::LZ4_RAW
         )
     }
 
@@ -115,6 +120,8 @@ impl<R: ChunkReader> Pages<R> {
                 let decoder = ruzstd::decoding::StreamingDecoder::new(packed).map_err(general)?;
                 read(decoder, limit)?
             }
+            Compression::BROTLI(_) => read(brotli_decompressor::Decompressor::new(packed, BUFFER), limit)?,
+            Compression::LZ4_RAW => lz4(packed, limit)?,
             other => return Err(general(format!("{other} compression"))),
         };
         self.left = limit.checked_sub(unpacked.len()).ok_or_else(too_long)?;
@@ -134,6 +141,21 @@ impl<R: ChunkReader> Pages<R> {
             Type::BOOLEAN | Type::FIXED_LEN_BYTE_ARRAY => 1,
         }
     }
+}
+
+/// Bytes that the decoder of Brotli reads at a time.
+const BUFFER: usize = 4_096;
+
+/// A block of LZ4, which does not say how long it becomes: at most 255 times as long, and within the limit.
+fn lz4(packed: &[u8], limit: usize) -> Result<Bytes> {
+    let most = limit.min(packed.len().saturating_mul(255));
+    let mut bytes = vec![0; most];
+    match lz4_flex::block::decompress_into(packed, &mut bytes) {
+        Ok(length) => bytes.truncate(length),
+        Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) => return Err(too_long()),
+        Err(damaged) => return Err(general(damaged)),
+    }
+    Ok(bytes.into())
 }
 
 fn read(decoder: impl Read, limit: usize) -> Result<Bytes> {
@@ -199,6 +221,8 @@ mod tests {
             ("snappy", include_bytes!("../tests/data/snappy.parquet")),
             ("gzip", include_bytes!("../tests/data/gzip.parquet")),
             ("zstd", include_bytes!("../tests/data/zstd.parquet")),
+            ("brotli", include_bytes!("../tests/data/brotli.parquet")),
+            ("lz4", include_bytes!("../tests/data/lz4.parquet")),
             ("pages_v2", include_bytes!("../tests/data/pages_v2.parquet")),
         ] {
             assert!(!first_chunk(file, 1.0).unwrap().is_empty(), "{codec}");

@@ -34,6 +34,10 @@ pub struct ReadOptions {
     /// The only columns to take as features, in this order; the others are left out as by `ignore`: for
     /// queries. Where the file has no names, only the number of columns is checked. Default all.
     pub keep: Option<Vec<String>>,
+    /// Whether numbers in text have a decimal comma. Default false, a decimal point.
+    pub decimal_comma: bool,
+    /// Cells that mark a missing value, beside empty ones, in place of the usual marks. Default none: the usual marks.
+    pub missing: Option<Vec<String>>,
     /// Bounds on the file.
     pub limits: Limits,
 }
@@ -57,6 +61,8 @@ impl Default for ReadOptions {
             labels_optional: false,
             ignore: Vec::new(),
             keep: None,
+            decimal_comma: false,
+            missing: None,
             limits: Limits::default(),
         }
     }
@@ -76,6 +82,8 @@ pub struct Table {
     pub features: Frame,
     /// The label columns, as many rows as the features.
     pub labels: Option<LabelColumns>,
+    /// Columns that were left out without being asked for, as they count rows: pandas writes its index so.
+    pub left_out: Vec<String>,
 }
 
 impl Table {
@@ -87,7 +95,8 @@ impl Table {
     ///
     /// # Errors
     /// Every missing, non-finite or mis-typed cell of a feature or label is refused, as are a wrong shape and
-    /// whatever exceeds the limits.
+    /// whatever exceeds the limits. Of each column that has such cells the first one is named: all of these columns at
+    /// once.
     pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         Self::from_source(Source::open(path.as_ref(), &options.limits)?, options)
     }

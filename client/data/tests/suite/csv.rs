@@ -356,3 +356,55 @@ fn numeric_labels() {
     let LabelValues::Number(matrix) = labels.values else { panic!("numbers") };
     assert_eq!(matrix.as_slice(), [20.0, 10.0, 40.0, 30.0]);
 }
+
+#[test]
+fn of_every_bad_column_the_first_cell_is_named_at_once() {
+    let message = refusal(read("a,b,c,y\n1,Bonn,2024-01-31,p\n2,Rome,x,q\n,Oslo,2,r\n"));
+    assert_eq!(
+        message,
+        "3 columns cannot be used\n  \
+         t.csv: row 3 (line 4), column \"a\": missing value; fill it in or remove the row\n  \
+         t.csv: row 1 (line 2), column \"b\": not a number; convert the column to numbers, or ignore it\n  \
+         t.csv: row 1 (line 2), column \"c\": not a number (a date: turn it into a number, such as days since a \
+         day of your choice); convert the column to numbers, or ignore it"
+    );
+    // Nothing that follows could be used: a row of another length is not reached.
+    assert!(refusal(read("a,y\nx,\n1\n")).starts_with("2 columns cannot be used"));
+}
+
+#[test]
+fn a_decimal_comma() {
+    let options =
+        ReadOptions { delimiter: b';', decimal_comma: true, missing: None, ..ReadOptions::labelled("y") };
+    let table = with("a;b;y\n1,5;-2;1,0\n,25;3,0;2,0\n", options.clone()).unwrap();
+    assert_eq!(table.features.matrix().as_slice(), [1.5, -2.0, 0.25, 3.0]);
+    assert_eq!(format!("{:?}", table.classify(None).unwrap().targets), r#"Classes(["1", "2"], 2 rows)"#);
+    for cell in ["1.5", "1.000,5", "1,2,3"] {
+        let message = refusal(with(&format!("a;y\n{cell};p\n"), options.clone()));
+        assert!(message.contains("column \"a\": not a number"), "{message}");
+    }
+}
+
+#[test]
+fn marks_of_missing_values_in_place_of_the_usual_ones() {
+    let options = ReadOptions { missing: Some(vec!["-9".into()]), ..ReadOptions::labelled("y") };
+    for cell in ["-9", "", " -9 ", "nan"] {
+        let message = refusal(with(&format!("x,y\n{cell},p\n"), options.clone()));
+        assert!(message.contains("column \"x\": missing value"), "{cell}: {message}");
+    }
+    assert_eq!(with("x,y\n9,NA\n-9.0,?\n", options).unwrap().features.matrix().as_slice(), [9.0, -9.0]);
+}
+
+#[test]
+fn a_column_that_counts_rows_is_left_out_by_name() {
+    for name in ["Unnamed: 0", "__index_level_12__"] {
+        let table = read(&format!("{name},x,y\n0,5,p\n1,6,q\n")).unwrap();
+        assert_eq!(
+            (table.features.names().unwrap(), table.left_out),
+            (&["x".to_owned()][..], vec![name.into()])
+        );
+    }
+    for name in ["Unnamed: 1", "__index_level__", "__index_level_x__"] {
+        assert_eq!(read(&format!("{name},x,y\n0,5,p\n")).unwrap().features.columns(), 2, "{name}");
+    }
+}

@@ -1,6 +1,6 @@
 use blindsmith_data::{Classes, LabelKind, ReadOptions, Table, Targets};
 
-use crate::{read, refusal};
+use crate::{golden, read, refusal};
 
 fn classes(names: &[&str]) -> Classes {
     Classes::new(names.iter().map(ToString::to_string).collect()).unwrap()
@@ -113,4 +113,47 @@ fn debug_shows_no_rows() {
     let table = read("x,y\n123456,a\n654321,b\n").unwrap();
     let text = format!("{table:?}{:?}", table.clone().classify(None).unwrap());
     assert!(!text.contains("123456") && !text.contains("654321"), "{text}");
+}
+
+#[test]
+fn class_names_do_not_depend_on_the_format() {
+    assert_eq!(classified(&["1.0", "2.000", "+3", "-0.0", "-1.0"]).0, ["-1", "0", "1", "2", "3"]);
+    assert_eq!(classified(&["True", "FALSE"]), (vec!["false".into(), "true".into()], vec![1, 0]));
+    assert_eq!(classified(&["1.000e+00", "2.500000e+00"]).0, ["1", "2.5"]);
+    // Codes, versions and words are names of their own.
+    for names in
+        [["007", "7"], ["1.1", "1.10"], ["1e5", "1e6"], ["x1.0", "y"], ["1.0.0", "2.0.0"], ["+", "-"]]
+    {
+        assert_eq!(classified(&names).0, names);
+    }
+    assert_eq!(classes(&["1.0", "True"]).names(), ["1", "true"]);
+}
+
+#[test]
+fn a_table_written_twice_has_the_same_classes() {
+    let read = |name: &str| {
+        let table = Table::read(golden(&format!("users/{name}")), &ReadOptions::labelled("y")).unwrap();
+        match table.classify(None).unwrap().targets {
+            Targets::Classes { classes, index } => (classes.names().to_vec(), index),
+            _ => panic!("classes"),
+        }
+    };
+    assert_eq!(read("lab_10.csv"), read("lab_10.parquet"));
+    assert_eq!(read("lab_10.csv").0, ["0", "1"]);
+}
+
+#[test]
+fn a_class_that_usually_marks_what_is_missing() {
+    let read = |missing: Option<&[&str]>| {
+        let missing = missing.map(|marks| marks.iter().map(ToString::to_string).collect());
+        let options = ReadOptions { missing, ..ReadOptions::labelled("y") };
+        Table::read(golden("users/label_NA.csv"), &options)
+    };
+    let message = refusal(read(None));
+    assert!(message.contains("column \"y\": missing value, which is what \"NA\" marks"), "{message}");
+    assert!(message.ends_with("if it is a class, say what marks missing values"), "{message}");
+    let Targets::Classes { classes, .. } = read(Some(&["?"])).unwrap().classify(None).unwrap().targets else {
+        panic!("classes")
+    };
+    assert!(classes.names().contains(&"NA".into()), "{:?}", classes.names());
 }
