@@ -7,6 +7,7 @@ mod failure;
 mod http;
 mod project;
 mod rows;
+mod scales;
 mod services;
 mod standing;
 mod trust;

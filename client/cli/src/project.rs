@@ -22,7 +22,7 @@ use crate::trust::{Attestation, Kem};
 use crate::{Connection, Failure};
 
 /// What is learnt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// One of several classes.
@@ -44,6 +44,9 @@ pub struct Labelling {
     pub classes: Option<Classes>,
     /// The targets' standardisation, for regression.
     pub targets: Option<Standardiser>,
+    /// What marks a missing value in a file, if not what usually does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Vec<String>>,
 }
 
 /// `project.json`: everything but the keys. Contributors and queriers need it too.

@@ -308,6 +308,15 @@ pub enum CellDefect {
         /// Largest value accepted.
         high: f64,
     },
+    /// Another value than the only one that the column was recorded with, under the policy that refuses.
+    #[error(
+        "differs from {constant}, the only value that the column had in the table that was recorded; \
+         record the project with this column's range"
+    )]
+    NotTheConstant {
+        /// The only value.
+        constant: f64,
+    },
     /// A label that is not among the recorded classes.
     #[error(
         "label {label:?} is not among the recorded classes {}; correct it or remove the row",

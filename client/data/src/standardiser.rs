@@ -16,7 +16,7 @@ use crate::matrix::Matrix;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Beyond {
-    /// It becomes -1 or 1, and is counted.
+    /// It becomes -1 or 1, and is counted; so is what differs from the constant of a constant column, and becomes 0.
     Clip,
     /// The rows are refused, naming row and column.
     Refuse,
@@ -43,6 +43,9 @@ pub struct Standardised {
     pub matrix: Matrix,
     /// How many values of each column were clipped.
     pub clipped: Vec<u64>,
+    /// How many values of each constant column differ from its constant. They became 0 as it does, so they count for
+    /// nothing.
+    pub differing: Vec<u64>,
 }
 
 impl Standardiser {
@@ -174,32 +177,73 @@ impl Standardiser {
     /// Standardises rows, after putting their columns into the recorded order.
     ///
     /// # Errors
-    /// As [`Frame::align`] when the columns are not the recorded ones; [`CellDefect::BeyondBound`] under
-    /// [`Beyond::Refuse`]; [`CellDefect::NotFinite`]. Nothing comes back then.
+    /// As [`Frame::align`] when the columns are not the recorded ones; [`CellDefect::BeyondBound`] and
+    /// [`CellDefect::NotTheConstant`] under [`Beyond::Refuse`]; [`CellDefect::NotFinite`]. Nothing comes back then.
     pub fn apply(&self, mut frame: Frame) -> Result<Standardised> {
         frame.align(self.names.as_deref(), self.columns())?;
         refuse_non_finite(&frame)?;
         let columns = self.columns();
-        let mut clipped = vec![0; columns];
+        let (mut clipped, mut differing) = (vec![0; columns], vec![0; columns]);
         let mut values = Vec::with_capacity(frame.rows() * columns);
         for (row, cells) in frame.matrix().iter_rows().enumerate() {
-            for (column, (&cell, clipped)) in cells.iter().zip(&mut clipped).enumerate() {
+            for (column, &cell) in cells.iter().enumerate() {
                 let value = self.forward(column, cell);
-                if value.abs() > 1.0 {
-                    if self.beyond == Beyond::Refuse {
-                        let (low, high) = self.range(column);
-                        let defect = CellDefect::BeyondBound { low, high };
-                        return Err(Error::Cell { place: frame.place(row, column), defect });
-                    }
-                    *clipped += 1;
+                let differs = self.is_constant(column) && cell != self.centre[column];
+                if self.beyond == Beyond::Refuse && (differs || value.abs() > 1.0) {
+                    return Err(Error::Cell {
+                        place: frame.place(row, column),
+                        defect: self.outside(column),
+                    });
                 }
+                differing[column] += u64::from(differs);
+                clipped[column] += u64::from(value.abs() > 1.0);
                 // Rounded here and not before.
                 values.push(value.clamp(-1.0, 1.0) as f32);
             }
         }
         let shape = SettingDefect::Width { expected: columns, found: frame.columns() };
         let matrix = Matrix::new(frame.rows(), columns, values).ok_or(shape)?;
-        Ok(Standardised { matrix, clipped })
+        Ok(Standardised { matrix, clipped, differing })
+    }
+
+    /// Whether a column had one value only where the standardisation was fitted: whatever it holds becomes 0.
+    ///
+    /// # Panics
+    /// When `column` is not below [`columns`](Self::columns).
+    pub fn is_constant(&self, column: usize) -> bool {
+        self.scale[column] == 0.0
+    }
+
+    /// The column's name in quotes, or `#` and its position counted from 1.
+    ///
+    /// # Panics
+    /// When `column` is not below [`columns`](Self::columns).
+    pub fn display(&self, column: usize) -> String {
+        column_name(self.names.as_deref(), column)
+    }
+
+    /// The same with another centre and scale of a column: published ones, or those of an earlier fit.
+    ///
+    /// # Errors
+    /// As [`recorded`](Self::recorded).
+    ///
+    /// # Panics
+    /// When `column` is not below [`columns`](Self::columns).
+    pub fn with(mut self, column: usize, centre: f64, scale: f64) -> Result<Self> {
+        self.centre[column] = centre;
+        self.scale[column] = scale;
+        Ok(self.validated()?)
+    }
+
+    /// Why a value outside a column's range is refused.
+    fn outside(&self, column: usize) -> CellDefect {
+        match self.is_constant(column) {
+            true => CellDefect::NotTheConstant { constant: self.centre[column] },
+            false => {
+                let (low, high) = self.range(column);
+                CellDefect::BeyondBound { low, high }
+            }
+        }
     }
 
     /// Takes standardised values, predictions for instance, back to the data's unit, in which they may need double

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use blindsmith_data::{Dataset, Part, ReadOptions, Table, Targets, digits};
-use blindsmith_learn::{Block, Labels, Layer, Network};
+use blindsmith_data::{Classes, Dataset, Part, ReadOptions, Table, Targets, digits};
+use blindsmith_learn::{Block, Labels, Layer, Metrics, Network};
 use blindsmith_twin::Run;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::status::{Report, RoundReport};
 use super::{TrainingArguments, pull};
-use crate::project::{ClientProject, Keys};
-use crate::rows::standardise;
+use crate::project::{ClientProject, Keys, Task};
+use crate::rows::{DataArguments, First, FormatArguments, Names, standardise};
 use crate::{Connection, Failure, Services};
 
 /// Encrypts a model and rows, refines the model round by round while its owner is gone, fetches it, and
@@ -33,9 +33,14 @@ pub struct Demo {
     /// Your own table: CSV, Parquet.
     #[arg(long, value_name = "FILE", requires = "label")]
     file: Option<PathBuf>,
-    /// The label column of --file.
+    /// The label column of --file; several for multi-label or regression.
     #[arg(long, value_name = "COLUMN")]
-    label: Option<String>,
+    label: Vec<String>,
+    /// What is learnt of --file.
+    #[arg(long, value_enum, default_value = "classify")]
+    task: Task,
+    #[command(flatten)]
+    format: FormatArguments,
     /// Uploads that arrive one after the other [default: 4; MNIST: 3].
     #[arg(long, value_name = "N")]
     uploads: Option<usize>,
@@ -59,8 +64,36 @@ enum DatasetName {
 struct Round {
     round: u64,
     rows: u64,
-    accuracy: f64,
+    #[serde(flatten)]
+    figure: Figure,
     seconds: f64,
+}
+
+/// How good a model is on the rows held out: the share of right answers, or for regression the root of the mean squared
+/// error, in standard deviations of the targets of the first rows.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Figure {
+    accuracy: Option<f64>,
+    rmse: Option<f64>,
+}
+
+impl Figure {
+    fn of(metrics: &Metrics) -> Self {
+        let rmse = metrics.rmse.filter(|_| metrics.accuracy.is_none());
+        Figure { accuracy: metrics.accuracy, rmse }
+    }
+
+    fn words(&self) -> String {
+        match (self.accuracy, self.rmse) {
+            (Some(accuracy), _) => format!("{accuracy:.4} {}", gauge(accuracy)),
+            (None, Some(rmse)) => format!("{rmse:.4}"),
+            (None, None) => "none".into(),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.rmse.is_some() { "error" } else { "accuracy" }
+    }
 }
 
 #[derive(Serialize)]
@@ -68,9 +101,12 @@ struct Outcome {
     dataset: String,
     layers: Vec<usize>,
     security_bits: u16,
-    initial_accuracy: f64,
-    encrypted_accuracy: f64,
-    plaintext_accuracy: f64,
+    initial_accuracy: Option<f64>,
+    encrypted_accuracy: Option<f64>,
+    plaintext_accuracy: Option<f64>,
+    initial_rmse: Option<f64>,
+    encrypted_rmse: Option<f64>,
+    plaintext_rmse: Option<f64>,
     max_weight_difference: f64,
     rounds: Vec<Round>,
     encrypted_seconds: f64,
@@ -88,11 +124,15 @@ struct Outcome {
 /// The data of a demonstration, in the order of the story.
 struct Story {
     name: String,
-    label: String,
+    task: Task,
+    labels: Vec<String>,
     first: Dataset,
     parts: Vec<Dataset>,
     held_out: Dataset,
 }
+
+/// Rows from which on uploads are fewer and larger.
+const MANY: usize = 20_000;
 
 /// Seeds of the split into parts: fixed, so that runs can be compared. They never drive encryption.
 const SPLIT: [u8; 32] = *b"blindsmith demo: split into part";
@@ -133,16 +173,20 @@ impl Demo {
         if self.uploads == Some(0) {
             return Err(Failure::Settings("at least one upload is needed".into()));
         }
-        let (name, label, all, held_out) = match (&self.file, self.dataset) {
+        let (name, labels, all, held_out) = match (&self.file, self.dataset) {
             (Some(path), _) => {
-                let label = self.label.clone().unwrap_or_default();
-                let table = Table::read(path, &ReadOptions::labelled(label.as_str()))?;
-                let (train, held_out) = table.classify(None)?.split(0.2, &SPLIT)?;
-                (path.display().to_string(), label, train, held_out)
+                let data = DataArguments { data: path.clone(), labels: None, format: self.format.clone() };
+                let First { data, labels } = data.first(self.task, &self.label, None)?;
+                // Where the file has no names, these columns get some.
+                let named = data.features.names().is_some();
+                let label = |i: usize| if named { labels[i].clone() } else { format!("label {}", i + 1) };
+                let labels = (0..labels.len()).map(label).collect();
+                let (train, held_out) = data.split(0.2, &SPLIT)?;
+                (path.display().to_string(), labels, train, held_out)
             }
             (None, DatasetName::Digits) => {
                 let (train, held_out) = digits()?.split(0.2, &SPLIT)?;
-                ("digits".into(), "digit".into(), train, held_out)
+                ("digits".into(), vec!["digit".into()], train, held_out)
             }
             (None, DatasetName::Mnist) => {
                 let dir = self.data_dir.as_deref().unwrap_or(Path::new("."));
@@ -150,28 +194,24 @@ impl Demo {
                     Ok(Table::read_mnist(dir, part, &ReadOptions::default())?)
                 };
                 let train = read(Part::Train)?.classify(None)?;
-                let classes = match &train.targets {
-                    Targets::Classes { classes, .. } => Some(classes.clone()),
-                    _ => None,
-                };
-                let held_out = read(Part::Test)?.classify(classes.as_ref())?;
-                ("mnist".into(), "digit".into(), train, held_out)
+                let held_out = read(Part::Test)?.classify(classes(&train))?;
+                ("mnist".into(), vec!["digit".into()], train, held_out)
             }
         };
-        self.divide(name, label, all, held_out)
+        self.divide((name, labels), all, held_out)
     }
 
     /// A small first part, then uploads of about equal size.
     fn divide(
         &self,
-        name: String,
-        label: String,
+        (name, labels): (String, Vec<String>),
         mut all: Dataset,
         held_out: Dataset,
     ) -> Result<Story, Failure> {
-        let uploads = self.uploads.unwrap_or(if all.rows() > 20_000 { 3 } else { 4 });
+        let uploads = self.uploads.unwrap_or(if all.rows() > MANY { 3 } else { 4 });
         all.shuffle(&SPLIT);
-        let first = (all.rows() / 10).clamp(1, 1000);
+        // A tenth, and of few rows so many that means and standard deviations follow from them.
+        let first = (all.rows() / 10).max(40.min(all.rows() / 3)).clamp(1, 1000);
         let rest = all.rows() - first;
         if rest < uploads {
             return Err(Failure::Settings(format!(
@@ -183,14 +223,14 @@ impl Demo {
         let parts = (0..uploads)
             .map(|i| range(first + rest * i / uploads, first + rest * (i + 1) / uploads))
             .collect();
-        Ok(Story { name, label, first: range(0, first), parts, held_out })
+        Ok(Story { name, task: self.task, labels, first: range(0, first), parts, held_out })
     }
+}
 
-    /// Rows of a batch and epochs of a round, where they are not given: small data wants small batches.
-    fn pace(&self, rows: usize) -> (usize, u32) {
-        let batch = self.training.batch_rows.unwrap_or((rows / 12).next_power_of_two().clamp(32, 1000));
-        let epochs = self.training.epochs.unwrap_or(if rows > 20_000 { 5 } else { 20 });
-        (batch, epochs)
+fn classes(data: &Dataset) -> Option<&Classes> {
+    match &data.targets {
+        Targets::Classes { classes, .. } => Some(classes),
+        _ => None,
     }
 }
 
@@ -220,37 +260,37 @@ impl Stage<'_> {
         String::from_utf8(output.stdout).map_err(|e| Failure::Other(e.to_string()))
     }
 
-    fn write(&self, name: &str, data: &Dataset, label: &str) -> Result<String, Failure> {
+    fn write(&self, name: &str, data: &Dataset, story: &Story) -> Result<String, Failure> {
         let path = self.dir.join(name);
-        write_csv(&path, data, label).map_err(|e| Failure::project(&path, e))?;
+        write_csv(&path, data, &story.labels).map_err(|e| Failure::project(&path, e))?;
         Ok(path.display().to_string())
     }
 
+    /// As a user would: what depends on the number of rows is for `init` to choose.
     fn init(&self, story: &Story) -> Result<(), Failure> {
-        let first = self.write("first.csv", &story.first, &story.label)?;
-        let rows = story.parts.iter().map(Dataset::rows).sum();
-        let (batch, epochs) = self.demo.pace(rows);
-        let (batch, epochs) = (batch.to_string(), epochs.to_string());
-        let socket = self.services.socket().display().to_string();
-        let project = self.project().display().to_string();
+        let first = self.write("first.csv", &story.first, story)?;
+        let (socket, project) =
+            (self.services.socket().display().to_string(), self.project().display().to_string());
+        let rows = story.parts.iter().map(Dataset::rows).sum::<usize>().to_string();
+        let task = story.task.to_possible_value().map(|task| task.get_name().to_owned()).unwrap_or_default();
+        let held_out = story.held_out.rows().to_string();
         let mut arguments = vec!["init", "--project", &project, "--refinery", &socket, "--name", &story.name];
-        arguments.extend([
-            "--data",
-            &first,
-            "--label",
-            &story.label,
-            "--accept-simulated",
-            "--warm-epochs",
-            "2",
-        ]);
-        arguments.extend(["--batch-rows", &batch, "--epochs", &epochs]);
+        arguments.extend(["--data", &first, "--task", &task, "--accept-simulated", "--warm-epochs", "2"]);
+        // Cells are written here, and none is missing. The figures of rounds are over all rows held out, as the last one
+        // is; the twin makes all epochs.
+        arguments.extend(["--missing-marker", "", "--judging-rows", &held_out, "--patience", "0"]);
+        arguments.extend(["--expect-rows", &rows]);
+        arguments.extend(story.labels.iter().flat_map(|label| ["--label", label.as_str()]));
+        // The first rows may lack a class.
+        let classes = classes(&story.first).map(|classes| Names(classes.names().to_vec()).to_string());
+        arguments.extend(classes.iter().flat_map(|classes| ["--classes", classes.as_str()]));
         let training = self.demo.training.to_arguments();
         arguments.extend(training.iter().map(String::as_str));
         self.blindsmith(&arguments).map(drop)
     }
 
-    fn push(&self, name: &str, data: &Dataset, label: &str, more: &[&str]) -> Result<(), Failure> {
-        let file = self.write(name, data, label)?;
+    fn push(&self, name: &str, data: &Dataset, story: &Story, more: &[&str]) -> Result<(), Failure> {
+        let file = self.write(name, data, story)?;
         let project = self.project().display().to_string();
         let mut arguments = vec!["push", "--project", &project, "--data", &file, "--keep-order"];
         arguments.extend(more);
@@ -270,22 +310,32 @@ impl Stage<'_> {
         let demo = self.demo;
         self.init(story)?;
         demo.say("the owner encrypted model and rows, released the secrets, and is offline from here on");
-        self.push("held-out.csv", &story.held_out, &story.label, &["--validation"])?;
+        self.push("held-out.csv", &story.held_out, story, &["--validation"])?;
         let mut rounds = Vec::new();
         for (i, part) in story.parts.iter().enumerate() {
-            self.push("upload.csv", part, &story.label, &[])?;
+            self.push("upload.csv", part, story, &[])?;
             let round = self.wait()?["rounds"].as_array().and_then(|r| r.last()).cloned().unwrap_or_default();
             let accuracy = round["validation"]["accuracy"].as_f64();
-            let accuracy = accuracy.ok_or_else(|| Failure::Other("a round without validation".into()))?;
+            let rmse = round["validation"]["rmse"].as_f64().filter(|_| accuracy.is_none());
+            let figure = Figure { accuracy, rmse };
             let rows = round["rows"].as_u64().unwrap_or(0);
             let seconds = round["seconds"].as_f64().unwrap_or(0.0);
             let number = round["round"].as_u64().unwrap_or(0);
             demo.say(&format!(
-                "upload {}: round {number} refined the model on {rows} encrypted rows in {seconds:.1} s, accuracy {accuracy:.4} {}",
+                "upload {}: round {number} refined the model on {rows} encrypted rows in {seconds:.1} s, {} {}",
                 i + 1,
-                gauge(accuracy)
+                figure.name(),
+                figure.words()
             ));
-            rounds.push(Round { round: number, rows, accuracy, seconds });
+            if round["decision"].as_str() != Some("promoted") {
+                let (decision, failure) = (round["decision"].as_str(), round["failure"].as_str());
+                demo.say(&format!(
+                    "round {number} was {}: {}. The twin trains on its rows all the same, and so differs",
+                    decision.unwrap_or("none"),
+                    failure.unwrap_or("it was no better than the version before")
+                ));
+            }
+            rounds.push(Round { round: number, rows, figure, seconds });
         }
         self.compare(story, rounds)
     }
@@ -305,17 +355,18 @@ impl Stage<'_> {
             self.demo.threads.or_else(|| std::thread::available_parallelism().ok().map(|n| n.get()));
         let mut twin = Twin::new(&project, initial.clone(), threads.unwrap_or(1))?;
         twin.push(standardise(&project, story.held_out.clone())?)?;
-        let initial_accuracy = twin.accuracy()?;
+        let initial = twin.figure()?;
         let start = Instant::now();
         for (part, round) in story.parts.iter().zip(report.rounds.iter().skip(1)) {
             twin.run.twin_mut().replay_noise(round.gradient_noise.clone());
             twin.round(standardise(&project, part.clone())?)?;
         }
         let plaintext_seconds = start.elapsed().as_secs_f64();
-        let plaintext_accuracy = twin.accuracy()?;
+        let plaintext = twin.figure()?;
         let max_weight_difference = difference(twin.run.trainer().network().layers(), &refined);
         let mut pulled = Twin::new(&project, refined, 1)?;
         pulled.push(standardise(&project, story.held_out.clone())?)?;
+        let encrypted = pulled.figure()?;
 
         let sum = |field: fn(&RoundReport) -> f64| report.rounds.iter().map(field).sum::<f64>();
         let bytes: u64 = report.uploads.iter().map(|u| u.bytes).sum();
@@ -324,9 +375,12 @@ impl Stage<'_> {
             dataset: story.name.clone(),
             layers: project.recipe.widths.clone(),
             security_bits: project.spec.security.bits(),
-            initial_accuracy,
-            encrypted_accuracy: pulled.accuracy()?,
-            plaintext_accuracy,
+            initial_accuracy: initial.accuracy,
+            encrypted_accuracy: encrypted.accuracy,
+            plaintext_accuracy: plaintext.accuracy,
+            initial_rmse: initial.rmse,
+            encrypted_rmse: encrypted.rmse,
+            plaintext_rmse: plaintext.rmse,
             max_weight_difference,
             rounds,
             encrypted_seconds: sum(|r| r.seconds),
@@ -374,14 +428,13 @@ impl Twin {
         self.push(rows)?;
         let blocks = self.blocks(&self.uploads[1..]);
         self.run.train_round(blocks, |_, _| {}).map_err(other)?;
-        self.accuracy().map(drop)
+        self.figure().map(drop)
     }
 
     /// On the held-out rows.
-    fn accuracy(&mut self) -> Result<f64, Failure> {
+    fn figure(&mut self) -> Result<Figure, Failure> {
         let blocks = self.blocks(&self.uploads[..1]);
-        let metrics = self.run.evaluate(blocks).map_err(other)?;
-        metrics.accuracy.ok_or_else(|| Failure::Other("this task has no accuracy".into()))
+        Ok(Figure::of(&self.run.evaluate(blocks).map_err(other)?))
     }
 }
 
@@ -406,26 +459,33 @@ fn gauge(accuracy: f64) -> String {
     format!("[{}{}]", "#".repeat(filled.min(40)), "-".repeat(40 - filled.min(40)))
 }
 
-pub(crate) fn write_csv(path: &Path, data: &Dataset, label: &str) -> Result<(), csv::Error> {
+/// Writes a table of features and labels, which `init` and `push` read back as they are.
+pub(crate) fn write_csv(path: &Path, data: &Dataset, labels: &[impl AsRef<str>]) -> Result<(), csv::Error> {
+    use std::fmt::Write;
+
     let mut csv = csv::Writer::from_path(path)?;
-    let columns = data.features.matrix().columns();
     let named = |i: usize| match data.features.names() {
         Some(names) => names[i].clone(),
         None => format!("feature {}", i + 1),
     };
-    csv.write_record((0..columns).map(named).chain([label.to_owned()]))?;
-    let Targets::Classes { classes, index } = &data.targets else { return csv.flush().map_err(Into::into) };
+    let labels = labels.iter().map(|label| label.as_ref().to_owned());
+    csv.write_record((0..data.features.columns()).map(named).chain(labels))?;
     let mut record = csv::StringRecord::new();
     let mut cell = String::new();
-    for (row, class) in data.features.matrix().iter_rows().zip(index) {
-        use std::fmt::Write;
+    for (row, features) in data.features.matrix().iter_rows().enumerate() {
         record.clear();
-        for value in row {
+        let numbers = match &data.targets {
+            Targets::Classes { .. } => &[],
+            Targets::Bits(targets) | Targets::Values(targets) => targets.matrix().row(row),
+        };
+        for value in features.iter().chain(numbers) {
             cell.clear();
             _ = write!(cell, "{value}");
             record.push_field(&cell);
         }
-        record.push_field(&classes.names()[*class as usize]);
+        if let Targets::Classes { classes, index } = &data.targets {
+            record.push_field(&classes.names()[index[row] as usize]);
+        }
         csv.write_record(&record)?;
     }
     Ok(csv.flush()?)
@@ -439,10 +499,20 @@ fn print(o: &Outcome) {
         o.security_bits,
         o.warden.to_uppercase()
     );
-    println!("accuracy on held-out rows:");
-    println!("  before              {:.4} {}", o.initial_accuracy, gauge(o.initial_accuracy));
-    println!("  refined, encrypted  {:.4} {}", o.encrypted_accuracy, gauge(o.encrypted_accuracy));
-    println!("  twin, in the clear  {:.4} {}", o.plaintext_accuracy, gauge(o.plaintext_accuracy));
+    let figures = [
+        ("before", Figure { accuracy: o.initial_accuracy, rmse: o.initial_rmse }),
+        ("refined, encrypted", Figure { accuracy: o.encrypted_accuracy, rmse: o.encrypted_rmse }),
+        ("twin, in the clear", Figure { accuracy: o.plaintext_accuracy, rmse: o.plaintext_rmse }),
+    ];
+    match figures[1].1.rmse {
+        Some(_) => {
+            println!("root mean squared error on held-out rows, in standard deviations of the targets:")
+        }
+        None => println!("accuracy on held-out rows:"),
+    }
+    for (what, figure) in figures {
+        println!("  {what:<18}  {}", figure.words());
+    }
     println!("largest difference of a weight to the twin's: {:.2e}", o.max_weight_difference);
     println!(
         "training took {:.2} s encrypted (refinery {:.2} s, warden {:.2} s) and {:.2} s in the clear: {:.1} times",

@@ -16,11 +16,13 @@ use blindsmith_warden::{Release, check_size, encode_model, model_context, recipe
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::pace::Pace;
 use super::spec::{bytes_per_row, in_words, new_spec, planned, sizes};
 use super::{CloudName, TrainingArguments, report};
 use crate::connection::unexpected;
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
-use crate::rows::{DataArguments, standardise};
+use crate::rows::{DataArguments, First, Names, names, standardise};
+use crate::scales::Scales;
 use crate::trust::{TrustArguments, appraise_warden};
 use crate::{Connection, Failure};
 
@@ -60,7 +62,19 @@ pub struct Init {
     label: Vec<String>,
     /// What is learnt.
     #[arg(long, value_enum, default_value = "classify")]
-    task: TaskName,
+    task: Task,
+    /// All classes, if the rows given may lack some: names, separated by commas, in quotes where they have one [default:
+    /// those of the rows given].
+    #[arg(long, value_name = "NAMES", value_parser = names)]
+    classes: Option<Names>,
+    /// Ranges, or a fitted scaler, in place of the mean and the standard deviation of the rows given: a CSV with
+    /// column,min,max or column,mean,std; or JSON, such as the mean_, scale_ and feature_names_in_ of scikit-learn's
+    /// StandardScaler. Columns that it does not name follow from the rows given.
+    #[arg(long, value_name = "FILE")]
+    ranges: Option<PathBuf>,
+    /// Rows that rounds will train on, about, for the settings that follow from their number [default: the rows given].
+    #[arg(long, value_name = "ROWS")]
+    expect_rows: Option<usize>,
     #[command(flatten)]
     training: TrainingArguments,
     /// Start from this model: safetensors of an nn.Sequential of nn.Linear layers. Its widths replace --hidden.
@@ -72,7 +86,8 @@ pub struct Init {
     /// Features are stored as (x - mean) / (FACTOR * standard deviation).
     #[arg(long, value_name = "FACTOR", default_value_t = Standardiser::FACTOR)]
     factor: f64,
-    /// What happens to values beyond FACTOR standard deviations.
+    /// What happens to values beyond FACTOR standard deviations, and to those that differ from a constant: they are
+    /// counted, and clipped or dropped, or their file is refused.
     #[arg(long, value_enum, default_value = "clip")]
     beyond: BeyondName,
     /// What the refinery will multiply on: encodings, and the layers that it multiplies, are chosen for it.
@@ -135,9 +150,10 @@ struct RulesArguments {
     /// Old rows that a round trains on, for 100 new ones [default: all].
     #[arg(long, value_name = "PERCENT")]
     replay: Option<u32>,
-    /// Epochs without progress after which a round stops early, with the best model so far; 0 never does.
-    #[arg(long, value_name = "EPOCHS", default_value_t = Rules::default().patience)]
-    patience: u32,
+    /// Epochs without progress after which a round stops early, with the best model so far; 0 never does [default: chosen
+    /// from the number of rows].
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u32>,
     /// Most trainings in a round: where it makes the model worse, its new uploads are tried apart.
     #[arg(long, value_name = "N", default_value_t = Rules::default().trials)]
     trials: u32,
@@ -148,9 +164,12 @@ fn thousandth(value: u32) -> f64 {
 }
 
 impl RulesArguments {
-    fn rules(&self) -> Result<Rules, Failure> {
+    fn rules(&self, pace: &Pace) -> Result<Rules, Failure> {
         let RulesArguments { faults, attempts, fixed_schedule, precision, queries, .. } = *self;
         let RulesArguments { judging_rows, replay, patience, trials, .. } = *self;
+        // On a fixed schedule a round takes its steps whatever it achieves.
+        let fixed = matches!(fixed_schedule, FixedName::Always);
+        let patience = patience.unwrap_or(if fixed { 0 } else { pace.patience });
         // Numbers out of range are refused below, whatever they become here.
         let thousandths = |ratio: f64| (1000.0 * ratio).round() as u32;
         let (tolerance, screening) = (thousandths(self.tolerance), thousandths(self.screening));
@@ -193,13 +212,6 @@ impl From<FixedName> for FixedSchedule {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum TaskName {
-    Classify,
-    MultiLabel,
-    Regress,
-}
-
 /// The minute of the day in `HH:MM`.
 fn minute(text: &str) -> Result<u16, String> {
     let parts =
@@ -224,30 +236,35 @@ struct Created {
     /// Rows of a block.
     block_rows: u32,
     upload_bytes_per_row: usize,
+    /// Features with one value only, which count for nothing.
+    constant_columns: Vec<String>,
+    batch_rows: usize,
+    epochs: u32,
+    weight_decay: f32,
+    patience: u32,
     warden: String,
 }
 
 impl Init {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let task = match self.task {
-            TaskName::Classify => Task::Classify,
-            TaskName::MultiLabel => Task::MultiLabel,
-            TaskName::Regress => Task::Regress,
-        };
-        let data = self.data.first(task, &self.label)?;
+        let First { data, labels } = self.data.first(self.task, &self.label, self.classes.as_ref())?;
         let beyond = match self.beyond {
             BeyondName::Clip => Beyond::Clip,
             BeyondName::Refuse => Beyond::Refuse,
         };
         let standardiser = Standardiser::fit(&data.features, self.factor, beyond)?;
-        let labelling = labelling(task, &self.label, &data, self.factor)?;
-        let mut recipe = self.training.recipe(
-            standardiser.columns(),
-            labelling.outputs(),
-            labelling.loss(),
-            self.factor,
-        )?;
+        let mut labelling = labelling(self.task, &labels, &data, (self.factor, beyond))?;
+        labelling.missing = self.data.format.marks();
+        let scales = self.ranges.as_deref().map(Scales::read).transpose()?.unwrap_or_default();
+        let (standardiser, targets) = scales.apply(standardiser, labelling.targets.take())?;
+        labelling.targets = targets;
+        self.check_constants(&standardiser, &labelling, data.rows())?;
+        let pace = Pace::of(self.expect_rows.unwrap_or(data.rows()));
+        eprintln!("{}", pace.words());
+        let training = self.training.clone().paced(&pace);
+        let mut recipe =
+            training.recipe(standardiser.columns(), labelling.outputs(), labelling.loss(), self.factor)?;
         check_size(&recipe).map_err(Failure::Settings)?;
         let network = self.initial_network(&mut recipe)?;
         // A model that is brought along has layers of its own.
@@ -273,7 +290,7 @@ impl Init {
             labelling,
             kem: self.trust.kem,
             attestation,
-            rules: self.rules.rules()?,
+            rules: self.rules.rules(&pace)?,
         };
         let network = self.warm(&project, network, data)?;
 
@@ -297,10 +314,53 @@ impl Init {
         report(self.json, &created, |c| self.say(c))
     }
 
+    /// Names features with one value only, and refuses rows of which nothing could be learnt.
+    fn check_constants(
+        &self,
+        standardiser: &Standardiser,
+        labelling: &Labelling,
+        rows: usize,
+    ) -> Result<(), Failure> {
+        let file = self.data.data.display();
+        for targets in labelling.targets.iter() {
+            if let Some(column) = (0..targets.columns()).find(|&column| targets.is_constant(column)) {
+                return Err(Failure::Settings(format!(
+                    "the target {} has one value in all {rows} rows of {file}: nothing can be learnt from it, and no unit \
+                     follows from it. Give rows in which it varies, or its range with --ranges",
+                    targets.display(column)
+                )));
+            }
+        }
+        let constant = constant_columns(standardiser);
+        if constant.len() == standardiser.columns() {
+            return Err(Failure::Settings(format!(
+                "every feature has one value in all {rows} rows of {file}: give rows in which they vary, or their ranges \
+                 with --ranges"
+            )));
+        }
+        if !constant.is_empty() {
+            let named: Vec<String> = constant.iter().take(10).map(|name| format!("{name:?}")).collect();
+            let more = if constant.len() > 10 { ", ..." } else { "" };
+            eprintln!(
+                "{} of the features have one value in all {rows} rows of {file}: {}{more}. They count for nothing, in later \
+                 rows too, whatever they hold there. Give the ranges of those that will vary: --ranges FILE, with lines \
+                 such as {},0,1 below column,min,max",
+                constant.len(),
+                named.join(", "),
+                constant[0]
+            );
+        }
+        Ok(())
+    }
+
     fn say(&self, c: &Created) {
         println!("project {}", c.project);
         println!("model {:?}, {} parameters, {} bits of security", c.layers, c.parameters, c.security_bits);
         println!("{}", in_words(&c.offloaded));
+        println!(
+            "a round: {} epochs in batches of {}, weight decay {}, patience {}",
+            c.epochs, c.batch_rows, c.weight_decay, c.patience
+        );
         println!(
             "n of forward products {}, of gradients {}; an encrypted row takes {} bytes, in blocks of {}",
             c.row_form[0], c.column_form[0], c.upload_bytes_per_row, c.block_rows
@@ -374,14 +434,28 @@ impl Init {
     }
 }
 
-fn labelling(task: Task, label: &[String], data: &Dataset, factor: f64) -> Result<Labelling, Failure> {
+/// The features with one value only.
+fn constant_columns(standardiser: &Standardiser) -> Vec<String> {
+    let name = |column: usize| match standardiser.names() {
+        Some(names) => names[column].clone(),
+        None => format!("#{}", column + 1),
+    };
+    (0..standardiser.columns()).filter(|&column| standardiser.is_constant(column)).map(name).collect()
+}
+
+fn labelling(
+    task: Task,
+    label: &[String],
+    data: &Dataset,
+    (factor, beyond): (f64, Beyond),
+) -> Result<Labelling, Failure> {
     let classes = match &data.targets {
         Targets::Classes { classes, .. } => Some(classes.clone()),
         _ => None,
     };
     let (targets, columns) = match &data.targets {
         Targets::Values(values) => {
-            (Some(Standardiser::fit(values, factor, Beyond::Clip)?), values.matrix().columns())
+            (Some(Standardiser::fit(values, factor, beyond)?), values.matrix().columns())
         }
         Targets::Bits(bits) => (None, bits.matrix().columns()),
         Targets::Classes { .. } => (None, 1),
@@ -390,7 +464,7 @@ fn labelling(task: Task, label: &[String], data: &Dataset, factor: f64) -> Resul
         false => label.to_vec(),
         true => (1..=columns).map(|i| format!("label {i}")).collect(),
     };
-    Ok(Labelling { task, columns: names, classes, targets })
+    Ok(Labelling { task, columns: names, classes, targets, missing: None })
 }
 
 /// Creates the project at the refinery and releases its secrets to the warden.
@@ -439,6 +513,11 @@ fn describe(project: &ClientProject, network: &Network, warden: &Appraised) -> C
         column_form: sizes(&spec.column_form),
         block_rows: spec.block_rows,
         upload_bytes_per_row: bytes_per_row(spec),
+        constant_columns: constant_columns(&project.standardiser),
+        batch_rows: project.recipe.batch_rows,
+        epochs: project.recipe.epochs,
+        weight_decay: project.recipe.weight_decay,
+        patience: project.rules.patience,
         warden: warden.tee().to_owned(),
     }
 }

@@ -8,6 +8,7 @@ pub mod history;
 pub mod init;
 pub mod members;
 pub(crate) mod orders;
+pub(crate) mod pace;
 pub mod plan;
 pub mod policy;
 pub mod predict;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_learn::{Loss, Recipe};
 use blindsmith_matrix::{Encoding, Security};
 use blindsmith_plan::{Cloud, Costs, Machine, Network, Prediction, plan, predict};
 use blindsmith_protocol::packed_bytes;
@@ -10,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::bench::{Widths, calibration, threads_or_all, use_threads};
+use super::pace::Pace;
 use super::spec::sizes;
 use super::training::MICRO_BATCH;
 use super::{CloudName, report};
@@ -141,7 +141,7 @@ impl Plan {
             return Err(Failure::Settings("at least one row is needed".into()));
         }
         let widths = self.layers.0.clone();
-        let usual = Recipe::new(&widths, Loss::SoftmaxCrossEntropy).batch_rows;
+        let usual = Pace::of(self.rows).batch_rows;
         let (batch_rows, steps) = batches(self.rows, self.batch_rows.unwrap_or(usual));
         let network = Network {
             widths,

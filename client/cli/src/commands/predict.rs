@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{ProjectArguments, bar, report, warn_if_simulated};
 use crate::project::{ClientProject, Keys, Task, write_file};
-use crate::rows::{DataArguments, matrix_of};
+use crate::rows::{DataArguments, Misfits, matrix_of};
 use crate::trust::appraise_warden;
 use crate::{Failure, ask};
 
@@ -37,6 +37,9 @@ struct Predicted {
     predictions: Vec<Vec<serde_json::Value>>,
     /// Share of right classes, where the file has labels.
     accuracy: Option<f64>,
+    clipped_values: u64,
+    #[serde(flatten)]
+    misfits: Misfits,
     /// The kind of the warden that answered.
     warden: &'static str,
 }
@@ -47,7 +50,10 @@ impl Predict {
         let (project, mut connection) = self.common.open()?;
         let querier = Keys::load(&self.common.project)?.identity();
         let (features, labelled) = self.data.query(&project)?;
-        let rows = matrix_of(project.standardiser.apply(features)?.matrix);
+        let standardised = project.standardiser.apply(features)?;
+        let misfits = Misfits::of_features(&project.standardiser, &standardised);
+        misfits.words().iter().for_each(|line| eprintln!("{line}"));
+        let rows = matrix_of(standardised.matrix);
         let warden = appraise_warden(
             &mut connection,
             (project.id(), &project.attestation, project.kem),
@@ -59,7 +65,7 @@ impl Predict {
         let observe = &mut |done| bar.set_position(done);
         let outputs = ask(&mut connection, &project.spec, &querier, &warden, &rows, observe)?;
         bar.finish_and_clear();
-        let predicted = describe(&project, rows.rows(), (&outputs, warden.tee()), labelled)?;
+        let predicted = describe(&project, rows.rows(), (&outputs, warden.tee()), (labelled, misfits))?;
         if let Some(path) = &self.out {
             let mut text = Vec::new();
             write_csv(&predicted, &mut text)?;
@@ -80,7 +86,7 @@ fn describe(
     project: &ClientProject,
     rows: usize,
     (outputs, warden): (&[f32], &'static str),
-    labelled: Option<Dataset>,
+    (labelled, misfits): (Option<Dataset>, Misfits),
 ) -> Result<Predicted, Failure> {
     let labelling = &project.labelling;
     let width = labelling.outputs();
@@ -123,7 +129,8 @@ fn describe(
         }
         _ => None,
     };
-    Ok(Predicted { rows, columns, predictions, accuracy, warden })
+    let clipped_values = misfits.clipped_values();
+    Ok(Predicted { rows, columns, predictions, accuracy, clipped_values, misfits, warden })
 }
 
 fn write_csv(predicted: &Predicted, to: impl Write) -> Result<(), Failure> {

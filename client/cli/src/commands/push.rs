@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{ProjectArguments, bar, report, warden_of, warn_if_simulated};
 use crate::project::Keys;
-use crate::rows::{DataArguments, standardise};
+use crate::rows::{DataArguments, Misfits, standardise};
 use crate::{Failure, Sender, era, send};
 
 /// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
@@ -39,6 +39,8 @@ struct Pushed {
     new: bool,
     rows: usize,
     clipped_values: u64,
+    #[serde(flatten)]
+    misfits: Misfits,
     bytes: u64,
     era: u32,
     /// Rows that share what a round does for each of these few, if the upload has fewer.
@@ -86,7 +88,8 @@ impl Push {
             upload: sent.upload.to_string(),
             new: sent.new,
             rows: count,
-            clipped_values: rows.clipped,
+            clipped_values: rows.misfits.clipped_values(),
+            misfits: rows.misfits,
             bytes: sent.bytes,
             era,
             strip: few(&project.spec, count),
@@ -100,9 +103,7 @@ impl Push {
                      many at a time"
                 );
             }
-            if p.clipped_values > 0 {
-                println!("{} values lay beyond the recorded bound and were clipped", p.clipped_values);
-            }
+            p.misfits.words().iter().for_each(|line| println!("{line}"));
         })
     }
 }

@@ -165,7 +165,7 @@ impl Site<'_> {
 
     fn write(&self, name: &str, data: &Dataset) -> Result<String, Failure> {
         let path = self.dir.join(name);
-        write_csv(&path, data, LABEL).map_err(|e| Failure::project(&path, e))?;
+        write_csv(&path, data, &[LABEL]).map_err(|e| Failure::project(&path, e))?;
         Ok(path.display().to_string())
     }
 

@@ -4,6 +4,7 @@ use blindsmith_learn::{Activation, Loss, Moments, Recipe, Rule, Schedule};
 use blindsmith_matrix::Security;
 use clap::{Args, ValueEnum};
 
+use super::pace::Pace;
 use crate::Failure;
 
 /// Widths of hidden layers.
@@ -59,10 +60,10 @@ pub struct TrainingArguments {
     /// Between layers.
     #[arg(long, value_enum, default_value = "gelu")]
     activation: ActivationName,
-    /// Epochs of a round.
+    /// Epochs of a round [default: chosen from the number of rows].
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
-    /// Rows of a batch, about.
+    /// Rows of a batch, about [default: chosen from the number of rows].
     #[arg(long, value_name = "ROWS")]
     pub batch_rows: Option<usize>,
     /// Rows that the warden treats at a time: larger batches pass in pieces, whose gradients are summed.
@@ -77,7 +78,7 @@ pub struct TrainingArguments {
     /// The learning rate's course over a round; `step` halves it every third epoch.
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: ScheduleName,
-    /// Weight decay.
+    /// Weight decay [default: chosen from the number of rows].
     #[arg(long, value_name = "RATE")]
     weight_decay: Option<f32>,
     /// Clips the gradient to this norm; 0 does not clip.
@@ -100,7 +101,15 @@ fn security(text: &str) -> Result<Security, String> {
 }
 
 impl TrainingArguments {
-    /// The arguments that give the same settings, without epochs and rows of a batch.
+    /// The same, with what depends on the number of rows chosen where nothing else is said.
+    pub fn paced(mut self, pace: &Pace) -> Self {
+        self.batch_rows.get_or_insert(pace.batch_rows);
+        self.epochs.get_or_insert(pace.epochs);
+        self.weight_decay.get_or_insert(pace.weight_decay);
+        self
+    }
+
+    /// The arguments that give the same settings.
     pub fn to_arguments(&self) -> Vec<String> {
         let name =
             |v: Option<clap::builder::PossibleValue>| v.map(|v| v.get_name().to_owned()).unwrap_or_default();
@@ -119,6 +128,8 @@ impl TrainingArguments {
         ];
         all.extend(self.learning_rate.map(|v| ("--learning-rate", v.to_string())));
         all.extend(self.weight_decay.map(|v| ("--weight-decay", v.to_string())));
+        all.extend(self.batch_rows.map(|v| ("--batch-rows", v.to_string())));
+        all.extend(self.epochs.map(|v| ("--epochs", v.to_string())));
         all.push(("--clip-norm", self.clip_norm.to_string()));
         all.into_iter().flat_map(|(k, v)| [k.to_owned(), v]).collect()
     }

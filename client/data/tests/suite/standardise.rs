@@ -47,6 +47,26 @@ fn constant_columns_become_zero_however_they_round() {
 }
 
 #[test]
+fn what_differs_from_a_constant_is_counted_or_refused() {
+    let fitted = frame(Some(&["a", "flag"]), &[&[0.0, 1e8], &[2.0, 1e8]]);
+    let rows = frame(Some(&["a", "flag"]), &[&[1.0, 1e8], &[9.5, 1e8 + 1.0], &[1.0, 0.0]]);
+    let clip = fit(&fitted);
+    assert!(!clip.is_constant(0) && clip.is_constant(1));
+    let out = clip.clone().apply(rows.clone()).unwrap();
+    assert_eq!((out.clipped, out.differing), (vec![1, 0], vec![0, 2]));
+    let refuse = Standardiser::fit(&fitted, 8.0, Beyond::Refuse).unwrap();
+    let only_flag = frame(Some(&["a", "flag"]), &[&[1.0, 0.0]]);
+    let message = refusal(refuse.apply(only_flag));
+    assert!(
+        message.starts_with("t.csv: row 1, column \"flag\": differs from 100000000, the only"),
+        "{message}"
+    );
+    // A range of its own brings the column to life.
+    let given = clip.with(1, 1e8, 2.0).unwrap();
+    assert_eq!(given.apply(rows).unwrap().matrix.row(1), [1.0, 0.0625]);
+}
+
+#[test]
 fn large_offsets_keep_their_spread() {
     // Single precision steps by 8 near 1e8 and by 128 near seconds since 1970.
     for offset in [1e7, 1e8, 1.8e9] {

@@ -183,6 +183,7 @@ impl Stage {
                 columns: vec!["class".into()],
                 classes: None,
                 targets: None,
+                missing: None,
             },
             kem: Kem::default(),
             attestation: Attestation::simulated(),
