@@ -61,7 +61,7 @@ struct Appraise {
     /// The policy: what is trusted.
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// The time to appraise at, in seconds since 1970; now, if absent.
+    /// The time to appraise at, in seconds since 1970 [default: now].
     #[arg(long, value_name = "UNIX_SECONDS")]
     at: Option<u64>,
     /// Print one JSON object on standard output.

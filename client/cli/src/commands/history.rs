@@ -7,6 +7,7 @@ use blindsmith_protocol::Id;
 use clap::Args;
 use serde::Serialize;
 
+use super::ids::Prefix;
 use super::orders::give;
 use super::status::{Report, SetAside, mark, words};
 use super::{ProjectArguments, report, warden_of, warn_if_simulated};
@@ -167,15 +168,17 @@ impl Rollback {
 pub struct Readmit {
     #[command(flatten)]
     common: ProjectArguments,
-    /// The upload's identifier.
+    /// The upload's identifier, or its first six digits or more.
     #[arg(long, value_name = "ID")]
-    upload: Id,
+    upload: Prefix,
 }
 
 impl Readmit {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        give(&self.common, Action::Readmit { upload: self.upload }, "the next round tries that upload again")
+        let (project, mut connection) = self.common.open()?;
+        let upload = self.upload.upload(&mut connection, &project)?;
+        give(&self.common, Action::Readmit { upload }, "the next round tries that upload again")
     }
 }
 

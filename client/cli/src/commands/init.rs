@@ -106,7 +106,7 @@ pub struct Init {
     /// next day.
     #[arg(long, value_name = "HH:MM", value_parser = minute)]
     round_at: Option<u16>,
-    /// Most rounds that start by themselves in 24 hours.
+    /// Most rounds that start by themselves in 24 hours [default: no limit].
     #[arg(long, value_name = "N")]
     rounds_per_day: Option<u32>,
     #[command(flatten)]

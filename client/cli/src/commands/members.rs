@@ -7,14 +7,15 @@ use blindsmith_attest::Appraised;
 use blindsmith_attest::appraisal::{Enclave, Policy};
 use blindsmith_attest::chain::Trust;
 use blindsmith_identity::{
-    Action, Enrolment, MAX_TERMS_POLICY, MemberRole, PublicKey, Purpose, Quota, Terms, Withdrawal,
-    sign_enrolment, sign_withdrawal,
+    Action, Enrolment, MAX_TERMS_POLICY, MemberRole, Purpose, Quota, Terms, Withdrawal, sign_enrolment,
+    sign_withdrawal,
 };
 use blindsmith_protocol::{Blob, Id};
 use blindsmith_warden::enrolment_info;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::ids::Prefix;
 use super::orders::{give, order, roster};
 use super::{ProjectArguments, report, warn_if_simulated};
 use crate::connection::unexpected;
@@ -281,9 +282,9 @@ impl Viewer {
 pub struct Invite {
     #[command(flatten)]
     common: ProjectArguments,
-    /// The public key that blindsmith join printed.
+    /// The public key that blindsmith join printed; of one who is a member already, its first six digits or more.
     #[arg(long, value_name = "KEY")]
-    member: PublicKey,
+    member: Prefix,
     /// A name for people; the refinery sees it.
     #[arg(long, default_value = "member")]
     name: String,
@@ -310,7 +311,9 @@ impl Invite {
             RoleName::Viewer => MemberRole::Viewer,
         };
         let quota = Quota { bytes: self.most_bytes, rows: self.most_rows, uploads: self.most_uploads };
-        let action = Action::Invite { member: self.member, name: self.name.clone(), role, quota };
+        let (project, mut connection) = self.common.open()?;
+        let member = self.member.member(&mut connection, &project)?;
+        let action = Action::Invite { member, name: self.name.clone(), role, quota };
         give(&self.common, action, "the member is invited; send it project.json")
     }
 }
@@ -320,15 +323,17 @@ impl Invite {
 pub struct Revoke {
     #[command(flatten)]
     common: ProjectArguments,
-    /// Its public key.
+    /// Its public key, or the first six digits or more of it.
     #[arg(long, value_name = "KEY")]
-    member: PublicKey,
+    member: Prefix,
 }
 
 impl Revoke {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        give(&self.common, Action::Revoke { member: self.member }, "its rows enter no further round")
+        let (project, mut connection) = self.common.open()?;
+        let member = self.member.member(&mut connection, &project)?;
+        give(&self.common, Action::Revoke { member }, "its rows enter no further round")
     }
 }
 
@@ -377,9 +382,9 @@ impl Members {
 pub struct Withdraw {
     #[command(flatten)]
     common: ProjectArguments,
-    /// The upload's identifier.
+    /// The upload's identifier, or its first six digits or more.
     #[arg(long, value_name = "ID")]
-    upload: Id,
+    upload: Prefix,
 }
 
 #[derive(Serialize)]
@@ -392,11 +397,12 @@ impl Withdraw {
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
         let keys = Keys::load(&self.common.project)?;
-        let withdrawal = Withdrawal { project: project.id(), upload: self.upload };
+        let upload = self.upload.upload(&mut connection, &project)?;
+        let withdrawal = Withdrawal { project: project.id(), upload };
         let withdrawal = Blob(sign_withdrawal(&withdrawal, &keys.identity()));
         let request = Request::Withdraw { project: project.id(), contributor: keys.public(), withdrawal };
         connection.command(&request, &[])?;
-        report(self.common.json, &Withdrawn { withdrawn: self.upload.to_string() }, |w| {
+        report(self.common.json, &Withdrawn { withdrawn: upload.to_string() }, |w| {
             println!(
                 "the rows of upload {} are deleted; versions trained on them stay as they are",
                 w.withdrawn

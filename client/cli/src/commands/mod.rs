@@ -5,7 +5,9 @@ pub(crate) mod attest;
 pub mod bench;
 pub mod demo;
 pub mod history;
+pub(crate) mod ids;
 pub mod init;
+pub mod manual;
 pub mod members;
 pub(crate) mod orders;
 pub(crate) mod pace;
@@ -98,6 +100,10 @@ enum Command {
     Attest(attest::Attest),
     /// Writes or explains a policy for the appraisal of evidence.
     Policy(policy::Policy),
+    /// Prints a script that completes commands and options in a shell.
+    Completions(manual::Completions),
+    /// Writes manual pages.
+    Man(manual::Man),
 }
 
 /// What the refinery multiplies on, for the plan.
@@ -125,7 +131,7 @@ pub struct ProjectArguments {
     /// The project's directory.
     #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
     pub project: PathBuf,
-    /// The refinery, if not the one recorded: `http(s)://HOST[:PORT]`, or the path of its socket.
+    /// The refinery: `http(s)://HOST[:PORT]`, or the path of its socket [default: the one recorded].
     #[arg(long, value_name = "URL")]
     pub refinery: Option<String>,
     /// Certificates (PEM) that lead to the refinery's, if not the system's do.
@@ -177,6 +183,8 @@ impl Cli {
             Command::Withdraw(command) => command.run(),
             Command::Attest(command) => command.run(),
             Command::Policy(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

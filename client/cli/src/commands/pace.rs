@@ -31,7 +31,14 @@ impl Pace {
         let batch_rows = (rows / BATCHES).next_power_of_two().clamp(32, 1024);
         let steps = rows.div_ceil(batch_rows);
         let epochs = STEPS.div_ceil(steps).clamp(5, 60) as u32;
-        let weight_decay = if rows < 1000 { 1e-3 } else { 1e-4 };
+        // About one over the rows.
+        let weight_decay = match rows {
+            0..200 => 1e-2,
+            200..600 => 3e-3,
+            600..2_000 => 1e-3,
+            2_000..6_000 => 3e-4,
+            _ => 1e-4,
+        };
         let patience = if rows < MANY { 0 } else { 3 };
         Pace { rows, batch_rows, epochs, weight_decay, patience }
     }
@@ -58,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_rows_have_small_batches_and_many_epochs() {
+    fn few_rows_have_small_batches_many_epochs_and_more_weight_decay() {
         let pace = |rows| {
             let Pace { batch_rows, epochs, patience, .. } = Pace::of(rows);
             (batch_rows, epochs, patience)
@@ -68,6 +75,8 @@ mod tests {
         assert_eq!(pace(1_295), (128, 20, 0));
         assert_eq!(pace(60_000), (1024, 5, 3));
         assert_eq!(pace(10_000_000), (1024, 5, 3));
+        let decays = [100, 400, 1_295, 5_000, 60_000].map(|rows| Pace::of(rows).weight_decay);
+        assert_eq!(decays, [1e-2, 3e-3, 1e-3, 3e-4, 1e-4]);
     }
 
     #[test]

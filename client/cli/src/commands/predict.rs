@@ -25,7 +25,7 @@ pub struct Predict {
     common: ProjectArguments,
     #[command(flatten)]
     data: DataArguments,
-    /// Write the predictions as CSV to this file instead of standard output.
+    /// Write the predictions as CSV to this file [default: standard output].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

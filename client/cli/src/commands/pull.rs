@@ -31,7 +31,7 @@ pub struct Pull {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Which version; the newest if none is named.
+    /// Which version [default: the current one].
     #[arg(long, value_name = "N")]
     version: Option<u64>,
 }

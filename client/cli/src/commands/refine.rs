@@ -16,7 +16,7 @@ use crate::{ClientProject, Connection, Failure};
 pub struct Refine {
     #[command(flatten)]
     common: ProjectArguments,
-    /// Epochs of this round, if others than the project's.
+    /// Epochs of this round [default: the project's].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     epochs: Option<u32>,
     /// Ask for nothing; wait for the rounds that are running or due.

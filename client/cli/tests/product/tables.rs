@@ -97,3 +97,45 @@ pub fn offset(rows: Range<usize>, offset: f64) -> String {
     }
     text
 }
+
+/// A flag that may decide alone: 1 if a + 2 flag is above one half.
+pub fn flagged(rows: Range<usize>, flags: bool) -> String {
+    let mut text = String::from("a,flag,y\n");
+    for [a, b, _] in rows.map(features) {
+        let flag = u8::from(flags && b > 0.0);
+        writeln!(text, "{a},{flag},{}", u8::from(a + 2.0 * f64::from(flag) > 0.5)).unwrap();
+    }
+    text
+}
+
+/// Three kinds of flowers, with the means and standard deviations of Fisher's irises.
+pub fn flowers(rows: Range<usize>) -> String {
+    const KINDS: [(&str, [(f64, f64); 4]); 3] = [
+        ("setosa", [(5.0, 0.35), (3.43, 0.38), (1.46, 0.17), (0.25, 0.1)]),
+        ("versicolor", [(5.94, 0.52), (2.77, 0.31), (4.26, 0.47), (1.33, 0.2)]),
+        ("virginica", [(6.59, 0.64), (2.97, 0.32), (5.55, 0.55), (2.03, 0.27)]),
+    ];
+    let mut text = String::from("sepal length,sepal width,petal length,petal width,kind\n");
+    for row in rows {
+        let (kind, figures) = KINDS[row % 3];
+        for (i, (mean, deviation)) in figures.iter().enumerate() {
+            // The sum of three such is of unit variance, and nearly normal.
+            let normal: f64 = (0..3).map(|j| uniform((12 * row + 3 * i + j) as u64)).sum();
+            write!(text, "{:.1},", mean + deviation * normal).unwrap();
+        }
+        writeln!(text, "{kind}").unwrap();
+    }
+    text
+}
+
+/// Two classes by the sign of a - b, the label first; one row in 50 is of a third class, far away, and called NA.
+pub fn rare(rows: Range<usize>) -> String {
+    let mut text = String::from("y,a,b\n");
+    for (row, [a, b, _]) in rows.clone().zip(rows.map(features)) {
+        match row % 50 {
+            49 => writeln!(text, "NA,{},{}", a + 5.0, b + 5.0).unwrap(),
+            _ => writeln!(text, "{},{a},{b}", if a > b { "more" } else { "less" }).unwrap(),
+        }
+    }
+    text
+}
