@@ -211,7 +211,10 @@ impl Misfits {
     pub fn words(&self) -> Vec<String> {
         let kinds = [
             (&self.clipped, "values lay beyond the recorded bound and were clipped to it"),
-            (&self.clipped_targets, "targets lay beyond the recorded bound and were clipped to it (init --ranges moves it)"),
+            (
+                &self.clipped_targets,
+                "targets lay beyond the recorded bound and were clipped to it (init --ranges moves it)",
+            ),
             (&self.differing, "values count for nothing, as their columns were constant in the first table"),
         ];
         let there = kinds.into_iter().filter(|(misfits, _)| !misfits.is_empty());

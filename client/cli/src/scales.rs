@@ -226,7 +226,7 @@ mod tests {
         );
         let ranges = r#"{"data_min_": [0, -1], "data_max_": [12, 1]}"#;
         let (features, _) = read(ranges).unwrap().apply(fitted(&["a", "b"]), None).unwrap();
-        assert_eq!((features.centre(), features.scale()[0]), (&[6.0, 0.0][..], 12_f64.sqrt()));
+        assert_eq!((features.centre(), features.scale()[0]), (&[6.0, 0.0][..], 12.0 / 12_f64.sqrt()));
     }
 
     #[test]
