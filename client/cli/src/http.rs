@@ -282,6 +282,9 @@ impl HttpClient {
                 let answer = self.call(&Call { query: &query, ..get(&path) }, "*/*")?;
                 Ok((Reply::Receipts, answer.body))
             }
+            Request::Projects { .. } => {
+                Ok((Reply::Projects(self.call(&get("/v1/projects"), "*/*")?.json()?), Vec::new()))
+            }
             Request::Orders { project } => {
                 let answer = self.call(&get(&at(project, "/orders")), "*/*")?;
                 Ok((Reply::Orders(from_cbor(&answer.body)?), Vec::new()))

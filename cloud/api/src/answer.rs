@@ -48,8 +48,28 @@ pub struct ProjectEntry {
     pub project: String,
     /// Its name.
     pub name: String,
-    /// `owner`, `contributor`, `querier` or `viewer`.
-    pub role: String,
+    /// `owner`, `contributor`, `querier` or `viewer`; none over the local socket for who asks without a key.
+    pub role: Option<String>,
+    /// How it is.
+    pub state: ProjectState,
+    /// The number of its newest round; none before its secrets were released.
+    pub round: Option<u64>,
+    /// What is in the way, if something is.
+    pub failure: Option<String>,
+}
+
+/// How a project is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProjectState {
+    /// The warden holds its secrets, and nothing is to be done.
+    Ready,
+    /// A round runs or is due.
+    Busy,
+    /// No warden that is connected holds its secrets.
+    Waiting,
+    /// Its newest round failed.
+    Failed,
 }
 
 /// An upload or query began.

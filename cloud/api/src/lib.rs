@@ -10,8 +10,8 @@ mod route;
 mod signature;
 
 pub use answer::{
-    Accepted, ContributorUploads, Created, Health, Offset, Problem, ProjectEntry, Projects, Ready, Refine,
-    Session, StoreParts, UploadEntry, Uploads, json_of,
+    Accepted, ContributorUploads, Created, Health, Offset, Problem, ProjectEntry, ProjectState, Projects,
+    Ready, Refine, Session, StoreParts, UploadEntry, Uploads, json_of,
 };
 pub use openapi::openapi;
 pub use route::{Access, Method, ROUTES, Route};

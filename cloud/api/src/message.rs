@@ -3,6 +3,8 @@
 use blindsmith_protocol::{Blob, Evidence, Id, Progress, ProjectSpec, Role, RoundSummary, UploadHeader};
 use serde::{Deserialize, Serialize};
 
+use crate::Projects;
+
 /// Client to refinery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
@@ -117,6 +119,11 @@ pub enum Request {
         /// The project.
         project: Id,
     },
+    /// The projects that a key may see, or all. Answered by [`Reply::Projects`].
+    Projects {
+        /// The key; it is not proven.
+        key: Option<Id>,
+    },
     /// Whether the refinery is there.
     Ping,
 }
@@ -157,6 +164,8 @@ pub enum Reply {
     Receipts,
     /// The owner's orders, signed, from the first on.
     Orders(Vec<Blob>),
+    /// The projects.
+    Projects(Projects),
     /// Refused or failed; nothing was changed.
     Failed {
         /// Why, and what to do.

@@ -140,6 +140,7 @@ fn request() -> impl Strategy<Value = Request> {
             withdrawal
         }),
         ids().prop_map(|project| Request::Orders { project }),
+        proptest::option::of(ids()).prop_map(|key| Request::Projects { key }),
         Just(Request::Ping),
     ]
 }

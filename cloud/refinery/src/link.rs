@@ -302,7 +302,12 @@ impl Link {
                     return Err(FrameError::Closed);
                 }
             }
-            Job::Order { project, order, .. } => self.ordered(shared, project, order)?,
+            Job::Order { project, order, .. } => {
+                let told = self.ordered(shared, project, order);
+                shared.lock().told = None;
+                shared.changed.notify_all();
+                told?;
+            }
             Job::Enrol { project, contributor, enrolment, reply } => {
                 self.send(&ToWarden::Enrol { project, contributor, enrolment: Blob(enrolment) }, &[])?;
                 let done = match self.finish()? {

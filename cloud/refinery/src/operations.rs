@@ -6,12 +6,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
 use blindsmith_api::message::{Ledger, PAGE, ProjectStatus, Seen};
-use blindsmith_identity::{PublicKey, open_enrolment, open_withdrawal};
+use blindsmith_api::{ProjectEntry, ProjectState, Projects};
+use blindsmith_identity::{MemberRole, PublicKey, open_enrolment, open_withdrawal};
 use blindsmith_protocol::{
     Blob, Evidence, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, RoundSummary, UploadHeader, to_cbor,
 };
 use tracing::{info, warn};
 
+use crate::http::gate::Standing;
 use crate::shared::{Job, Project, Round, Shared, State, Stored, now};
 use crate::store::{Incoming, StoreError};
 
@@ -151,6 +153,37 @@ impl Shared {
         status.seen.rounds = seen.rounds.min(known) + status.rounds.len() as u64;
         status.more |= status.seen.rounds < known;
         Ok(status)
+    }
+
+    /// The projects in which this key is somebody; all of them, if none is named.
+    pub(crate) fn projects(&self, key: Option<&PublicKey>) -> Projects {
+        let state = self.lock();
+        let warden = state.warden.is_some();
+        let entry = |id: &Id, p: &Project| {
+            let role = match key.map(|key| p.standing(key)) {
+                None => None,
+                Some(Standing::Owner) => Some("owner"),
+                Some(Standing::Member(MemberRole::Contributor)) => Some("contributor"),
+                Some(Standing::Member(MemberRole::Querier)) => Some("querier"),
+                Some(Standing::Member(MemberRole::Viewer)) => Some("viewer"),
+                Some(Standing::None) => return None,
+            };
+            let found = match (p.failure.is_some() && p.failed(), warden && p.ready) {
+                (_, false) => ProjectState::Waiting,
+                (true, true) => ProjectState::Failed,
+                (false, true) if p.idle(warden, now()) => ProjectState::Ready,
+                (false, true) => ProjectState::Busy,
+            };
+            Some(ProjectEntry {
+                project: id.to_string(),
+                name: p.spec.name.clone(),
+                role: role.map(str::to_owned),
+                state: found,
+                round: p.rounds.last().map(|r| r.round),
+                failure: p.failure.clone(),
+            })
+        };
+        Projects { projects: state.projects.iter().filter_map(|(id, p)| entry(id, p)).collect() }
     }
 
     /// Rounds from this one on, as many as an answer should have.

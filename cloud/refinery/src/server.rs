@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blindsmith_api::message::{Reply, Request};
+use blindsmith_identity::PublicKey;
 use blindsmith_protocol::{FrameError, Id, MAX_BODY, MAX_SEALED, read_body, read_head, to_cbor, write_frame};
 use tracing::{info, warn};
 
@@ -168,6 +169,10 @@ impl Client<'_> {
             Request::Pull { project, version } => {
                 let (version, model) = shared.pull(&project, version)?;
                 Ok((Reply::Model { version }, model))
+            }
+            Request::Projects { key } => {
+                let key = key.map(PublicKey::from);
+                Ok((Reply::Projects(shared.projects(key.as_ref())), Vec::new()))
             }
             Request::Orders { project } => Ok((Reply::Orders(shared.orders(&project)?), Vec::new())),
             Request::Order { project, order } => shared.order(project, order.0).map(done),

@@ -277,6 +277,8 @@ pub struct State {
     pub projects: BTreeMap<Id, Project>,
     pub counts: RoundCounts,
     pub jobs: VecDeque<Job>,
+    /// The project and whom it invites, of an order that the warden is being told.
+    pub told: Option<(Id, PublicKey)>,
     /// The connected warden's kind.
     pub warden: Option<String>,
     /// What tells it from others.

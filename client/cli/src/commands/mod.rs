@@ -14,6 +14,7 @@ pub(crate) mod pace;
 pub mod plan;
 pub mod policy;
 pub mod predict;
+pub mod projects;
 pub mod pull;
 pub mod push;
 pub mod receipts;
@@ -60,6 +61,8 @@ enum Command {
     Refine(refine::Refine),
     /// Shows uploads, rounds and, for the owner, what the rounds achieved.
     Status(status::Status),
+    /// Lists the projects of a refinery that a key may see.
+    Projects(projects::ProjectsCommand),
     /// Shows a project while it learns.
     Watch(watch::Watch),
     /// Fetches and decrypts the refined model.
@@ -163,6 +166,7 @@ impl Cli {
             Command::Push(command) => command.run(),
             Command::Refine(command) => command.run(),
             Command::Status(command) => command.run(),
+            Command::Projects(command) => command.run(),
             Command::Watch(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Receipts(command) => command.run(),

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::site::{Outcome, Site, argument};
 use crate::tables;
@@ -93,6 +93,22 @@ fn owners_that_the_operator_lists_create_projects() {
     let model = ["--label", "#last", "--accept-simulated", "--json"];
     let second = site.run(&[common.as_slice(), &model, &key].concat()).ok().json();
     assert_ne!(first["project"], second["project"]);
+    // A key sees its own projects, and whoever can reach the socket all of them.
+    let listed = |arguments: &[&str]| site.run(&[&["projects", "--json"], arguments].concat()).ok().json();
+    let by_key = listed(&["--refinery", &refinery, "--key", "owner.key"]);
+    assert_eq!(by_key, listed(&["--project", "p"]));
+    let all = by_key["projects"].as_array().unwrap();
+    assert!(all.iter().any(|p| p["project"] == first["project"]) && all.len() == 2, "{by_key}");
+    for project in all {
+        let facts = ["role", "state", "round", "failure"].map(|fact| project[fact].clone());
+        assert_eq!(facts, [json!("owner"), json!("ready"), json!(0), json!(null)], "{project}");
+    }
+    let at_socket = listed(&["--refinery", &site.socket()]);
+    assert_eq!(at_socket["projects"].as_array().unwrap().len(), 2);
+    assert_eq!(at_socket["projects"][0]["role"], json!(null));
+    site.write("stranger.key", "ab".repeat(32));
+    site.run(&["projects", "--refinery", &refinery, "--key", "stranger.key"])
+        .refused(5, &["owners and members"]);
     site.assert_no_panic();
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP service: signed requests, bounded in number, size and time. `docs/service.md` has it in words.
 
 mod events;
-mod gate;
+pub(crate) mod gate;
 mod listen;
 mod metrics;
 mod nonces;

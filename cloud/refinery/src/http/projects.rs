@@ -7,11 +7,11 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use blindsmith_api::message::{PAGE, Seen};
-use blindsmith_api::{BYTES, CBOR, COSE, Created, ProjectEntry, Projects, Refine, VERSION_HEADER, json_of};
-use blindsmith_identity::{MemberRole, PublicKey};
+use blindsmith_api::{BYTES, CBOR, COSE, Created, Refine, VERSION_HEADER, json_of};
+use blindsmith_identity::PublicKey;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
 
-use super::gate::{Caller, Standing};
+use super::gate::Caller;
 use super::problem::Refused;
 use super::{Answer, Service, blocking, bytes, invalid, json};
 
@@ -62,18 +62,7 @@ pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    let entry = |id: &Id, p: &crate::shared::Project| {
-        let role = match p.standing(&caller.key) {
-            Standing::Owner => "owner",
-            Standing::Member(MemberRole::Contributor) => "contributor",
-            Standing::Member(MemberRole::Querier) => "querier",
-            Standing::Member(MemberRole::Viewer) => "viewer",
-            Standing::None => return None,
-        };
-        Some(ProjectEntry { project: id.to_string(), name: p.spec.name.clone(), role: role.into() })
-    };
-    let projects = service.shared.lock().projects.iter().filter_map(|(id, p)| entry(id, p)).collect();
-    json(&Projects { projects })
+    json(&service.shared.projects(Some(&caller.key)))
 }
 
 /// The numbers of a query such as `run=1&rounds=2`; none if it has one twice, one that is not among the names, or something

@@ -84,9 +84,12 @@ impl State {
         self.jobs.iter().filter(waits).count() as u32 + u32::from(project.due(now))
     }
 
-    /// Whether who asks was invited by an order that the warden will be told once the round that is running is over: it
+    /// Whether who asks was invited by an order that the warden is told now, or once the round that is running is over: it
     /// would refuse the query.
     fn unknown_yet(&self, query: &UploadHeader) -> bool {
+        if self.told == Some((query.project, PublicKey::from(query.contributor))) {
+            return true;
+        }
         let querier = Some(PublicKey::from(query.contributor));
         let invites = |job: &Job| match job {
             Job::Order { project, invited, .. } => *project == query.project && *invited == querier,
@@ -117,7 +120,11 @@ impl State {
             _ => true,
         });
         if let Some(at) = at {
-            return self.jobs.remove(at);
+            let job = self.jobs.remove(at);
+            if let Some(Job::Order { project, invited, .. }) = &job {
+                self.told = invited.map(|invited| (*project, invited));
+            }
+            return job;
         }
         let (project, task) = self.next_turn(now)?;
         match task {
@@ -348,6 +355,8 @@ mod tests {
         assert_eq!(asked(&mut state), Some(PublicKey([7; 32])));
         assert_eq!(asked(&mut state), None);
         assert!(matches!(state.take_job(0), Some(Job::Order { .. })));
+        assert_eq!(asked(&mut state), None, "the warden is being told");
+        state.told = None;
         assert_eq!(asked(&mut state), Some(member));
     }
 
