@@ -131,10 +131,20 @@ fn snp(policy: &SnpPolicy, lines: &mut Lines) {
         "  asked for at VMPL {} or more privileged, guest version {} or later;",
         policy.maximum_vmpl, policy.minimum_guest_svn
     ));
-    for (allowed, what) in [(policy.smt, "hyper-threading"), (policy.migration, "migration agents")] {
+    for (allowed, what) in [
+        (policy.smt, "hyper-threading"),
+        (policy.migration, "migration agents"),
+        (policy.cxl, "memory of CXL devices"),
+    ] {
         lines.add(format!("  {what}: {};", if allowed { "accepted" } else { "refused" }));
     }
     for (asked, what) in [
+        (policy.revocation_list, "revocation list of AMD's root"),
+        (policy.single_socket, "a guest policy that keeps to one socket"),
+        (policy.aes_256_xts, "a guest policy that demands AES-256-XTS"),
+        (policy.rapl_disabled, "a guest policy without measurement of power (RAPL)"),
+        (policy.hiding_demanded, "a guest policy that demands hiding of ciphertexts"),
+        (policy.page_swap_disabled, "a guest policy without moving and swapping of pages"),
         (policy.alias_check, "check of memory for aliases"),
         (policy.ciphertext_hiding, "hiding of ciphertexts"),
     ] {
@@ -155,6 +165,8 @@ mod tests {
             "Simulated environments are refused",
             "Intel SGX is accepted for",
             "Milan from bootloader 4",
+            "memory of CXL devices: refused",
+            "one socket: not required",
             "no advisory",
         ] {
             assert!(words.contains(part), "{part}: {words}");

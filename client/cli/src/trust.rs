@@ -13,7 +13,7 @@ use blindsmith_protocol::{Blob, Evidence, Id};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::commands::attest::{files, read_collateral};
+use crate::commands::attest::{files, is_collateral, read_collateral};
 use crate::connection::unexpected;
 use crate::project::write_file;
 use crate::{Connection, Failure};
@@ -121,7 +121,11 @@ impl Attestation {
         for (i, path) in self.collateral.iter().enumerate() {
             fs::create_dir_all(&into).map_err(|e| Failure::project(&into, e))?;
             // Files of several directories may have one name.
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // One that was given by its name counts whatever that is, such as AMD's `crl`; its content says what it is.
+            if !is_collateral(path) {
+                name.push_str(".der");
+            }
             let copy = into.join(format!("{i:02}-{name}"));
             fs::copy(path, &copy).map_err(|e| Failure::project(&copy, e))?;
         }

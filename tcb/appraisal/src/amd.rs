@@ -3,11 +3,13 @@
 use std::fmt;
 use std::ops::Range;
 
-use der::asn1::{Any, ObjectIdentifier};
+use der::asn1::{Any, BitString, ObjectIdentifier};
 use der::{Decode, Document, Reader, SliceReader};
 use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use x509_cert::crl::CertificateList;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::snp::Report;
 use super::text::line;
@@ -115,20 +117,25 @@ impl SignedBy {
     }
 }
 
-/// A certificate: its bytes, of which the signature is checked, and its parts.
+/// What AMD signed: its bytes, of which the signature is checked, and its parts.
 #[derive(Debug, Clone)]
-pub struct Certificate {
+pub struct Signed<T> {
     der: Vec<u8>,
     /// The range that is signed, in `der`.
     signed: Range<usize>,
-    parts: x509_cert::Certificate,
+    parts: T,
 }
 
-impl Certificate {
-    /// Reads one certificate.
+/// A certificate.
+pub type Certificate = Signed<x509_cert::Certificate>;
+/// What a root revoked.
+pub type RevocationList = Signed<CertificateList>;
+
+impl<T: for<'a> Decode<'a, Error = der::Error>> Signed<T> {
+    /// Reads one.
     pub fn from_der(der: &[u8]) -> Result<Self, Unusable> {
-        let read = || -> der::Result<Certificate> {
-            let parts = x509_cert::Certificate::from_der(der)?;
+        let read = || -> der::Result<Self> {
+            let parts = T::from_der(der)?;
             let mut reader = SliceReader::new(der)?;
             let signed = reader.sequence(|reader| {
                 let start = usize::try_from(reader.position())?;
@@ -136,11 +143,13 @@ impl Certificate {
                 reader.drain(reader.remaining_len())?;
                 Ok::<_, der::Error>(start..start + signed.len())
             })?;
-            Ok(Certificate { der: der.to_vec(), signed, parts })
+            Ok(Signed { der: der.to_vec(), signed, parts })
         };
-        read().map_err(|e| Unusable::Collateral(format!("a certificate: {}", line(&e.to_string()))))
+        read().map_err(|e| Unusable::Collateral(format!("a certificate or a list: {}", line(&e.to_string()))))
     }
+}
 
+impl Certificate {
     /// Reads certificates that follow each other in PEM, with nothing but space between them.
     pub fn from_pem(pem: &[u8]) -> Result<Vec<Self>, Unusable> {
         const END: &str = "-----END CERTIFICATE-----";
@@ -180,13 +189,19 @@ impl Certificate {
         self.parts.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes()
     }
 
-    /// Whether `issuer` signed this, with the one algorithm that AMD uses.
+    /// Whether `issuer` signed this.
     fn is_signed_by(&self, issuer: &Certificate) -> bool {
-        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.public_key());
-        self.parts.signature_algorithm().oid == PSS
-            && self.parts.signature_algorithm() == self.parts.tbs_certificate().signature()
-            && self.issuer() == issuer.subject()
-            && key.verify(&self.der[self.signed.clone()], self.parts.signature().raw_bytes()).is_ok()
+        let (parts, tbs) = (&self.parts, self.parts.tbs_certificate());
+        self.issuer() == issuer.subject()
+            && issuer.signs(self, [parts.signature_algorithm(), tbs.signature()], parts.signature())
+    }
+
+    /// Whether its key signed this, with the one algorithm that AMD uses; it is named twice.
+    fn signs<T>(&self, of: &Signed<T>, named: [&AlgorithmIdentifierOwned; 2], signature: &BitString) -> bool {
+        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, self.public_key());
+        named[0].oid == PSS
+            && named[0] == named[1]
+            && key.verify(&of.der[of.signed.clone()], signature.raw_bytes()).is_ok()
     }
 
     /// First and last second of its validity.
@@ -253,6 +268,7 @@ pub fn verify(
     }
 
     let (product, chain) = chain(leaf, &authorities, by, findings)?;
+    revocation(&collateral.lists, &chain, at, findings);
     for certificate in &chain {
         let (from, to) = certificate.validity();
         findings.require(
@@ -312,6 +328,38 @@ pub fn verify(
     })
 }
 
+/// Checks that each list is of the chain's root, that it is valid as of `at`, and that it does not revoke the authority.
+fn revocation(lists: &[RevocationList], chain: &[Certificate; 3], at: u64, findings: &mut Findings) {
+    let [_, authority, root] = chain;
+    let serial = authority.parts.tbs_certificate().serial_number();
+    for list in lists {
+        let (parts, tbs) = (&list.parts, &list.parts.tbs_cert_list);
+        let mut revoked = tbs.revoked_certificates.iter().flatten();
+        let more = revoked.clone().filter_map(|entry| entry.crl_entry_extensions.as_ref());
+        let mut extensions = tbs.crl_extensions.iter().chain(more).flatten();
+        // One without an end is valid never.
+        let [from, to] = [Some(tbs.this_update), tbs.next_update]
+            .map(|time| time.map_or(0, |time| time.to_unix_duration().as_secs()));
+        let signed = tbs.issuer == *root.subject()
+            && root.signs(list, [&parts.signature_algorithm, &tbs.signature], &parts.signature);
+        let (claim, found) = if !signed || extensions.any(|extension| extension.critical) {
+            ("collateral.amd.revocation", "one that the root did not sign, or of an unknown form".into())
+        } else if !(from..=to).contains(&at) {
+            ("collateral.amd.time", format!("one that is valid from {from} to {to}"))
+        } else if revoked.any(|entry| entry.serial_number == *serial) {
+            ("collateral.amd.revoked", "one that revokes it".into())
+        } else {
+            continue;
+        };
+        findings.add(
+            claim,
+            format_args!("valid lists of AMD's root without {}", line(&authority.subject().to_string())),
+            found,
+            "fetch the list of this product from AMD (kdsintf.amd.com); do not use a platform that it revokes",
+        );
+    }
+}
+
 fn words(versions: impl Iterator<Item = Option<u8>>) -> String {
     let words: Vec<_> = versions.map(|v| v.map_or_else(|| "none".into(), |v| v.to_string())).collect();
     words.join(".")
@@ -324,7 +372,7 @@ fn chain(
     authorities: &[&Certificate],
     by: SignedBy,
     findings: &mut Findings,
-) -> Option<(Product, Vec<Certificate>)> {
+) -> Option<(Product, [Certificate; 3])> {
     let mut known = Vec::new();
     for (product, pem) in PRODUCTS {
         // These are read in a test. If they could not be read, no chain would end here.
@@ -374,8 +422,7 @@ fn chain(
             );
             return None;
         }
-        let intermediate = intermediate.clone();
-        return Some((product, vec![leaf.clone(), intermediate, ark]));
+        return Some((product, [leaf.clone(), intermediate.clone(), ark]));
     }
     findings.add(
         "collateral.amd.authority",
@@ -390,27 +437,4 @@ fn chain(
 }
 
 #[cfg(test)]
-mod tests {
-    use ring::digest::{SHA256, digest};
-
-    use super::*;
-
-    #[test]
-    fn the_pinned_roots_are_those_of_amd_and_sign_what_lies_beside_them() {
-        // SHA-256 of the DER, as other verifiers pin them.
-        let roots = [
-            "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd",
-            "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1",
-            "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a",
-        ];
-        for ((product, pem), digest_of_root) in PRODUCTS.into_iter().zip(roots) {
-            let certificates = Certificate::from_pem(pem.as_bytes()).unwrap();
-            let [ask, ark, asvk] = <[Certificate; 3]>::try_from(certificates).unwrap();
-            assert_eq!(hex::encode(digest(&SHA256, &ark.der)), digest_of_root, "{product}");
-            assert!(ark.is_signed_by(&ark), "{product}");
-            for intermediate in [&ask, &asvk] {
-                assert!(intermediate.is_signed_by(&ark) && intermediate.is_authority(), "{product}");
-            }
-        }
-    }
-}
+mod tests;

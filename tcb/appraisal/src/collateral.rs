@@ -3,12 +3,12 @@
 use dcap_qvl::QuoteCollateralV3;
 
 use super::Unusable;
-use super::amd::Certificate;
+use super::amd::{Certificate, RevocationList};
 use super::text::line;
 
 /// Most collateral, in bytes, over all parts.
 pub const MAX_COLLATERAL: usize = 1 << 20;
-/// Most certificates.
+/// Most certificates and revocation lists.
 const MAX_CERTIFICATES: usize = 32;
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
@@ -18,11 +18,12 @@ pub struct Collateral {
     size: usize,
     pub(super) intel: Option<QuoteCollateralV3>,
     pub(super) certificates: Vec<Certificate>,
+    pub(super) lists: Vec<RevocationList>,
 }
 
 impl Collateral {
     /// Adds a part, recognised by its content: Intel's collateral as JSON (TCB info, QE identity, revocation lists and
-    /// their chains), or AMD's certificates in PEM or DER.
+    /// their chains), AMD's certificates in PEM or DER, or its revocation lists in DER.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), Unusable> {
         let unusable = |why: String| Err(Unusable::Collateral(why));
         self.size = self.size.saturating_add(bytes.len());
@@ -43,15 +44,18 @@ impl Collateral {
         }
         let certificates = if trimmed.starts_with(PEM) {
             Certificate::from_pem(trimmed)?
+        } else if let Ok(list) = RevocationList::from_der(bytes) {
+            self.lists.push(list);
+            Vec::new()
         } else if bytes.first() == Some(&0x30) {
             vec![Certificate::from_der(bytes)?]
         } else {
-            return unusable("neither JSON of Intel nor certificates in PEM or DER".into());
+            return unusable("neither Intel's JSON nor certificates or a list of AMD".into());
         };
         self.certificates.extend(certificates);
-        if self.certificates.len() > MAX_CERTIFICATES {
+        if self.certificates.len() + self.lists.len() > MAX_CERTIFICATES {
             return unusable(format!(
-                "more than {MAX_CERTIFICATES} certificates: give those of one platform"
+                "more than {MAX_CERTIFICATES} certificates and lists: give those of one platform"
             ));
         }
         Ok(())

@@ -226,12 +226,33 @@ pub struct SnpPolicy {
     /// Providers whose keys (VLEK) may sign instead of a chip's, as their certificates name them.
     #[serde(default)]
     pub vlek_providers: Vec<String>,
+    /// Whether collateral has to have a revocation list of the product's root.
+    #[serde(default)]
+    pub revocation_list: bool,
     /// Whether the guest's policy may allow hyper-threading.
     #[serde(default)]
     pub smt: bool,
     /// Whether the guest's policy may allow a migration agent.
     #[serde(default)]
     pub migration: bool,
+    /// Whether the guest's policy has to keep the guest on one socket.
+    #[serde(default)]
+    pub single_socket: bool,
+    /// Whether the guest's policy may allow memory of CXL devices.
+    #[serde(default)]
+    pub cxl: bool,
+    /// Whether the guest's policy has to demand that memory is encrypted with AES-256-XTS.
+    #[serde(default)]
+    pub aes_256_xts: bool,
+    /// Whether the guest's policy has to demand that the host cannot measure power (RAPL).
+    #[serde(default)]
+    pub rapl_disabled: bool,
+    /// Whether the guest's policy has to demand what `ciphertext_hiding` asks of the platform.
+    #[serde(default)]
+    pub hiding_demanded: bool,
+    /// Whether the guest's policy has to forbid that the firmware moves and swaps pages.
+    #[serde(default)]
+    pub page_swap_disabled: bool,
     /// Whether the platform has to have checked its memory for aliases.
     #[serde(default = "yes")]
     pub alias_check: bool,

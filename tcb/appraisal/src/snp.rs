@@ -22,9 +22,7 @@ const SIGNATURE_PADDING: [Range<usize>; 3] = [0x2d0..0x2e8, 0x318..0x330, 0x330.
 const ALGORITHM: u32 = 1;
 
 /// Bits of the guest's policy.
-const POLICY_SMT: u64 = 1 << 16;
 const POLICY_ONE: u64 = 1 << 17;
-const POLICY_MIGRATION: u64 = 1 << 18;
 const POLICY_DEBUG: u64 = 1 << 19;
 /// Bits without a meaning yet: a later one may weaken the guest.
 const POLICY_RESERVED: u64 = !0 << 26;
@@ -175,6 +173,13 @@ pub fn appraise(
         }
         Some(key.product)
     });
+    findings.require(
+        !collateral.lists.is_empty() || !policy.snp.as_ref().is_some_and(|policy| policy.revocation_list),
+        "collateral.amd.revocation",
+        "a revocation list of the product's root",
+        "none",
+        "fetch it from AMD (kdsintf.amd.com, vcek/v1/PRODUCT/crl), or set revocation_list = false in the policy",
+    );
     guest(report, policy.snp.as_ref(), findings);
     // Whether a byte is one version or another depends on the product; of one that is unverified, the older layout is
     // shown.
@@ -281,20 +286,25 @@ fn guest(report: &Report, policy: Option<&SnpPolicy>, findings: &mut Findings) {
         );
         return;
     };
-    findings.require(
-        policy.migration || bits & POLICY_MIGRATION == 0,
-        "snp.policy.migration",
-        "no migration agent (bit 18)",
-        &hexadecimal,
-        "have the guest started without it, or set migration = true in the policy",
-    );
-    findings.require(
-        policy.smt || bits & POLICY_SMT == 0,
-        "snp.policy.smt",
-        "no hyper-threading (bit 16)",
-        &hexadecimal,
-        "have the guest started without it, or set smt = true in the policy",
-    );
+    // A bit, whether it has to be set, whether the policy asks for that, the field that says so, and in words.
+    for (bit, set, asked, field, words) in [
+        (16, false, !policy.smt, "smt", "no hyper-threading"),
+        (18, false, !policy.migration, "migration", "no migration agent"),
+        (20, true, policy.single_socket, "single_socket", "one socket alone"),
+        (21, false, !policy.cxl, "cxl", "no memory of CXL devices"),
+        (22, true, policy.aes_256_xts, "aes_256_xts", "memory under AES-256-XTS"),
+        (23, true, policy.rapl_disabled, "rapl_disabled", "no measurement of power (RAPL)"),
+        (24, true, policy.hiding_demanded, "hiding_demanded", "ciphertexts hidden from the host"),
+        (25, true, policy.page_swap_disabled, "page_swap_disabled", "no moving and swapping of pages"),
+    ] {
+        findings.require(
+            !asked || (bits >> bit) & 1 == u64::from(set),
+            &format!("snp.policy.{field}"),
+            format_args!("{words} (bit {bit} {})", if set { "set" } else { "clear" }),
+            &hexadecimal,
+            format_args!("have the guest started so, or set {field} = {} in the policy", !set),
+        );
+    }
     let (measurement, host_data) = (report.measurement(), report.host_data());
     findings.require(
         policy.guests.iter().any(|g| g.measurement.0 == measurement && g.host_data.0 == host_data),

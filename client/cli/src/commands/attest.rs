@@ -20,7 +20,7 @@ use crate::Failure;
 use crate::trust::now;
 
 /// What collateral's files are called; others in a directory are passed over.
-const COLLATERAL_EXTENSIONS: [&str; 5] = ["json", "pem", "der", "crt", "cer"];
+const COLLATERAL_EXTENSIONS: [&str; 6] = ["json", "pem", "der", "crt", "cer", "crl"];
 
 /// Longest file of evidence, in bytes: a warden's envelope has claims, report and auxiliary data.
 const MAX_FILE: usize = 128 << 10;
@@ -54,8 +54,8 @@ struct Appraise {
     /// The evidence: a raw quote or report, what attest fetch --out wrote, or a project's evidence.cbor.
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
-    /// Collateral: Intel's as JSON, AMD's certificates in PEM or DER. May be repeated; of a directory, the files named
-    /// *.json, *.pem, *.der, *.crt and *.cer are taken.
+    /// Collateral: Intel's as JSON, AMD's certificates in PEM or DER, AMD's revocation lists in DER. May be repeated; of a
+    /// directory, the files named *.json, *.pem, *.der, *.crt, *.cer and *.crl are taken.
     #[arg(long, value_name = "FILE")]
     collateral: Vec<PathBuf>,
     /// The policy: what is trusted.
@@ -181,6 +181,12 @@ pub(crate) fn read_collateral(files: &[PathBuf]) -> Result<Collateral, Failure> 
     Ok(collateral)
 }
 
+/// Whether a file of a directory is taken for collateral, by its name.
+pub(crate) fn is_collateral(file: &Path) -> bool {
+    let extension = file.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    extension.is_some_and(|e| COLLATERAL_EXTENSIONS.contains(&e.as_str()))
+}
+
 /// The files of collateral, directories opened, in the order of their names.
 pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
@@ -192,8 +198,7 @@ pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         let mut found = Vec::new();
         for entry in fs::read_dir(path).map_err(|e| Failure::unusable(path, e))? {
             let file = entry.map_err(|e| Failure::unusable(path, e))?.path();
-            let extension = file.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-            if extension.is_some_and(|e| COLLATERAL_EXTENSIONS.contains(&e.as_str())) {
+            if is_collateral(&file) {
                 found.push(file);
             }
         }

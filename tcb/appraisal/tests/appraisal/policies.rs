@@ -32,6 +32,13 @@ fn the_example_writes_every_default() {
         "minimum_guest_svn",
         "vlek_providers",
         "migration",
+        "revocation_list",
+        "single_socket",
+        "cxl",
+        "aes_256_xts",
+        "rapl_disabled",
+        "hiding_demanded",
+        "page_swap_disabled",
         "alias_check",
         "ciphertext_hiding",
         "host_data",
@@ -114,6 +121,12 @@ fn each_demand_of_a_policy_refuses_by_itself() {
         ("milan-v3", "milan =", "turin =", "snp.product"),
         ("milan-v3", "smt = true\n", "", "snp.policy.smt"),
         ("milan-v3", "[snp]\n", "[snp]\nciphertext_hiding = true\n", "snp.platform.ciphertext_hiding"),
+        ("milan-v3", "[snp]\n", "[snp]\nsingle_socket = true\n", "snp.policy.single_socket"),
+        ("milan-v3", "[snp]\n", "[snp]\naes_256_xts = true\n", "snp.policy.aes_256_xts"),
+        ("milan-v3", "[snp]\n", "[snp]\nrapl_disabled = true\n", "snp.policy.rapl_disabled"),
+        ("milan-v3", "[snp]\n", "[snp]\nhiding_demanded = true\n", "snp.policy.hiding_demanded"),
+        ("milan-v3", "[snp]\n", "[snp]\npage_swap_disabled = true\n", "snp.policy.page_swap_disabled"),
+        ("milan-v3", "[snp]\n", "[snp]\nrevocation_list = true\n", "collateral.amd.revocation"),
         ("milan-v2", "alias_check = false\n", "", "snp.platform.alias_check"),
         ("milan-v2", "[snp]\n", "[snp]\nminimum_guest_svn = 1\n", "snp.guest_svn"),
         ("milan-v2", "machines = \"any\"", "machines = []", "platform.machine"),
@@ -131,6 +144,46 @@ fn each_demand_of_a_policy_refuses_by_itself() {
             );
         }
     }
+}
+
+/// Which of a guest's policy bits a policy refuses, once the bits are altered; the signature is refused with them.
+fn refused_bits(asked: &str, change: impl Fn(u64) -> u64) -> Vec<String> {
+    let mut vector = Vector::named("milan-v3");
+    let bits = u64::from_le_bytes(vector.evidence[8..16].try_into().unwrap());
+    vector.evidence[8..16].copy_from_slice(&change(bits).to_le_bytes());
+    let appraisal = vector.appraise_with(&with(&vector.policy(), "[snp]\n", asked), vector.at());
+    let claims = appraisal.refusals.into_iter().map(|refusal| refusal.claim);
+    claims.filter(|claim| claim.starts_with("snp.policy.")).collect()
+}
+
+#[test]
+fn attack_bits_of_the_guests_policy_that_the_owners_policy_does_not_allow() {
+    // The report has bits 16 and 17 alone.
+    assert_eq!(refused_bits("[snp]\n", |bits| bits), [""; 0]);
+    assert_eq!(refused_bits("[snp]\n", |bits| bits | 1 << 21), ["snp.policy.cxl"]);
+    assert_eq!(refused_bits("[snp]\ncxl = true\n", |bits| bits | 1 << 21), [""; 0]);
+    for (bit, field) in [
+        (20, "single_socket"),
+        (22, "aes_256_xts"),
+        (23, "rapl_disabled"),
+        (24, "hiding_demanded"),
+        (25, "page_swap_disabled"),
+    ] {
+        let (asked, claim) = (format!("[snp]\n{field} = true\n"), format!("snp.policy.{field}"));
+        // Neither no bit nor every other one stands for it.
+        assert_eq!(refused_bits(&asked, |bits| bits), [claim.clone()]);
+        assert_eq!(refused_bits(&asked, |bits| (bits | 0x3d0_0000) & !(1 << bit)), [claim]);
+        assert_eq!(refused_bits(&asked, |bits| bits | 1 << bit), [""; 0], "{field}");
+        assert_eq!(
+            refused_bits("[snp]\n", |bits| bits | 1 << bit),
+            [""; 0],
+            "a guest may demand more: {field}"
+        );
+    }
+    for bit in 26..64 {
+        assert_eq!(refused_bits("[snp]\n", |bits| bits | 1 << bit), ["snp.policy.reserved"], "{bit}");
+    }
+    assert_eq!(refused_bits("[snp]\n", |bits| bits & !(1 << 17)), ["snp.policy.reserved"]);
 }
 
 #[test]

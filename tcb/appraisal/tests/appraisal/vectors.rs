@@ -1,5 +1,7 @@
 //! Every vector of the manifest gives the stated result at the stated times.
 
+use blindsmith_appraisal::{Evidence, Policy, appraise};
+
 use crate::{Vector, file, refused};
 
 #[test]
@@ -124,4 +126,54 @@ fn authorities_of_amd_need_not_be_given() {
         let appraisal = vector.appraise(vector.at());
         assert!(appraisal.accepted, "{id}: {:#?}", appraisal.refusals);
     }
+}
+
+/// AMD's list for Milan, of which `openssl crl` says: from 2026-06-22 05:53:52 to 2026-08-08 00:00:00, nothing revoked.
+const LIST: (&str, u64, u64) = ("snp/milan.crl", 1_782_107_632, 1_786_147_200);
+
+#[test]
+fn amds_revocation_list_counts_where_collateral_has_it() {
+    let (name, from, to) = LIST;
+    let mut vector = Vector::named("milan-v3");
+    let required = vector.policy().replace("[snp]\n", "[snp]\nrevocation_list = true\n");
+    assert_eq!(
+        refused(&vector.appraise_with(&required, from)),
+        ["collateral.amd.revocation"],
+        "none is there"
+    );
+    vector.collateral.push(file(name));
+    for at in [from, to] {
+        for policy in [&required, &vector.policy()] {
+            let appraisal = vector.appraise_with(policy, at);
+            assert!(appraisal.accepted, "{at}: {:#?}", appraisal.refusals);
+        }
+    }
+    for at in [from - 1, to + 1] {
+        assert_eq!(refused(&vector.appraise(at)), ["collateral.amd.time"], "{at}");
+    }
+    // Of Milan's root it says nothing about Genoa.
+    let mut vector = Vector::named("genoa-v3-azure");
+    vector.collateral.push(file(name));
+    assert_eq!(refused(&vector.appraise(from)), ["collateral.amd.revocation"]);
+}
+
+#[test]
+fn attack_amds_revocation_list_altered() {
+    let (name, from, to) = LIST;
+    let (list, at) = (file(name), (from + to) / 2);
+    let vector = Vector::named("milan-v3");
+    let mut judged = 0;
+    // 13 is prime to the lengths of all fields.
+    for bit in (0..list.len() * 8).step_by(13) {
+        let mut altered = list.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        let mut collateral = vector.parsed_collateral();
+        if collateral.add(&altered).is_ok() {
+            let policy = Policy::parse(&vector.policy()).unwrap();
+            let appraisal = appraise(&Evidence::parse(&vector.evidence).unwrap(), &collateral, &policy, at);
+            assert!(!appraisal.accepted, "bit {bit} changed unnoticed");
+            judged += 1;
+        }
+    }
+    assert!(judged > 350, "{judged}");
 }
