@@ -16,6 +16,8 @@ const pictures = process.env.BLINDSMITH_PICTURES;
 const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1280, height: 900 };
 const MEMBER = "07".repeat(32);
+const VIEWER = `${vectors.root}\n${vectors.viewer}\n`;
+const OWNERS = /this is an owner's key, and the page does not use it: .* blindsmith viewer --project DIR --out viewer.key/;
 const ARGUMENTS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
@@ -32,7 +34,7 @@ const running = process.env.BLINDSMITH_URL;
 
 /** Opens the page in a fresh browser, watching what it asks for and what it complains of. */
 async function open(t, { url, viewport = DESK, colorScheme = "light", status = vectors.status, keys } = {}) {
-  const site = { status: structuredClone(status), requests: [], keys: keys ?? { [vectors.identity]: "owner" } };
+  const site = { status: structuredClone(status), requests: [], keys: keys ?? { [vectors.identity]: "viewer" } };
   const server = url ? { origin: new URL(url).origin, close() {} } : await serve(site);
   const context = await browser.newContext({ viewport, colorScheme });
   t.after(async () => {
@@ -47,7 +49,8 @@ async function open(t, { url, viewport = DESK, colorScheme = "light", status = v
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(error.message));
   await page.goto(server.origin);
-  const pick = (text) => page.getByLabel(/Key file/).setInputFiles({ name: "owner.key", mimeType: "", buffer: Buffer.from(text) });
+  const pick = (text, name = "sales.viewer.key") =>
+    page.getByLabel(/Key file/).setInputFiles({ name, mimeType: "", buffer: Buffer.from(text) });
   return { page, site, pick, elsewhere, complaints };
 }
 
@@ -63,10 +66,10 @@ async function picture(page, name) {
 }
 
 for (const [name, viewport, colorScheme] of [["phone", PHONE, "light"], ["phone-dark", PHONE, "dark"], ["desk", DESK, "light"], ["desk-dark", DESK, "dark"]]) {
-  test(`an owner sees everything: ${name}`, async (t) => {
+  test(`a viewer sees everything: ${name}`, async (t) => {
     const { page, pick, elsewhere, complaints } = await open(t, { viewport, colorScheme });
     await picture(page, `${name}-start`);
-    await pick(`${vectors.root}\n`);
+    await pick(VIEWER);
     await page.getByRole("heading", { name: "Handwritten digits" }).waitFor();
     const text = await page.locator("main").innerText();
     const newest = vectors.metrics[2].validation;
@@ -95,7 +98,7 @@ for (const [name, viewport, colorScheme] of [["phone", PHONE, "light"], ["phone-
 
 test("what changes is shown without being asked for, and trouble is told", async (t) => {
   const { page, pick, site } = await open(t);
-  await pick(vectors.root);
+  await pick(VIEWER);
   await page.getByText("Rows waiting").waitFor();
   site.status.uploads.push({ ...site.status.uploads[4], upload: "a5".repeat(32), rows: 4321 });
   await page.getByText("5,171").waitFor();
@@ -103,19 +106,43 @@ test("what changes is shown without being asked for, and trouble is told", async
   await page.getByRole("alert").filter({ hasText: "refused (403): this key owns no project here" }).waitFor();
 });
 
-test("a member sees no figures, and no key of another's is taken for the owner's", async (t) => {
+test("a member sees no figures", async (t) => {
   const { identity } = await import("../../cloud/refinery/web/sealed.js");
   const { publicKey } = await identity(Uint8Array.from({ length: 32 }, () => 7));
-  for (const [role, words] of [["contributor", "Figures are sealed to the project's owner."], ["owner", "The figures do not open"]]) {
-    const { page, pick } = await open(t, { keys: { [publicKey]: role } });
-    await pick(MEMBER);
-    await page.getByText(words).waitFor();
-    assert.equal(await page.getByRole("img").count(), 0);
-    assert.ok(!(await page.locator("main").innerText()).includes("0.8"), "a figure");
+  const { page, pick } = await open(t, { keys: { [publicKey]: "contributor" } });
+  await pick(MEMBER, "member.key");
+  await page.getByText("Figures are sealed to the project's owner.").waitFor();
+  assert.equal(await page.getByRole("img").count(), 0);
+  assert.ok(!(await page.locator("main").innerText()).includes("0.8"), "a figure");
+});
+
+test("attack an owner's key that is shown to the page: refused, told why, and not used", async (t) => {
+  const bare = `${vectors.root}\n`;
+  for (const [text, name, requests] of [
+    // By its name alone it is not even read, by its mark no request is signed with it.
+    [bare, "owner.key", []],
+    [`# The owner's key, which opens every model\n${bare}`, "sales.key", []],
+    // A bare one of another name is known by what the refinery calls it, and is dropped.
+    [bare, "sales.key", ["/v1/projects"]],
+  ]) {
+    const { page, pick, site, complaints } = await open(t, { keys: { [vectors.identity]: "owner" } });
+    await pick(text, name);
+    await page.getByRole("alert").filter({ hasText: OWNERS }).waitFor();
+    await page.waitForTimeout(200);
+    assert.deepEqual(site.requests, requests, name);
+    assert.ok(await page.getByRole("heading", { name: "Open your projects" }).isVisible());
+    assert.equal(await page.locator("#project").innerText(), "");
+    assert.equal(await page.evaluate(() => document.getElementById("key").files.length), 0, "the page holds the file");
+    await picture(page, `owner-${name}`);
+    // A viewer's file goes on from there.
+    site.keys[vectors.identity] = "viewer";
+    await pick(VIEWER);
+    await page.getByText("Learning curve").waitFor();
+    assert.deepEqual(complaints, []);
   }
 });
 
-test("a viewer's file shows everything that the owner sees, and its figures", async (t) => {
+test("a viewer's file shows its figures, and with another key says that they do not open", async (t) => {
   const { identity } = await import("../../cloud/refinery/web/sealed.js");
   const { publicKey } = await identity(Uint8Array.from({ length: 32 }, () => 7));
   for (const [metrics, figures] of [[vectors.viewer, true], ["08".repeat(32), false]]) {
@@ -132,7 +159,7 @@ test("figures that the refinery altered are told of loudly", async (t) => {
   const { metrics } = status.rounds[2];
   status.rounds[2].metrics = metrics.slice(0, -1) + (metrics.endsWith("0") ? "1" : "0");
   const { page, pick } = await open(t, { status });
-  await pick(vectors.root);
+  await pick(VIEWER);
   await page.getByText("The figures of 1 rounds do not open: the refinery altered them.").waitFor();
 });
 
@@ -145,7 +172,7 @@ test("what the refinery says is text, never markup", async (t) => {
   status.uploads[2].upload = markup;
   status.rounds[3].decision = { "rolled-back": { reason: markup } };
   const { page, pick, complaints, elsewhere } = await open(t, { status });
-  await pick(vectors.root);
+  await pick(VIEWER);
   await page.getByRole("heading", { name: markup }).waitFor();
   assert.equal(await page.title(), "Blindsmith");
   assert.equal(await page.locator("main img, main script").count(), 0);
@@ -171,7 +198,7 @@ test("it is used from the keyboard alone, and the key is forgotten", async (t) =
   const { page, pick } = await open(t);
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.id), "key");
-  await pick(vectors.root);
+  await pick(VIEWER);
   await page.getByText("Learning curve").waitFor();
   await page.getByRole("button", { name: "Forget the key" }).focus();
   await page.keyboard.press("Enter");

@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { decodeCbor, decodeMetrics } from "../../cloud/refinery/web/metrics.js";
 import { merge } from "../../cloud/refinery/web/parts.js";
-import { derive, fromHex, identity, keysOfFile, metricsKey, toHex, unseal } from "../../cloud/refinery/web/sealed.js";
+import { derive, fromHex, identity, keysOfFile, refuseOwnersFile, toHex, unseal } from "../../cloud/refinery/web/sealed.js";
 import { contentDigest, parameters, signatureBase, signed } from "../../cloud/refinery/web/signature.js";
 
 const vectors = JSON.parse(readFileSync(new URL("vectors.json", import.meta.url)));
@@ -86,9 +86,20 @@ test("a name never means more than a name", () => {
   assert.equal(found.a, undefined);
 });
 
-test("metrics open in the owner's browser", async () => {
-  const key = await metricsKey(root, vectors.project);
-  assert.equal(toHex(key), vectors.viewer, "what a viewer's file has");
+test("an owner's key is refused by its mark and by its name", () => {
+  const marked = `# The owner's key, which opens every model\n${vectors.root}\n`;
+  for (const text of [marked, `\n${marked}`, marked.replaceAll("\n", "\r\n")]) {
+    assert.throws(() => keysOfFile(text), /owner's key, .* whoever serves it could take .* blindsmith viewer --project DIR/);
+  }
+  for (const name of ["owner.key", "Owner.KEY", "owner (1).key", "owner.key.txt", "sales-owner.key"]) {
+    assert.throws(() => refuseOwnersFile(name), /owner's key/, name);
+  }
+  for (const name of ["viewer.key", "member.key", "sales.viewer.key", "owner-sales.viewer.key"]) refuseOwnersFile(name);
+});
+
+test("metrics open under a viewer's key", async () => {
+  const key = fromHex(vectors.viewer);
+  assert.deepEqual(key, await derive(await derive(root, "owner", [fromHex(vectors.project)]), "metrics"));
   for (const [i, round] of vectors.status.rounds.entries()) {
     const opened = await unseal(key, `metrics ${vectors.project} ${i}`, fromHex(round.metrics));
     const metrics = decodeMetrics(opened);

@@ -4,7 +4,7 @@
 import { curve, digits } from "./chart.js";
 import { decodeMetrics } from "./metrics.js";
 import { merge } from "./parts.js";
-import { fromHex, identity, keysOfFile, metricsKey, unseal } from "./sealed.js";
+import { fromHex, identity, keysOfFile, refuseOwner, refuseOwnersFile, unseal } from "./sealed.js";
 import { signed } from "./signature.js";
 
 const PERIOD = 2000;
@@ -66,6 +66,7 @@ const REASONS = {
 
 /** Opens a round's metrics; null if the key does not. What was opened is kept: it does not change. */
 async function open(view, round) {
+  if (!view.key) return null;
   const known = view.opened.get(round.metrics);
   if (known) return known;
   try {
@@ -150,7 +151,7 @@ function progressCard(status, progress) {
 
 /** Whether all uploads and all figures are this key's to see. */
 function seesAll(view) {
-  return view.role === "owner" || view.role === "viewer";
+  return view.role === "viewer";
 }
 
 function curves(view, rounds, width) {
@@ -324,10 +325,9 @@ async function poll(view) {
   }
 }
 
-async function choose(project, role) {
+function choose(project, role) {
   session.view?.stop.abort();
-  const key = session.metrics ?? (await metricsKey(session.root, project));
-  const view = { project, role, key, opened: new Map(), progress: null, text: "", following: false, stop: new AbortController() };
+  const view = { project, role, key: session.metrics, opened: new Map(), progress: null, text: "", following: false, stop: new AbortController() };
   session.view = view;
   $("project").replaceChildren(make("p", { class: "faint" }, "Asking the refinery…"));
   $("project").hidden = false;
@@ -358,19 +358,27 @@ async function start(file) {
   tell("");
   if (!globalThis.crypto?.subtle) throw new Error("browsers open keys over https or on this machine only: use an https address");
   if (file.size > 4096) throw new Error("this is no key file: it is too long");
+  refuseOwnersFile(file.name);
   const { root, metrics } = keysOfFile(await file.text());
   const who = await identity(root).catch((cause) => {
     throw new Error("this browser has no Ed25519: use a newer one", { cause });
   });
-  session = { root, metrics, identity: who, projects: [], view: null };
+  root.fill(0);
+  session = { metrics, identity: who, projects: [], view: null };
   const { projects } = await askJson("/v1/projects");
+  // One of another name, and from before the mark.
+  if (projects.some((p) => p.role === "owner")) {
+    session.metrics?.fill(0);
+    session = null;
+    refuseOwner();
+  }
   const good = (p) => /^[0-9a-f]{64}$/.test(p.project) && typeof p.name === "string" && typeof p.role === "string";
   session.projects = projects.filter(good);
   $("start").hidden = true;
   $("forget").hidden = false;
   $("who").textContent = `key ${who.publicKey.slice(0, 16)}`;
   list(session.projects);
-  if (!session.projects.length) throw new Error("this key owns no project here, and is no member of any");
+  if (!session.projects.length) throw new Error("this key is no member of any project here");
   if (!session.projects.some((p) => `#${p.project}` === location.hash)) {
     // Of several, the reader chooses.
     if (session.projects.length === 1) location.replace(`#${session.projects[0].project}`);
@@ -380,12 +388,13 @@ async function start(file) {
 
 $("key").addEventListener("change", (event) => {
   const [file] = event.target.files;
-  if (file) start(file).catch((error) => tell(error.message));
+  if (!file) return;
+  start(file).catch((error) => tell(error.message));
+  // So that the page does not hold it, and another one of this name can be chosen.
+  event.target.value = "";
 });
 $("forget").addEventListener("click", () => {
-  session.root.fill(0);
   session.metrics?.fill(0);
-  session.view?.key.fill(0);
   location.replace("/");
 });
 addEventListener("hashchange", chosen);

@@ -22,12 +22,30 @@ export function toBase64(bytes) {
   return btoa(String.fromCharCode(...bytes));
 }
 
+/** What an owner's key file begins with, and what the page says of one. */
+const OWNER_MARK = "# The owner's key";
+const REFUSAL =
+  "this is an owner's key, and the page does not use it: the page comes from the refinery, and whoever serves it could take " +
+  "the key, which opens every model. Make a key that shows the figures and nothing else: " +
+  "blindsmith viewer --project DIR --out viewer.key";
+
+/** Throws because a key is the owner's. */
+export function refuseOwner() {
+  throw new Error(REFUSAL);
+}
+
+/** Throws if a file's name is that of the owner's key, also as browsers and people name copies: such a file is not even read. */
+export function refuseOwnersFile(name) {
+  if (/owner/i.test(name) && !/viewer|member/i.test(name)) refuseOwner();
+}
+
 /**
  * The keys in a key file, lines of 64 hexadecimal digits: the root, and in a viewer's file the key of the metrics, else null.
  * Throws if the file is none.
  */
 export function keysOfFile(text) {
   const lines = text.trim().split(/\r?\n/);
+  if (lines[0].startsWith(OWNER_MARK)) refuseOwner();
   if (lines.length > 2 || !lines.every((line) => /^[0-9a-f]{64}$/i.test(line))) {
     throw new Error("this is no key file: choose one that blindsmith viewer wrote, or member.key of a project's directory");
   }
@@ -67,11 +85,6 @@ export async function unseal(key, context, sealed) {
   // The key is used once, so the nonce may be fixed.
   const algorithm = { name: "AES-GCM", iv: new Uint8Array(12), additionalData: utf8.encode(context) };
   return new Uint8Array(await crypto.subtle.decrypt(algorithm, aes, sealed.subarray(SALT)));
-}
-
-/** The key under which a project's metrics are sealed, from the owner's root. */
-export async function metricsKey(root, project) {
-  return derive(await derive(root, "owner", [fromHex(project)]), "metrics");
 }
 
 /** The identity of a key file: the public key in hexadecimal digits, and what signs. */
