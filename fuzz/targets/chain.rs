@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use blindsmith_attest::chain::{Bundle, OwnerPolicy, verify, verify_against};
+use blindsmith_attest::chain::{Bundle, Measured, OwnerPolicy, verify, verify_against};
+use blindsmith_evidence::Tee;
 use blindsmith_fuzz::{owner, trust};
 use blindsmith_identity::{Kind, sign};
 use blindsmith_protocol::{Blob, Id, from_cbor};
@@ -17,8 +18,12 @@ const FAULT: Kind = Kind { content: FAULT_TYPE, aad: b"blindsmith fault v1" };
 fn policy(bundle: &Bundle) -> OwnerPolicy {
     let key = bundle.trust.opened().map_or(PublicKey([0; 32]), |(_, _, key)| key);
     let first = bundle.receipts.first().and_then(|bytes| open_receipt(&bytes.0, &key).ok());
+    let wardens = first.iter().filter_map(|receipt| {
+        Some(Measured { tee: Tee::named(&receipt.tee)?, measurement: receipt.measurement.clone() })
+    });
     OwnerPolicy {
         recipe: first.as_ref().map_or(Id([1; 32]), |receipt| receipt.recipe),
+        wardens: wardens.collect(),
         project: first.map_or(Id([1; 32]), |receipt| receipt.project),
         accept_simulated: true,
         receipts: key,

@@ -8,7 +8,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_SIGNEDS, Trust};
-pub use owner::{MAX_POLICY, Newest, OwnerPolicy, PolicyError};
+pub use owner::{MAX_POLICY, MAX_WARDENS, Measured, Newest, OwnerPolicy, PolicyError};
 
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::Id;
@@ -57,7 +57,7 @@ struct Signed {
 ///
 /// 1. the evidence is of a kind that the policy accepts, and leads to the policy's key;
 /// 2. the key signed every receipt;
-/// 3. every receipt fits the policy and its predecessor;
+/// 3. every receipt is of a warden that the policy lists, and fits the policy and its predecessor;
 /// 4. the newest receipt that the owner has seen is among them;
 /// 5. the key signed every report of a wrong answer, and each refers to one of the receipts.
 pub fn verify(bundle: &Bundle, policy: &OwnerPolicy) -> Verdict {
@@ -210,8 +210,18 @@ fn check_policy(receipt: &Receipt, tee: Tee, policy: &OwnerPolicy) -> Result<(),
         let (found, expected) = (words::quoted(&receipt.tee), tee.name());
         return Err(format!("the receipt is of a warden of the kind {found}, the evidence of {expected}"));
     }
-    if tee == Tee::Simulated && !receipt.measurement.0.is_empty() {
-        return Err("a simulated warden has no measurement, but the receipt names one".into());
+    let measured = Measured { tee, measurement: receipt.measurement.clone() };
+    match tee {
+        Tee::Simulated if receipt.measurement.0.is_empty() => {}
+        Tee::Simulated => {
+            return Err("a simulated warden has no measurement, but the receipt names one".into());
+        }
+        Tee::Sgx | Tee::Tdx | Tee::Snp if policy.wardens.contains(&measured) => {}
+        Tee::Sgx | Tee::Tdx | Tee::Snp => {
+            return Err(format!(
+                "the receipt is of the warden {measured}, which the policy does not list (wardens)"
+            ));
+        }
     }
     if receipt.recipe != policy.recipe {
         return Err("the warden trained by another recipe than that of the policy".into());

@@ -1,8 +1,8 @@
 //! Chains of receipts: a sound one, and one for each defect, named by it.
 
 use blindsmith_attest::chain::{
-    Bundle, Fault, MAX_BUNDLE, MAX_SIGNEDS, Newest, OwnerPolicy, Trust, Verdict, equivocation, verify,
-    verify_against,
+    Bundle, Fault, MAX_BUNDLE, MAX_SIGNEDS, Measured, Newest, OwnerPolicy, Trust, Verdict, equivocation,
+    verify, verify_against,
 };
 use blindsmith_evidence::{Claims, Tee};
 use blindsmith_identity::{Confirmed, sign_confirmed};
@@ -25,6 +25,7 @@ fn policy() -> OwnerPolicy {
     OwnerPolicy {
         project: Id([0x11; 32]),
         accept_simulated: true,
+        wardens: Vec::new(),
         receipts: key().verifying(),
         rules: Rules::default(),
         recipe: Id([0x22; 32]),
@@ -265,6 +266,49 @@ fn kind_of_warden_changes() {
 #[test]
 fn measurement_of_a_simulated_warden() {
     refuses(&spoilt(2, |r| r.measurement = Blob(vec![1; 48])), &policy(), 2, "no measurement");
+}
+
+/// A chain of wardens of one kind, whose measurements each round decides, and a report after its last round.
+fn of_hardware(tee: Tee, measured: impl Fn(u64) -> Vec<u8>) -> Bundle {
+    let receipts = chain(|r| (r.tee, r.measurement) = (tee.name().into(), Blob(measured(r.round))));
+    let previous = receipts.last().map(|last| receipt_digest(&last.0));
+    let report = FaultReport { tee: tee.name().into(), round: 5, previous, ..report(4) };
+    let faults = vec![Blob(sign_fault(&report, &key()))];
+    Bundle { faults, ..Bundle::new(trust(tee, &key()), receipts, Vec::new()) }
+}
+
+#[test]
+fn attack_receipts_of_a_warden_that_the_owner_did_not_approve() {
+    let listed = |wardens: &[(Tee, &[u8])]| OwnerPolicy {
+        wardens: wardens
+            .iter()
+            .map(|(tee, m)| Measured { tee: *tee, measurement: Blob(m.to_vec()) })
+            .collect(),
+        ..policy()
+    };
+    for (tee, other, len) in [(Tee::Sgx, Tee::Snp, 32), (Tee::Tdx, Tee::Snp, 48), (Tee::Snp, Tee::Tdx, 48)] {
+        let (old, new) = (vec![1; len], vec![2; len]);
+        // Round 3 is of a warden that took the project over.
+        let bundle = of_hardware(tee, |round| if round < 3 { old.clone() } else { new.clone() });
+        let verdict = verify(&bundle, &listed(&[(tee, &old), (tee, &new)]));
+        assert!(verdict.valid, "{verdict:?}");
+        let names = format!("{}:{}, {}:{}", tee.name(), "01".repeat(len), tee.name(), "02".repeat(len));
+        assert!(says(&verdict.proven, &names), "{verdict:?}");
+        let named = format!("of the warden {}:{}", tee.name(), "02".repeat(len));
+        refuses(&bundle, &listed(&[(tee, &old)]), 3, &named);
+        refuses(&bundle, &listed(&[(tee, &old), (other, &new)]), 3, &named);
+        refuses(&bundle, &listed(&[(tee, &old), (tee, &new[1..])]), 3, &named);
+        refuses(&bundle, &listed(&[(tee, &new)]), 0, "which the policy does not list");
+        // Whoever accepts simulated wardens accepts no others by that.
+        refuses(&bundle, &policy(), 0, "which the policy does not list");
+        // A receipt that names no measurement is of no warden.
+        let nameless = of_hardware(tee, |round| if round == 2 { vec![] } else { old.clone() });
+        refuses(&nameless, &listed(&[(tee, &old)]), 2, "which the policy does not list");
+        // The other bundle is held to the same.
+        let sound = of_hardware(tee, |_| old.clone());
+        let verdict = verify_against(&sound, &bundle, &listed(&[(tee, &old)]));
+        assert!(!verdict.valid, "{verdict:?}");
+    }
 }
 
 #[test]

@@ -11,10 +11,12 @@ mod scales;
 mod services;
 mod standing;
 mod trust;
+mod unfinished;
 mod upload;
 
 pub use connection::Connection;
 pub use failure::Failure;
 pub use project::{ClientProject, Keys, Labelling, Task};
 pub use services::Services;
+pub use unfinished::Unfinished;
 pub use upload::{Sender, Sent, ask, send};

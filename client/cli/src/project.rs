@@ -2,23 +2,24 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use blindsmith_api::message::{Ledger, Reply, Request};
-use blindsmith_attest::chain::{OwnerPolicy, Trust};
+use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
 use blindsmith_data::{Classes, Standardiser};
 use blindsmith_identity::{Origin, PublicKey, SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::{Rules, open_receipt};
-use blindsmith_warden::{metrics_key, recipe_commitment};
+use blindsmith_warden::{Tee, metrics_key, recipe_commitment};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::connection::unexpected;
-use crate::trust::{Attestation, Kem};
+use crate::trust::{Attestation, Kem, measured};
+use crate::unfinished::{self, Unfinished};
 use crate::{Connection, Failure};
 
 /// What is learnt.
@@ -86,12 +87,18 @@ pub struct Keys {
 
 /// The version of `project.json` that this program writes and reads.
 pub const FORMAT: u32 = 6;
-const KEY_FILE: &str = "owner.key";
-const MEMBER_FILE: &str = "member.key";
-const POLICY_FILE: &str = "policy.toml";
+pub(crate) const KEY_FILE: &str = "owner.key";
+pub(crate) const MEMBER_FILE: &str = "member.key";
+pub(crate) const POLICY_FILE: &str = "policy.toml";
 const EVIDENCE_FILE: &str = "evidence.cbor";
-const PROJECT_FILE: &str = "project.json";
+pub(crate) const PROJECT_FILE: &str = "project.json";
 const TERMS_FILE: &str = "terms.toml";
+/// All that is written while a project's directory is made, but for the policy of attestation.
+pub(crate) const MADE: [&str; 6] =
+    [PROJECT_FILE, KEY_FILE, MEMBER_FILE, POLICY_FILE, EVIDENCE_FILE, TERMS_FILE];
+/// The first line of an owner's key file: the page of a refinery refuses such a file by it.
+const OWNER_MARK: &str =
+    "# The owner's key, which opens every model: give it to no page, and to no program but blindsmith.\n";
 
 impl Keys {
     /// New keys.
@@ -128,7 +135,7 @@ impl Keys {
     /// its identity follows, and the key of the metrics. Its public key.
     pub fn write_viewer(&self, project: &Id, path: &Path) -> Result<Id, Failure> {
         let viewer = Keys::generate();
-        write_keys(path, &[&viewer.root, &self.metrics(project)])?;
+        write_keys(path, "", &[&viewer.root, &self.metrics(project)])?;
         Ok(viewer.public())
     }
 
@@ -167,6 +174,7 @@ impl Keys {
 
     /// Reads the keys of a project's directory: the owner's, or a member's with its terms.
     pub fn load(dir: &Path) -> Result<Self, Failure> {
+        unfinished::refuse(dir)?;
         if !dir.join(KEY_FILE).exists() && dir.join(MEMBER_FILE).exists() {
             let Keys { root, .. } = Keys::read(&dir.join(MEMBER_FILE))?;
             return Ok(Keys { root, member: Some(load_terms(dir)?) });
@@ -176,13 +184,16 @@ impl Keys {
 
     /// The owner's keys, which open models and metrics.
     pub fn load_owner(dir: &Path) -> Result<Self, Failure> {
+        unfinished::refuse(dir)?;
         Keys::read(&dir.join(KEY_FILE))
     }
 
     fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = Zeroizing::new(fs::read(path).map_err(|e| Failure::project(path, e))?);
-        let text = std::str::from_utf8(&bytes).map_err(|_| Failure::project(path, "it is not a key file"))?;
-        let id: Id = text.trim().parse().map_err(|_| Failure::project(path, "it is not a key file"))?;
+        let none = || Failure::project(path, "it is not a key file");
+        let text = std::str::from_utf8(&bytes).map_err(|_| none())?;
+        let digits = text.strip_prefix(OWNER_MARK).unwrap_or(text);
+        let id: Id = digits.trim().parse().map_err(|_| none())?;
         Ok(Keys { root: Key::from_bytes(id.0), member: None })
     }
 
@@ -212,7 +223,7 @@ impl Keys {
     }
 
     fn write(&self, path: &Path) -> Result<(), Failure> {
-        write_keys(path, &[&self.root])
+        write_keys(path, if self.member.is_some() { "" } else { OWNER_MARK }, &[&self.root])
     }
 }
 
@@ -221,10 +232,11 @@ pub(crate) fn has_policy(dir: &Path) -> bool {
     dir.join(POLICY_FILE).exists()
 }
 
-/// Writes keys in hexadecimal digits, a line each.
-fn write_keys(path: &Path, keys: &[&Key]) -> Result<(), Failure> {
+/// Writes keys in hexadecimal digits, a line each, below a mark.
+fn write_keys(path: &Path, mark: &str, keys: &[&Key]) -> Result<(), Failure> {
     use std::fmt::Write as _;
-    let mut text = Zeroizing::new(String::with_capacity(65 * keys.len()));
+    let mut text = Zeroizing::new(String::with_capacity(mark.len() + 65 * keys.len()));
+    text.push_str(mark);
     for key in keys {
         key.expose().iter().for_each(|b| _ = write!(text, "{b:02x}"));
         text.push('\n');
@@ -258,23 +270,18 @@ impl ClientProject {
         self.spec.id()
     }
 
-    /// Writes a new project's directory; one that has a project already is left alone.
-    pub fn create(&self, keys: &Keys, dir: &Path) -> Result<(), Failure> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|e| Failure::project(dir, e))?;
-        // A key without its project may be the only copy there is.
-        for name in [PROJECT_FILE, KEY_FILE] {
-            let path = dir.join(name);
-            if path.exists() {
-                return Err(Failure::project(&path, "there is a project already: choose another directory"));
-            }
-        }
-        let path = dir.join(PROJECT_FILE);
+    /// Writes a new project's directory, but for what [`ClientProject::save_trust`] writes, and leaves it marked as
+    /// unfinished; one that has a project already is left alone.
+    pub fn create(&self, keys: &Keys, dir: &Path) -> Result<Unfinished, Failure> {
+        let unfinished = Unfinished::begin(dir)?;
         keys.save(dir)?;
         self.attestation.save(dir)?;
+        self.save(dir)?;
+        Ok(unfinished)
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), Failure> {
+        let path = dir.join(PROJECT_FILE);
         let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
         write_file(&path, &json)
     }
@@ -283,24 +290,13 @@ impl ClientProject {
     pub fn join(&self, terms: Terms, dir: &Path) -> Result<Keys, Failure> {
         // Nothing is written that could not be read again.
         terms.validate().map_err(|e| Failure::Settings(e.to_string()))?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|e| Failure::project(dir, e))?;
-        for name in [PROJECT_FILE, KEY_FILE, MEMBER_FILE] {
-            let path = dir.join(name);
-            if path.exists() {
-                return Err(Failure::project(&path, "there is a project already: choose another directory"));
-            }
-        }
+        let unfinished = Unfinished::begin(dir)?;
         let keys = Keys { root: Key::random(), member: Some(terms) };
         keys.save(dir)?;
         write_file(&dir.join(TERMS_FILE), terms_toml(keys.terms()).as_bytes())?;
         self.attestation.save(dir)?;
-        let path = dir.join(PROJECT_FILE);
-        let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
-        write_file(&path, &json)?;
+        self.save(dir)?;
+        unfinished.finish()?;
         Ok(keys)
     }
 
@@ -324,6 +320,7 @@ impl ClientProject {
         &mut self,
         connection: &mut Connection,
         trust: &Trust,
+        measurement: &[u8],
         dir: &Path,
     ) -> Result<(), Failure> {
         let (_, _, key) = trust.opened().map_err(Failure::NotProven)?;
@@ -336,23 +333,28 @@ impl ClientProject {
             return Err(Failure::NotProven("the receipt of the release is of something else".into()));
         }
         self.initial_model = Some(Id(receipt.after));
-        let path = dir.join(PROJECT_FILE);
-        let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::project(&path, e))?;
-        write_file(&path, &json)?;
-        self.save_trust(trust, dir)
+        self.save(dir)?;
+        self.save_trust(trust, measurement, dir)
     }
 
-    /// Writes what the receipts are verified with: the warden that was given the secrets, and the policy.
-    pub fn save_trust(&self, trust: &Trust, dir: &Path) -> Result<(), Failure> {
-        let (_, _, receipts) = trust.opened().map_err(Failure::NotProven)?;
+    /// Writes what the receipts are verified with: the warden that was given the secrets, what its environment measured of
+    /// it, and the policy.
+    pub fn save_trust(&self, trust: &Trust, measurement: &[u8], dir: &Path) -> Result<(), Failure> {
+        let (tee, _, receipts) = trust.opened().map_err(Failure::NotProven)?;
+        let attestation = self.attestation.policy()?;
         // What was seen before is not forgotten.
-        let (newest, orders, orders_due) = match load_policy(dir) {
-            Ok(before) if before.receipts == receipts => (before.newest, before.orders, before.orders_due),
-            _ => (None, Vec::new(), 0),
+        let (mut wardens, newest, orders, orders_due) = match load_policy(dir) {
+            Ok(before) if before.receipts == receipts => {
+                (before.wardens, before.newest, before.orders, before.orders_due)
+            }
+            _ => (Vec::new(), None, Vec::new(), 0),
         };
+        let released = Measured { tee, measurement: Blob(measurement.to_vec()) };
+        list(&mut wardens, std::iter::once(released).chain(measured(attestation.policy())));
         let policy = OwnerPolicy {
             project: self.id(),
-            accept_simulated: self.attestation.policy()?.policy().accept_simulated,
+            accept_simulated: attestation.policy().accept_simulated,
+            wardens,
             receipts,
             rules: self.rules.clone(),
             recipe: self.recipe_commitment(),
@@ -364,18 +366,9 @@ impl ClientProject {
         save_policy(&policy, dir)
     }
 
-    /// Takes back what [`ClientProject::create`] wrote, and the directory if nothing else is in it.
-    pub fn remove(dir: &Path) {
-        // Best effort: the reason for it is what the user must hear of.
-        for name in [PROJECT_FILE, KEY_FILE, POLICY_FILE, EVIDENCE_FILE] {
-            _ = fs::remove_file(dir.join(name));
-        }
-        Attestation::remove(dir);
-        _ = fs::remove_dir(dir);
-    }
-
     /// Reads a project's directory.
     pub fn load(dir: &Path) -> Result<Self, Failure> {
+        unfinished::refuse(dir)?;
         let project = ClientProject::load_file(&dir.join(PROJECT_FILE))?;
         Ok(ClientProject { attestation: Attestation::load(dir)?, ..project })
     }
@@ -514,8 +507,18 @@ pub fn save_policy(policy: &OwnerPolicy, dir: &Path) -> Result<(), Failure> {
     write_file(&dir.join(POLICY_FILE), policy.to_toml().as_bytes())
 }
 
+/// Adds wardens to those of a policy. Simulated ones have no measurement in receipts.
+pub fn list(known: &mut Vec<Measured>, wardens: impl IntoIterator<Item = Measured>) {
+    for warden in wardens {
+        if warden.tee != Tee::Simulated && !known.contains(&warden) {
+            known.push(warden);
+        }
+    }
+}
+
 /// Reads what leads from the warden that was given the secrets to the key of the receipts.
 pub fn load_trust(dir: &Path) -> Result<Trust, Failure> {
+    unfinished::refuse(dir)?;
     let path = dir.join(EVIDENCE_FILE);
     let bytes = fs::read(&path).map_err(|e| Failure::project(&path, e))?;
     from_cbor(&bytes).map_err(|e| Failure::project(&path, e))

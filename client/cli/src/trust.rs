@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blindsmith_api::message::{Reply, Request};
-use blindsmith_attest::appraisal::Collateral;
+use blindsmith_attest::appraisal::{Collateral, Enclave, Policy};
+use blindsmith_attest::chain::Measured;
 use blindsmith_attest::{Appraised, AppraisedPolicy, Session};
 use blindsmith_identity::{Purpose, SigningKey};
 use blindsmith_keys::{Suite, random_bytes};
 use blindsmith_protocol::{Blob, Evidence, Id};
+use blindsmith_warden::Tee;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +161,20 @@ impl Attestation {
     pub fn policy(&self) -> Result<AppraisedPolicy, Failure> {
         AppraisedPolicy::parse(&self.text).map_err(|e| Failure::unusable(Path::new(POLICY_FILE), e))
     }
+}
+
+/// The wardens of hardware that a policy accepts, by what is measured of them. Zeros measure nothing: they are what nobody
+/// filled in. What is accepted by its signer has no measurement of its own.
+pub(crate) fn measured(policy: &Policy) -> impl Iterator<Item = Measured> {
+    let enclaves = policy.sgx.iter().flat_map(|sgx| &sgx.enclaves).filter_map(|enclave| match enclave {
+        Enclave::Measured { mrenclave } => Some((Tee::Sgx, mrenclave.0.to_vec())),
+        Enclave::Signed { .. } => None,
+    });
+    let tds = policy.tdx.iter().flat_map(|tdx| &tdx.guests).map(|guest| (Tee::Tdx, guest.mrtd.0.to_vec()));
+    let guests = policy.snp.iter().flat_map(|snp| &snp.guests);
+    let guests = guests.map(|guest| (Tee::Snp, guest.measurement.0.to_vec()));
+    let all = enclaves.chain(tds).chain(guests).filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0));
+    all.map(|(tee, bytes)| Measured { tee, measurement: Blob(bytes) })
 }
 
 /// The owner's clock, in seconds since 1970.

@@ -1,12 +1,55 @@
 //! The policy file: what the owner expects of a project's receipts.
 
-use blindsmith_protocol::Id;
-use blindsmith_receipts::{PublicKey, Rules};
+use std::fmt;
+use std::str::FromStr;
+
+use blindsmith_evidence::Tee;
+use blindsmith_protocol::{Blob, Id};
+use blindsmith_receipts::{MAX_MEASUREMENT, PublicKey, Rules};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 /// Longest policy file, in bytes.
 pub const MAX_POLICY: usize = 1 << 20;
+
+/// A warden by what its environment measured: written as kind, colon and hexadecimal digits, such as `snp:3f0c...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    /// The kind of trusted execution environment.
+    pub tee: Tee,
+    /// The measurement, 1 to 64 bytes.
+    pub measurement: Blob,
+}
+
+/// Most wardens that a policy lists.
+pub const MAX_WARDENS: usize = 256;
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.tee.name(), hex::encode(&self.measurement.0))
+    }
+}
+
+impl FromStr for Measured {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        let parts = text.split_once(':').and_then(|(tee, digits)| {
+            Some(Measured { tee: Tee::named(tee)?, measurement: Blob(hex::decode(digits).ok()?) })
+        });
+        let possible = |warden: &Measured| (1..=MAX_MEASUREMENT).contains(&warden.measurement.0.len());
+        parts.filter(possible).ok_or_else(|| {
+            let what = "give a kind (simulated, sgx, tdx or snp), a colon, and 2 to 128 hexadecimal digits";
+            PolicyError(what.into())
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Measured {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 /// What the owner expects. Nothing has a default that accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -18,6 +61,10 @@ pub struct OwnerPolicy {
     /// Whether receipts of simulated wardens are accepted.
     #[serde(default)]
     pub accept_simulated: bool,
+    /// The wardens of hardware whose receipts are accepted: that of the release, and those that the owner approved of. None
+    /// is accepted that is not among them.
+    #[serde(default)]
+    pub wardens: Vec<Measured>,
     /// The key that verifies the warden's receipts, as appraised when the secrets were released.
     pub receipts: PublicKey,
     /// The rules that the owner gave.
@@ -60,15 +107,38 @@ impl OwnerPolicy {
         }
         let policy: OwnerPolicy =
             toml::from_str(text).map_err(|e| PolicyError(e.to_string().trim_end().into()))?;
+        if policy.wardens.len() > MAX_WARDENS {
+            return Err(PolicyError(format!("wardens: more than {MAX_WARDENS}")));
+        }
+        if policy.wardens.iter().any(|warden| warden.tee == Tee::Simulated) {
+            let what =
+                "wardens: simulated ones have no measurement in receipts; accept_simulated accepts them";
+            return Err(PolicyError(what.into()));
+        }
         policy.rules.validate().map_err(|e| PolicyError(format!("[rules]: {e}")))?;
         Ok(policy)
     }
 
     /// Writes a policy file that explains itself. Rules out of range are written, but not read.
     pub fn to_toml(&self) -> String {
-        let OwnerPolicy { project, accept_simulated, receipts, rules, recipe, newest, orders, orders_due } =
-            self;
+        let OwnerPolicy {
+            project,
+            accept_simulated,
+            wardens,
+            receipts,
+            rules,
+            recipe,
+            newest,
+            orders,
+            orders_due,
+        } = self;
         let orders: String = orders.iter().map(|digest| format!("    \"{digest}\",\n")).collect();
+        let wardens = match wardens.as_slice() {
+            [] => "[]".into(),
+            all => {
+                format!("[\n{}]", all.iter().map(|warden| format!("    \"{warden}\",\n")).collect::<String>())
+            }
+        };
         let Rules { faults, attempts, fixed_schedule, precision, queries, .. } = rules;
         let Rules { tolerance, screening, judging_rows, patience, trials, .. } = rules;
         let replay = match rules.replay {
@@ -91,6 +161,10 @@ project = "{project}"
 # Whether receipts of a simulated warden are accepted. They prove nothing about hardware: whoever runs
 # the warden can read its key and sign anything.
 accept_simulated = {accept_simulated}
+
+# The wardens in hardware whose receipts are accepted: kind and measurement (sgx: MRENCLAVE, tdx: MRTD, snp: launch
+# measurement). That of the release, and what blindsmith approve added. Receipts of any other are refused.
+wardens = {wardens}
 
 # The public key that verifies the receipts, from the evidence that was appraised when the secrets were
 # released.
@@ -157,10 +231,15 @@ fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Id>, D::Error> 
 mod tests {
     use super::*;
 
+    fn measured(tee: Tee, byte: u8, len: usize) -> Measured {
+        Measured { tee, measurement: Blob(vec![byte; len]) }
+    }
+
     fn policy() -> OwnerPolicy {
         OwnerPolicy {
             project: Id([1; 32]),
             accept_simulated: true,
+            wardens: vec![measured(Tee::Snp, 0xab, 48), measured(Tee::Sgx, 0xcd, 32)],
             receipts: PublicKey([2; 32]),
             rules: Rules { queries: 5, replay: Some(50), ..Rules::default() },
             recipe: Id([4; 32]),
@@ -176,7 +255,7 @@ mod tests {
             policy(),
             OwnerPolicy { newest: None, ..policy() },
             OwnerPolicy { orders: vec![], ..policy() },
-            OwnerPolicy { accept_simulated: false, ..policy() },
+            OwnerPolicy { accept_simulated: false, wardens: vec![], ..policy() },
         ] {
             assert_eq!(OwnerPolicy::parse(&policy.to_toml()), Ok(policy));
         }
@@ -210,6 +289,15 @@ mod tests {
             ("precision = 10", "precision = 17", "precision = 17"),
             ("round = 4,", "", "round"),
             ("accept_simulated = true", "accept_simulated = \"yes\"", "line 9"),
+            ("\"snp:ab", "\"sev:ab", "a kind (simulated, sgx, tdx or snp)"),
+            ("\"snp:ab", "\"snp:xy", "hexadecimal digits"),
+            ("\"snp:ab", &format!("\"snp:{}", "ab".repeat(64)), "2 to 128"),
+            ("\"snp:ab", "\"simulated:ab", "accept_simulated accepts them"),
+            (
+                "wardens = [\n",
+                &format!("wardens = [\n{}", "\"sgx:01\",\n".repeat(MAX_WARDENS)),
+                "more than 256",
+            ),
             ("[rules]", "[rules", "line"),
         ] {
             assert!(good.contains(from), "{from}");

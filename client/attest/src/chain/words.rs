@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use blindsmith_evidence::Tee;
 use blindsmith_receipts::{Decision, FaultReport, Rules, open_receipt};
 
-use super::{Bundle, OwnerPolicy, Signed};
+use super::{Bundle, Measured, OwnerPolicy, Signed};
 
 /// Most instructions that are listed by name.
 const MOST_NAMES: usize = 16;
@@ -37,6 +37,11 @@ pub(super) fn proven(chain: &[Signed], reports: &[FaultReport], policy: &OwnerPo
         "no receipt counts an upload twice".into(),
         decisions(chain),
     ];
+    let wardens: BTreeSet<String> = chain.iter().filter_map(warden).collect();
+    if !wardens.is_empty() {
+        let names = wardens.into_iter().collect::<Vec<_>>().join(", ");
+        proven.push(format!("every receipt is of a warden that the policy lists: {names}"));
+    }
     let wrong: u64 = chain.iter().map(|s| u64::from(s.receipt.faults)).sum();
     proven.push(match wrong {
         0 => "the receipts count no wrong answer of the refinery".into(),
@@ -73,6 +78,12 @@ pub(super) fn proven(chain: &[Signed], reports: &[FaultReport], policy: &OwnerPo
         ));
     }
     proven
+}
+
+/// The warden that a receipt names, unless it is simulated.
+fn warden(signed: &Signed) -> Option<String> {
+    let (tee, measurement) = (Tee::named(&signed.receipt.tee)?, signed.receipt.measurement.clone());
+    (tee != Tee::Simulated).then(|| Measured { tee, measurement }.to_string())
 }
 
 fn decisions(chain: &[Signed]) -> String {

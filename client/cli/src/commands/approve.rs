@@ -4,14 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use blindsmith_attest::AppraisedPolicy;
+use blindsmith_attest::chain::{MAX_WARDENS, Measured, PolicyError};
 use blindsmith_identity::{Action, Approval, MAX_APPROVAL_POLICY, Purpose};
 use blindsmith_protocol::Blob;
+use blindsmith_warden::Tee;
 use clap::Args;
 
 use super::ProjectArguments;
 use super::orders::give;
 use crate::Failure;
-use crate::project::{Keys, load_trust};
+use crate::project::{Keys, list, load_policy, load_trust, save_policy};
 use crate::trust::{POLICY_FILE, appraise_warden, now};
 
 /// Approves of wardens to which the project may be handed over while you are away: one that is started with --take-over
@@ -38,12 +40,8 @@ pub struct Approve {
 }
 
 fn parse(text: &str) -> Result<(String, Blob), String> {
-    let wrong =
-        || "give a kind (simulated, sgx, tdx or snp), a colon, and 2 to 128 hexadecimal digits".to_owned();
-    let (kind, digits) = text.split_once(':').ok_or_else(wrong)?;
-    let measurement = hex::decode(digits).map_err(|_| wrong())?;
-    let known = blindsmith_warden::Tee::named(kind).is_some() && (1..=64).contains(&measurement.len());
-    if known { Ok((kind.to_owned(), Blob(measurement))) } else { Err(wrong()) }
+    let Measured { tee, measurement } = text.parse().map_err(|e: PolicyError| e.to_string())?;
+    Ok((tee.name().to_owned(), measurement))
 }
 
 /// Makes sure that a policy accepts wardens of the kinds that are approved: the approval would be for nothing.
@@ -94,8 +92,25 @@ impl Approve {
                 format!("these wardens may take the project over: {}", names.collect::<Vec<_>>().join(", "))
             }
         };
+        self.expect(&wardens)?;
         let approval = Approval { wardens, receipts, policy, since: now()? };
         give(&self.common, Action::Approve(approval), &words)
+    }
+
+    /// Lists them among the wardens whose receipts policy.toml accepts, before any of them may get the project. Those of
+    /// earlier approvals stay: receipts that they signed are part of the chain.
+    fn expect(&self, wardens: &[(String, Blob)]) -> Result<(), Failure> {
+        let mut policy = load_policy(&self.common.project)?;
+        let before = policy.wardens.len();
+        let named = wardens.iter().filter_map(|(kind, measurement)| {
+            Some(Measured { tee: Tee::named(kind)?, measurement: measurement.clone() })
+        });
+        list(&mut policy.wardens, named);
+        if policy.wardens.len() > MAX_WARDENS {
+            let message = format!("more than {MAX_WARDENS} wardens: take out those that signed no receipt");
+            return Err(Failure::project(&self.common.project.join("policy.toml"), message));
+        }
+        if policy.wardens.len() > before { save_policy(&policy, &self.common.project) } else { Ok(()) }
     }
 
     /// What the refinery's warden is.

@@ -39,7 +39,7 @@ enum BeyondName {
     after_help = "Example:\n  blindsmith init --project ./sales --refinery ./refinery/refinery.sock --data first.csv --label churned \\\n    --hidden 32 --warm-epochs 20 --accept-simulated"
 )]
 pub struct Init {
-    /// The project's directory, which must not hold a project.
+    /// The project's directory, which must not hold a project. One that was interrupted is begun anew.
     #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
     project: PathBuf,
     /// The refinery: http(s)://HOST[:PORT], or the path of its socket.
@@ -302,14 +302,15 @@ impl Init {
             &keys.identity(),
             Purpose::Release,
         )?;
-        project.create(&keys, &self.project)?;
+        let unfinished = project.create(&keys, &self.project)?;
         let released = hand_over(&mut connection, &project, &keys, &warden, network.layers())
-            .and_then(|trust| project.released(&mut connection, &trust, &self.project));
-        if released.is_err() {
+            .and_then(|trust| project.released(&mut connection, &trust, warden.measurement(), &self.project));
+        if let Err(e) = released {
             // It is of no use without a project at the refinery.
-            ClientProject::remove(&self.project);
+            unfinished.remove();
+            return Err(e);
         }
-        released?;
+        unfinished.finish()?;
         let created = describe(&project, &network, &warden);
         report(self.json, &created, |c| self.say(c))
     }

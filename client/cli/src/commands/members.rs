@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
-use blindsmith_attest::appraisal::{Enclave, Policy};
-use blindsmith_attest::chain::Trust;
+use blindsmith_attest::appraisal::Policy;
+use blindsmith_attest::chain::{Measured, Trust};
 use blindsmith_identity::{
     Action, Enrolment, MAX_TERMS_POLICY, MemberRole, Purpose, Quota, Terms, Withdrawal, sign_enrolment,
     sign_withdrawal,
@@ -20,7 +20,7 @@ use super::orders::{give, order, roster};
 use super::{ProjectArguments, report, warn_if_simulated};
 use crate::connection::unexpected;
 use crate::project::Keys;
-use crate::trust::{TrustArguments, appraise_warden};
+use crate::trust::{TrustArguments, appraise_warden, measured};
 use crate::{ClientProject, Connection, Failure};
 
 /// Makes a member of somebody else's project of you: a key of your own, terms of your own. Give the key that it prints
@@ -107,7 +107,7 @@ impl Join {
             kind = Some(warden.tee());
             warn_if_simulated(kind);
             let trust = enrol(&mut connection, &project, &keys, terms, &warden)?;
-            project.save_trust(&trust, dir)?;
+            project.save_trust(&trust, warden.measurement(), dir)?;
         }
         let digest = Id(terms.digest()).to_string();
         let member = keys.public().to_string();
@@ -163,27 +163,18 @@ impl Join {
     }
 }
 
-/// Kinds and measurements of the wardens that a policy accepts, as terms name them. Zeros measure nothing: they are what
-/// nobody filled in. What is accepted by its signer has no measurement of its own.
+/// Kinds and measurements of the wardens that a policy accepts, as terms name them.
 fn wardens(policy: &Policy) -> (Vec<String>, Vec<Blob>) {
-    let enclaves = policy.sgx.iter().flat_map(|sgx| &sgx.enclaves).filter_map(|enclave| match enclave {
-        Enclave::Measured { mrenclave } => Some(("sgx", mrenclave.0.to_vec())),
-        Enclave::Signed { .. } => None,
-    });
-    let tds = policy.tdx.iter().flat_map(|tdx| &tdx.guests).map(|guest| ("tdx", guest.mrtd.0.to_vec()));
-    let guests = policy.snp.iter().flat_map(|snp| &snp.guests);
-    let guests = guests.map(|guest| ("snp", guest.measurement.0.to_vec()));
-    let measured = enclaves.chain(tds).chain(guests).filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0));
     let (mut tees, mut measurements) = (Vec::new(), Vec::new());
     if policy.accept_simulated {
         tees.push("simulated".to_owned());
     }
-    for (tee, bytes) in measured {
-        if !tees.iter().any(|known| known == tee) {
-            tees.push(tee.to_owned());
+    for Measured { tee, measurement } in measured(policy) {
+        if !tees.iter().any(|known| known == tee.name()) {
+            tees.push(tee.name().to_owned());
         }
-        if !measurements.iter().any(|known: &Blob| known.0 == bytes) {
-            measurements.push(Blob(bytes));
+        if !measurements.contains(&measurement) {
+            measurements.push(measurement);
         }
     }
     (tees, measurements)

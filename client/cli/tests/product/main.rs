@@ -12,6 +12,7 @@ mod flow;
 mod garbage;
 mod hand_over;
 mod http;
+mod interrupted;
 mod keys;
 mod members;
 mod memory;

@@ -56,9 +56,13 @@ fn receipt(project: Id, rules: &Rules, previous: Option<&Blob>, round: u64) -> R
 
 /// What leads from a warden of ours to [`key`].
 fn trust(project: Id) -> Trust {
+    trust_of(Tee::Simulated, project)
+}
+
+fn trust_of(tee: Tee, project: Id) -> Trust {
     let warden = SigningKey::from_seed(&[3; 32]);
     let claims = Claims {
-        tee: Tee::Simulated,
+        tee,
         kem: 0x20,
         recipient: vec![1; 32],
         signing: warden.verifying(),
@@ -87,8 +91,9 @@ fn bundle(rows: u64) -> Bundle {
 
 fn policy(accept_simulated: bool) -> String {
     let (receipts, rules) = (key().verifying(), Rules::default());
-    let (project, recipe, orders) = (Id([1; 32]), Id([2; 32]), vec![]);
-    OwnerPolicy { project, accept_simulated, receipts, rules, recipe, newest: None, orders, orders_due: 0 }
+    let (project, wardens) = (Id([1; 32]), Vec::new());
+    let (recipe, newest, orders, orders_due) = (Id([2; 32]), None, vec![], 0);
+    OwnerPolicy { project, accept_simulated, wardens, receipts, rules, recipe, newest, orders, orders_due }
         .to_toml()
 }
 
@@ -137,6 +142,67 @@ fn receipts_that_do_not_verify_end_with_nine() {
     assert!(verdict["first_fault"]["what"].as_str().unwrap().contains("simulated"));
     let words = verify(dir.path(), &[]).refused(9, &["does not verify", "simulated"]).stdout;
     assert!(words.starts_with("NOT VALID, at round 0"), "{words}");
+}
+
+#[test]
+fn attack_a_receipt_of_another_warden_in_hardware_ends_with_nine() {
+    let dir = files();
+    let sound = policy(false);
+    let bundle = |measurements: [u8; 2]| {
+        let mut receipts = Vec::<Blob>::new();
+        for (round, byte) in (0..).zip(measurements) {
+            let receipt = receipt(Id([1; 32]), &Rules::default(), receipts.last(), round);
+            let receipt = Receipt { tee: "snp".into(), measurement: Blob(vec![byte; 48]), ..receipt };
+            receipts.push(Blob(sign_receipt(&receipt, &key())));
+        }
+        Bundle::new(trust_of(Tee::Snp, Id([1; 32])), receipts, Vec::new())
+    };
+    let listed = format!("wardens = [\"snp:{}\"]", "07".repeat(48));
+    for (measurements, text, fault) in [
+        ([7, 7], sound.replace("wardens = []", &listed), None),
+        ([7, 8], sound.replace("wardens = []", &listed), Some((1, "08".repeat(48)))),
+        ([8, 7], sound.replace("wardens = []", &listed), Some((0, "08".repeat(48)))),
+        ([7, 7], sound.clone(), Some((0, "07".repeat(48)))),
+        ([7, 7], sound.replace("wardens = []", ""), Some((0, "07".repeat(48)))),
+    ] {
+        std::fs::write(dir.path().join("receipts.cbor"), bundle(measurements).to_bytes()).unwrap();
+        std::fs::write(dir.path().join("policy.toml"), text).unwrap();
+        let outcome = verify(dir.path(), &["--json"]);
+        let verdict: Value = serde_json::from_str(outcome.stdout.trim()).unwrap();
+        let Some((round, measurement)) = fault else {
+            assert_eq!((outcome.code, &verdict["valid"]), (Some(0), &json!(true)), "{verdict}");
+            continue;
+        };
+        assert_eq!((outcome.code, &verdict["first_fault"]["round"]), (Some(9), &json!(round)));
+        let what = verdict["first_fault"]["what"].as_str().unwrap();
+        assert!(what.contains(&format!("snp:{measurement}, which the policy does not list")), "{what}");
+    }
+}
+
+#[test]
+fn wardens_that_the_owner_approves_of_are_listed_and_stay() {
+    let site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "4", "--manual"]).ok();
+    let listed = || {
+        let text = std::fs::read_to_string(site.path("p/policy.toml")).unwrap();
+        let wardens = OwnerPolicy::parse(&text).unwrap().wardens;
+        wardens.iter().map(|warden| warden.to_string()).collect::<Vec<_>>()
+    };
+    site.on_project("approve", &[]).ok();
+    assert_eq!(listed(), [""; 0], "simulated wardens have no measurement in receipts");
+    let snp = |byte: &str| format!("snp:{}", byte.repeat(48));
+    site.write("next.toml", "[snp]\nmachines = \"any\"\nguests = []\n[snp.minimum_tcb]\n");
+    for wardens in [vec![snp("0a"), snp("0b")], vec![snp("0b"), snp("0c")]] {
+        let named: Vec<&str> = wardens.iter().map(String::as_str).collect();
+        site.on_project("approve", &[&["--attestation", "next.toml", "--warden"], named.as_slice()].concat())
+            .ok();
+    }
+    site.on_project("approve", &["--none"]).ok();
+    assert_eq!(listed(), [snp("0a"), snp("0b"), snp("0c")], "receipts of the past stay provable");
+    // What is remembered with each pull goes beside it.
+    site.pull("model.safetensors", &[]);
+    assert_eq!(listed().len(), 3);
 }
 
 #[test]
@@ -198,7 +264,7 @@ fn receipts_of_a_project_that_grew_for_months_arrive_and_verify() {
     let (project, dir) = (site.project(), site.path("p"));
     let id = project.id();
     // As if a warden of ours had signed them, each with as many uploads as a project may have.
-    project.save_trust(&trust(id), &dir).unwrap();
+    project.save_trust(&trust(id), &[], &dir).unwrap();
     site.services.kill_warden();
     site.services.kill_refinery();
     let store = Store::open(&site.services.store()).unwrap();
