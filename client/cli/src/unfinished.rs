@@ -116,8 +116,8 @@ fn clear(dir: &Path) {
     }
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let beside = |made: &&str| name.starts_with(&format!(".{made}.")) && name.ends_with(".new");
-        if MADE.iter().any(|made| beside(&made)) {
+        let beside = |made: &str| name.starts_with(&format!(".{made}.")) && name.ends_with(".new");
+        if MADE.iter().any(|made| beside(made)) {
             _ = fs::remove_file(entry.path());
         }
     }

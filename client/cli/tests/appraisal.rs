@@ -76,12 +76,13 @@ fn accepted_refused_and_unusable_evidence_have_codes_of_their_own() {
     // A revocation list in it counts, and can be asked for.
     let demanding = POLICY.replace("[snp]\n", "[snp]\nrevocation_list = true\n");
     let folder = dir.path().join("collateral");
-    let without = appraise(dir.path(), &demanding, &report, &[folder.clone()], "1784000000", false);
+    let without =
+        appraise(dir.path(), &demanding, &report, std::slice::from_ref(&folder), "1784000000", false);
     assert_eq!(without.status.code(), Some(2));
     assert!(text(&without.stderr).contains("collateral.amd.revocation"), "{}", text(&without.stderr));
     std::fs::copy(evidence("snp/milan.crl"), folder.join("milan.crl")).unwrap();
     for (at, code) in [("1784000000", 0), ("1790000000", 2)] {
-        let judged = appraise(dir.path(), &demanding, &report, &[folder.clone()], at, false);
+        let judged = appraise(dir.path(), &demanding, &report, std::slice::from_ref(&folder), at, false);
         assert_eq!(judged.status.code(), Some(code), "{at}: {}", text(&judged.stdout));
     }
 

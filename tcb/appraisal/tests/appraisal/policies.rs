@@ -171,7 +171,7 @@ fn attack_bits_of_the_guests_policy_that_the_owners_policy_does_not_allow() {
     ] {
         let (asked, claim) = (format!("[snp]\n{field} = true\n"), format!("snp.policy.{field}"));
         // Neither no bit nor every other one stands for it.
-        assert_eq!(refused_bits(&asked, |bits| bits), [claim.clone()]);
+        assert_eq!(refused_bits(&asked, |bits| bits), [claim.as_str()]);
         assert_eq!(refused_bits(&asked, |bits| (bits | 0x3d0_0000) & !(1 << bit)), [claim]);
         assert_eq!(refused_bits(&asked, |bits| bits | 1 << bit), [""; 0], "{field}");
         assert_eq!(
