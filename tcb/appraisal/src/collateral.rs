@@ -54,9 +54,7 @@ impl Collateral {
         };
         self.certificates.extend(certificates);
         if self.certificates.len() + self.lists.len() > MAX_CERTIFICATES {
-            return unusable(format!(
-                "more than {MAX_CERTIFICATES} certificates and lists: give those of one platform"
-            ));
+            return unusable(format!("more than {MAX_CERTIFICATES} parts: give those of one platform"));
         }
         Ok(())
     }

@@ -372,10 +372,7 @@ impl Policy {
         let platforms = [policy.sgx.as_ref().map(|p| &p.platform), policy.tdx.as_ref().map(|p| &p.platform)];
         for platform in platforms.into_iter().flatten() {
             if platform.tcb_statuses.contains(&TcbStatus::Revoked) {
-                return Err(Unusable::Policy(
-                    "tcb_statuses names Revoked: keys of such platforms are public, and never accepted"
-                        .into(),
-                ));
+                return Err(Unusable::Policy("tcb_statuses names Revoked, which is never accepted".into()));
             }
         }
         if policy.snp.as_ref().is_some_and(|p| p.maximum_vmpl > 3) {

@@ -7,7 +7,7 @@ use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use super::amd::{self, Product, SignedBy};
 use super::policy::{SnpPolicy, SnpTcb};
 use super::text::one_of;
-use super::{Claims, Collateral, Findings, Platforms, Policy, Unusable};
+use super::{Bytes, Claims, Collateral, Findings, Guest, Platforms, Policy, Unusable};
 
 /// Bytes of a report.
 pub const REPORT_LEN: usize = 1184;
@@ -26,10 +26,6 @@ const POLICY_ONE: u64 = 1 << 17;
 const POLICY_DEBUG: u64 = 1 << 19;
 /// Bits without a meaning yet: a later one may weaken the guest.
 const POLICY_RESERVED: u64 = !0 << 26;
-
-/// Bits of what the report says of its platform.
-const PLATFORM_CIPHERTEXT_HIDING: u64 = 1 << 4;
-const PLATFORM_ALIAS_CHECK: u64 = 1 << 5;
 
 /// A report: its bytes, of which length and version were checked.
 #[derive(Debug, Clone)]
@@ -286,36 +282,36 @@ fn guest(report: &Report, policy: Option<&SnpPolicy>, findings: &mut Findings) {
         );
         return;
     };
-    // A bit, whether it has to be set, whether the policy asks for that, the field that says so, and in words.
-    for (bit, set, asked, field, words) in [
-        (16, false, !policy.smt, "smt", "no hyper-threading"),
-        (18, false, !policy.migration, "migration", "no migration agent"),
-        (20, true, policy.single_socket, "single_socket", "one socket alone"),
-        (21, false, !policy.cxl, "cxl", "no memory of CXL devices"),
-        (22, true, policy.aes_256_xts, "aes_256_xts", "memory under AES-256-XTS"),
-        (23, true, policy.rapl_disabled, "rapl_disabled", "no measurement of power (RAPL)"),
-        (24, true, policy.hiding_demanded, "hiding_demanded", "ciphertexts hidden from the host"),
-        (25, true, policy.page_swap_disabled, "page_swap_disabled", "no moving and swapping of pages"),
+    // A bit of the guest's policy or of the platform, whether it has to be set, whether the policy asks for that, and in which
+    // field; in words.
+    let platform = report.platform();
+    for (part, word, bit, set, asked, field, words) in [
+        ("policy", bits, 16, false, !policy.smt, "smt", "no hyper-threading"),
+        ("policy", bits, 18, false, !policy.migration, "migration", "no migration agent"),
+        ("policy", bits, 20, true, policy.single_socket, "single_socket", "one socket alone"),
+        ("policy", bits, 21, false, !policy.cxl, "cxl", "no memory of CXL devices"),
+        ("policy", bits, 22, true, policy.aes_256_xts, "aes_256_xts", "AES-256-XTS"),
+        ("policy", bits, 23, true, policy.rapl_disabled, "rapl_disabled", "no measurement of power (RAPL)"),
+        ("policy", bits, 24, true, policy.hiding_demanded, "hiding_demanded", "hidden ciphertexts"),
+        ("policy", bits, 25, true, policy.page_swap_disabled, "page_swap_disabled", "no moves of pages"),
+        ("platform", platform, 4, true, policy.ciphertext_hiding, "ciphertext_hiding", "hidden ciphertexts"),
+        ("platform", platform, 5, true, policy.alias_check, "alias_check", "memory checked for aliases"),
     ] {
         findings.require(
-            !asked || (bits >> bit) & 1 == u64::from(set),
-            &format!("snp.policy.{field}"),
+            !asked || (word >> bit) & 1 == u64::from(set),
+            &format!("snp.{part}.{field}"),
             format_args!("{words} (bit {bit} {})", if set { "set" } else { "clear" }),
-            &hexadecimal,
-            format_args!("have the guest started so, or set {field} = {} in the policy", !set),
+            format_args!("{word:#x}"),
+            format_args!("have {part} or firmware changed, or set {field} = {} in the owner's policy", !set),
         );
     }
-    let (measurement, host_data) = (report.measurement(), report.host_data());
+    let found = Guest { measurement: Bytes(report.measurement()), host_data: Bytes(report.host_data()) };
+    let words = |g: &Guest| format!("measurement {} with host data {}", g.measurement, g.host_data);
     findings.require(
-        policy.guests.iter().any(|g| g.measurement.0 == measurement && g.host_data.0 == host_data),
+        policy.guests.contains(&found),
         "snp.guest",
-        one_of(
-            policy
-                .guests
-                .iter()
-                .map(|g| format!("measurement {} with host data {}", g.measurement, g.host_data)),
-        ),
-        format_args!("measurement {} with host data {}", hex::encode(measurement), hex::encode(host_data)),
+        one_of(policy.guests.iter().map(words)),
+        words(&found),
         "add the guest to [[snp.guests]] if you built its image yourself and trust it",
     );
     findings.require(
@@ -331,20 +327,6 @@ fn guest(report: &Report, policy: Option<&SnpPolicy>, findings: &mut Findings) {
         format_args!("{} or more", policy.minimum_guest_svn),
         report.guest_svn(),
         "have a newer version of the guest started",
-    );
-    findings.require(
-        !policy.alias_check || report.platform() & PLATFORM_ALIAS_CHECK != 0,
-        "snp.platform.alias_check",
-        "memory checked for aliases (bit 5)",
-        format_args!("{:#x}", report.platform()),
-        "have the platform's firmware updated, or set alias_check = false in the policy",
-    );
-    findings.require(
-        !policy.ciphertext_hiding || report.platform() & PLATFORM_CIPHERTEXT_HIDING != 0,
-        "snp.platform.ciphertext_hiding",
-        "ciphertexts hidden from the host (bit 4)",
-        format_args!("{:#x}", report.platform()),
-        "have the platform hide them, or set ciphertext_hiding = false in the policy",
     );
     if let Platforms::Listed(machines) = &policy.machines {
         let chip = report.chip_id();
