@@ -490,13 +490,16 @@ fn decision_open_under_a_fixed_schedule() {
     };
     let verdict = verify(&bundle(chain(sealed)), &policy);
     assert!(verdict.valid && says(&verdict.proven, "decisions of 4 rounds are sealed"), "{verdict:?}");
-    let open = bundle(chain(|r| {
-        sealed(r);
-        if r.round == 2 {
-            r.decision = Decision::Promoted;
-        }
-    }));
-    refuses(&open, &policy, 2, "the decision is not sealed");
+    // The first one is held to the rules alone, each later one to its predecessor before.
+    for (round, what) in [(0, "the decision is not sealed"), (2, "decisions are not sealed any more")] {
+        let open = bundle(chain(|r| {
+            sealed(r);
+            if r.round == round {
+                r.decision = Decision::Promoted;
+            }
+        }));
+        refuses(&open, &policy, round, what);
+    }
 }
 
 #[test]
