@@ -247,8 +247,9 @@ impl Site<'_> {
         let judging = self.write("judging.csv", judging)?;
         let init =
             ["init", "--project", &owner, "--refinery", &self.socket, "--name", "soak", "--data", &first];
-        let plan =
-            ["--label", LABEL, "--hidden", "16", "--epochs", "3", "--batch-rows", "64", "--accept-simulated"];
+        // More rows come than those first ones.
+        let plan = ["--label", LABEL, "--hidden", "16", "--epochs", "3", "--batch-rows", "64"];
+        let plan = [&plan[..], &["--expect-rows", "1500", "--accept-simulated"]].concat();
         // Every kill may cost an attempt.
         let rules = ["--attempts", "1000", "--judging-rows", "10000", "--fixed-schedule", "never"];
         self.must(&[init.as_slice(), &plan, &rules].concat())?;

@@ -42,7 +42,7 @@ fn assert_predicts_as_pulled(site: &Site, text: &str, header: bool, first_column
 fn digits_are_refined_upload_by_upload_as_in_the_clear() {
     let site = Site::new();
     site.write("first.csv", tables::digits(0..60));
-    let plan = ["--warm-epochs", "2", "--epochs", "6", "--batch-rows", "64"];
+    let plan = ["--warm-epochs", "2", "--epochs", "6", "--batch-rows", "64", "--weight-decay", "0.0001"];
     let created =
         site.init("first.csv", &[&["--no-header", "--label", "#last"], plan.as_slice()].concat()).ok();
     assert_eq!(created.json()["layers"], serde_json::json!([64, 32, 10]));

@@ -181,7 +181,7 @@ fn damaged_project_files_are_named() {
         (String::new(), "EOF"),
         (text[..text.len() / 2].to_owned(), "EOF"),
         (with("\"format\": 6", "\"format\": 5"), "its format is 5, this program reads 6"),
-        (with("\"batch_rows\": 256", "\"batch_rows\": 0"), "batches of 0 rows"),
+        (with("\"batch_rows\": 32", "\"batch_rows\": 0"), "batches of 0 rows"),
         (with("\"label_bytes\": 4", "\"label_bytes\": 0"), "0 bytes of labels"),
     ] {
         site.write("p/project.json", damaged);

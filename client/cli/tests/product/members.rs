@@ -19,7 +19,12 @@ pub fn shared_by_itself(more: &[&str]) -> Site {
     site.write("first.csv", tables::largest(0..60));
     let mut plan = vec!["--label", "largest", "--hidden", "16"];
     // What becomes of an upload is seen, unless a test wants it otherwise.
-    for [name, value] in [["--epochs", "12"], ["--batch-rows", "64"], ["--fixed-schedule", "never"]] {
+    for [name, value] in [
+        ["--epochs", "12"],
+        ["--batch-rows", "64"],
+        ["--weight-decay", "0.0001"],
+        ["--fixed-schedule", "never"],
+    ] {
         if !more.contains(&name) {
             plan.extend([name, value]);
         }
