@@ -44,6 +44,16 @@ pub struct Losses {
     /// 0 of rows that are not valid.
     each: Vec<f32>,
     valid: u64,
+    classes: Vec<ClassLoss>,
+}
+
+/// Rows of a class.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ClassLoss {
+    /// How many are valid.
+    pub rows: u64,
+    /// The sum of their losses.
+    pub sum: f64,
 }
 
 /// A mean, and how far chance moves it.
@@ -59,19 +69,29 @@ pub struct Estimate {
 impl Losses {
     /// Of rows whose losses are known; all of them are valid.
     pub fn of(each: &[f32]) -> Self {
-        Losses { each: each.to_vec(), valid: each.len() as u64 }
+        Losses { each: each.to_vec(), valid: each.len() as u64, classes: Vec::new() }
     }
 
     /// Those of these rows and of others.
     pub fn with(mut self, others: &Losses) -> Self {
         self.each.extend_from_slice(&others.each);
         self.valid += others.valid;
+        for (class, more) in self.classes.iter_mut().zip(&others.classes) {
+            class.rows += more.rows;
+            class.sum += more.sum;
+        }
         self
+    }
+
+    /// Of one class of several, or of two: the losses of each. Empty for other labels.
+    pub fn classes(&self) -> &[ClassLoss] {
+        &self.classes
     }
 
     /// The mean loss.
     pub fn estimate(&self) -> Estimate {
-        self.excess(&Losses { each: vec![0.0; self.each.len()], valid: self.valid }, 0.0)
+        let nothing = Losses { each: vec![0.0; self.each.len()], valid: self.valid, classes: Vec::new() };
+        self.excess(&nothing, 0.0)
     }
 
     /// By how much the loss is above `ratio` times that of another model over the same rows: the mean of the rows'
@@ -119,7 +139,12 @@ impl Scoreboard {
         let outputs = objective.outputs();
         let wants_auc = objective.loss() != Loss::MeanSquaredError && outputs <= MAX_AUC_OUTPUTS;
         let tally = Tally { scores: wants_auc.then(|| Box::new(Histogram::new())), ..Tally::default() };
-        let losses = Losses::default();
+        let classes = match (objective.loss(), outputs) {
+            (Loss::SoftmaxCrossEntropy, several) => several,
+            (Loss::Logistic, 1) => 2,
+            _ => 0,
+        };
+        let losses = Losses { classes: vec![ClassLoss::default(); classes], ..Losses::default() };
         Scoreboard {
             unweighted: objective.unweighted(),
             objective,
@@ -149,6 +174,7 @@ impl Scoreboard {
             Loss::SoftmaxCrossEntropy => 1.0,
             Loss::Logistic | Loss::MeanSquaredError => self.outputs.len() as f32,
         };
+        let first = self.losses.each.len();
         let (each, clip) = (&mut self.losses.each, self.unweighted.clip());
         let mut judged = outputs.clone();
         // What is no number counts for most.
@@ -158,6 +184,18 @@ impl Scoreboard {
             each.push(keep(within, loss) + keep(!within, clip));
         };
         self.unweighted.error_by_row(&mut judged, labels, push);
+        for (row, loss) in self.losses.each[first..].iter().enumerate() {
+            let class = match &labels.targets {
+                Targets::Classes(classes) => classes[row],
+                Targets::Values(values) => mask(values.row(row)[0] >= 0.5) & 1,
+            };
+            // All classes are looked at, whichever it is.
+            for (j, found) in self.losses.classes.iter_mut().enumerate() {
+                let is = mask(labels.valid[row]) & mask(j as u32 == class);
+                found.rows += u64::from(is & 1);
+                found.sum += f64::from(keep(is, *loss));
+            }
+        }
         self.loss += self.objective.error(outputs, labels);
         self.losses.valid = self.rows;
     }

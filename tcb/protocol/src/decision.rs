@@ -65,7 +65,10 @@ impl std::fmt::Display for Reason {
                 "its labels contradict what the other rows teach more than chance would: shuffled or wrong labels, or \
                  rows of another kind"
             }
-            Reason::Worse => "training on it made the model worse",
+            Reason::Worse => {
+                "training on it made the model worse: wrong labels, or rows of another kind; if they are right, readmit it once \
+                 more rows of their kind are there"
+            }
             Reason::OutOfRange => {
                 "training on it made values leave their range, which training without it does not: rows of another scale, \
                  or wrong values"

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use blindsmith_keys::{Context, Freshness, Key, ProductKind};
 use blindsmith_learn::{
-    Block, Losses, Matrix, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer, TrainerState,
+    Block, ClassLoss, Estimate, Losses, Matrix, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer,
+    TrainerState,
 };
 use blindsmith_protocol::{Id, Progress, Quarantined, Reason, Role};
 use blindsmith_receipts::Rules;
@@ -23,6 +24,8 @@ use crate::standing::{Place, Standing};
 const SCREENED_ROWS: u64 = 512;
 /// Held-out rows that are enough to screen an upload by them alone.
 const ENOUGH_HELD_OUT: u64 = 128;
+/// Rows of a class that judge, from which on an upload's rows of that class are screened.
+const ENOUGH_OF_A_CLASS: u64 = 8;
 /// Rows of a batch where nothing is trained.
 const JUDGED_ROWS: usize = 1024;
 
@@ -78,6 +81,10 @@ struct Course<'a, 'c, C: Cloud> {
     silent: BTreeSet<u32>,
     /// What the rows that judge say of the model that was just trained, until somebody asks.
     judged: Option<Judged>,
+    /// Of the rows that judge, as they were judged last: the losses of each class.
+    classes: Vec<ClassLoss>,
+    /// Uploads that have other classes than those.
+    one_sided: BTreeSet<u32>,
     /// Of the training under way or the last one.
     run: Run,
     /// Of those that were kept.
@@ -149,6 +156,8 @@ pub(crate) fn run<C: Cloud>(
         aside: aside.iter().copied().collect(),
         silent: BTreeSet::new(),
         judged: None,
+        classes: vec![],
+        one_sided: BTreeSet::new(),
         run: Run::default(),
         kept: Run::default(),
         steps: 0,
@@ -229,6 +238,33 @@ impl<C: Cloud> Course<'_, '_, C> {
         Ok((scores, uninformed.losses().estimate().mean))
     }
 
+    /// An upload's losses beside those that its classes let expect. Classes of which too few rows judge are left out.
+    fn by_class(&mut self, upload: u32, losses: &Losses, uninformed: f64) -> Screening {
+        let loss = losses.estimate();
+        let (own, judged) = (losses.classes(), &self.classes);
+        let rows = |classes: &[ClassLoss]| classes.iter().map(|c| c.rows).sum::<u64>() as f64;
+        let (own_rows, judged_rows) = (rows(own), rows(judged));
+        if own_rows == 0.0 || judged_rows == 0.0 {
+            return Screening { loss, uninformed, expected: None };
+        }
+        let pairs = || own.iter().zip(judged);
+        let apart =
+            pairs().map(|(a, b)| (a.rows as f64 / own_rows - b.rows as f64 / judged_rows).abs()).sum::<f64>();
+        match apart >= 1.0 {
+            true => self.one_sided.insert(upload),
+            false => self.one_sided.remove(&upload),
+        };
+        let known = || pairs().filter(|(own, judged)| own.rows > 0 && judged.rows >= ENOUGH_OF_A_CLASS);
+        let known_rows = known().map(|(own, _)| own.rows).sum::<u64>() as f64;
+        if known_rows == 0.0 {
+            return Screening::UNKNOWN;
+        }
+        let mean = known().map(|(own, _)| own.sum).sum::<f64>() / known_rows;
+        let expected = known().map(|(own, judged)| own.rows as f64 * judged.sum / judged.rows as f64);
+        let expected = Some(expected.sum::<f64>() / known_rows);
+        Screening { loss: Estimate { mean, error: loss.error }, uninformed, expected }
+    }
+
     fn sampler(&self, blocks: Vec<Block>, batch_rows: usize) -> Result<Sampler, RoundError> {
         Sampler::new(blocks, batch_rows, self.recipe.order_seed)
             .map_err(|e| RoundError::Training(e.to_string()))
@@ -295,7 +331,11 @@ impl<C: Cloud> Course<'_, '_, C> {
         let judges = self.judging();
         let validation = match judges.is_empty() {
             true => None,
-            false => Some(self.evaluate(judges.clone())?.0.metrics()),
+            false => {
+                let scores = self.evaluate(judges.clone())?.0;
+                self.classes = scores.losses().classes().to_vec();
+                Some(scores.metrics())
+            }
         };
         let contributors = self.by_contributor(&judges)?;
         let mut standing = std::mem::take(&mut self.standing);
@@ -401,12 +441,14 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
             let some = (!blocks.is_empty()).then(|| self.evaluate(blocks)).transpose()?;
             Ok(some.map(|(scores, _)| scores.losses().clone()))
         };
-        Ok(match (losses(own)?, losses(others)?) {
+        let judgement = match (losses(own)?, losses(others)?) {
             (Some(own), Some(others)) => {
                 Some(Judgement { all: own.clone().with(&others), own: enough.then_some(own) })
             }
             (own, others) => own.or(others).map(|all| Judgement { all, own: None }),
-        })
+        };
+        self.classes = judgement.as_ref().map_or(vec![], |judgement| judgement.all.classes().to_vec());
+        Ok(judgement)
     }
 
     fn screen(&mut self, upload: u32) -> Result<Screening, RoundError> {
@@ -424,7 +466,7 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         });
         let sample = sample.collect();
         match self.evaluate(sample) {
-            Ok((scores, uninformed)) => Ok(Screening { loss: scores.losses().estimate(), uninformed }),
+            Ok((scores, uninformed)) => Ok(self.by_class(upload, scores.losses(), uninformed)),
             // Its own rows alone were multiplied: that they left their range is its fault.
             Err(RoundError::Values(_)) => Ok(Screening::NONE),
             Err(e) => Err(e),
@@ -468,6 +510,10 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
 
     fn has_old(&self) -> bool {
         self.allowed(&[]).is_ok_and(|(blocks, _)| !blocks.is_empty())
+    }
+
+    fn one_sided(&self, upload: u32) -> bool {
+        self.one_sided.contains(&upload)
     }
 
     fn accept(&mut self, uploads: &[u32]) {

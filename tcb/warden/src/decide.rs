@@ -4,7 +4,7 @@
 //! model (the mean over classes of -log p is smallest where all p are equal); labels that fit give less. So an upload
 //! is screened by its own loss: under the current model before it is trained on, and under the model that was trained
 //! on it before that becomes current. What is worse without standing out is found by trying uploads apart: halves,
-//! then quarters. Nobody is blamed before a training over old rows alone showed that those do not make it worse too.
+//! then quarters. Rows of few classes make a model worse that is trained on them alone, and wait. Nobody is blamed before a training over old rows alone showed that those do not make it worse too.
 //!
 //! Losses over a few hundred rows move by chance, near the end of training by more than they fall. A loss counts as
 //! larger where it is so by more than [`CERTAINTY`] standard errors; whether training made the model worse is judged
@@ -14,6 +14,8 @@ use blindsmith_learn::{Estimate, Losses};
 use blindsmith_protocol::Reason;
 use blindsmith_receipts::Rules;
 
+/// What a loss may rise by in any case: a model that knows nothing has about 1.
+const FLOOR: f64 = 1e-3;
 /// Standard errors beyond which a difference is not taken for chance.
 const CERTAINTY: f64 = 2.0;
 
@@ -24,12 +26,21 @@ pub(crate) struct Screening {
     pub loss: Estimate,
     /// Of a model whose outputs are all zero.
     pub uninformed: f64,
+    /// What the rows that judge let expect of rows of these classes; none where labels are no classes. Rows of another class
+    /// balance than those are not taken for wrong ones.
+    pub expected: Option<f64>,
 }
 
 impl Screening {
     /// Of rows that the model has no outputs for: they stand out.
-    pub const NONE: Screening =
-        Screening { loss: Estimate { mean: f64::NAN, error: f64::NAN }, uninformed: f64::NAN };
+    pub const NONE: Screening = Screening {
+        loss: Estimate { mean: f64::NAN, error: f64::NAN },
+        uninformed: f64::NAN,
+        expected: None,
+    };
+    /// Of rows of classes of which none judge: nothing can be said.
+    pub const UNKNOWN: Screening =
+        Screening { loss: Estimate { mean: 0.0, error: 0.0 }, uninformed: 0.0, expected: Some(0.0) };
 }
 
 /// Losses over the rows that judge.
@@ -65,6 +76,9 @@ pub(crate) trait Bench {
     fn has_old(&self) -> bool;
     /// From now on these count as old.
     fn accept(&mut self, uploads: &[u32]);
+    /// Whether an upload that was screened has other classes than those that judge, for half of its rows or more: a model
+    /// that is trained on it alone becomes worse, be its labels right or wrong.
+    fn one_sided(&self, upload: u32) -> bool;
     /// From now on these are not trained on.
     fn set_aside(&mut self, uploads: &[u32]);
     /// A copy of what training changes.
@@ -91,8 +105,8 @@ pub(crate) struct Decided {
 }
 
 /// Whether an upload stands out.
-fn suspicious(rules: &Rules, judged: f64, Screening { loss, uninformed }: Screening) -> bool {
-    let limit = judged * f64::from(rules.screening) / 1000.0 + CERTAINTY * loss.error;
+fn suspicious(rules: &Rules, judged: f64, Screening { loss, uninformed, expected }: Screening) -> bool {
+    let limit = expected.unwrap_or(judged) * f64::from(rules.screening) / 1000.0 + CERTAINTY * loss.error;
     // A loss that is no number is suspicious too.
     let within = loss.mean <= limit || loss.mean <= uninformed;
     rules.screening != 0 && !within
@@ -173,7 +187,7 @@ struct Search<E> {
 fn good(rules: &Rules, before: &Option<Judgement>, after: &Option<Judgement>) -> bool {
     let no_worse = |before: &Losses, after: &Losses| {
         let Estimate { mean, error } = after.excess(before, f64::from(rules.tolerance) / 1000.0);
-        mean <= CERTAINTY * error
+        mean <= CERTAINTY * error + FLOOR
     };
     let (Some(before), Some(after)) = (before, after) else { return true };
     let own = before.own.as_ref().zip(after.own.as_ref());
@@ -257,7 +271,8 @@ fn attempt<B: Bench>(
         }
         return Ok(());
     }
-    if let Some(one) = search.halves(&trained) {
+    // One whose classes are few of those that judge waits for rows of others.
+    if let Some(one) = search.halves(&trained).filter(|one| !bench.one_sided(*one)) {
         bench.set_aside(&[one]);
         decided.quarantined.push((one, Reason::Worse));
     }

@@ -215,3 +215,52 @@ fn shells_complete_commands() {
         assert!(script.contains("blindsmith") && script.contains("expect-rows"), "{shell}");
     }
 }
+
+/// One file a class, or one class a contributor: rows of one class alone make any model worse, whatever their labels.
+#[test]
+fn classes_that_arrive_one_by_one_are_no_wrong_labels() {
+    let site = Site::new();
+    site.write("first.csv", tables::largest(0..60));
+    site.init("first.csv", &["--label", "largest", "--hidden", "16", "--expect-rows", "600", "--manual"])
+        .ok();
+    site.write("judging.csv", tables::largest(5000..5200));
+    site.push("judging.csv", &["--validation"]).ok();
+    let rows = tables::largest(100..700);
+    let (header, rows) = rows.split_once('\n').unwrap();
+    for class in ["a", "b", "c"] {
+        let of: Vec<&str> = rows.lines().filter(|row| row.ends_with(&format!(",{class}"))).collect();
+        assert!(of.len() > 100);
+        site.write("one.csv", format!("{header}\n{}\n", of.join("\n")));
+        site.push("one.csv", &[]).ok();
+        site.on_project("refine", &[]).ok();
+    }
+    let history = site.history();
+    for round in history["rounds"].as_array().unwrap() {
+        assert_eq!(round["quarantined"], json!([]), "{round}");
+    }
+    assert_eq!(history["rounds"][3]["decision"], "promoted");
+    assert!(history["rounds"][3]["validation"]["accuracy"].as_f64().unwrap() > 0.85, "{history}");
+}
+
+/// All rows of an upload are of the class that is rare among those that judge, and of which the model is wrong most often.
+#[test]
+fn an_upload_of_the_rare_class_is_no_wrong_label() {
+    let site = Site::new();
+    let rare = |rows: std::ops::Range<usize>, keep: &dyn Fn(usize, bool) -> bool| {
+        let table = tables::largest(rows);
+        let (header, rows) = table.split_once('\n').unwrap();
+        let kept = rows.lines().enumerate().filter(|(i, row)| keep(*i, row.ends_with(",c")));
+        format!("{header}\n{}\n", kept.map(|(_, row)| row).collect::<Vec<_>>().join("\n"))
+    };
+    let few = |i: usize, is_rare: bool| !is_rare || i.is_multiple_of(10);
+    site.write("first.csv", rare(0..400, &few));
+    site.init("first.csv", &["--label", "largest", "--hidden", "8", "--epochs", "20", "--manual"]).ok();
+    site.write("judging.csv", rare(5000..6000, &few));
+    site.push("judging.csv", &["--validation"]).ok();
+    site.push("first.csv", &[]).ok();
+    site.on_project("refine", &[]).ok();
+    site.write("rare.csv", rare(1000..1200, &|_, is_rare| is_rare));
+    let upload = site.push("rare.csv", &[]).ok().json()["upload"].as_str().unwrap().to_owned();
+    site.on_project("refine", &[]).ok();
+    assert_ne!(site.state_of(&upload), "quarantined");
+}

@@ -156,3 +156,35 @@ fn activations_at_known_points() {
     assert_eq!(at(Activation::Relu, -2.0), [0.0, 0.0]);
     assert_eq!(at(Activation::Identity, -2.0), [-2.0, 1.0]);
 }
+
+#[test]
+fn losses_are_known_class_by_class() {
+    let mut board = Scoreboard::new(objective(Loss::SoftmaxCrossEntropy, 3, &[]));
+    let classes = [2, 0, 2, 1];
+    let labels = Labels::new(Targets::Classes(classes.to_vec()));
+    let mut z = matrix(4, 3, &[1.0, 2.0, 3.0, 0.0, 0.5, -1.0, 2.0, 2.0, -2.0, 0.0, 0.0, 0.0]);
+    let naive: Vec<f64> = z
+        .iter_rows()
+        .zip(classes)
+        .map(|(row, class)| {
+            let sum = row.iter().map(|v| f64::from(*v).exp()).sum::<f64>();
+            sum.ln() - f64::from(row[class as usize])
+        })
+        .collect();
+    board.add(&mut z, &labels);
+    let found = board.losses().clone().with(board.losses());
+    let rows: Vec<u64> = found.classes().iter().map(|c| c.rows).collect();
+    assert_eq!(rows, [2, 2, 4], "of both");
+    for (class, found) in found.classes().iter().enumerate() {
+        let own = naive.iter().zip(classes).filter(|(_, c)| *c as usize == class);
+        let expected = 2.0 * own.map(|(loss, _)| loss).sum::<f64>();
+        assert!((found.sum - expected).abs() < 1e-5, "class {class}");
+    }
+    // Of two classes the label is a value; of several labels a row there are no classes.
+    let values = matrix(2, 1, &[0.0, 1.0]);
+    let mut board = Scoreboard::new(objective(Loss::Logistic, 1, &[]));
+    board.add(&mut matrix(2, 1, &[0.0, 3.0]), &Labels::new(Targets::Values(values)));
+    let counts: Vec<u64> = board.losses().classes().iter().map(|c| c.rows).collect();
+    assert_eq!(counts, [1, 1]);
+    assert!(Scoreboard::new(objective(Loss::MeanSquaredError, 2, &[])).losses().classes().is_empty());
+}

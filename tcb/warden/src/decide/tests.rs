@@ -17,6 +17,8 @@ struct Fake {
     scatter: f64,
     /// Uploads that stand out only once they were trained on.
     late: BTreeSet<u32>,
+    /// Uploads of classes that others lack.
+    one_sided: BTreeSet<u32>,
     waiting: BTreeSet<u32>,
     trained: BTreeSet<u32>,
     aside: Vec<u32>,
@@ -49,7 +51,11 @@ impl Bench for Fake {
     fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
         let late = self.late.contains(&upload) && self.trained.contains(&upload);
         let mean = if late { 9.0 } else { self.own[upload as usize] };
-        Ok(Screening { loss: Estimate { mean, error: self.scatter / 10.0 }, uninformed: 1.0 })
+        Ok(Screening { loss: Estimate { mean, error: self.scatter / 10.0 }, uninformed: 1.0, expected: None })
+    }
+
+    fn one_sided(&self, upload: u32) -> bool {
+        self.one_sided.contains(&upload)
     }
 
     fn train(&mut self, new: &[u32]) -> Result<Training<()>, ()> {
@@ -252,6 +258,10 @@ fn rows_of_an_upload_that_was_set_aside_judge_neither_before_nor_after() {
         fn has_old(&self) -> bool {
             self.0.has_old()
         }
+        fn one_sided(&self, _: u32) -> bool {
+            false
+        }
+
         fn accept(&mut self, _uploads: &[u32]) {}
         fn set_aside(&mut self, uploads: &[u32]) {
             self.0.set_aside(uploads);
@@ -361,4 +371,38 @@ fn on_a_fixed_schedule_one_training_is_promoted_or_taken_back() {
     assert_eq!((decided.promoted, decided.quarantined), (true, vec![(1, Reason::Screened)]));
     assert_eq!(decided.accepted, [0, 2]);
     assert_eq!(bench.trainings, [[0, 1, 2]], "it is asked for and thrown away");
+}
+
+#[test]
+fn an_upload_of_few_classes_that_makes_the_model_worse_waits_for_others() {
+    let mut bench = fake(2);
+    bench.effect[1] = 3.0;
+    bench.one_sided = [1].into();
+    let decided = run(&mut bench);
+    assert_eq!((&decided.accepted, &decided.quarantined), (&vec![0], &vec![]));
+    assert!(bench.aside.is_empty());
+    bench = fake(2);
+    bench.effect[1] = 3.0;
+    assert_eq!(run(&mut bench).quarantined, [(1, Reason::Worse)]);
+}
+
+#[test]
+fn next_to_no_loss_is_not_worse_than_less() {
+    let mut bench = fake(1);
+    (bench.loss, bench.effect[0], bench.own[0]) = (1e-4, 5.0, 1e-4);
+    assert!(run(&mut bench).promoted, "nobody sees the difference");
+    bench = fake(1);
+    (bench.loss, bench.effect[0], bench.own[0]) = (1e-2, 5.0, 1e-2);
+    assert!(!run(&mut bench).promoted);
+}
+
+#[test]
+fn losses_are_compared_with_those_that_the_upload_s_classes_let_expect() {
+    let screening =
+        |mean, expected| Screening { loss: Estimate { mean, error: 0.0 }, uninformed: 1.0, expected };
+    let rules = Rules::default();
+    assert!(suspicious(&rules, 0.5, screening(2.0, None)));
+    assert!(!suspicious(&rules, 0.5, screening(2.0, Some(1.9))), "rows of a class that is hard");
+    assert!(suspicious(&rules, 0.5, screening(4.0, Some(1.9))), "wrong labels of it");
+    assert!(!suspicious(&rules, 0.5, Screening::UNKNOWN));
 }
