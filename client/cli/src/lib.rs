@@ -19,4 +19,4 @@ pub use failure::Failure;
 pub use project::{ClientProject, Keys, Labelling, Task};
 pub use services::Services;
 pub use unfinished::Unfinished;
-pub use upload::{Sender, Sent, ask, send};
+pub use upload::{Answer, Sender, Sent, ask, send};

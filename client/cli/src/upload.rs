@@ -299,7 +299,15 @@ pub fn send(
     }
 }
 
-/// Encrypts and asks a query: the predictions, rows x outputs.
+/// What a query is answered.
+pub struct Answer {
+    /// The predictions, rows x outputs, rounded as the rules say.
+    pub outputs: Vec<f32>,
+    /// Of each row the class, picked before rounding; 0 where labels are no classes.
+    pub classes: Vec<u32>,
+}
+
+/// Encrypts and asks a query.
 pub fn ask(
     connection: &mut Connection,
     spec: &ProjectSpec,
@@ -307,7 +315,7 @@ pub fn ask(
     warden: &blindsmith_attest::Appraised,
     rows: &Matrix,
     observe: &mut dyn FnMut(u64),
-) -> Result<Vec<f32>, Failure> {
+) -> Result<Answer, Failure> {
     let seed = Key::random();
     // Each query has a seed of its own, and with it secrets of its own: no era is needed.
     let upload = Upload::new(spec, (&seed, 0), (Role::Query, Freshness::Fresh), rows, None)?;
@@ -331,7 +339,7 @@ pub fn ask(
         .map_err(|_| Failure::Keys { what: "the answer" })?;
     let outputs = spec.layers.last().map_or(0, |l| l.outputs as usize);
     let (status, answer) = answer.split_first_chunk::<4>().ok_or_else(unexpected)?;
-    if answer.len() != 4 * rows.rows() * outputs {
+    if answer.len() != 4 * rows.rows() * (outputs + 1) {
         return Err(unexpected());
     }
     match u32::from_le_bytes(*status) {
@@ -339,7 +347,10 @@ pub fn ask(
         REFUSED => return Err(Failure::Refused("the model gives no predictions for these rows".into())),
         _ => return Err(unexpected()),
     }
-    Ok(answer.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    let (outputs, classes) = answer.split_at(4 * rows.rows() * outputs);
+    let outputs = outputs.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let classes = classes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+    Ok(Answer { outputs, classes })
 }
 
 #[cfg(test)]

@@ -215,6 +215,24 @@ impl Objective {
         }
     }
 
+    /// The class that a row of predictions says: the first of the most probable ones, class 1 of two if it is more probable
+    /// than one half. 0 where labels are no classes.
+    pub fn class(&self, predictions: &[f32]) -> u32 {
+        match (self.loss, predictions) {
+            (Loss::SoftmaxCrossEntropy, all) => {
+                let (top, mut open, mut class) = (largest(all), u32::MAX, 0);
+                for (j, p) in all.iter().enumerate() {
+                    let is = open & mask(*p == top);
+                    open &= !is;
+                    class |= is & j as u32;
+                }
+                class
+            }
+            (Loss::Logistic, [p]) => mask(*p > 0.5) & 1,
+            _ => 0,
+        }
+    }
+
     /// Turns the last layer's outputs into predictions: probabilities, or the values themselves.
     pub fn predictions(&self, outputs: &mut Matrix) {
         match self.loss {

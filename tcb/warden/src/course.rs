@@ -24,8 +24,8 @@ use crate::standing::{Place, Standing};
 const SCREENED_ROWS: u64 = 512;
 /// Held-out rows that are enough to screen an upload by them alone.
 const ENOUGH_HELD_OUT: u64 = 128;
-/// Rows of a class that judge, from which on an upload's rows of that class are screened.
-const ENOUGH_OF_A_CLASS: u64 = 8;
+/// Rows of all classes that are added to those of a class where its loss is asked for: a few rows are no measure.
+const ROWS_BESIDE_A_CLASS: f64 = 8.0;
 /// Rows of a batch where nothing is trained.
 const JUDGED_ROWS: usize = 1024;
 
@@ -238,7 +238,7 @@ impl<C: Cloud> Course<'_, '_, C> {
         Ok((scores, uninformed.losses().estimate().mean))
     }
 
-    /// An upload's losses beside those that its classes let expect. Classes of which too few rows judge are left out.
+    /// An upload's losses beside those that its classes let expect. Classes of which no row judges are left out.
     fn by_class(&mut self, upload: u32, losses: &Losses, uninformed: f64) -> Screening {
         let loss = losses.estimate();
         let (own, judged) = (losses.classes(), &self.classes);
@@ -254,13 +254,17 @@ impl<C: Cloud> Course<'_, '_, C> {
             true => self.one_sided.insert(upload),
             false => self.one_sided.remove(&upload),
         };
-        let known = || pairs().filter(|(own, judged)| own.rows > 0 && judged.rows >= ENOUGH_OF_A_CLASS);
+        let known = || pairs().filter(|(own, judged)| own.rows > 0 && judged.rows > 0);
         let known_rows = known().map(|(own, _)| own.rows).sum::<u64>() as f64;
         if known_rows == 0.0 {
             return Screening::UNKNOWN;
         }
         let mean = known().map(|(own, _)| own.sum).sum::<f64>() / known_rows;
-        let expected = known().map(|(own, judged)| own.rows as f64 * judged.sum / judged.rows as f64);
+        let all = judged.iter().map(|class| class.sum).sum::<f64>() / judged_rows;
+        let of_class = |class: &ClassLoss| {
+            (class.sum + ROWS_BESIDE_A_CLASS * all) / (class.rows as f64 + ROWS_BESIDE_A_CLASS)
+        };
+        let expected = known().map(|(own, judged)| own.rows as f64 * of_class(judged));
         let expected = Some(expected.sum::<f64>() / known_rows);
         Screening { loss: Estimate { mean, error: loss.error }, uninformed, expected }
     }

@@ -14,7 +14,7 @@ use crate::serving::Serving;
 /// How an answer begins that holds no predictions, as u32; others begin with zero.
 pub const REFUSED: u32 = 1;
 
-/// Answers a query: predictions rounded to the precision of the rules, sealed to the querier at a size that
+/// Answers a query: predictions rounded to the precision of the rules, then each row's class, sealed to the querier at a size that
 /// follows from the number of rows.
 pub(crate) fn answer<C: Cloud>(
     serving: &Serving,
@@ -47,7 +47,8 @@ pub(crate) fn answer<C: Cloud>(
     let per_batch = (recipe.batch_rows.clamp(1, 1024) / block_rows as usize).max(1);
     let blocks: Vec<Block> = Block::of_upload(0, rows as u32, block_rows).collect();
     let units = (1u32 << serving.rules.precision) as f32;
-    let mut out = Zeroizing::new(Vec::with_capacity(4 + 4 * rows * recipe.outputs()));
+    let mut out = Zeroizing::new(Vec::with_capacity(4 + 4 * rows * (recipe.outputs() + 1)));
+    let mut classes = Zeroizing::new(Vec::with_capacity(4 * rows));
     out.extend([0; 4]);
     for blocks in blocks.chunks(per_batch) {
         let batch_rows = blocks.iter().map(|b| b.rows as usize).sum::<usize>();
@@ -58,9 +59,13 @@ pub(crate) fn answer<C: Cloud>(
         let batch = Batch::new(blocks.to_vec(), Labels::new(targets))
             .map_err(|e| RoundError::Training(e.to_string()))?;
         let outputs = predict(&serving.network, &serving.objective, &mut accelerator, &batch)?;
+        // Rounded, several may be the most probable ones.
+        let class = |row: &[f32]| serving.objective.class(row);
+        classes.extend(outputs.iter_rows().map(class).flat_map(u32::to_le_bytes));
         let rounded = outputs.iter_rows().flatten().map(|v| (v * units).round_ties_even() / units);
         out.extend(rounded.flat_map(f32::to_le_bytes));
     }
+    out.extend_from_slice(&classes);
     if accelerator.spoiled().is_some() {
         out.fill(0);
         out[..4].copy_from_slice(&REFUSED.to_le_bytes());

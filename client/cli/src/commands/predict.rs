@@ -12,7 +12,7 @@ use super::{ProjectArguments, bar, report, warn_if_simulated};
 use crate::project::{ClientProject, Keys, Task, write_file};
 use crate::rows::{DataArguments, Misfits, matrix_of};
 use crate::trust::appraise_warden;
-use crate::{Failure, ask};
+use crate::{Answer, Failure, ask};
 
 /// Encrypts rows under a fresh key, has them predicted, and decrypts the answer: neither rows nor answers
 /// can be read by anyone else.
@@ -63,9 +63,9 @@ impl Predict {
         warn_if_simulated(Some(warden.tee()));
         let bar = bar(rows.rows() as u64, "encrypting and sending");
         let observe = &mut |done| bar.set_position(done);
-        let outputs = ask(&mut connection, &project.spec, &querier, &warden, &rows, observe)?;
+        let answer = ask(&mut connection, &project.spec, &querier, &warden, &rows, observe)?;
         bar.finish_and_clear();
-        let predicted = describe(&project, rows.rows(), (&outputs, warden.tee()), (labelled, misfits))?;
+        let predicted = describe(&project, &answer, warden.tee(), (labelled, misfits))?;
         if let Some(path) = &self.out {
             let mut text = Vec::new();
             write_csv(&predicted, &mut text)?;
@@ -84,26 +84,24 @@ impl Predict {
 
 fn describe(
     project: &ClientProject,
-    rows: usize,
-    (outputs, warden): (&[f32], &'static str),
+    Answer { outputs, classes: chosen }: &Answer,
+    warden: &'static str,
     (labelled, misfits): (Option<Dataset>, Misfits),
 ) -> Result<Predicted, Failure> {
     let labelling = &project.labelling;
     let width = labelling.outputs();
     let number = |v: f32| serde_json::json!(v);
-    let mut chosen = Vec::new();
+    let (rows, malformed) = (chosen.len(), || Failure::Other("an answer of another shape".into()));
     let (columns, predictions) = match (&labelling.classes, labelling.task) {
         (Some(classes), Task::Classify) => {
             let mut columns = vec![labelling.columns[0].clone()];
             columns.extend(classes.names().iter().map(|n| format!("p({n})")));
-            let predictions = outputs.chunks_exact(width).map(|o| {
+            let predictions = outputs.chunks_exact(width).zip(chosen).map(|(o, class)| {
                 let p: Vec<f32> = if width == 1 { vec![1.0 - o[0], o[0]] } else { o.to_vec() };
-                let best = (0..p.len()).fold(0, |best, i| if p[i] > p[best] { i } else { best });
-                chosen.push(best as u32);
-                let name = serde_json::json!(classes.names()[best]);
-                std::iter::once(name).chain(p.into_iter().map(number)).collect()
+                let name = classes.names().get(*class as usize).ok_or_else(malformed)?;
+                Ok(std::iter::once(serde_json::json!(name)).chain(p.into_iter().map(number)).collect())
             });
-            (columns, predictions.collect())
+            (columns, predictions.collect::<Result<_, Failure>>()?)
         }
         (_, Task::Regress) => {
             let standardiser = labelling
@@ -111,7 +109,6 @@ fn describe(
                 .as_ref()
                 .ok_or_else(|| Failure::Settings("the project records no targets".into()))?;
             let scaled = outputs.iter().map(|v| v / standardiser.factor() as f32).collect();
-            let malformed = || Failure::Other("an answer of another shape".into());
             let scaled = blindsmith_data::Matrix::new(rows, width, scaled).ok_or_else(malformed)?;
             let values = standardiser.invert(&scaled)?;
             let of_row = |row: &[f64]| row.iter().map(|v| serde_json::json!(v)).collect();
@@ -124,7 +121,7 @@ fn describe(
     };
     let accuracy = match labelled.map(|d| d.targets) {
         Some(blindsmith_data::Targets::Classes { index, .. }) if index.len() == chosen.len() => {
-            let right = index.iter().zip(&chosen).filter(|(a, b)| a == b).count();
+            let right = index.iter().zip(chosen).filter(|(a, b)| a == b).count();
             Some(right as f64 / rows as f64)
         }
         _ => None,

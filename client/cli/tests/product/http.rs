@@ -108,7 +108,7 @@ fn owners_that_the_operator_lists_create_projects() {
     assert_eq!(at_socket["projects"][0]["role"], json!(null));
     site.write("stranger.key", "ab".repeat(32));
     site.run(&["projects", "--refinery", &refinery, "--key", "stranger.key"])
-        .refused(5, &["owners and members"]);
+        .refused(5, &["is not a member of any"]);
     site.assert_no_panic();
 }
 

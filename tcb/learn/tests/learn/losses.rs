@@ -188,3 +188,19 @@ fn losses_are_known_class_by_class() {
     assert_eq!(counts, [1, 1]);
     assert!(Scoreboard::new(objective(Loss::MeanSquaredError, 2, &[])).losses().classes().is_empty());
 }
+
+#[test]
+fn the_class_is_the_first_of_the_most_probable() {
+    let softmax = objective(Loss::SoftmaxCrossEntropy, 3, &[]);
+    for (row, class) in [([0.2, 0.5, 0.3], 1), ([0.4, 0.4, 0.2], 0), ([0.0, 0.3, 0.7], 2), ([0.0; 3], 0)] {
+        assert_eq!(softmax.class(&row), class, "{row:?}");
+    }
+    // Of many that would all be rounded to zero.
+    let mut many = vec![1e-4; 3000];
+    many[2671] = 1.1e-4;
+    assert_eq!(objective(Loss::SoftmaxCrossEntropy, 3000, &[]).class(&many), 2671);
+    let logistic = objective(Loss::Logistic, 1, &[]);
+    assert_eq!([0.2, 0.5, 0.50001, 1.0].map(|p| logistic.class(&[p])), [0, 0, 1, 1]);
+    assert_eq!(objective(Loss::Logistic, 2, &[]).class(&[0.9, 0.9]), 0);
+    assert_eq!(objective(Loss::MeanSquaredError, 1, &[]).class(&[3.0]), 0);
+}

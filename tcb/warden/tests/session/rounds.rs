@@ -67,7 +67,7 @@ fn a_round_ends_where_plain_training_ends() {
 }
 
 /// The owner asks for predictions of these rows: what the answer begins with, and the predictions.
-fn ask(playing: &mut Playing, rows: &Matrix) -> (u32, Vec<f32>) {
+fn ask(playing: &mut Playing, rows: &Matrix) -> (u32, Vec<f32>, Vec<u32>) {
     let seed = Key::random();
     let upload = playing.owner.upload_of(&seed, Role::Query, rows);
     let (header, query) = (upload.header.clone(), upload.header.id());
@@ -79,7 +79,9 @@ fn ask(playing: &mut Playing, rows: &Matrix) -> (u32, Vec<f32>) {
     playing.naive = stored;
     let opened = seed.derive("answer", &[&query.0]).unseal("answer", &sealed).unwrap();
     let words = opened.as_chunks::<4>().0;
-    (u32::from_le_bytes(words[0]), words[1..].iter().map(|w| f32::from_le_bytes(*w)).collect())
+    let (outputs, classes) = words[1..].split_at(words.len() - 1 - rows.rows());
+    let outputs = outputs.iter().map(|w| f32::from_le_bytes(*w)).collect();
+    (u32::from_le_bytes(words[0]), outputs, classes.iter().map(|w| u32::from_le_bytes(*w)).collect())
 }
 
 #[test]
@@ -93,11 +95,16 @@ fn a_query_is_answered_with_predictions() {
         let objective = owner.recipe.objective().unwrap();
         let plain = predict(&owner.network, &objective, &mut plain, &Batch::unlabelled(blocks)).unwrap();
         let step = 0.5f32.powi(owner.rules.precision.into());
-        let (begins, found) = ask(&mut playing, &rows);
-        assert_eq!((begins, found.len()), (0, 3 * rows.rows()));
+        let (begins, found, classes) = ask(&mut playing, &rows);
+        assert_eq!((begins, found.len(), classes.len()), (0, 3 * rows.rows(), rows.rows()));
         assert!(found.iter().all(|v| (v / step).fract() == 0.0));
         let off = difference(&found, plain.as_slice());
         assert!(off <= step * 0.51 + 1e-4, "a prediction is off by {off}");
+        // The class is the warden's to pick, before it rounds; where two are nearly as probable, noise may decide.
+        for (class, row) in classes.iter().zip(plain.iter_rows()) {
+            let most = row.iter().fold(0f32, |most, p| most.max(*p));
+            assert!(row[*class as usize] >= most - 1e-3, "{class} of {row:?}");
+        }
     }
 }
 
@@ -148,7 +155,7 @@ fn an_upload_whose_values_leave_their_range_is_set_aside_and_the_round_goes_on()
 fn a_query_whose_values_leave_their_range_is_told_to_who_asks_alone() {
     let mut playing = Playing::with(steep(), false, |_| vec![]);
     let small = playing.owner.rows.clone();
-    let (begins, refused) = ask(&mut playing, &ones());
-    assert_eq!((begins, refused), (REFUSED, vec![0.0; 27]));
+    let (begins, refused, classes) = ask(&mut playing, &ones());
+    assert_eq!((begins, refused, classes), (REFUSED, vec![0.0; 27], vec![0; 9]));
     assert_eq!(ask(&mut playing, &small).0, 0);
 }

@@ -230,13 +230,16 @@ impl Stage {
     /// Predictions of rows.
     pub fn ask(&mut self, rows: &Matrix) -> Result<Vec<f32>, Failure> {
         let querier = self.keys.identity();
-        ask(&mut self.connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})
+        let answer =
+            ask(&mut self.connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})?;
+        Ok(answer.outputs)
     }
 
     /// Predictions of rows, over a connection of the caller's: any number of threads may ask.
     pub fn ask_over(&self, connection: &mut Connection, rows: &Matrix) -> Result<Vec<f32>, Failure> {
         let querier = self.keys.identity();
-        ask(connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})
+        let answer = ask(connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})?;
+        Ok(answer.outputs)
     }
 
     /// The same training in the clear, from the same start; a round of it has so many epochs.
