@@ -15,7 +15,7 @@ const MOST_WITHOUT: usize = 105;
 /// Most lines of code of ours, without comments, blank lines and tests. Transforms that stop half way, plain products of hidden
 /// layers and the tests of admission came in with masked matrices; the planner went out. Orders in receipts, origins in terms
 /// budgets of queriers, revocation lists and screening by class came in after it.
-const MOST_LINES: usize = 17_490;
+const MOST_LINES: usize = 17_550;
 
 /// What is trusted.
 pub struct Size {
