@@ -10,7 +10,7 @@ use blindsmith_twin::Run;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::status::{Report, RoundReport};
+use super::status::{Report, RoundReport, in_units};
 use super::{TrainingArguments, pull};
 use crate::project::{ClientProject, Keys, Task};
 use crate::rows::{DataArguments, First, FormatArguments, Names, standardise};
@@ -398,18 +398,19 @@ impl Stage<'_> {
 }
 
 /// The same training in the clear: the same rows, batches and order.
-struct Twin {
+struct Twin<'a> {
+    project: &'a ClientProject,
     run: Run,
     uploads: Vec<u32>,
 }
 
-impl Twin {
-    fn new(project: &ClientProject, layers: Vec<Layer>, threads: usize) -> Result<Self, Failure> {
+impl<'a> Twin<'a> {
+    fn new(project: &'a ClientProject, layers: Vec<Layer>, threads: usize) -> Result<Self, Failure> {
         let recipe = project.recipe.clone();
         let network = Network::new(layers, recipe.activations.clone(), recipe.input_rms)
             .map_err(|e| Failure::Other(e.to_string()))?;
         let run = Run::continue_from(recipe, network, project.spec.block_rows, threads).map_err(other)?;
-        Ok(Twin { run, uploads: Vec::new() })
+        Ok(Twin { project, run, uploads: Vec::new() })
     }
 
     fn push(&mut self, rows: crate::rows::Rows) -> Result<(), Failure> {
@@ -434,7 +435,8 @@ impl Twin {
     /// On the held-out rows.
     fn figure(&mut self) -> Result<Figure, Failure> {
         let blocks = self.blocks(&self.uploads[..1]);
-        Ok(Figure::of(&self.run.evaluate(blocks).map_err(other)?))
+        let metrics = self.run.evaluate(blocks).map_err(other)?;
+        Ok(Figure::of(&in_units(metrics, self.project)))
     }
 }
 

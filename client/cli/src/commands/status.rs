@@ -44,7 +44,7 @@ impl Status {
 }
 
 /// The owner's orders, and those that the warden knew in the newest round, as the signed receipt says.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct OrdersReport {
     /// How many the refinery shows.
     pub given: u64,
@@ -266,6 +266,13 @@ pub(super) fn mark(withdrawn: &[String]) -> Option<String> {
     (!ids.is_empty()).then(|| format!("       used what was withdrawn since: {}", ids.join(", ")))
 }
 
+/// Figures in the unit of the target, where there is one: the warden knows standard deviations alone.
+pub(super) fn in_units(figures: Metrics, project: &ClientProject) -> Metrics {
+    let unit = project.labelling.targets.as_ref().filter(|targets| targets.columns() == 1);
+    let unit = unit.map_or(1.0, |targets| targets.scale()[0]);
+    Metrics { rmse: figures.rmse.map(|rmse| rmse * unit), ..figures }
+}
+
 impl Report {
     /// Opens the sealed metrics if the owner's keys are there.
     pub fn new(status: ProjectStatus, project: &ClientProject, keys: Option<&Keys>) -> Result<Self, Failure> {
@@ -291,7 +298,8 @@ impl Report {
             };
             let public = decision.reason().map(str::to_owned);
             let known = metrics.is_some();
-            let m = metrics.unwrap_or_else(|| RoundMetrics::of(r.round));
+            let mut m = metrics.unwrap_or_else(|| RoundMetrics::of(r.round));
+            m.validation = m.validation.map(|figures| in_units(figures, project));
             let mut quarantined =
                 if m.quarantined.is_empty() { r.quarantined.clone() } else { m.quarantined };
             if sealed && known {
@@ -301,7 +309,7 @@ impl Report {
             let part = |c: &blindsmith_warden::ContributorMetrics| ContributorReport {
                 contributor: c.contributor.to_string(),
                 rows: c.rows,
-                validation: c.validation.clone(),
+                validation: c.validation.clone().map(|figures| in_units(figures, project)),
             };
             Ok(RoundReport {
                 round: r.round,
@@ -391,6 +399,9 @@ impl Report {
                     println!("warden: SIMULATED (protects nothing), secrets {}", held(r.ready))
                 }
                 Some(tee) => println!("warden: {tee}, secrets {}", held(r.ready)),
+            }
+            if let Some(OrdersReport { given, known, round }) = r.orders.filter(|orders| orders.given > 0) {
+                println!("orders of the owner: {given}, of which the warden knew {known} in round {round}");
             }
             if let Some(failure) = &r.failure {
                 println!("last round failed: {failure}");

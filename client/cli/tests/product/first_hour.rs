@@ -264,3 +264,29 @@ fn an_upload_of_the_rare_class_is_no_wrong_label() {
     site.on_project("refine", &[]).ok();
     assert_ne!(site.state_of(&upload), "quarantined");
 }
+
+#[test]
+fn errors_of_a_regression_are_in_the_unit_of_its_target() {
+    let site = Site::new();
+    site.write("first.csv", tables::regression(0..300));
+    let held_out = tables::regression(300..400);
+    site.write("held-out.csv", &held_out);
+    let common = ["--task", "regress", "--label", "price", "--ignore", "weight", "--manual", "--hidden", "8"];
+    site.init("first.csv", &common).ok();
+    site.push("held-out.csv", &["--ignore", "weight", "--validation"]).ok();
+    site.push("first.csv", &["--ignore", "weight"]).ok();
+    let report = site.on_project("refine", &[]).ok().json();
+    let shown = report["rounds"][1]["validation"]["rmse"].as_f64().unwrap();
+    let answer = site.on_project("predict", &["--data", "held-out.csv", "--ignore", "weight"]).ok().json();
+    let predictions = answer["predictions"].as_array().unwrap();
+    let price = |row: &str| row.split(',').nth(3).unwrap().parse::<f64>().unwrap();
+    let squares: Vec<f64> = held_out
+        .lines()
+        .skip(1)
+        .zip(predictions)
+        .map(|(row, predicted)| (predicted[0].as_f64().unwrap() - price(row)).powi(2))
+        .collect();
+    assert_eq!(squares.len(), 100);
+    let measured = (squares.iter().sum::<f64>() / 100.0).sqrt();
+    assert!((shown / measured - 1.0).abs() < 0.02, "{shown} is shown, {measured} is measured");
+}
