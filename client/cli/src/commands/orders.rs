@@ -74,7 +74,8 @@ fn note(dir: &Path, digests: &[Id], newest: u64) -> Result<(), Failure> {
     }
     if !digests.starts_with(&policy.orders) {
         return Err(Failure::NotProven(format!(
-            "the refinery shows {} orders of the owner, and not the {} that policy.toml names, in their order",
+            "the refinery shows {} orders of the owner, and not the {} that policy.toml names, in their order. If its \
+             operator went back to a backup and you accept that, empty the list of orders in policy.toml and try again",
             digests.len(),
             policy.orders.len()
         )));
