@@ -30,7 +30,6 @@ fn policy(bundle: &Bundle) -> OwnerPolicy {
         rules: Rules::default(),
         newest: None,
         orders: Vec::new(),
-        orders_due: 0,
     }
 }
 

@@ -8,7 +8,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_SIGNEDS, Trust};
-pub use owner::{MAX_POLICY, MAX_WARDENS, Measured, Newest, OwnerPolicy, PolicyError};
+pub use owner::{KnownOrder, MAX_POLICY, MAX_WARDENS, Measured, Newest, OwnerPolicy, PolicyError};
 
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::Id;
@@ -280,7 +280,9 @@ pub fn check_orders(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), Strin
     let known = receipt.orders;
     let expected = match known.checked_sub(1) {
         None => Some(Id::default()),
-        Some(last) => usize::try_from(last).ok().and_then(|last| policy.orders.get(last).copied()),
+        Some(last) => {
+            usize::try_from(last).ok().and_then(|last| policy.orders.get(last)).map(|order| order.digest)
+        }
     };
     if expected.is_some_and(|digest| digest != receipt.orders_digest) {
         return Err(format!(
@@ -288,12 +290,11 @@ pub fn check_orders(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), Strin
              one, perhaps by one that it said it had refused"
         ));
     }
-    let due = policy.orders_due > 0 && receipt.round >= policy.orders_due;
-    if due && known < policy.orders.len() as u64 {
+    let due = policy.orders.iter().rposition(|order| order.due <= receipt.round).map_or(0, |last| last + 1);
+    if known < due as u64 {
         return Err(format!(
-            "the warden knew {known} of the {} orders of the owner, all of which were given before: the refinery withholds \
-             orders",
-            policy.orders.len()
+            "the warden knew {known} of {due} orders of the owner that were given before the round began: the refinery \
+             withheld orders"
         ));
     }
     Ok(())

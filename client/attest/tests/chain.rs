@@ -1,8 +1,8 @@
 //! Chains of receipts: a sound one, and one for each defect, named by it.
 
 use blindsmith_attest::chain::{
-    Bundle, Fault, MAX_BUNDLE, MAX_SIGNEDS, Measured, Newest, OwnerPolicy, Trust, Verdict, equivocation,
-    verify, verify_against,
+    Bundle, Fault, KnownOrder, MAX_BUNDLE, MAX_SIGNEDS, Measured, Newest, OwnerPolicy, Trust, Verdict,
+    equivocation, verify, verify_against,
 };
 use blindsmith_evidence::{Claims, Tee};
 use blindsmith_identity::{Confirmed, sign_confirmed};
@@ -31,7 +31,6 @@ fn policy() -> OwnerPolicy {
         recipe: Id([0x22; 32]),
         newest: None,
         orders: vec![],
-        orders_due: 0,
     }
 }
 
@@ -450,14 +449,14 @@ fn decision_sealed_without_a_fixed_schedule() {
 
 #[test]
 fn orders_replaced_or_withheld() {
-    let known = |orders: u64, orders_due| OwnerPolicy {
-        orders: (1..=orders).map(order_digest).collect(),
-        orders_due,
+    // All of them due from this round on.
+    let known = |orders: u64, due| OwnerPolicy {
+        orders: (1..=orders).map(|order| KnownOrder { digest: order_digest(order), due }).collect(),
         ..policy()
     };
     let verdict = verify(&sound(), &known(2, 4));
     assert!(verdict.valid && says(&verdict.proven, "orders, up to number 2"), "{verdict:?}");
-    let verdict = verify(&sound(), &known(1, 0));
+    let verdict = verify(&sound(), &known(1, 2));
     assert!(verdict.valid && says(&verdict.not_proven, "orders after number 1"), "{verdict:?}");
     let verdict = verify(&sound(), &known(3, 5));
     assert!(verdict.valid && says(&verdict.not_proven, "it knew 2 of 3"), "{verdict:?}");
@@ -467,8 +466,12 @@ fn orders_replaced_or_withheld() {
             r.orders_digest = Id([0x77; 32]);
         }
     }));
-    refuses(&replaced, &known(2, 0), 4, "told other orders, up to number 2");
-    refuses(&sound(), &known(2, 3), 3, "knew 1 of the 2 orders");
+    refuses(&replaced, &known(2, 4), 4, "told other orders, up to number 2");
+    refuses(&sound(), &known(2, 3), 3, "knew 1 of 2 orders");
+    // A later order does not forgive that an earlier one was withheld.
+    let mut late = known(3, 9);
+    late.orders[1].due = 3;
+    refuses(&sound(), &late, 3, "knew 1 of 2 orders");
     let changed = spoilt(3, |r| r.orders_digest = Id([0x78; 32]));
     refuses(&changed, &policy(), 3, "other orders than in the round before");
     let none = spoilt(0, |r| r.orders_digest = Id([0x78; 32]));

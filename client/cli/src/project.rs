@@ -343,11 +343,10 @@ impl ClientProject {
         let (tee, _, receipts) = trust.opened().map_err(Failure::NotProven)?;
         let attestation = self.attestation.policy()?;
         // What was seen before is not forgotten.
-        let (mut wardens, newest, orders, orders_due) = match load_policy(dir) {
-            Ok(before) if before.receipts == receipts => {
-                (before.wardens, before.newest, before.orders, before.orders_due)
-            }
-            _ => (Vec::new(), None, Vec::new(), 0),
+        let before = if has_policy(dir) { Some(load_policy(dir)?) } else { None };
+        let (mut wardens, newest, orders) = match before.filter(|before| before.receipts == receipts) {
+            Some(before) => (before.wardens, before.newest, before.orders),
+            None => (Vec::new(), None, Vec::new()),
         };
         let released = Measured { tee, measurement: Blob(measurement.to_vec()) };
         list(&mut wardens, std::iter::once(released).chain(measured(attestation.policy())));
@@ -360,7 +359,6 @@ impl ClientProject {
             recipe: self.recipe_commitment(),
             newest,
             orders,
-            orders_due,
         };
         write_file(&dir.join(EVIDENCE_FILE), &to_cbor(trust))?;
         save_policy(&policy, dir)
@@ -500,6 +498,23 @@ pub fn load_policy(dir: &Path) -> Result<OwnerPolicy, Failure> {
     let path = dir.join(POLICY_FILE);
     let text = fs::read_to_string(&path).map_err(|e| Failure::project(&path, e))?;
     OwnerPolicy::parse(&text).map_err(|e| Failure::project(&path, e))
+}
+
+/// Changes the policy of a directory, while no other command does: what one of them remembers is not forgotten by another.
+pub(crate) fn change_policy<T>(
+    dir: &Path,
+    change: impl FnOnce(&mut OwnerPolicy) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let path = dir.join("policy.lock");
+    let lock = fs::File::create(&path).map_err(|e| Failure::project(&path, e))?;
+    lock.lock().map_err(|e| Failure::project(&path, e))?;
+    let mut policy = load_policy(dir)?;
+    let before = policy.clone();
+    let changed = change(&mut policy)?;
+    if policy != before {
+        save_policy(&policy, dir)?;
+    }
+    Ok(changed)
 }
 
 /// Writes it.

@@ -32,7 +32,8 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
-    /// What the project began with: the rows are trained on with this recipe, from this initial model, or not at all.
+    /// What the project began with: a warden takes the rows' keys for this recipe and this initial model, or not at all. How
+    /// many epochs a round has is no part of it: who asks for a round may say so.
     pub origin: Origin,
     /// Kinds of trusted execution environment that may hold the rows' keys; `simulated` must be named like any other.
     pub tees: Vec<String>,

@@ -117,7 +117,7 @@ pub(crate) fn run<C: Cloud>(
 ) -> Result<Trained, RoundError> {
     let recipe = project.release.recipe.clone();
     let fixed = project.fixed_schedule();
-    let newcomers = project.members.since(project.standing.orders);
+    let newcomers = project.members.since(project.standing.known);
     let Project { spec, id, encryption, trainer, standing, release, .. } = project;
     let context =
         Context { project: id.0, round, attempt, step: 0, layer: 0, part: 0, product: ProductKind::Forward };

@@ -3,8 +3,10 @@
 //! Little-endian: `BSMODEL1`, the number of layers (u32), then for each layer inputs and outputs (u32), the
 //! weights (inputs x outputs, row by row, f32) and the biases (f32).
 
+use blindsmith_keys::Key;
 use blindsmith_learn::{Layer, Matrix};
 use blindsmith_protocol::{MAX_LAYERS, MAX_WIDTH};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 const MAGIC: &[u8; 8] = b"BSMODEL1";
@@ -28,6 +30,12 @@ pub fn encode_model(layers: &[Layer]) -> Vec<u8> {
         out.extend(layer.weights.as_slice().iter().chain(&layer.bias).flat_map(|v| v.to_le_bytes()));
     }
     out
+}
+
+/// What opens the commitment to a round's model. It follows from the vault, which no owner has: it also proves that the model is
+/// the warden's.
+pub(crate) fn opening(vault: &Key, round: u64, model: &[u8]) -> [u8; 32] {
+    *vault.derive("model opening", &[&round.to_be_bytes(), &Sha256::digest(model)]).expose()
 }
 
 /// The model that [`encode_model`] wrote.

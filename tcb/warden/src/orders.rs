@@ -28,17 +28,26 @@ impl Project {
             Err(RoundError::Counters(e)) => return Err(e.into()),
             counter => counter.map_err(|e| OrderError::Refused(e.to_string()))?,
         };
+        let before = self.members.roster.clone();
         let action = self.members.order(&self.spec, &counter, order).map_err(OrderError::Refused)?;
         let sequence = self.members.roster.sequence();
         if sequence > self.standing.orders {
             match action {
                 Action::Rollback { version } => {
                     if version > self.round {
+                        self.members.roster = before;
                         return Err(OrderError::Refused(format!("there is no version {version}")));
                     }
                     self.rollback = Some(version);
                 }
-                Action::Readmit { upload } => _ = self.standing.uploads.insert(upload, Place::Waiting),
+                // One that no round was given is new in any case, and is not listed before.
+                Action::Readmit { upload } => {
+                    self.standing
+                        .uploads
+                        .get_mut(&upload)
+                        .into_iter()
+                        .for_each(|place| *place = Place::Waiting);
+                }
                 Action::Invite { .. }
                 | Action::Revoke { .. }
                 | Action::Forgive

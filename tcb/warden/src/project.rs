@@ -1,7 +1,7 @@
 //! A project as the warden holds it, and the sealed form of that.
 
 use blindsmith_identity::{Origin, open_release};
-use blindsmith_keys::{Key, Sealed, random_bytes};
+use blindsmith_keys::{Key, Sealed};
 use blindsmith_learn::{Network, Trainer, TrainerState};
 use blindsmith_protocol::{
     AdmittedUpload, Blob, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, RoundRecord, RoundSummary, append_cbor,
@@ -21,7 +21,7 @@ use crate::decision::{WORSE, decision_bytes};
 use crate::fit::check_recipe;
 use crate::members::{Host, Members};
 use crate::metrics::RoundMetrics;
-use crate::model::{decode_model, encode_model};
+use crate::model::{decode_model, encode_model, opening};
 use crate::release::{Release, metrics_key, model_context, recipe_commitment, recipe_opening, session_info};
 use crate::round::{self, RoundError, Task, VALUES};
 use crate::session::Identity;
@@ -289,8 +289,8 @@ impl Project {
         let context = |what| model_context(what, &self.id, round);
         let seal = |key: &Key, what, bytes: &[u8]| Blob(key.seal(&context(what), bytes).0);
         let (after, model) = {
-            let (opening, layers) = (random_bytes::<32>(), self.trainer.network().layers());
-            let layers = Zeroizing::new(encode_model(layers));
+            let layers = Zeroizing::new(encode_model(self.trainer.network().layers()));
+            let opening = opening(&self.vault, round, &layers);
             let mut model = Zeroizing::new(Vec::with_capacity(opening.len() + layers.len()));
             model.extend_from_slice(&opening);
             model.extend_from_slice(&layers);
@@ -417,6 +417,8 @@ impl Project {
         }
         let Trained { metrics, rows, steps, promoted, trials, used, standing } = trained?;
         (self.round, self.standing) = (round, standing);
+        // Going back to an earlier version makes nobody less of a newcomer.
+        self.standing.known = self.members.roster.sequence();
         let uploads = used.len() as u32;
         let summary = RoundSummary { uploads, rows, steps, trials, ..RoundSummary::default() };
         let decision = match (&metrics.failure, promoted) {
@@ -472,7 +474,12 @@ impl Project {
         }
         let opened = self.release.owner.unseal(&model_context("model", &self.id, version), model);
         let opened = Zeroizing::new(opened.map_err(|_| refused("this is not the model of that version"))?);
-        let layers = opened.get(32..).ok_or_else(|| refused("this is not the model of that version"))?;
+        let other = || refused("this is not the model of that version");
+        let (found, layers) = opened.split_first_chunk::<32>().ok_or_else(other)?;
+        // The owner can seal another one, and its rows are not the only ones that were given for this project.
+        if *found != opening(&self.vault, version, layers) {
+            return Err(other());
+        }
         let layers = decode_model(layers).map_err(|e| refused(&e.to_string()))?;
         let recipe = self.release.recipe.clone();
         let network = Network::new(layers, recipe.activations.clone(), recipe.input_rms)

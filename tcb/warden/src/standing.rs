@@ -40,6 +40,8 @@ pub(crate) struct Standing {
     pub current: u64,
     /// The number of the last order that the round knew.
     pub orders: u64,
+    /// The number of the last order that a round knew that could train.
+    pub known: u64,
 }
 
 impl Standing {
@@ -62,9 +64,10 @@ impl Standing {
 
     /// Its bytes: their number follows from those of uploads and contributors alone.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24 + 33 * self.uploads.len() + 40 * self.versions.len());
+        let mut out = Vec::with_capacity(32 + 33 * self.uploads.len() + 40 * self.versions.len());
         out.extend(self.current.to_le_bytes());
         out.extend(self.orders.to_le_bytes());
+        out.extend(self.known.to_le_bytes());
         out.extend((self.uploads.len() as u32).to_le_bytes());
         for (id, place) in &self.uploads {
             out.extend(id.0);
@@ -83,10 +86,12 @@ impl Standing {
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (current, rest) = bytes.split_first_chunk::<8>()?;
         let (orders, rest) = rest.split_first_chunk::<8>()?;
+        let (known, rest) = rest.split_first_chunk::<8>()?;
         let (uploads, mut rest) = count(rest)?;
         let mut standing = Standing {
             current: u64::from_le_bytes(*current),
             orders: u64::from_le_bytes(*orders),
+            known: u64::from_le_bytes(*known),
             ..Standing::default()
         };
         for _ in 0..uploads {
@@ -119,7 +124,8 @@ mod tests {
     #[test]
     fn a_standing_survives_and_its_length_does_not_tell_places() {
         let uploads = Place::ALL.iter().enumerate().map(|(i, p)| (Id([i as u8; 32]), *p)).collect();
-        let standing = Standing { uploads, versions: [(Id([9; 32]), 7)].into(), current: 3, orders: 5 };
+        let standing =
+            Standing { uploads, versions: [(Id([9; 32]), 7)].into(), current: 3, orders: 5, known: 4 };
         let mut bytes = standing.encode();
         let same = Standing {
             uploads: standing.uploads.keys().map(|id| (*id, Place::Accepted)).collect(),

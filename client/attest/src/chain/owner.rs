@@ -75,12 +75,20 @@ pub struct OwnerPolicy {
     /// The newest receipt that the owner has seen.
     #[serde(default)]
     pub newest: Option<Newest>,
-    /// The digests of all orders up to the first, up to the second, and so on ([`blindsmith_identity::order_digest`]).
-    #[serde(default, deserialize_with = "ids")]
-    pub orders: Vec<Id>,
-    /// The first round that must know them all; 0 if that is not known.
+    /// The owner's orders, from the first on.
     #[serde(default)]
-    pub orders_due: u64,
+    pub orders: Vec<KnownOrder>,
+}
+
+/// An order of the owner, as receipts must know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownOrder {
+    /// The digest of all orders up to it ([`blindsmith_identity::order_digest`]).
+    #[serde(deserialize_with = "id")]
+    pub digest: Id,
+    /// The first round that began after it was given, and so must know it.
+    pub due: u64,
 }
 
 /// A receipt that the owner has seen: a chain without it was rolled back, or forked.
@@ -121,18 +129,11 @@ impl OwnerPolicy {
 
     /// Writes a policy file that explains itself. Rules out of range are written, but not read.
     pub fn to_toml(&self) -> String {
-        let OwnerPolicy {
-            project,
-            accept_simulated,
-            wardens,
-            receipts,
-            rules,
-            recipe,
-            newest,
-            orders,
-            orders_due,
-        } = self;
-        let orders: String = orders.iter().map(|digest| format!("    \"{digest}\",\n")).collect();
+        let OwnerPolicy { project, accept_simulated, wardens, receipts, rules, recipe, newest, orders } =
+            self;
+        let line =
+            |order: &KnownOrder| format!("    {{ digest = \"{}\", due = {} }},\n", order.digest, order.due);
+        let orders: String = orders.iter().map(line).collect();
         let wardens = match wardens.as_slice() {
             [] => "[]".into(),
             all => {
@@ -177,11 +178,10 @@ receipts = "{receipts}"
 # The commitment to the recipe that the owner gave with the secrets; every receipt names it.
 recipe = "{recipe}"
 
-# The owner's orders, by the digest of all orders up to each, and the first round that must know them all. Receipts name
-# the last order that the warden knew and its digest: one that was withheld or replaced shows.
+# The owner's orders: the digest of all orders up to each, and the first round that must know it. Receipts name the last order
+# that the warden knew, and its digest: one that was withheld or replaced shows.
 orders = [
 {orders}]
-orders_due = {orders_due}
 
 # The rules that the owner gave with the secrets; every receipt names their digest.
 [rules]
@@ -221,12 +221,6 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
     text.parse().map_err(|_| serde::de::Error::custom("must have 64 hexadecimal digits"))
 }
 
-fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Id>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let wrong = |_| serde::de::Error::custom("must have 64 hexadecimal digits each");
-    texts.iter().map(|text| text.parse().map_err(wrong)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,8 +238,10 @@ mod tests {
             rules: Rules { queries: 5, replay: Some(50), ..Rules::default() },
             recipe: Id([4; 32]),
             newest: Some(Newest { round: 4, receipt: Id([3; 32]) }),
-            orders: vec![Id([5; 32]), Id([6; 32])],
-            orders_due: 3,
+            orders: vec![
+                KnownOrder { digest: Id([5; 32]), due: 2 },
+                KnownOrder { digest: Id([6; 32]), due: 7 },
+            ],
         }
     }
 

@@ -13,7 +13,7 @@ use clap::Args;
 use super::ProjectArguments;
 use super::orders::give;
 use crate::Failure;
-use crate::project::{Keys, list, load_policy, load_trust, save_policy};
+use crate::project::{Keys, change_policy, list, load_trust};
 use crate::trust::{POLICY_FILE, appraise_warden, now};
 
 /// Approves of wardens to which the project may be handed over while you are away: one that is started with --take-over
@@ -100,17 +100,18 @@ impl Approve {
     /// Lists them among the wardens whose receipts policy.toml accepts, before any of them may get the project. Those of
     /// earlier approvals stay: receipts that they signed are part of the chain.
     fn expect(&self, wardens: &[(String, Blob)]) -> Result<(), Failure> {
-        let mut policy = load_policy(&self.common.project)?;
-        let before = policy.wardens.len();
         let named = wardens.iter().filter_map(|(kind, measurement)| {
             Some(Measured { tee: Tee::named(kind)?, measurement: measurement.clone() })
         });
-        list(&mut policy.wardens, named);
-        if policy.wardens.len() > MAX_WARDENS {
-            let message = format!("more than {MAX_WARDENS} wardens: take out those that signed no receipt");
-            return Err(Failure::project(&self.common.project.join("policy.toml"), message));
-        }
-        if policy.wardens.len() > before { save_policy(&policy, &self.common.project) } else { Ok(()) }
+        change_policy(&self.common.project, |policy| {
+            list(&mut policy.wardens, named);
+            if policy.wardens.len() > MAX_WARDENS {
+                let message =
+                    format!("more than {MAX_WARDENS} wardens: take out those that signed no receipt");
+                return Err(Failure::project(&self.common.project.join("policy.toml"), message));
+            }
+            Ok(())
+        })
     }
 
     /// What the refinery's warden is.

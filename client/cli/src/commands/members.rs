@@ -11,6 +11,7 @@ use blindsmith_identity::{
     sign_withdrawal,
 };
 use blindsmith_protocol::{Blob, Id};
+use blindsmith_receipts::FixedSchedule;
 use blindsmith_warden::enrolment_info;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -305,8 +306,26 @@ impl Invite {
         let (project, mut connection) = self.common.open()?;
         let member = self.member.member(&mut connection, &project)?;
         let action = Action::Invite { member, name: self.name.clone(), role, quota };
-        give(&self.common, action, "the member is invited; send it project.json")
+        give(&self.common, action, "the member is invited; send it project.json")?;
+        if matches!(self.role, RoleName::Contributor) {
+            warn_without_judges(&self.common)?;
+        }
+        Ok(())
     }
+}
+
+/// Under a fixed schedule the owner's rows alone judge: says so where it has none.
+fn warn_without_judges(common: &ProjectArguments) -> Result<(), Failure> {
+    let (project, mut connection) = common.open()?;
+    let status = connection.status(project.id())?;
+    let own = status.uploads.iter().any(|upload| upload.contributor == project.spec.owner);
+    if !own && project.rules.fixed_schedule != FixedSchedule::Never {
+        eprintln!(
+            "no rows of yours judge: until there are some, every round is promoted, whatever members send (blindsmith push \
+             --validation)"
+        );
+    }
+    Ok(())
 }
 
 /// Revokes a member: its rows enter no further round. Needs the owner's key.

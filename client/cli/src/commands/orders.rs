@@ -4,15 +4,17 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use blindsmith_api::message::{ProjectStatus, Reply, Request};
+use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request};
+use blindsmith_attest::chain::{KnownOrder, check_orders};
 use blindsmith_identity::{Action, Order, Roster, open_order, order_digest, sign_order};
-use blindsmith_protocol::{Blob, Id};
+use blindsmith_protocol::{Blob, Id, from_cbor};
+use blindsmith_receipts::{Receipt, open_receipt};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
-use crate::project::{Keys, has_policy, load_policy, save_policy, write_file};
+use crate::project::{Keys, change_policy, has_policy, load_policy, write_file};
 use crate::{ClientProject, Connection, Failure};
 
 /// The orders that the refinery shows, verified and in their order.
@@ -48,41 +50,86 @@ pub(super) fn roster(connection: &mut Connection, project: &ClientProject) -> Re
     applied(&shown(connection, project)?)
 }
 
-/// Compares the orders that the refinery shows with those that a project's directory remembers, and remembers those that
-/// were added; `newest` is the newest round.
+/// The owner's orders, and those that the warden knew in the newest round, as its signed receipt says.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct KnownOrders {
+    /// How many the refinery shows.
+    pub given: u64,
+    /// How many the warden knew.
+    pub known: u64,
+    /// In which round.
+    pub round: u64,
+}
+
+/// Compares the orders that the refinery shows with those that a project's directory remembers, and with the newest receipt;
+/// remembers those that were added.
 ///
 /// # Errors
-/// If one of them is missing or another.
+/// If one of them is missing or another, or the warden was told others. Nothing is remembered then.
 pub(super) fn remember(
     connection: &mut Connection,
     project: &ClientProject,
     dir: &Path,
-    newest: u64,
-) -> Result<(), Failure> {
-    let orders = shown(connection, project)?;
+) -> Result<KnownOrders, Failure> {
+    let mut orders = shown(connection, project)?;
+    // The receipt is read after the orders: a round that began after it knows them all.
+    let mut receipt = newest_receipt(connection, project, dir)?;
+    if receipt.orders > orders.len() as u64 {
+        // One was given meanwhile.
+        orders = shown(connection, project)?;
+        receipt = newest_receipt(connection, project, dir)?;
+    }
+    if receipt.orders > orders.len() as u64 {
+        return Err(Failure::NotProven(format!(
+            "the warden was told {} orders of the owner, of which the refinery shows {}: perhaps it gave one on that it said it \
+             had refused",
+            receipt.orders,
+            orders.len()
+        )));
+    }
     if Keys::load_if_there(dir)?.is_some() {
         Given::open(dir)?.compare(&orders)?;
     }
-    note(dir, &digests(&orders), newest)
+    change_policy(dir, |policy| {
+        let digests = digests(&orders);
+        let known = policy.orders.iter().map(|order| order.digest);
+        if policy.orders.len() > digests.len() || !known.eq(digests[..policy.orders.len()].iter().copied()) {
+            return Err(Failure::NotProven(format!(
+                "the refinery shows {} orders of the owner, and not the {} that policy.toml names, in their order. If its \
+                 operator went back to a backup and you accept that, empty the list of orders in policy.toml, remove \
+                 orders.json and try again",
+                digests.len(),
+                policy.orders.len()
+            )));
+        }
+        // A round that runs already may not know them; one that begins after it does.
+        let due = receipt.round.saturating_add(2);
+        let new = digests[policy.orders.len()..].iter().map(|digest| KnownOrder { digest: *digest, due });
+        policy.orders.extend(new.collect::<Vec<_>>());
+        let wrong = |what| Failure::NotProven(format!("round {}: {what}", receipt.round));
+        check_orders(&receipt, policy).map_err(wrong)
+    })?;
+    Ok(KnownOrders { given: orders.len() as u64, known: receipt.orders, round: receipt.round })
 }
 
-/// Writes the digests of all orders into the policy that receipts are verified by.
-fn note(dir: &Path, digests: &[Id], newest: u64) -> Result<(), Failure> {
-    let mut policy = load_policy(dir)?;
-    if policy.orders == digests {
-        return Ok(());
+/// The newest receipt, whose signature is verified.
+fn newest_receipt(
+    connection: &mut Connection,
+    project: &ClientProject,
+    dir: &Path,
+) -> Result<Receipt, Failure> {
+    let key = load_policy(dir)?.receipts;
+    // Which it is, is the refinery's word: it is a receipt of that round, or none.
+    let newest = connection.status(project.id())?.rounds.last().map_or(0, |round| round.round);
+    let request = Request::Receipts { project: project.id(), from: newest, faults: i64::MAX as u64 };
+    let (Reply::Receipts, body) = connection.request(&request, &[])? else { return Err(unexpected()) };
+    let page: Ledger = from_cbor(&body)?;
+    let receipt = page.receipts.first().ok_or_else(unexpected)?;
+    let receipt = open_receipt(&receipt.0, &key).map_err(|e| Failure::NotProven(e.to_string()))?;
+    if (receipt.project, receipt.round) != (project.id(), newest) {
+        return Err(Failure::NotProven("the newest receipt is of something else".into()));
     }
-    if !digests.starts_with(&policy.orders) {
-        return Err(Failure::NotProven(format!(
-            "the refinery shows {} orders of the owner, and not the {} that policy.toml names, in their order. If its \
-             operator went back to a backup and you accept that, empty the list of orders in policy.toml and try again",
-            digests.len(),
-            policy.orders.len()
-        )));
-    }
-    // A round that runs already may not know them; one that begins after it does.
-    (policy.orders, policy.orders_due) = (digests.to_vec(), newest + 2);
-    save_policy(&policy, dir)
+    Ok(receipt)
 }
 
 /// An order that was signed, and of which it is not known that it counts.
@@ -139,7 +186,8 @@ impl Given {
             true => applied(orders),
             false => Err(Failure::NotProven(format!(
                 "the refinery shows {} orders of yours, and not the {} that it acknowledged, in their order: nothing \
-                 was signed. If its operator went back to a backup and you accept that, remove {} and try again",
+                 was signed. If its operator went back to a backup and you accept that, remove {}, empty the list of orders \
+                 in policy.toml and try again",
                 orders.len(),
                 self.orders.len(),
                 self.path.display()
@@ -186,6 +234,14 @@ impl Given {
             self.save()?;
             return Ok(Some(Ended::Given(order)));
         }
+        // Another of the owner's took its number, from another directory: it can count no more.
+        let number = order.sequence as usize;
+        if shown.len() >= number {
+            self.orders = digests(&shown).iter().map(Id::to_string).collect();
+            self.pending = None;
+            self.save()?;
+            return Ok(Some(Ended::Superseded(order)));
+        }
         let Some(why) = refused else {
             return Err(Failure::NotProven("the refinery acknowledged an order and does not show it".into()));
         };
@@ -200,6 +256,7 @@ impl Given {
 enum Ended {
     Given(Order),
     Refused(Order, String),
+    Superseded(Order),
 }
 
 /// Why an order cannot be carried out, as far as that is known before it is signed.
@@ -224,12 +281,14 @@ pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Fa
     match given.give(&mut connection, &project)? {
         None => {}
         Some(Ended::Given(before)) if before.action == action => {
-            return remembered(&given, &common.project, &mut connection, &project, before.sequence);
+            drop(given);
+            return remembered(&common.project, &mut connection, &project, before.sequence);
         }
         Some(Ended::Given(before)) => {
             eprintln!("order {}, which was not acknowledged before, is given now", before.sequence);
         }
         Some(Ended::Refused(before, why)) => return Err(Failure::Refused(still_refused(&before, &why))),
+        Some(Ended::Superseded(before)) => return Err(superseded(&before)),
     }
     let status = connection.status(project.id())?;
     let roster = given.compare(&shown(&mut connection, &project)?)?;
@@ -240,8 +299,32 @@ pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Fa
     given.sign(&next, &keys)?;
     match given.give(&mut connection, &project)? {
         Some(Ended::Refused(order, why)) => Err(Failure::Refused(still_refused(&order, &why))),
-        _ => remembered(&given, &common.project, &mut connection, &project, next.sequence),
+        Some(Ended::Superseded(order)) => Err(superseded(&order)),
+        _ => {
+            drop(given);
+            remembered(&common.project, &mut connection, &project, next.sequence)
+        }
     }
+}
+
+/// Takes note, in the policy, of what was acknowledged.
+fn remembered(
+    dir: &Path,
+    connection: &mut Connection,
+    project: &ClientProject,
+    number: u64,
+) -> Result<u64, Failure> {
+    if has_policy(dir) {
+        remember(connection, project, dir)?;
+    }
+    Ok(number)
+}
+
+fn superseded(order: &Order) -> Failure {
+    Failure::Refused(format!(
+        "order {} was signed here, and another one of yours has its number: it does not count. Give it again if you still want it",
+        order.sequence
+    ))
 }
 
 fn still_refused(order: &Order, why: &str) -> String {
@@ -250,23 +333,6 @@ fn still_refused(order: &Order, why: &str) -> String {
          order gives it again, and blindsmith orders --void makes it void",
         order.sequence
     )
-}
-
-/// Takes note, in the policy, of what was acknowledged.
-fn remembered(
-    given: &Given,
-    dir: &Path,
-    connection: &mut Connection,
-    project: &ClientProject,
-    number: u64,
-) -> Result<u64, Failure> {
-    if has_policy(dir) {
-        let newest = connection.status(project.id())?.rounds.last().map_or(0, |round| round.round);
-        let damaged = |_| Failure::project(&given.path, "a digest in it is damaged");
-        let digests = given.orders.iter().map(|digest| digest.parse().map_err(damaged));
-        note(dir, &digests.collect::<Result<Vec<Id>, _>>()?, newest)?;
-    }
-    Ok(number)
 }
 
 #[derive(Serialize)]
@@ -368,6 +434,7 @@ impl Orders {
                 eprintln!("order {} is given now, and counts: there is nothing to make void", order.sequence);
                 return Ok(());
             }
+            Some(Ended::Superseded(order)) => return Err(superseded(&order)),
             None => return Err(Failure::Refused("no order of yours was refused".into())),
         };
         let action = Action::Void { refused: order_digest(&refused) };
@@ -375,9 +442,10 @@ impl Orders {
         match given.give(connection, project)? {
             Some(Ended::Refused(order, why)) => Err(Failure::Refused(still_refused(&order, &why))),
             Some(Ended::Given(order)) => {
-                let number = order.sequence;
-                remembered(&given, &self.common.project, connection, project, number).map(|_| ())
+                drop(given);
+                remembered(&self.common.project, connection, project, order.sequence).map(|_| ())
             }
+            Some(Ended::Superseded(order)) => Err(superseded(&order)),
             None => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::orders::remember;
 use super::{ProjectArguments, report, warden_of, warn_if_simulated};
 use crate::connection::unexpected;
-use crate::project::{Keys, load_policy, load_trust, save_policy};
+use crate::project::{Keys, change_policy, load_policy, load_trust};
 use crate::{ClientProject, Connection, Failure};
 
 /// Fetches the refined model and writes it as safetensors with PyTorch's names: load it into an
@@ -112,8 +112,8 @@ fn verified(
     dir: &Path,
 ) -> Result<Vec<Receipt>, Failure> {
     let bundle = fetch_bundle(connection, project, load_trust(dir)?)?;
-    remember(connection, project, dir, bundle.receipts.len().saturating_sub(1) as u64)?;
-    let mut policy = load_policy(dir)?;
+    remember(connection, project, dir)?;
+    let policy = load_policy(dir)?;
     let verdict = verify(&bundle, &policy);
     if let Some(fault) = verdict.first_fault {
         return Err(Failure::NotProven(format!("round {}: {}", fault.round, fault.what)));
@@ -122,9 +122,14 @@ fn verified(
     let receipts = bundle.receipts.iter().map(open).collect::<Result<Vec<_>, _>>();
     let receipts = receipts.map_err(|e| Failure::NotProven(e.to_string()))?;
     if let Some(newest) = bundle.receipts.last() {
-        let receipt = Id(receipt_digest(&newest.0));
-        policy.newest = Some(Newest { round: receipts.len() as u64 - 1, receipt });
-        save_policy(&policy, dir)?;
+        let newest = Newest { round: receipts.len() as u64 - 1, receipt: Id(receipt_digest(&newest.0)) };
+        // Another command may have seen a newer one meanwhile.
+        change_policy(dir, |policy| {
+            if policy.newest.is_none_or(|known| known.round < newest.round) {
+                policy.newest = Some(newest);
+            }
+            Ok(())
+        })?;
     }
     Ok(receipts)
 }

@@ -76,8 +76,7 @@ impl Receipts {
         let bundle = fetch_bundle(&mut connection, &project, trust)?;
         std::fs::write(&out, bundle.to_bytes()).map_err(|e| Failure::project(&out, e))?;
         if has_policy(&self.common.project) {
-            let newest = bundle.receipts.len().saturating_sub(1) as u64;
-            remember(&mut connection, &project, &self.common.project, newest)?;
+            remember(&mut connection, &project, &self.common.project)?;
         }
         let fetched = Fetched {
             receipts: bundle.receipts.len(),

@@ -1,21 +1,16 @@
 //! `blindsmith status`.
 
-use std::path::Path;
-
-use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, UploadState, UploadSummary};
-use blindsmith_attest::chain::check_orders;
+use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
 use blindsmith_learn::Metrics;
-use blindsmith_protocol::{Decision, Quarantined, Role, RoundSummary, from_cbor};
-use blindsmith_receipts::open_receipt;
+use blindsmith_protocol::{Decision, Quarantined, Role, RoundSummary};
 use blindsmith_warden::{RoundMetrics, VALUES, WORSE, model_context};
 use clap::Args;
 use serde::Serialize;
 
-use super::orders::remember;
+use super::orders::{KnownOrders, remember};
 use super::{ProjectArguments, report};
-use crate::connection::unexpected;
-use crate::project::{Keys, has_policy, load_policy};
-use crate::{ClientProject, Connection, Failure};
+use crate::project::{Keys, has_policy};
+use crate::{ClientProject, Failure};
 
 /// Shows uploads and rounds; whoever holds the owner's key also sees what the rounds achieved.
 #[derive(Args)]
@@ -34,46 +29,13 @@ impl Status {
         let status = connection.status(project.id())?;
         let dir = &self.common.project;
         let keys = Keys::load_if_there(dir)?;
-        let newest = status.rounds.last().map(|round| round.round);
+        let released = !status.rounds.is_empty();
         let mut found = Report::new(status, &project, keys.as_ref())?;
-        if let (Some(newest), true) = (newest, has_policy(dir)) {
-            found.orders = Some(orders(&mut connection, &project, dir, newest)?);
+        if released && has_policy(dir) {
+            found.orders = Some(remember(&mut connection, &project, dir)?);
         }
         found.print(self.common.json)
     }
-}
-
-/// The owner's orders, and those that the warden knew in the newest round, as the signed receipt says.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct OrdersReport {
-    /// How many the refinery shows.
-    pub given: u64,
-    /// How many the warden knew.
-    pub known: u64,
-    /// In which round.
-    pub round: u64,
-}
-
-/// Compares the orders that the refinery shows, those that the directory remembers, and the digest in the newest receipt.
-fn orders(
-    connection: &mut Connection,
-    project: &ClientProject,
-    dir: &Path,
-    newest: u64,
-) -> Result<OrdersReport, Failure> {
-    remember(connection, project, dir, newest)?;
-    let policy = load_policy(dir)?;
-    let request = Request::Receipts { project: project.id(), from: newest, faults: i64::MAX as u64 };
-    let (Reply::Receipts, body) = connection.request(&request, &[])? else { return Err(unexpected()) };
-    let page: Ledger = from_cbor(&body)?;
-    let receipt = page.receipts.first().ok_or_else(unexpected)?;
-    let receipt =
-        open_receipt(&receipt.0, &policy.receipts).map_err(|e| Failure::NotProven(e.to_string()))?;
-    if (receipt.project, receipt.round) != (project.id(), newest) {
-        return Err(Failure::NotProven("the newest receipt is of something else".into()));
-    }
-    check_orders(&receipt, &policy).map_err(|what| Failure::NotProven(format!("round {newest}: {what}")))?;
-    Ok(OrdersReport { given: policy.orders.len() as u64, known: receipt.orders, round: newest })
 }
 
 /// A project as its owner sees it.
@@ -99,7 +61,7 @@ pub struct Report {
     pub rounds: Vec<RoundReport>,
     /// The owner's orders, where they were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub orders: Option<OrdersReport>,
+    pub orders: Option<KnownOrders>,
 }
 
 /// An upload.
@@ -400,7 +362,7 @@ impl Report {
                 }
                 Some(tee) => println!("warden: {tee}, secrets {}", held(r.ready)),
             }
-            if let Some(OrdersReport { given, known, round }) = r.orders.filter(|orders| orders.given > 0) {
+            if let Some(KnownOrders { given, known, round }) = r.orders.filter(|orders| orders.given > 0) {
                 println!("orders of the owner: {given}, of which the warden knew {known} in round {round}");
             }
             if let Some(failure) = &r.failure {

@@ -92,9 +92,8 @@ fn bundle(rows: u64) -> Bundle {
 fn policy(accept_simulated: bool) -> String {
     let (receipts, rules) = (key().verifying(), Rules::default());
     let (project, wardens) = (Id([1; 32]), Vec::new());
-    let (recipe, newest, orders, orders_due) = (Id([2; 32]), None, vec![], 0);
-    OwnerPolicy { project, accept_simulated, wardens, receipts, rules, recipe, newest, orders, orders_due }
-        .to_toml()
+    let (recipe, newest, orders) = (Id([2; 32]), None, vec![]);
+    OwnerPolicy { project, accept_simulated, wardens, receipts, rules, recipe, newest, orders }.to_toml()
 }
 
 fn verify(dir: &Path, more: &[&str]) -> Outcome {

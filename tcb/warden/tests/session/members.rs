@@ -6,8 +6,8 @@ use blindsmith_identity::{
     SigningKey, Terms, sign_enrolment, sign_inquiry, sign_order, sign_request,
 };
 use blindsmith_keys::{Key, Recipient, Suite};
-use blindsmith_protocol::{Blob, FromWarden, Id, Outcome, Role, ToWarden};
-use blindsmith_warden::{Identity, enrolment_info, query_info};
+use blindsmith_protocol::{Blob, FromWarden, Id, Outcome, Role, RoundRecord, ToWarden};
+use blindsmith_warden::{Identity, encode_model, enrolment_info, model_context, query_info};
 
 use super::owner::{Owner, ROWS, name, number, signing};
 use super::refinery::{Refinery, identity, identity_of};
@@ -22,6 +22,8 @@ struct Held {
     refinery: Refinery,
     roster: Roster,
     origin: Origin,
+    /// The record of the release.
+    record: RoundRecord,
 }
 
 impl Held {
@@ -33,7 +35,7 @@ impl Held {
         let (owner, mut refinery) = (Owner::new(), Refinery::of(identity));
         let (record, receipts, _) = owner.hand_over_keyed(&mut refinery);
         let origin = owner.origin(&record, &receipts);
-        Held { owner, refinery, roster: Roster::default(), origin }
+        Held { owner, refinery, roster: Roster::default(), origin, record }
     }
 
     fn order(&mut self, action: Action) {
@@ -245,4 +247,37 @@ fn attack_one_query_replayed_uses_up_nobodys_budget() {
     assert_eq!(again, 2);
     assert!(answers(&mut refinery, &second), "the replays cost nothing");
     assert!(!answers(&mut refinery, &third), "two queries were all");
+}
+
+/// The owner has the key that models are sealed under: it could have a model of its own made current, one that shows a
+/// contributor's rows in its next step.
+#[test]
+fn attack_a_rollback_to_a_model_that_no_warden_made() {
+    let mut held = Held::new();
+    held.order(Action::Rollback { version: 0 });
+    let project = held.owner.id();
+    let command = ToWarden::Rollback { project, round: 1, version: 0 };
+    let context = model_context("model", &project, 0);
+    let genuine = held.owner.key.unseal(&context, &held.record.model.0).unwrap();
+    let mut network = held.owner.network.clone().into_layers();
+    network[0].weights.as_mut_slice()[0] += 1.0;
+    let crafted = encode_model(&network);
+    for opening in [&genuine[..32], &[0; 32]] {
+        let sealed = held.owner.key.seal(&context, &[opening, &crafted].concat());
+        let message = held.refinery.refusal(&command, &sealed.0);
+        assert!(message.contains("not the model of that version"), "{message}");
+    }
+    let model = held.record.model.0.clone();
+    assert!(matches!(held.refinery.command(&command, &model).0, Outcome::Round));
+}
+
+#[test]
+fn an_order_that_is_refused_leaves_nothing_behind() {
+    let mut held = Held::new();
+    let unknown = held.roster.next(held.owner.id(), Action::Rollback { version: 7 });
+    let order = Blob(sign_order(&unknown, &signing()));
+    let message = held.refinery.refusal(&ToWarden::Order { project: held.owner.id(), order }, &[]);
+    assert!(message.contains("there is no version 7"), "{message}");
+    // Its number is free.
+    held.order(Action::Forgive);
 }

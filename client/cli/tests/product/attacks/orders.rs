@@ -79,7 +79,7 @@ fn attack_the_last_order_is_withheld() {
         json!({"given": 1, "known": 0, "round": 1})
     );
     site.on_project("refine", &[]).ok();
-    found_out(&site, "the refinery withholds orders");
+    found_out(&site, "the refinery withheld orders");
 }
 
 /// What cannot be carried out is not signed at all.
