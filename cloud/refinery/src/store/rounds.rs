@@ -45,17 +45,16 @@ impl Store {
             .bind(now());
         self.metadata.write(async |c| {
             Self::require(c, project).await?;
-            // Stored before, and the answer was lost: it is not to be undone.
+            // Stored before, and the answer was lost: its lease has ended with it, and it is not to be undone.
             let found = sqlx::query("SELECT receipt FROM rounds WHERE project = $1 AND round = $2");
             let found = found.bind(project.0.to_vec()).bind(record.summary.round as i64);
-            if let Some(row) = found.fetch_optional(&mut *c).await?
-                && bytes(&row, 0)? == record.receipt.0
-            {
-                return Ok(());
-            }
+            let stored = match found.fetch_optional(&mut *c).await? {
+                Some(row) => bytes(&row, 0)? == record.receipt.0,
+                None => false,
+            };
             insert.execute(&mut *c).await?;
             match ends {
-                Some(lease) if lease.ended().execute(c).await?.rows_affected() == 0 => {
+                Some(lease) if lease.ended().execute(c).await?.rows_affected() == 0 && !stored => {
                     Err(Refusal::Store(StoreError::Lease))
                 }
                 _ => Ok(()),

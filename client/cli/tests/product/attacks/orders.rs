@@ -24,7 +24,8 @@ fn waiting() -> (Site, Proxy) {
 fn found_out(site: &Site, words: &str) {
     site.on_project("status", &[]).refused(9, &[words]);
     site.on_project("pull", &["--out", "model.safetensors"]).refused(9, &[words]);
-    site.on_project("receipts", &["--out", "receipts.cbor"]).ok();
+    // The file is written all the same: it is the proof.
+    site.on_project("receipts", &["--out", "receipts.cbor"]).refused(9, &[words]);
     let [receipts, policy] = ["receipts.cbor", "p/policy.toml"].map(|p| argument(&site.path(p)));
     site.run(&["verify", "--receipts", &receipts, "--policy", &policy]).refused(9, &[words]);
 }
