@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::connection::unexpected;
 use crate::trust::{Attestation, Kem, measured};
 use crate::unfinished::{self, Unfinished};
+use crate::upload::number_after;
 use crate::{Connection, Failure};
 
 /// What is learnt.
@@ -225,6 +226,21 @@ impl Keys {
     fn write(&self, path: &Path) -> Result<(), Failure> {
         write_keys(path, if self.member.is_some() { "" } else { OWNER_MARK }, &[&self.root])
     }
+}
+
+/// The number of the next query that is asked from a directory: greater than those before, whatever the clock says.
+pub(crate) fn query_number(dir: &Path) -> Result<u64, Failure> {
+    let (path, lock) = (dir.join("query.number"), dir.join("query.lock"));
+    let alone = fs::File::create(&lock).and_then(|file| file.lock().map(|()| file));
+    let _alone = alone.map_err(|e| Failure::project(&lock, e))?;
+    let last = match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| Failure::project(&path, "it is no number"))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(e) => return Err(Failure::project(&path, e)),
+    };
+    let number = number_after(last);
+    write_file(&path, number.to_string().as_bytes())?;
+    Ok(number)
 }
 
 /// Whether a directory has what receipts are verified by.
@@ -506,15 +522,12 @@ pub(crate) fn change_policy<T>(
     change: impl FnOnce(&mut OwnerPolicy) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let path = dir.join("policy.lock");
-    let lock = fs::File::create(&path).map_err(|e| Failure::project(&path, e))?;
-    lock.lock().map_err(|e| Failure::project(&path, e))?;
+    let lock = fs::File::create(&path).and_then(|file| file.lock().map(|()| file));
+    let _lock = lock.map_err(|e| Failure::project(&path, e))?;
     let mut policy = load_policy(dir)?;
     let before = policy.clone();
     let changed = change(&mut policy)?;
-    if policy != before {
-        save_policy(&policy, dir)?;
-    }
-    Ok(changed)
+    if policy != before { save_policy(&policy, dir).map(|()| changed) } else { Ok(changed) }
 }
 
 /// Writes it.

@@ -307,11 +307,17 @@ pub struct Answer {
     pub classes: Vec<u32>,
 }
 
-/// Encrypts and asks a query.
+/// The number of a query that is asked now, in microseconds since 1970; more than `last`, the one before, if the clock went back.
+pub(crate) fn number_after(last: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+    now.max(last.saturating_add(1))
+}
+
+/// Encrypts and asks a query under a number that is greater than those before.
 pub fn ask(
     connection: &mut Connection,
     spec: &ProjectSpec,
-    querier: &SigningKey,
+    (querier, number): (&SigningKey, u64),
     warden: &blindsmith_attest::Appraised,
     rows: &Matrix,
     observe: &mut dyn FnMut(u64),
@@ -327,7 +333,6 @@ pub fn ask(
     let sealed = recipient.seal(&info, seed.expose());
     let envelope = Blob(sealed.map_err(|e| Failure::Other(e.to_string()))?.0);
     // The suite is in it: nothing is remembered of sessions of queries.
-    let number = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
     let inquiry = Inquiry { project, query, number, kem: recipient.suite().number(), envelope };
     let inquiry = sign_inquiry(&inquiry, querier);
     let (Reply::Answer, sealed) = connection.request(&Request::Ask { header }, &inquiry)? else {

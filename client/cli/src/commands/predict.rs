@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ProjectArguments, bar, report, warn_if_simulated};
-use crate::project::{ClientProject, Keys, Task, write_file};
+use crate::project::{ClientProject, Keys, Task, query_number, write_file};
 use crate::rows::{DataArguments, Misfits, matrix_of};
 use crate::trust::appraise_warden;
 use crate::{Answer, Failure, ask};
@@ -63,7 +63,8 @@ impl Predict {
         warn_if_simulated(Some(warden.tee()));
         let bar = bar(rows.rows() as u64, "encrypting and sending");
         let observe = &mut |done| bar.set_position(done);
-        let answer = ask(&mut connection, &project.spec, &querier, &warden, &rows, observe)?;
+        let number = query_number(&self.common.project)?;
+        let answer = ask(&mut connection, &project.spec, (&querier, number), &warden, &rows, observe)?;
         bar.finish_and_clear();
         let predicted = describe(&project, &answer, warden.tee(), (labelled, misfits))?;
         if let Some(path) = &self.out {

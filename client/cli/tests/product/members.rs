@@ -183,6 +183,10 @@ fn a_querier_asks_under_a_key_of_its_own_until_the_owner_revokes_it() {
     };
     assert_eq!(classes(&answered), classes(&ask("p").ok().json()));
     assert!(answered["accuracy"].as_f64().unwrap() > 0.7, "{answered}");
+    // A clock that was far ahead, and was set right: queries go on after the last one's number.
+    site.write("q/query.number", "4000000000000000000");
+    (0..20).for_each(|_| _ = ask("q").ok());
+    assert_eq!(std::fs::read_to_string(site.path("q/query.number")).unwrap(), "4000000000000000020");
     // Who sends rows does not ask, nor does who looks on.
     site.member("a", &[]);
     ask("a").refused(5, &["the query was refused"]);

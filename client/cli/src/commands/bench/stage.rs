@@ -20,6 +20,7 @@ use crate::commands::init::hand_over;
 use crate::commands::spec::{new_spec, planned};
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
 use crate::trust::{Attestation, Kem, appraise_warden};
+use crate::upload::number_after;
 use crate::{Connection, Failure, Sender, Sent, Services, ask, send};
 
 /// Reproducible numbers for rows and residues (SplitMix64: Steele, Lea and Flood, OOPSLA 2014). Nothing is
@@ -230,15 +231,28 @@ impl Stage {
     /// Predictions of rows.
     pub fn ask(&mut self, rows: &Matrix) -> Result<Vec<f32>, Failure> {
         let querier = self.keys.identity();
-        let answer =
-            ask(&mut self.connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})?;
+        let answer = ask(
+            &mut self.connection,
+            &self.project.spec,
+            (&querier, number_after(0)),
+            &self.warden,
+            rows,
+            &mut |_| {},
+        )?;
         Ok(answer.outputs)
     }
 
     /// Predictions of rows, over a connection of the caller's: any number of threads may ask.
     pub fn ask_over(&self, connection: &mut Connection, rows: &Matrix) -> Result<Vec<f32>, Failure> {
         let querier = self.keys.identity();
-        let answer = ask(connection, &self.project.spec, &querier, &self.warden, rows, &mut |_| {})?;
+        let answer = ask(
+            connection,
+            &self.project.spec,
+            (&querier, number_after(0)),
+            &self.warden,
+            rows,
+            &mut |_| {},
+        )?;
         Ok(answer.outputs)
     }
 
