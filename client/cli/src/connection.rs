@@ -4,11 +4,12 @@ use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use blindsmith_api::message::{ProjectStatus, Reply, Request};
-use blindsmith_identity::SigningKey;
+use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request};
+use blindsmith_identity::{PublicKey, SigningKey};
 use blindsmith_protocol::{
     FrameError, Id, MAX_BODY, Progress, Role, from_cbor, read_body, read_head, write_frame,
 };
+use blindsmith_receipts::{Receipt, open_receipt};
 
 use crate::Failure;
 use crate::http::HttpClient;
@@ -83,6 +84,20 @@ impl Connection {
         }
         self.send(request, &[body])?;
         self.receive()
+    }
+
+    /// The receipt of a round, whose signature is verified.
+    pub(crate) fn receipt(&mut self, project: Id, round: u64, key: &PublicKey) -> Result<Receipt, Failure> {
+        // No reports of wrong answers beside it.
+        let request = Request::Receipts { project, from: round, faults: i64::MAX as u64 };
+        let (Reply::Receipts, body) = self.request(&request, &[])? else { return Err(unexpected()) };
+        let page: Ledger = from_cbor(&body)?;
+        let signed = page.receipts.first().ok_or_else(unexpected)?;
+        let receipt = open_receipt(&signed.0, key).map_err(|e| Failure::NotProven(e.to_string()))?;
+        match (receipt.project, receipt.round) == (project, round) {
+            true => Ok(receipt),
+            false => Err(Failure::NotProven(format!("the receipt of round {round} is of something else"))),
+        }
     }
 
     /// Sends and expects `Done`.

@@ -5,19 +5,17 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use blindsmith_api::message::{Ledger, Reply, Request};
 use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
 use blindsmith_data::{Classes, Standardiser};
 use blindsmith_identity::{Origin, PublicKey, SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
-use blindsmith_receipts::{Rules, open_receipt};
+use blindsmith_receipts::Rules;
 use blindsmith_warden::{Tee, metrics_key, recipe_commitment};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::connection::unexpected;
 use crate::trust::{Attestation, Kem, measured};
 use crate::unfinished::{self, Unfinished};
 use crate::upload::number_after;
@@ -228,11 +226,16 @@ impl Keys {
     }
 }
 
+/// A file that other commands wait for until it is dropped.
+pub(crate) fn locked(path: &Path) -> Result<fs::File, Failure> {
+    let file = fs::File::create(path).and_then(|file| file.lock().map(|()| file));
+    file.map_err(|e| Failure::project(path, e))
+}
+
 /// The number of the next query that is asked from a directory: greater than those before, whatever the clock says.
 pub(crate) fn query_number(dir: &Path) -> Result<u64, Failure> {
     let (path, lock) = (dir.join("query.number"), dir.join("query.lock"));
-    let alone = fs::File::create(&lock).and_then(|file| file.lock().map(|()| file));
-    let _alone = alone.map_err(|e| Failure::project(&lock, e))?;
+    let _alone = locked(&lock)?;
     let last = match fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().map_err(|_| Failure::project(&path, "it is no number"))?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
@@ -340,13 +343,9 @@ impl ClientProject {
         dir: &Path,
     ) -> Result<(), Failure> {
         let (_, _, key) = trust.opened().map_err(Failure::NotProven)?;
-        let request = Request::Receipts { project: self.id(), from: 0, faults: 0 };
-        let (Reply::Receipts, body) = connection.request(&request, &[])? else { return Err(unexpected()) };
-        let page: Ledger = from_cbor(&body)?;
-        let first = page.receipts.first().ok_or_else(unexpected)?;
-        let receipt = open_receipt(&first.0, &key).map_err(|e| Failure::NotProven(e.to_string()))?;
-        if (receipt.project, receipt.round) != (self.id(), 0) || receipt.recipe != self.recipe_commitment() {
-            return Err(Failure::NotProven("the receipt of the release is of something else".into()));
+        let receipt = connection.receipt(self.id(), 0, &key)?;
+        if receipt.recipe != self.recipe_commitment() {
+            return Err(Failure::NotProven("the receipt of the release names another recipe".into()));
         }
         self.initial_model = Some(Id(receipt.after));
         self.save(dir)?;
@@ -521,9 +520,7 @@ pub(crate) fn change_policy<T>(
     dir: &Path,
     change: impl FnOnce(&mut OwnerPolicy) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let path = dir.join("policy.lock");
-    let lock = fs::File::create(&path).and_then(|file| file.lock().map(|()| file));
-    let _lock = lock.map_err(|e| Failure::project(&path, e))?;
+    let _alone = locked(&dir.join("policy.lock"))?;
     let mut policy = load_policy(dir)?;
     let before = policy.clone();
     let changed = change(&mut policy)?;

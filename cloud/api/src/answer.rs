@@ -1,6 +1,7 @@
 //! Answers, as JSON.
 
 use crate::message::UploadState;
+use blindsmith_protocol::Decision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
@@ -56,6 +57,17 @@ pub struct ProjectEntry {
     pub round: Option<u64>,
     /// What is in the way, if something is.
     pub failure: Option<String>,
+}
+
+/// What became of a round in one word, as metrics, logs and reports have it.
+pub fn decision_word(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Promoted => "promoted",
+        Decision::RolledBack { .. } => "rolled-back",
+        Decision::Failed { .. } => "failed",
+        Decision::Restored { .. } => "restored",
+        Decision::Sealed(_) => "sealed",
+    }
 }
 
 /// How a project is.

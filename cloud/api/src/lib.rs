@@ -11,7 +11,7 @@ mod signature;
 
 pub use answer::{
     Accepted, ContributorUploads, Created, Health, Offset, Problem, ProjectEntry, ProjectState, Projects,
-    Ready, Refine, Session, StoreParts, UploadEntry, Uploads, json_of,
+    Ready, Refine, Session, StoreParts, UploadEntry, Uploads, decision_word, json_of,
 };
 pub use openapi::openapi;
 pub use route::{Access, Method, ROUTES, Route};

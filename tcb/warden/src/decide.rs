@@ -4,7 +4,8 @@
 //! model (the mean over classes of -log p is smallest where all p are equal); labels that fit give less. So an upload
 //! is screened by its own loss: under the current model before it is trained on, and under the model that was trained
 //! on it before that becomes current. What is worse without standing out is found by trying uploads apart: halves,
-//! then quarters. Rows of few classes make a model worse that is trained on them alone, and wait. Nobody is blamed before a training over old rows alone showed that those do not make it worse too.
+//! then quarters. Nobody is blamed before a training over old rows alone showed that those do not make it worse too. Rows
+//! of few classes make any model worse that is trained on them alone: they wait for rows of others.
 //!
 //! Losses over a few hundred rows move by chance, near the end of training by more than they fall. A loss counts as
 //! larger where it is so by more than [`CERTAINTY`] standard errors; whether training made the model worse is judged

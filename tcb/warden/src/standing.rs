@@ -40,7 +40,7 @@ pub(crate) struct Standing {
     pub current: u64,
     /// The number of the last order that the round knew.
     pub orders: u64,
-    /// The number of the last order that a round knew that could train.
+    /// The number of the newest order that the last training round knew: going back to an earlier version is none.
     pub known: u64,
 }
 

@@ -4,17 +4,17 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request};
+use blindsmith_api::message::{ProjectStatus, Reply, Request};
 use blindsmith_attest::chain::{KnownOrder, check_orders};
 use blindsmith_identity::{Action, Order, Roster, open_order, order_digest, sign_order};
-use blindsmith_protocol::{Blob, Id, from_cbor};
-use blindsmith_receipts::{Receipt, open_receipt};
+use blindsmith_protocol::{Blob, Id};
+use blindsmith_receipts::Receipt;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{ProjectArguments, report};
 use crate::connection::unexpected;
-use crate::project::{Keys, change_policy, has_policy, load_policy, write_file};
+use crate::project::{Keys, change_policy, has_policy, load_policy, locked, write_file};
 use crate::{ClientProject, Connection, Failure};
 
 /// The orders that the refinery shows, verified and in their order.
@@ -121,15 +121,7 @@ fn newest_receipt(
     let key = load_policy(dir)?.receipts;
     // Which it is, is the refinery's word: it is a receipt of that round, or none.
     let newest = connection.status(project.id())?.rounds.last().map_or(0, |round| round.round);
-    let request = Request::Receipts { project: project.id(), from: newest, faults: i64::MAX as u64 };
-    let (Reply::Receipts, body) = connection.request(&request, &[])? else { return Err(unexpected()) };
-    let page: Ledger = from_cbor(&body)?;
-    let receipt = page.receipts.first().ok_or_else(unexpected)?;
-    let receipt = open_receipt(&receipt.0, &key).map_err(|e| Failure::NotProven(e.to_string()))?;
-    if (receipt.project, receipt.round) != (project.id(), newest) {
-        return Err(Failure::NotProven("the newest receipt is of something else".into()));
-    }
-    Ok(receipt)
+    connection.receipt(project.id(), newest, &key)
 }
 
 /// An order that was signed, and of which it is not known that it counts.
@@ -165,8 +157,7 @@ impl Given {
 
     fn open(dir: &Path) -> Result<Self, Failure> {
         let (path, lock) = (dir.join(Self::FILE), dir.join("orders.lock"));
-        let alone = File::create(&lock).map_err(|e| Failure::project(&lock, e))?;
-        alone.lock().map_err(|e| Failure::project(&lock, e))?;
+        let alone = locked(&lock)?;
         let known: Given = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e))?,
             Err(e) if e.kind() == ErrorKind::NotFound => Given::default(),
@@ -227,20 +218,13 @@ impl Given {
         // Whatever it answered: it counts if it is there.
         let shown = shown(connection, project)?;
         self.compare(&shown)?;
-        let upto = shown.get(..order.sequence as usize).filter(|upto| upto.last() == Some(&order));
-        if let Some(upto) = upto {
+        if let Some(upto) = shown.get(..order.sequence as usize) {
             self.orders = digests(upto).iter().map(Id::to_string).collect();
             self.pending = None;
             self.save()?;
-            return Ok(Some(Ended::Given(order)));
-        }
-        // Another of the owner's took its number, from another directory: it can count no more.
-        let number = order.sequence as usize;
-        if shown.len() >= number {
-            self.orders = digests(&shown).iter().map(Id::to_string).collect();
-            self.pending = None;
-            self.save()?;
-            return Ok(Some(Ended::Superseded(order)));
+            // If its number is another's, which was signed in another directory, it can count no more.
+            let counts = upto.last() == Some(&order);
+            return Ok(Some(if counts { Ended::Given(order) } else { Ended::Superseded(order) }));
         }
         let Some(why) = refused else {
             return Err(Failure::NotProven("the refinery acknowledged an order and does not show it".into()));

@@ -53,7 +53,7 @@ impl Pull {
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
         let keys = Keys::load_owner(&self.common.project)?;
-        let Fetched { version, opening, layers } =
+        let ModelVersion { version, opening, layers } =
             fetch(&mut connection, &project, &keys, self.version, Some(&self.common.project))?;
         let widths =
             std::iter::once(project.spec.inputs()).chain(layers.iter().map(|l| l.bias.len())).collect();
@@ -135,7 +135,7 @@ fn verified(
 }
 
 /// A version that was opened.
-pub(crate) struct Fetched {
+pub(crate) struct ModelVersion {
     pub version: u64,
     /// What opens the commitment in its receipt.
     pub opening: Id,
@@ -150,7 +150,7 @@ pub(crate) fn fetch(
     keys: &Keys,
     version: Option<u64>,
     dir: Option<&Path>,
-) -> Result<Fetched, Failure> {
+) -> Result<ModelVersion, Failure> {
     let id = project.id();
     let receipts = dir.map(|dir| verified(connection, project, dir)).transpose()?;
     // The newest is what the receipts say.
@@ -172,7 +172,7 @@ pub(crate) fn fetch(
             return Err(Failure::NotProven(what));
         }
     }
-    Ok(Fetched { version, opening: Id(*opening), layers: decode_model(model).map_err(|_| refused())? })
+    Ok(ModelVersion { version, opening: Id(*opening), layers: decode_model(model).map_err(|_| refused())? })
 }
 
 fn model_file(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use blindsmith_api::decision_word;
 use blindsmith_attest::chain::Bundle;
 use blindsmith_protocol::{Blob, Decision, Id};
 use blindsmith_receipts::{Receipt, open_fault, open_receipt, receipt_digest};
@@ -150,12 +151,9 @@ fn plain(text: &str) -> String {
 
 impl ShownRound {
     fn of(signed: &Blob, receipt: &Receipt) -> Self {
-        let (decision, reason) = match &receipt.decision {
-            Decision::Promoted => ("promoted", None),
-            Decision::RolledBack { reason } => ("rolled-back", Some(plain(reason))),
-            Decision::Failed { reason } => ("failed", Some(plain(reason))),
-            Decision::Restored { version } => ("restored", Some(format!("version {version}"))),
-            Decision::Sealed(_) => ("sealed", None),
+        let reason = match &receipt.decision {
+            Decision::Restored { version } => Some(format!("version {version}")),
+            other => other.reason().map(plain),
         };
         ShownRound {
             round: receipt.round,
@@ -165,7 +163,7 @@ impl ShownRound {
             measurement: hex(&receipt.measurement.0),
             rules: hex(&receipt.rules),
             recipe: receipt.recipe.to_string(),
-            decision,
+            decision: decision_word(&receipt.decision),
             reason,
             current: receipt.current,
             attempts: receipt.attempts,

@@ -1,5 +1,6 @@
 //! `blindsmith status`.
 
+use blindsmith_api::decision_word;
 use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
 use blindsmith_learn::Metrics;
 use blindsmith_protocol::{Decision, Quarantined, Role, RoundSummary};
@@ -205,17 +206,6 @@ fn open_decision(bytes: &[u8]) -> Option<Decision> {
     }
 }
 
-/// A decision in one word.
-fn decided(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Promoted => "promoted",
-        Decision::RolledBack { .. } => "rolled-back",
-        Decision::Failed { .. } => "failed",
-        Decision::Restored { .. } => "restored",
-        Decision::Sealed(_) => "sealed",
-    }
-}
-
 /// The uploads that a round used and that were withdrawn since.
 fn withdrawn(uploads: &[UploadSummary], round: u64) -> Vec<String> {
     let used = |u: &&UploadSummary| u.used_in.iter().any(|(from, to)| (*from..=*to).contains(&round));
@@ -284,7 +274,7 @@ impl Report {
                 warden_seconds: r.warden_seconds,
                 warden_cpu_seconds: r.warden_cpu_seconds,
                 check_cpu_seconds: r.check_cpu_seconds,
-                decision: decided(&decision),
+                decision: decision_word(&decision),
                 current: if sealed { current } else { r.current },
                 quarantined: quarantined.iter().map(SetAside::from).collect(),
                 withdrawn: withdrawn(&status.uploads, r.round),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use blindsmith_protocol::{Decision, Id, RoundRecord, RoundSummary};
+use blindsmith_api::decision_word;
+use blindsmith_protocol::{Id, RoundRecord, RoundSummary};
 use tracing::info;
 
 use super::{Project, Shared, State, Stored};
@@ -27,27 +28,16 @@ impl RoundCounts {
 
     /// Takes note of a round that was stored.
     fn add(&mut self, summary: &RoundSummary) {
-        *self.decisions.entry(word(&summary.decision)).or_default() += 1;
+        *self.decisions.entry(decision_word(&summary.decision)).or_default() += 1;
         self.seconds += summary.seconds;
         self.last = self.last.max(summary.at);
-    }
-}
-
-/// What became of a round in one word, for metrics and the log.
-pub(crate) fn word(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Promoted => "promoted",
-        Decision::RolledBack { .. } => "rolled-back",
-        Decision::Failed { .. } => "failed",
-        Decision::Restored { .. } => "restored",
-        Decision::Sealed(_) => "sealed",
     }
 }
 
 /// Logs a round that was stored: what became of it, and why if it was not promoted.
 pub(crate) fn log_round(project: &Id, summary: &RoundSummary) {
     let RoundSummary { round, seconds, .. } = *summary;
-    let (decision, reason) = (word(&summary.decision), summary.decision.reason());
+    let (decision, reason) = (decision_word(&summary.decision), summary.decision.reason());
     let quarantined = summary.quarantined.len();
     info!(%project, round, decision, reason, quarantined, seconds, "a round is complete");
 }
@@ -74,6 +64,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use blindsmith_protocol::Decision;
+
     use super::*;
 
     #[test]

@@ -230,30 +230,13 @@ impl Stage {
 
     /// Predictions of rows.
     pub fn ask(&mut self, rows: &Matrix) -> Result<Vec<f32>, Failure> {
-        let querier = self.keys.identity();
-        let answer = ask(
-            &mut self.connection,
-            &self.project.spec,
-            (&querier, number_after(0)),
-            &self.warden,
-            rows,
-            &mut |_| {},
-        )?;
-        Ok(answer.outputs)
+        let Stage { connection, project, keys, warden, .. } = self;
+        predictions(connection, (project, keys, warden), rows)
     }
 
     /// Predictions of rows, over a connection of the caller's: any number of threads may ask.
     pub fn ask_over(&self, connection: &mut Connection, rows: &Matrix) -> Result<Vec<f32>, Failure> {
-        let querier = self.keys.identity();
-        let answer = ask(
-            connection,
-            &self.project.spec,
-            (&querier, number_after(0)),
-            &self.warden,
-            rows,
-            &mut |_| {},
-        )?;
-        Ok(answer.outputs)
+        predictions(connection, (&self.project, &self.keys, &self.warden), rows)
     }
 
     /// The same training in the clear, from the same start; a round of it has so many epochs.
@@ -268,4 +251,13 @@ impl Stage {
 /// Hands rows to a twin.
 pub(super) fn push_plain(run: &mut Run, (rows, targets): (&Matrix, &Targets)) -> Result<u32, Failure> {
     run.push(rows.clone(), Labels::new(targets.clone())).map_err(|e| Failure::Other(e.to_string()))
+}
+
+fn predictions(
+    connection: &mut Connection,
+    (project, keys, warden): (&ClientProject, &Keys, &Appraised),
+    rows: &Matrix,
+) -> Result<Vec<f32>, Failure> {
+    let querier = (&keys.identity(), number_after(0));
+    Ok(ask(connection, &project.spec, querier, warden, rows, &mut |_| {})?.outputs)
 }
