@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use blindsmith_api::message::{ProjectStatus, Reply, Request};
 use blindsmith_attest::chain::{KnownOrder, check_orders};
-use blindsmith_identity::{Action, Order, Roster, open_order, order_digest, sign_order};
+use blindsmith_identity::{Action, Approval, Order, Roster, open_order, order_digest, sign_order};
 use blindsmith_protocol::{Blob, Id};
 use blindsmith_receipts::Receipt;
 use clap::Args;
@@ -257,6 +257,16 @@ fn impossible(roster: &Roster, next: &Order, status: &ProjectStatus) -> Option<S
     }
 }
 
+/// Whether an action says what an earlier one said. The time of an approval is when its command ran, not what it says.
+fn repeats(before: &Action, action: &Action) -> bool {
+    match (before, action) {
+        (Action::Approve(before), Action::Approve(approval)) => {
+            *before == Approval { since: before.since, ..approval.clone() }
+        }
+        _ => before == action,
+    }
+}
+
 /// Signs and sends the owner's next order; its number.
 pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Failure> {
     let (project, mut connection) = common.open()?;
@@ -264,7 +274,7 @@ pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Fa
     let mut given = Given::open(&common.project)?;
     match given.give(&mut connection, &project)? {
         None => {}
-        Some(Ended::Given(before)) if before.action == action => {
+        Some(Ended::Given(before)) if repeats(&before.action, &action) => {
             drop(given);
             return remembered(&common.project, &mut connection, &project, before.sequence);
         }
@@ -432,5 +442,23 @@ impl Orders {
             Some(Ended::Superseded(order)) => Err(superseded(&order)),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blindsmith_identity::PublicKey;
+
+    #[test]
+    fn an_approval_repeats_itself_later_and_no_other() {
+        let of = |policy: &str, since| {
+            let receipts = PublicKey([7; 32]);
+            Action::Approve(Approval { wardens: Vec::new(), receipts, policy: policy.into(), since })
+        };
+        assert!(repeats(&of("a", 5), &of("a", 6)));
+        assert!(!repeats(&of("a", 5), &of("b", 5)));
+        assert!(repeats(&Action::Forgive, &Action::Forgive));
+        assert!(!repeats(&of("a", 5), &Action::Forgive));
     }
 }
