@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use blindsmith::{ClientProject, Keys};
+use blindsmith_client::{ClientProject, Keys};
 use blindsmith_data::Standardiser;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;

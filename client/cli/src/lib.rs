@@ -1,22 +1,4 @@
-//! `blindsmith`, the command line: what owners, contributors and queriers run.
+//! `blindsmith`, the command line: arguments, words, and exit codes of what `blindsmith-client` and `blindsmith-lab` do.
 
 pub mod commands;
-mod connection;
-pub mod era;
-mod failure;
-mod http;
-mod project;
-mod rows;
-mod scales;
-mod services;
-mod standing;
-mod trust;
-mod unfinished;
-mod upload;
-
-pub use connection::Connection;
-pub use failure::Failure;
-pub use project::{ClientProject, Keys, Labelling, Task};
-pub use services::Services;
-pub use unfinished::Unfinished;
-pub use upload::{Answer, Sender, Sent, ask, send};
+pub mod exit;

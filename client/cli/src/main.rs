@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use blindsmith::Failure;
 use blindsmith::commands::Cli;
+use blindsmith::exit;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("blindsmith: {failure}");
-            ExitCode::from(failure.exit_code())
+            ExitCode::from(exit::code(&failure))
         }
     }
 }
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 /// What wrong usage is answered by: scripts must be able to tell it from evidence that is refused.
 fn wrong_usage() -> ExitCode {
     let attest = std::env::args_os().nth(1).is_some_and(|command| command == "attest");
-    ExitCode::from(if attest { Failure::USAGE } else { 2 })
+    ExitCode::from(if attest { exit::USAGE } else { 2 })
 }
 
 /// Ends without a word if whoever reads the output has gone, as after `blindsmith status | head -1`.

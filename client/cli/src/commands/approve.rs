@@ -12,9 +12,11 @@ use clap::Args;
 
 use super::ProjectArguments;
 use super::orders::give;
-use crate::Failure;
-use crate::project::{Keys, change_policy, list, load_trust};
-use crate::trust::{POLICY_FILE, appraise_warden, now};
+use blindsmith_client::Failure;
+use blindsmith_client::Keys;
+use blindsmith_client::layout::ATTESTATION_FILE;
+use blindsmith_client::policy::{change_policy, list, load_trust};
+use blindsmith_client::trust::now;
 
 /// Approves of wardens to which the project may be handed over while you are away: one that is started with --take-over
 /// gets it from the warden that has it. Without options, wardens with the measurement of the one that the refinery has now
@@ -81,9 +83,9 @@ impl Approve {
         };
         let policy = match &self.attestation {
             Some(path) => fs::read_to_string(path).map_err(|e| Failure::unusable(path, e))?,
-            None => self.common.open()?.0.attestation.text().to_owned(),
+            None => self.common.open()?.project.attestation.text().to_owned(),
         };
-        let from = self.attestation.as_deref().unwrap_or(Path::new(POLICY_FILE));
+        let from = self.attestation.as_deref().unwrap_or(Path::new(ATTESTATION_FILE));
         accepts(&policy, from, &wardens)?;
         let words = match wardens.as_slice() {
             [] => "no other warden may take the project over".to_owned(),
@@ -116,10 +118,8 @@ impl Approve {
 
     /// What the refinery's warden is.
     fn current(&self) -> Result<(String, Blob), Failure> {
-        let (project, mut connection) = self.common.open()?;
         let asker = Keys::load(&self.common.project)?.identity();
-        let trust = (project.id(), &project.attestation, project.kem);
-        let warden = appraise_warden(&mut connection, trust, &asker, Purpose::Query)?;
+        let warden = self.common.open()?.appraise_warden(&asker, Purpose::Query)?;
         Ok((warden.tee().to_owned(), Blob(warden.program().to_vec())))
     }
 }

@@ -2,25 +2,20 @@
 
 mod fetch;
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use blindsmith_attest::AppraisedPolicy;
-use blindsmith_attest::appraisal::{
-    Appraisal, Collateral, Envelope, MAX_COLLATERAL, MAX_POLICY, Policy, Refusal, Unusable, appraise,
-};
+use blindsmith_attest::appraisal::{Appraisal, Envelope, MAX_POLICY, Policy, Refusal, Unusable, appraise};
 use blindsmith_attest::chain::Trust;
 use blindsmith_protocol::{from_cbor, to_cbor};
 use clap::{Args, Subcommand};
 use fetch::Fetch;
 
 use super::report;
-use crate::Failure;
-use crate::trust::now;
-
-/// What collateral's files are called; others in a directory are passed over.
-const COLLATERAL_EXTENSIONS: [&str; 6] = ["json", "pem", "der", "crt", "cer", "crl"];
+use blindsmith_client::Failure;
+use blindsmith_client::collateral::{files, read_collateral};
+use blindsmith_client::files::read_limited;
+use blindsmith_client::trust::now;
 
 /// Longest file of evidence, in bytes: a warden's envelope has claims, report and auxiliary data.
 const MAX_FILE: usize = 128 << 10;
@@ -171,43 +166,6 @@ fn hex(bytes: [u8; 64]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads collateral.
-pub(crate) fn read_collateral(files: &[PathBuf]) -> Result<Collateral, Failure> {
-    let mut collateral = Collateral::default();
-    for path in files {
-        let bytes = read(path, MAX_COLLATERAL)?;
-        collateral.add(&bytes).map_err(|e| Failure::unusable(path, e))?;
-    }
-    Ok(collateral)
-}
-
-/// Whether a file of a directory is taken for collateral, by its name.
-pub(crate) fn is_collateral(file: &Path) -> bool {
-    let extension = file.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    extension.is_some_and(|e| COLLATERAL_EXTENSIONS.contains(&e.as_str()))
-}
-
-/// The files of collateral, directories opened, in the order of their names.
-pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let mut found = Vec::new();
-        for entry in fs::read_dir(path).map_err(|e| Failure::unusable(path, e))? {
-            let file = entry.map_err(|e| Failure::unusable(path, e))?.path();
-            if is_collateral(&file) {
-                found.push(file);
-            }
-        }
-        found.sort();
-        files.extend(found);
-    }
-    Ok(files)
-}
-
 /// Reads a policy for appraisals.
 pub(super) fn read_policy(path: &Path) -> Result<Policy, Failure> {
     Policy::parse(&policy_text(path)?).map_err(|e| Failure::unusable(path, e))
@@ -223,10 +181,7 @@ fn policy_text(path: &Path) -> Result<String, Failure> {
         .map_err(|_| Failure::unusable(path, "not usable as a policy: it is not text (UTF-8)"))
 }
 
-/// A file, but no more than one byte beyond `most`: readers refuse that.
+/// A file of at most about so many bytes.
 pub(super) fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|e| Failure::unusable(path, e))?;
-    Ok(bytes)
+    read_limited(path, most).map_err(|e| Failure::unusable(path, e))
 }

@@ -1,18 +1,16 @@
 //! Versions: `blindsmith history`, `rollback`, `readmit`, `forgive`.
 
 use blindsmith_api::message::UploadState;
+use blindsmith_client::report::{QuarantinedUpload, Report, figures_in_words, mark};
+use blindsmith_client::{Failure, Prefix};
 use blindsmith_identity::Action;
 use blindsmith_learn::Metrics;
 use blindsmith_protocol::Id;
 use clap::Args;
 use serde::Serialize;
 
-use super::ids::Prefix;
 use super::orders::give;
-use super::status::{Report, SetAside, mark, words};
-use super::{ProjectArguments, report, warden_of, warn_if_simulated};
-use crate::Failure;
-use crate::project::Keys;
+use super::{ProjectArguments, report, warn_if_simulated};
 
 /// Lists the rounds with their decisions, and which version was current after each.
 #[derive(Args)]
@@ -60,7 +58,7 @@ struct Round {
     trials: u32,
     at: u64,
     asked: bool,
-    quarantined: Vec<SetAside>,
+    quarantined: Vec<QuarantinedUpload>,
     /// Uploads that it used and that were withdrawn since.
     withdrawn: Vec<String>,
     loss_before: Option<f64>,
@@ -79,10 +77,9 @@ struct UploadPlace {
 impl History {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
-        let status = connection.status(project.id())?;
-        let keys = Keys::load_if_there(&self.common.project)?;
-        let Report { project, warden, rounds, uploads, .. } = Report::new(status, &project, keys.as_ref())?;
+        let mut workspace = self.common.open()?;
+        let status = workspace.fetch_status()?;
+        let Report { project, warden, rounds, uploads, .. } = workspace.report(status)?;
         let rounds: Vec<Round> = rounds
             .into_iter()
             .map(|r| Round {
@@ -109,7 +106,7 @@ impl History {
             reason: u.reason,
         });
         let current = rounds.last().map_or(0, |r| r.current);
-        let warden = warden.or_else(|| warden_of(&self.common.project).map(str::to_owned));
+        let warden = warden.or_else(|| workspace.warden().map(str::to_owned));
         warn_if_simulated(warden.as_deref());
         let version = |r: &Round| Version {
             version: r.round,
@@ -125,7 +122,7 @@ impl History {
             println!("current version {}", v.current);
             println!("round  decision     version  uploads      rows  trainings  validation");
             for r in &v.rounds {
-                let validation = r.validation.as_ref().map_or(String::from("-"), words);
+                let validation = r.validation.as_ref().map_or(String::from("-"), figures_in_words);
                 println!(
                     "{:>5}  {:<11}  {:>7}  {:>7}  {:>8}  {:>9}  {validation}",
                     r.round, r.decision, r.current, r.uploads, r.rows, r.trials
@@ -176,8 +173,7 @@ pub struct Readmit {
 impl Readmit {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
-        let upload = self.upload.upload(&mut connection, &project)?;
+        let upload = self.upload.upload(&mut self.common.open()?)?;
         give(&self.common, Action::Readmit { upload }, "the next round tries that upload again")
     }
 }

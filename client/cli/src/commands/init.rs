@@ -2,29 +2,19 @@
 
 use std::path::PathBuf;
 
-use blindsmith_api::message::{Reply, Request};
-use blindsmith_attest::Appraised;
-use blindsmith_attest::chain::Trust;
-use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
-use blindsmith_identity::{Purpose, SignedRelease, sign_release};
-use blindsmith_keys::Key;
-use blindsmith_learn::{Labels, Layer, Matrix, Network, Recipe, Trainer};
-use blindsmith_protocol::{Blob, Id, ProjectSpec, Trigger};
+use blindsmith_arguments::{
+    CloudName, DataArguments, Names, TaskName, TrainingArguments, TrustArguments, names, say_left_out,
+};
+use blindsmith_client::create::{CreatedProject, PreparedProject};
+use blindsmith_client::scales::Scales;
+use blindsmith_client::{Failure, NewProject};
+use blindsmith_data::{Beyond, ModelFile, Standardiser};
+use blindsmith_protocol::Trigger;
 use blindsmith_receipts::{FixedSchedule, Rules};
-use blindsmith_twin::Run;
-use blindsmith_warden::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
-use super::pace::Pace;
-use super::spec::{bytes_per_row, in_words, new_spec, planned, sizes};
-use super::{CloudName, TrainingArguments, report};
-use crate::connection::unexpected;
-use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
-use crate::rows::{DataArguments, First, Names, names, standardise};
-use crate::scales::Scales;
-use crate::trust::{TrustArguments, appraise_warden};
-use crate::{Connection, Failure};
+use super::plan::in_words;
+use super::{report, say_interrupted};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum BeyondName {
@@ -62,7 +52,7 @@ pub struct Init {
     label: Vec<String>,
     /// What is learnt.
     #[arg(long, value_enum, default_value = "classify")]
-    task: Task,
+    task: TaskName,
     /// All classes, if the rows given may lack some: names, separated by commas, in quotes where they have one [default:
     /// those of the rows given].
     #[arg(long, value_name = "NAMES", value_parser = names)]
@@ -164,30 +154,25 @@ fn thousandth(value: u32) -> f64 {
 }
 
 impl RulesArguments {
-    fn rules(&self, pace: &Pace) -> Result<Rules, Failure> {
+    /// All but the patience.
+    fn rules(&self) -> Rules {
         let RulesArguments { faults, attempts, fixed_schedule, precision, queries, .. } = *self;
-        let RulesArguments { judging_rows, replay, patience, trials, .. } = *self;
-        // On a fixed schedule a round takes its steps whatever it achieves.
-        let fixed = matches!(fixed_schedule, FixedName::Always);
-        let patience = patience.unwrap_or(if fixed { 0 } else { pace.patience });
-        // Numbers out of range are refused below, whatever they become here.
+        let RulesArguments { judging_rows, replay, trials, .. } = *self;
+        // Numbers out of range are refused later, whatever they become here.
         let thousandths = |ratio: f64| (1000.0 * ratio).round() as u32;
-        let (tolerance, screening) = (thousandths(self.tolerance), thousandths(self.screening));
-        let rules = Rules {
+        Rules {
             faults,
             attempts,
             fixed_schedule: fixed_schedule.into(),
             precision,
             queries,
-            tolerance,
-            screening,
+            tolerance: thousandths(self.tolerance),
+            screening: thousandths(self.screening),
             judging_rows,
             replay,
-            patience,
             trials,
-        };
-        rules.validate().map_err(|e| Failure::Settings(e.to_string()))?;
-        Ok(rules)
+            ..Rules::default()
+        }
     }
 }
 
@@ -222,123 +207,54 @@ fn minute(text: &str) -> Result<u16, String> {
     }
 }
 
-#[derive(Serialize)]
-struct Created {
-    project: String,
-    layers: Vec<usize>,
-    parameters: usize,
-    security_bits: u16,
-    /// For each layer, whether the refinery multiplies it.
-    offloaded: Vec<bool>,
-    /// n, m and r of stored rows, for forward products and for gradients.
-    row_form: [usize; 3],
-    column_form: [usize; 3],
-    /// Rows of a block.
-    block_rows: u32,
-    upload_bytes_per_row: usize,
-    /// Features with one value only, which count for nothing.
-    constant_columns: Vec<String>,
-    batch_rows: usize,
-    epochs: u32,
-    weight_decay: f32,
-    patience: u32,
-    warden: String,
-}
-
 impl Init {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let First { data, labels } = self.data.first(self.task, &self.label, self.classes.as_ref())?;
-        let beyond = match self.beyond {
-            BeyondName::Clip => Beyond::Clip,
-            BeyondName::Refuse => Beyond::Refuse,
-        };
-        let standardiser = Standardiser::fit(&data.features, self.factor, beyond)?;
-        let mut labelling = labelling(self.task, &labels, &data, (self.factor, beyond))?;
-        labelling.missing = self.data.format.marks();
-        let scales = self.ranges.as_deref().map(Scales::read).transpose()?.unwrap_or_default();
-        let (standardiser, targets) = scales.apply(standardiser, labelling.targets.take())?;
-        labelling.targets = targets;
-        self.check_constants(&standardiser, &labelling, data.rows())?;
-        let pace = Pace::of(self.expect_rows.unwrap_or(data.rows()));
-        eprintln!("{}", pace.words());
-        let training = self.training.clone().paced(&pace);
-        let mut recipe =
-            training.recipe(standardiser.columns(), labelling.outputs(), labelling.loss(), self.factor)?;
-        check_size(&recipe).map_err(Failure::Settings)?;
-        let network = self.initial_network(&mut recipe)?;
-        // A model that is brought along has layers of its own.
-        check_size(&recipe).map_err(Failure::Settings)?;
-        let keys = match &self.key {
-            Some(path) => Keys::of_owner(path)?,
-            None => Keys::generate(),
-        };
-        if self.key.is_some() {
-            eprintln!("the owner's public key: {}", keys.public());
+        let classes = self.classes.as_ref().map(|Names(names)| names.as_slice());
+        let first = self.data.file().first(self.task.into(), &self.label, classes)?;
+        say_left_out(&self.data.data, &first.left_out);
+        let prepared = self.settings()?.prepare(first)?;
+        self.say_prepared(&prepared);
+        let created = prepared.create()?;
+        if created.interrupted {
+            say_interrupted(&self.project);
         }
-        let spec = self.spec(&recipe, keys.public())?;
-        let attestation = self.trust.attestation()?;
-        let opening = Id(*recipe_opening(&keys.owner(&spec.id()), &spec.id()).expose());
-        let mut project = ClientProject {
-            format: FORMAT,
-            recipe_opening: opening,
-            initial_model: None,
-            refinery: self.refinery.clone(),
-            spec,
-            recipe,
-            standardiser,
-            labelling,
-            kem: self.trust.kem,
-            attestation,
-            rules: self.rules.rules(&pace)?,
-        };
-        let network = self.warm(&project, network, data)?;
-
-        let mut connection = Connection::reach(&self.refinery, Some(keys.identity()), self.ca.as_deref())?;
-        // Nothing is created anywhere unless the warden may be trusted.
-        let warden = appraise_warden(
-            &mut connection,
-            (project.id(), &project.attestation, project.kem),
-            &keys.identity(),
-            Purpose::Release,
-        )?;
-        let unfinished = project.create(&keys, &self.project)?;
-        let released = hand_over(&mut connection, &project, &keys, &warden, network.layers())
-            .and_then(|trust| project.released(&mut connection, &trust, warden.measurement(), &self.project));
-        if let Err(e) = released {
-            // It is of no use without a project at the refinery.
-            unfinished.remove();
-            return Err(e);
-        }
-        unfinished.finish()?;
-        let created = describe(&project, &network, &warden);
         report(self.json, &created, |c| self.say(c))
     }
 
-    /// Names features with one value only, and refuses rows of which nothing could be learnt.
-    fn check_constants(
-        &self,
-        standardiser: &Standardiser,
-        labelling: &Labelling,
-        rows: usize,
-    ) -> Result<(), Failure> {
+    fn settings(&self) -> Result<NewProject, Failure> {
+        Ok(NewProject {
+            ca: self.ca.clone(),
+            key: self.key.clone(),
+            name: self.name.clone(),
+            task: self.task.into(),
+            source: self.data.data.display().to_string(),
+            missing: self.data.format.marks(),
+            scales: self.ranges.as_deref().map(Scales::read).transpose()?.unwrap_or_default(),
+            expect_rows: self.expect_rows,
+            training: self.training.settings(),
+            model: self.model.as_deref().map(ModelFile::load).transpose()?,
+            warm_epochs: self.warm_epochs,
+            factor: self.factor,
+            beyond: match self.beyond {
+                BeyondName::Clip => Beyond::Clip,
+                BeyondName::Refuse => Beyond::Refuse,
+            },
+            cloud: self.cloud.into(),
+            offload_all: self.offload_all,
+            trigger: self.trigger(),
+            attestation: self.trust.attestation()?,
+            kem: self.trust.kem.into(),
+            rules: self.rules.rules(),
+            patience: self.rules.patience,
+            ..NewProject::new(&self.project, &self.refinery)
+        })
+    }
+
+    /// Says what was chosen, and which features count for nothing.
+    fn say_prepared(&self, prepared: &PreparedProject) {
+        let PreparedProject { pace, rows, constant_columns: constant, .. } = prepared;
         let file = self.data.data.display();
-        for targets in labelling.targets.iter() {
-            if let Some(column) = (0..targets.columns()).find(|&column| targets.is_constant(column)) {
-                return Err(Failure::Settings(format!(
-                    "the target {} has one value in all {rows} rows of {file}: nothing can be learnt from it, and no unit \
-                     follows from it. Give rows in which it varies, or its range with --ranges",
-                    targets.display(column)
-                )));
-            }
-        }
-        let constant = constant_columns(standardiser);
-        if constant.len() == standardiser.columns() {
-            return Err(Failure::Settings(format!(
-                "every feature has one value in all {rows} rows of {file}: give rows in which they vary, or their ranges \
-                 with --ranges"
-            )));
-        }
         if !constant.is_empty() {
             let named: Vec<String> = constant.iter().take(10).map(|name| format!("{name:?}")).collect();
             let more = if constant.len() > 10 { ", ..." } else { "" };
@@ -351,10 +267,13 @@ impl Init {
                 constant[0]
             );
         }
-        Ok(())
+        eprintln!("{}", pace.words());
+        if self.key.is_some() {
+            eprintln!("the owner's public key: {}", prepared.owner());
+        }
     }
 
-    fn say(&self, c: &Created) {
+    fn say(&self, c: &CreatedProject) {
         println!("project {}", c.project);
         println!("model {:?}, {} parameters, {} bits of security", c.layers, c.parameters, c.security_bits);
         println!("{}", in_words(&c.offloaded));
@@ -375,40 +294,6 @@ impl Init {
         println!("receipts are verified with {}", self.project.join("policy.toml").display());
     }
 
-    fn initial_network(&self, recipe: &mut Recipe) -> Result<Network, Failure> {
-        let Some(path) = &self.model else {
-            let trainer = Trainer::new(recipe.clone()).map_err(|e| Failure::Settings(e.to_string()))?;
-            return Ok(trainer.network().clone());
-        };
-        let file = ModelFile::load(path)?;
-        let (inputs, outputs) = (recipe.widths[0], recipe.outputs());
-        let first = file.model.layers.first().map_or(0, |l| l.inputs);
-        let last = file.model.layers.last().map_or(0, |l| l.outputs);
-        if (first, last) != (inputs, outputs) {
-            return Err(Failure::Settings(format!(
-                "the model in {} takes {first} features and gives {last} outputs, the data has {inputs} features and needs {outputs} outputs",
-                path.display()
-            )));
-        }
-        recipe.widths = std::iter::once(first).chain(file.model.layers.iter().map(|l| l.outputs)).collect();
-        let activation = recipe.activations.first().copied().unwrap_or(blindsmith_learn::Activation::Relu);
-        recipe.activations = vec![activation; recipe.widths.len() - 2];
-        recipe.validate().map_err(|e| Failure::Settings(e.to_string()))?;
-        let layers = file.model.layers.into_iter().map(|l| Layer {
-            // Unwrap safety: the reader checked the layer's sizes.
-            weights: Matrix::from_rows(l.inputs, l.outputs, l.weight).expect("a layer of its own sizes"),
-            bias: l.bias,
-        });
-        Network::new(layers.collect(), recipe.activations.clone(), recipe.input_rms)
-            .map_err(|e| Failure::Settings(e.to_string()))
-    }
-
-    fn spec(&self, recipe: &Recipe, owner: Id) -> Result<ProjectSpec, Failure> {
-        let security = self.training.security;
-        let plan = planned(recipe, security, (self.cloud.into(), self.offload_all))?;
-        new_spec(&self.name, owner, (plan, security), recipe, self.trigger())
-    }
-
     fn trigger(&self) -> Trigger {
         let at_once = if self.manual || self.round_at.is_some() { None } else { Some(1) };
         Trigger {
@@ -416,109 +301,5 @@ impl Init {
             daily: self.round_at,
             rounds_per_day: self.rounds_per_day,
         }
-    }
-
-    /// Trains in the clear on the first rows.
-    fn warm(&self, project: &ClientProject, network: Network, data: Dataset) -> Result<Network, Failure> {
-        if self.warm_epochs == 0 {
-            return Ok(network);
-        }
-        let other = |e: blindsmith_twin::RunError| Failure::Other(e.to_string());
-        let rows = standardise(project, data)?;
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let recipe = Recipe { epochs: self.warm_epochs, ..project.recipe.clone() };
-        let mut run = Run::continue_from(recipe, network, 1, threads).map_err(other)?;
-        let upload = run.push(rows.features, Labels::new(rows.targets)).map_err(other)?;
-        let blocks = run.blocks(upload);
-        run.train_round(blocks, |_, _| {}).map_err(other)?;
-        Ok(run.trainer().network().clone())
-    }
-}
-
-/// The features with one value only.
-fn constant_columns(standardiser: &Standardiser) -> Vec<String> {
-    let name = |column: usize| match standardiser.names() {
-        Some(names) => names[column].clone(),
-        None => format!("#{}", column + 1),
-    };
-    (0..standardiser.columns()).filter(|&column| standardiser.is_constant(column)).map(name).collect()
-}
-
-fn labelling(
-    task: Task,
-    label: &[String],
-    data: &Dataset,
-    (factor, beyond): (f64, Beyond),
-) -> Result<Labelling, Failure> {
-    let classes = match &data.targets {
-        Targets::Classes { classes, .. } => Some(classes.clone()),
-        _ => None,
-    };
-    let (targets, columns) = match &data.targets {
-        Targets::Values(values) => {
-            (Some(Standardiser::fit(values, factor, beyond)?), values.matrix().columns())
-        }
-        Targets::Bits(bits) => (None, bits.matrix().columns()),
-        Targets::Classes { .. } => (None, 1),
-    };
-    let names = match label.is_empty() {
-        false => label.to_vec(),
-        true => (1..=columns).map(|i| format!("label {i}")).collect(),
-    };
-    Ok(Labelling { task, columns: names, classes, targets, missing: None })
-}
-
-/// Creates the project at the refinery and releases its secrets to the warden.
-pub(crate) fn hand_over(
-    connection: &mut Connection,
-    project: &ClientProject,
-    keys: &Keys,
-    warden: &Appraised,
-    layers: &[Layer],
-) -> Result<Trust, Failure> {
-    let id: Id = project.id();
-    let model_key: Key = keys.model(&id);
-    let sealed = model_key.seal(&model_context("model", &id, 0), &encode_model(layers));
-    connection.command(&Request::Create { spec: project.spec.clone() }, &sealed.0)?;
-    let release = Release {
-        owner: keys.owner(&id),
-        model: model_key,
-        rows: keys.contributor(&id),
-        rules: project.rules.clone(),
-        recipe: project.recipe.clone(),
-    };
-    let session = warden.session();
-    let info = session_info("release", &session);
-    let sealed = warden.recipient().seal(&info, &release.encode());
-    let (envelope, confirmation) = sealed.map_err(|e| Failure::Other(e.to_string()))?;
-    let release = SignedRelease { project: id, session, envelope: Blob(envelope) };
-    let signed = sign_release(&release, &keys.identity());
-    let (Reply::Confirmed { confirmation: shown }, _) =
-        connection.request(&Request::Release { project: id }, &signed)?
-    else {
-        return Err(unexpected());
-    };
-    warden.confirmed(&id, &confirmation, &shown)?;
-    Ok(Trust { evidence: warden.evidence().clone(), confirmation: shown })
-}
-
-fn describe(project: &ClientProject, network: &Network, warden: &Appraised) -> Created {
-    let spec = &project.spec;
-    Created {
-        project: project.id().to_string(),
-        layers: project.recipe.widths.clone(),
-        parameters: network.layers().iter().map(|l| l.weights.as_slice().len() + l.bias.len()).sum(),
-        security_bits: spec.security.bits(),
-        offloaded: spec.layers.iter().map(|l| l.offload.is_some()).collect(),
-        row_form: sizes(&spec.row_form),
-        column_form: sizes(&spec.column_form),
-        block_rows: spec.block_rows,
-        upload_bytes_per_row: bytes_per_row(spec),
-        constant_columns: constant_columns(&project.standardiser),
-        batch_rows: project.recipe.batch_rows,
-        epochs: project.recipe.epochs,
-        weight_decay: project.recipe.weight_decay,
-        patience: project.rules.patience,
-        warden: warden.tee().to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::Cli;
-use crate::Failure;
+use blindsmith_client::Failure;
 
 /// Prints a script that completes commands, options and their values.
 #[derive(Args)]

@@ -2,27 +2,16 @@
 
 use std::path::PathBuf;
 
-use blindsmith_api::message::{Reply, Request};
-use blindsmith_attest::Appraised;
-use blindsmith_attest::appraisal::Policy;
-use blindsmith_attest::chain::{Measured, Trust};
-use blindsmith_identity::{
-    Action, Enrolment, MAX_TERMS_POLICY, MemberRole, Purpose, Quota, Terms, Withdrawal, sign_enrolment,
-    sign_withdrawal,
-};
-use blindsmith_protocol::{Blob, Id};
+use blindsmith_arguments::TrustArguments;
+use blindsmith_client::members::Minima;
+use blindsmith_client::{ClientProject, Failure, Prefix};
+use blindsmith_identity::{Action, MemberRole, Quota};
 use blindsmith_receipts::FixedSchedule;
-use blindsmith_warden::enrolment_info;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::ids::Prefix;
-use super::orders::{give, order, roster};
-use super::{ProjectArguments, report, warn_if_simulated};
-use crate::connection::unexpected;
-use crate::project::Keys;
-use crate::trust::{TrustArguments, appraise_warden, measured};
-use crate::{ClientProject, Connection, Failure};
+use super::orders::give;
+use super::{ProjectArguments, report, say_interrupted, warn_if_simulated};
 
 /// Makes a member of somebody else's project of you: a key of your own, terms of your own. Give the key that it prints
 /// to the owner, who runs `blindsmith invite`; then run it again, and it hands your seed to the warden, if that may be
@@ -60,59 +49,24 @@ pub struct Join {
     metrics_rows: u64,
 }
 
-#[derive(Serialize)]
-struct Joined {
-    member: String,
-    terms: String,
-    enrolled: bool,
-    /// None before the owner's invitation.
-    role: Option<MemberRole>,
-    /// The kind of the warden that holds the seed, once it does.
-    warden: Option<&'static str>,
-}
-
 impl Join {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let dir = &self.common.project;
         if let Some(file) = &self.invitation {
             let mut project = ClientProject::load_file(file)?;
-            (project.attestation, project.kem) = (self.trust.attestation()?, self.trust.kem);
+            (project.attestation, project.kem) = (self.trust.attestation()?, self.trust.kem.into());
             if let Some(refinery) = &self.common.refinery {
                 project.refinery = refinery.clone();
             }
-            project.join(self.terms(&project)?, dir)?;
+            let terms = project.terms(&self.minima())?;
+            if project.join(terms, dir)?.interrupted {
+                say_interrupted(dir);
+            }
         }
-        let keys = Keys::load(dir)?;
-        let Some(terms) = keys.terms() else {
-            return Err(Failure::Settings(
-                "this directory is the owner's, who is no member of its project".into(),
-            ));
-        };
-        let (project, mut connection) = self.common.open()?;
-        let role = match roster(&mut connection, &project) {
-            Ok(roster) => roster.member(&keys.public().into()).map(|member| member.role),
-            // Over HTTP, who is no member is told nothing.
-            Err(Failure::Refused(_)) => None,
-            Err(e) => return Err(e),
-        };
-        let enrolled = role == Some(MemberRole::Contributor);
-        let mut kind = None;
-        if enrolled {
-            let warden = appraise_warden(
-                &mut connection,
-                (project.id(), &project.attestation, project.kem),
-                &keys.identity(),
-                Purpose::Release,
-            )?;
-            kind = Some(warden.tee());
-            warn_if_simulated(kind);
-            let trust = enrol(&mut connection, &project, &keys, terms, &warden)?;
-            project.save_trust(&trust, warden.measurement(), dir)?;
-        }
-        let digest = Id(terms.digest()).to_string();
-        let member = keys.public().to_string();
-        let joined = Joined { member, terms: digest, enrolled, role, warden: kind };
+        let mut workspace = self.common.open()?;
+        let joined = workspace.enrol()?;
+        warn_if_simulated(joined.warden);
         report(self.common.json, &joined, |j| {
             println!("your public key: {}", j.member);
             println!("your terms:      {} (terms.toml)", j.terms);
@@ -128,88 +82,16 @@ impl Join {
         })
     }
 
-    fn terms(&self, project: &ClientProject) -> Result<Terms, Failure> {
-        let owner = project.spec.owner.into();
-        let policy = project.attestation.text().to_owned();
-        if policy.len() > MAX_TERMS_POLICY {
-            return Err(Failure::Settings(format!(
-                "the policy has {} bytes, and terms have room for {MAX_TERMS_POLICY}: leave comments out, or sections \
-                 that accept nothing",
-                policy.len()
-            )));
-        }
-        let (tees, measurements) = wardens(project.attestation.policy()?.policy());
-        let tees = match tees.is_empty() {
-            false => tees,
-            true if policy.is_empty() => vec!["none".to_owned()],
-            true => {
-                let message = "the policy names no warden that terms could name: list enclaves by mrenclave, guests by mrtd \
-                               or measurement (terms say what holds your rows, not who signed it)";
-                return Err(Failure::Settings(message.into()));
-            }
-        };
-        Ok(Terms {
-            origin: project.origin()?,
-            tees,
-            step_rows: self.least_step_rows,
-            step_contributors: self.least_step_contributors,
+    fn minima(&self) -> Minima {
+        Minima {
             version_rows: self.least_rows,
             version_contributors: self.least_contributors,
+            step_rows: self.least_step_rows,
+            step_contributors: self.least_step_contributors,
             versions: self.most_versions,
             metrics_rows: self.metrics_rows,
-            measurements,
-            policy,
-            ..Terms::without_minima(owner, "none", &[0])
-        })
-    }
-}
-
-/// Kinds and measurements of the wardens that a policy accepts, as terms name them.
-fn wardens(policy: &Policy) -> (Vec<String>, Vec<Blob>) {
-    let (mut tees, mut measurements) = (Vec::new(), Vec::new());
-    if policy.accept_simulated {
-        tees.push("simulated".to_owned());
-    }
-    for Measured { tee, measurement } in measured(policy) {
-        if !tees.iter().any(|known| known == tee.name()) {
-            tees.push(tee.name().to_owned());
-        }
-        if !measurements.contains(&measurement) {
-            measurements.push(measurement);
         }
     }
-    (tees, measurements)
-}
-
-/// Hands the seed of a member's uploads to a warden.
-pub(crate) fn enrol(
-    connection: &mut Connection,
-    project: &ClientProject,
-    keys: &Keys,
-    terms: &Terms,
-    warden: &Appraised,
-) -> Result<Trust, Failure> {
-    // The warden refuses it too; what it must not have is not sent.
-    if !terms.allow_warden(warden.tee(), warden.measurement()) {
-        let message = format!(
-            "your terms do not allow a warden of the kind {} with this measurement: see terms.toml",
-            warden.tee()
-        );
-        return Err(Failure::Settings(message));
-    }
-    let (id, contributor, session) = (project.id(), keys.public(), warden.session());
-    let info = enrolment_info(&session, &terms.digest());
-    let seed = keys.contributor(&id);
-    let sealed = warden.recipient().seal(&info, seed.expose());
-    let (envelope, confirmation) = sealed.map_err(|e| Failure::Other(e.to_string()))?;
-    let enrolment = Enrolment { project: id, terms: terms.clone(), session, envelope: Blob(envelope) };
-    let enrolment = Blob(sign_enrolment(&enrolment, &keys.identity()));
-    let request = Request::Enrol { project: id, contributor, enrolment };
-    let (Reply::Confirmed { confirmation: shown }, _) = connection.request(&request, &[])? else {
-        return Err(unexpected());
-    };
-    warden.confirmed(&id, &confirmation, &shown)?;
-    Ok(Trust { evidence: warden.evidence().clone(), confirmation: shown })
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -245,17 +127,10 @@ struct Viewing {
 impl Viewer {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let keys = Keys::load_owner(&self.common.project)?;
-        let project = ClientProject::load(&self.common.project)?.id();
-        if self.out.exists() {
-            return Err(Failure::project(&self.out, "it is there already: give another name"));
-        }
-        let member = keys.write_viewer(&project, &self.out)?.into();
-        let (role, quota) = (MemberRole::Viewer, Quota { bytes: 0, rows: 0, uploads: 0 });
-        let order = order(&self.common, Action::Invite { member, name: self.name, role, quota });
-        // Without the order nobody knows the key.
-        let order = order.inspect_err(|_| _ = std::fs::remove_file(&self.out))?;
-        report(self.common.json, &Viewing { member: Id::from(member).to_string(), order }, |v| {
+        let mut workspace = self.common.open()?;
+        let (member, order) = workspace.add_viewer(&self.out, self.name)?;
+        let order = order.order;
+        report(self.common.json, &Viewing { member: member.to_string(), order }, |v| {
             println!(
                 "order {}: {} sees the project; pick {} in the refinery's page",
                 v.order,
@@ -303,8 +178,7 @@ impl Invite {
             RoleName::Viewer => MemberRole::Viewer,
         };
         let quota = Quota { bytes: self.most_bytes, rows: self.most_rows, uploads: self.most_uploads };
-        let (project, mut connection) = self.common.open()?;
-        let member = self.member.member(&mut connection, &project)?;
+        let member = self.member.member(&mut self.common.open()?)?;
         let action = Action::Invite { member, name: self.name.clone(), role, quota };
         give(&self.common, action, "the member is invited; send it project.json")?;
         if matches!(self.role, RoleName::Contributor) {
@@ -316,8 +190,8 @@ impl Invite {
 
 /// Under a fixed schedule the owner's rows alone judge: says so where it has none.
 fn warn_without_judges(common: &ProjectArguments) -> Result<(), Failure> {
-    let (project, mut connection) = common.open()?;
-    let status = connection.status(project.id())?;
+    let mut workspace = common.open()?;
+    let (status, project) = (workspace.fetch_status()?, &workspace.project);
     let own = status.uploads.iter().any(|upload| upload.contributor == project.spec.owner);
     if !own && project.rules.fixed_schedule != FixedSchedule::Never {
         eprintln!(
@@ -341,8 +215,7 @@ pub struct Revoke {
 impl Revoke {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
-        let member = self.member.member(&mut connection, &project)?;
+        let member = self.member.member(&mut self.common.open()?)?;
         give(&self.common, Action::Revoke { member }, "its rows enter no further round")
     }
 }
@@ -366,8 +239,7 @@ struct MemberReport {
 impl Members {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
-        let roster = roster(&mut connection, &project)?;
+        let roster = self.common.open()?.roster()?;
         let members = roster.members().map(|(key, m)| MemberReport {
             member: key.to_string(),
             name: m.name.clone(),
@@ -405,13 +277,9 @@ struct Withdrawn {
 impl Withdraw {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
-        let keys = Keys::load(&self.common.project)?;
-        let upload = self.upload.upload(&mut connection, &project)?;
-        let withdrawal = Withdrawal { project: project.id(), upload };
-        let withdrawal = Blob(sign_withdrawal(&withdrawal, &keys.identity()));
-        let request = Request::Withdraw { project: project.id(), contributor: keys.public(), withdrawal };
-        connection.command(&request, &[])?;
+        let mut workspace = self.common.open()?;
+        let upload = self.upload.upload(&mut workspace)?;
+        workspace.withdraw(upload)?;
         report(self.common.json, &Withdrawn { withdrawn: upload.to_string() }, |w| {
             println!(
                 "the rows of upload {} are deleted; versions trained on them stay as they are",

@@ -1,16 +1,12 @@
 //! The subcommands.
 
 pub mod approve;
-pub(crate) mod attest;
-pub mod bench;
-pub mod demo;
+pub mod attest;
 pub mod history;
-pub(crate) mod ids;
 pub mod init;
 pub mod manual;
 pub mod members;
-pub(crate) mod orders;
-pub(crate) mod pace;
+pub mod orders;
 pub mod plan;
 pub mod policy;
 pub mod predict;
@@ -19,23 +15,19 @@ pub mod pull;
 pub mod push;
 pub mod receipts;
 pub mod refine;
-pub mod soak;
-pub(crate) mod spec;
 pub mod status;
-pub(crate) mod training;
 pub mod verify;
 pub mod watch;
-
-pub use training::TrainingArguments;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::Failure;
+use blindsmith_client::{Failure, Workspace};
+use blindsmith_lab::{bench, demo, soak};
 
 /// Train a model in a cloud that can read neither the model nor the data.
 #[derive(Parser)]
@@ -109,25 +101,6 @@ enum Command {
     Man(manual::Man),
 }
 
-/// What the refinery multiplies on, for the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum CloudName {
-    /// Processor cores.
-    #[default]
-    Cpu,
-    /// A graphics processor.
-    Gpu,
-}
-
-impl From<CloudName> for blindsmith_plan::Cloud {
-    fn from(name: CloudName) -> Self {
-        match name {
-            CloudName::Cpu => blindsmith_plan::Cloud::Cpu,
-            CloudName::Gpu => blindsmith_plan::Cloud::Gpu,
-        }
-    }
-}
-
 /// What every command that works on a project takes.
 #[derive(Debug, Clone, Args)]
 pub struct ProjectArguments {
@@ -146,12 +119,8 @@ pub struct ProjectArguments {
 }
 
 impl ProjectArguments {
-    fn open(&self) -> Result<(crate::ClientProject, crate::Connection), Failure> {
-        let project = crate::ClientProject::load(&self.project)?;
-        let refinery = self.refinery.as_ref().unwrap_or(&project.refinery);
-        let key = crate::Keys::load_signing(&self.project)?;
-        let connection = crate::Connection::reach(refinery, key, self.ca.as_deref())?;
-        Ok((project, connection))
+    fn open(&self) -> Result<Workspace, Failure> {
+        Workspace::open(&self.project, self.refinery.as_deref(), self.ca.as_deref())
     }
 }
 
@@ -204,17 +173,20 @@ fn report<T: Serialize>(json: bool, value: &T, words: impl FnOnce(&T)) -> Result
     Ok(())
 }
 
-/// The kind of the warden that was given the secrets of this directory, as its evidence says; none if none was, or if that
-/// cannot be read, which is for the commands that need it to complain of.
-fn warden_of(dir: &Path) -> Option<&'static str> {
-    crate::project::load_trust(dir).ok()?.opened().ok().map(|(tee, ..)| tee.name())
-}
-
 /// Says on standard error that a warden proves nothing, if it is such a one.
 fn warn_if_simulated(warden: Option<&str>) {
     if warden == Some("simulated") {
         eprintln!("warden: SIMULATED - whoever runs it can read the secrets released to it");
     }
+}
+
+/// Says on standard error that an earlier command was interrupted.
+fn say_interrupted(dir: &Path) {
+    eprintln!(
+        "{}: an init or join was interrupted here. This one begins anew, with a new key; if the refinery has the earlier \
+         project, that stays empty",
+        dir.display()
+    );
 }
 
 /// A progress bar on standard error; none where nobody looks.

@@ -1,343 +1,24 @@
-//! The owner's orders: signed, given to the refinery one after the other, and remembered; `blindsmith orders`.
+//! `blindsmith orders`, and how other commands give one.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-
-use blindsmith_api::message::{ProjectStatus, Reply, Request};
-use blindsmith_attest::chain::{KnownOrder, check_orders};
-use blindsmith_identity::{Action, Approval, Order, Roster, open_order, order_digest, sign_order};
-use blindsmith_protocol::{Blob, Id};
-use blindsmith_receipts::Receipt;
+use blindsmith_client::{Failure, GivenOrder, Workspace};
+use blindsmith_identity::Action;
 use clap::Args;
-use serde::{Deserialize, Serialize};
 
 use super::{ProjectArguments, report};
-use crate::connection::unexpected;
-use crate::project::{Keys, change_policy, has_policy, load_policy, locked, write_file};
-use crate::{ClientProject, Connection, Failure};
 
-/// The orders that the refinery shows, verified and in their order.
-fn shown(connection: &mut Connection, project: &ClientProject) -> Result<Vec<Order>, Failure> {
-    let (Reply::Orders(orders), _) = connection.request(&Request::Orders { project: project.id() }, &[])?
-    else {
-        return Err(unexpected());
-    };
-    let owner = project.spec.owner.into();
-    let open = |signed: &Blob| open_order(&signed.0, &owner);
-    let orders = orders.iter().map(open).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    applied(&orders)?;
-    Ok(orders)
-}
-
-fn wrong(e: impl std::fmt::Display) -> Failure {
-    Failure::NotProven(format!("the orders that the refinery holds: {e}"))
-}
-
-/// What these orders make, one after the other.
-fn applied(orders: &[Order]) -> Result<Roster, Failure> {
-    let mut roster = Roster::default();
-    orders.iter().try_for_each(|order| roster.apply(order)).map_err(wrong)?;
-    Ok(roster)
-}
-
-fn digests(orders: &[Order]) -> Vec<Id> {
-    orders.iter().map(order_digest).collect()
-}
-
-/// The members, as the orders that the refinery shows make them.
-pub(super) fn roster(connection: &mut Connection, project: &ClientProject) -> Result<Roster, Failure> {
-    applied(&shown(connection, project)?)
-}
-
-/// The owner's orders, and those that the warden knew in the newest round, as its signed receipt says.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct KnownOrders {
-    /// How many the refinery shows.
-    pub given: u64,
-    /// How many the warden knew.
-    pub known: u64,
-    /// In which round.
-    pub round: u64,
-}
-
-/// Compares the orders that the refinery shows with those that a project's directory remembers, and with the newest receipt;
-/// remembers those that were added.
-///
-/// # Errors
-/// If one of them is missing or another, or the warden was told others. Nothing is remembered then.
-pub(super) fn remember(
-    connection: &mut Connection,
-    project: &ClientProject,
-    dir: &Path,
-) -> Result<KnownOrders, Failure> {
-    let mut orders = shown(connection, project)?;
-    // The receipt is read after the orders: a round that began after it knows them all.
-    let mut receipt = newest_receipt(connection, project, dir)?;
-    if receipt.orders > orders.len() as u64 {
-        // One was given meanwhile.
-        orders = shown(connection, project)?;
-        receipt = newest_receipt(connection, project, dir)?;
+/// Sends an order, and says which earlier one went before it.
+pub(super) fn send(workspace: &mut Workspace, action: Action) -> Result<GivenOrder, Failure> {
+    let given = workspace.order(action)?;
+    if let Some(earlier) = given.earlier {
+        eprintln!("order {earlier}, which was not acknowledged before, is given now");
     }
-    if receipt.orders > orders.len() as u64 {
-        return Err(Failure::NotProven(format!(
-            "the warden was told {} orders of the owner, of which the refinery shows {}: perhaps it gave one on that it said it \
-             had refused",
-            receipt.orders,
-            orders.len()
-        )));
-    }
-    if Keys::load_if_there(dir)?.is_some() {
-        Given::open(dir)?.compare(&orders)?;
-    }
-    change_policy(dir, |policy| {
-        let digests = digests(&orders);
-        let known = policy.orders.iter().map(|order| order.digest);
-        if policy.orders.len() > digests.len() || !known.eq(digests[..policy.orders.len()].iter().copied()) {
-            return Err(Failure::NotProven(format!(
-                "the refinery shows {} orders of the owner, and not the {} that policy.toml names, in their order. If its \
-                 operator went back to a backup and you accept that, empty the list of orders in policy.toml, remove \
-                 orders.json and try again",
-                digests.len(),
-                policy.orders.len()
-            )));
-        }
-        // A round that runs already may not know them; one that begins after it does.
-        let due = receipt.round.saturating_add(2);
-        let new = digests[policy.orders.len()..].iter().map(|digest| KnownOrder { digest: *digest, due });
-        policy.orders.extend(new.collect::<Vec<_>>());
-        let wrong = |what| Failure::NotProven(format!("round {}: {what}", receipt.round));
-        check_orders(&receipt, policy).map_err(wrong)
-    })?;
-    Ok(KnownOrders { given: orders.len() as u64, known: receipt.orders, round: receipt.round })
-}
-
-/// The newest receipt, whose signature is verified.
-fn newest_receipt(
-    connection: &mut Connection,
-    project: &ClientProject,
-    dir: &Path,
-) -> Result<Receipt, Failure> {
-    let key = load_policy(dir)?.receipts;
-    // Which it is, is the refinery's word: it is a receipt of that round, or none.
-    let newest = connection.status(project.id())?.rounds.last().map_or(0, |round| round.round);
-    connection.receipt(project.id(), newest, &key)
-}
-
-/// An order that was signed, and of which it is not known that it counts.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Pending {
-    /// In hexadecimal digits.
-    order: String,
-    /// Why the refinery refused it, if it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
-}
-
-/// What the owner's directory remembers of orders: a refinery that shows fewer or others is found out, and what was
-/// signed once is given as it is until it counts or is made void, so that no number is ever used twice.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Given {
-    /// The digests of all orders up to each that the refinery acknowledged.
-    orders: Vec<String>,
-    /// The one after them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pending: Option<Pending>,
-    #[serde(skip)]
-    path: PathBuf,
-    /// Locked, so that no other command signs meanwhile.
-    #[serde(skip)]
-    _alone: Option<File>,
-}
-
-impl Given {
-    const FILE: &str = "orders.json";
-
-    fn open(dir: &Path) -> Result<Self, Failure> {
-        let (path, lock) = (dir.join(Self::FILE), dir.join("orders.lock"));
-        let alone = locked(&lock)?;
-        let known: Given = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Failure::project(&path, e))?,
-            Err(e) if e.kind() == ErrorKind::NotFound => Given::default(),
-            Err(e) => return Err(Failure::project(&path, e)),
-        };
-        Ok(Given { path, _alone: Some(alone), ..known })
-    }
-
-    fn save(&self) -> Result<(), Failure> {
-        write_file(&self.path, &serde_json::to_vec(self).map_err(|e| Failure::project(&self.path, e))?)
-    }
-
-    /// Makes sure that the refinery shows all orders that it acknowledged; all that it shows, applied.
-    fn compare(&self, orders: &[Order]) -> Result<Roster, Failure> {
-        let known = orders.iter().map(|order| order_digest(order).to_string());
-        match orders.len() >= self.orders.len() && known.zip(&self.orders).all(|(shown, own)| shown == *own) {
-            true => applied(orders),
-            false => Err(Failure::NotProven(format!(
-                "the refinery shows {} orders of yours, and not the {} that it acknowledged, in their order: nothing \
-                 was signed. If its operator went back to a backup and you accept that, remove {}, empty the list of orders \
-                 in policy.toml and try again",
-                orders.len(),
-                self.orders.len(),
-                self.path.display()
-            ))),
-        }
-    }
-
-    /// The order that was signed last and is not known to count.
-    fn order(&self, project: &ClientProject) -> Result<Option<(Vec<u8>, Order)>, Failure> {
-        let Some(pending) = &self.pending else { return Ok(None) };
-        let damaged = || Failure::project(&self.path, "the order in it is damaged");
-        let signed = hex::decode(&pending.order).map_err(|_| damaged())?;
-        let order = open_order(&signed, &project.spec.owner.into()).map_err(|_| damaged())?;
-        Ok(Some((signed, order)))
-    }
-
-    /// Signs an order in the place of what is pending.
-    fn sign(&mut self, order: &Order, keys: &Keys) -> Result<(), Failure> {
-        let order = hex::encode(sign_order(order, &keys.identity()));
-        self.pending = Some(Pending { order, refused: None });
-        self.save()
-    }
-
-    /// Gives the refinery what is pending; what became of it, once that is clear.
-    fn give(
-        &mut self,
-        connection: &mut Connection,
-        project: &ClientProject,
-    ) -> Result<Option<Ended>, Failure> {
-        let Some((signed, order)) = self.order(project)? else { return Ok(None) };
-        let request = Request::Order { project: project.id(), order: Blob(signed) };
-        let refused = match connection.command(&request, &[]) {
-            Ok(()) => None,
-            Err(Failure::Refused(why)) => Some(why),
-            Err(e) => return Err(e),
-        };
-        // Whatever it answered: it counts if it is there.
-        let shown = shown(connection, project)?;
-        self.compare(&shown)?;
-        if let Some(upto) = shown.get(..order.sequence as usize) {
-            self.orders = digests(upto).iter().map(Id::to_string).collect();
-            self.pending = None;
-            self.save()?;
-            // If its number is another's, which was signed in another directory, it can count no more.
-            let counts = upto.last() == Some(&order);
-            return Ok(Some(if counts { Ended::Given(order) } else { Ended::Superseded(order) }));
-        }
-        let Some(why) = refused else {
-            return Err(Failure::NotProven("the refinery acknowledged an order and does not show it".into()));
-        };
-        if let Some(pending) = &mut self.pending {
-            pending.refused = Some(why.clone());
-        }
-        self.save()?;
-        Ok(Some(Ended::Refused(order, why)))
-    }
-}
-
-enum Ended {
-    Given(Order),
-    Refused(Order, String),
-    Superseded(Order),
-}
-
-/// Why an order cannot be carried out, as far as that is known before it is signed.
-fn impossible(roster: &Roster, next: &Order, status: &ProjectStatus) -> Option<String> {
-    let newest = status.rounds.last().map_or(0, |round| round.round);
-    match &next.action {
-        Action::Rollback { version } if *version > newest => {
-            Some(format!("there is no version {version}: the newest is {newest}"))
-        }
-        Action::Readmit { upload } if !status.uploads.iter().any(|u| u.upload == *upload) => {
-            Some(format!("there is no upload {upload} in this project"))
-        }
-        _ => roster.clone().apply(next).err().map(|e| e.to_string()),
-    }
-}
-
-/// Whether an action says what an earlier one said. The time of an approval is when its command ran, not what it says.
-fn repeats(before: &Action, action: &Action) -> bool {
-    match (before, action) {
-        (Action::Approve(before), Action::Approve(approval)) => {
-            *before == Approval { since: before.since, ..approval.clone() }
-        }
-        _ => before == action,
-    }
-}
-
-/// Signs and sends the owner's next order; its number.
-pub(crate) fn order(common: &ProjectArguments, action: Action) -> Result<u64, Failure> {
-    let (project, mut connection) = common.open()?;
-    let keys = Keys::load_owner(&common.project)?;
-    let mut given = Given::open(&common.project)?;
-    match given.give(&mut connection, &project)? {
-        None => {}
-        Some(Ended::Given(before)) if repeats(&before.action, &action) => {
-            drop(given);
-            return remembered(&common.project, &mut connection, &project, before.sequence);
-        }
-        Some(Ended::Given(before)) => {
-            eprintln!("order {}, which was not acknowledged before, is given now", before.sequence);
-        }
-        Some(Ended::Refused(before, why)) => return Err(Failure::Refused(still_refused(&before, &why))),
-        Some(Ended::Superseded(before)) => return Err(superseded(&before)),
-    }
-    let status = connection.status(project.id())?;
-    let roster = given.compare(&shown(&mut connection, &project)?)?;
-    let next = roster.next(project.id(), action);
-    if let Some(why) = impossible(&roster, &next, &status) {
-        return Err(Failure::Refused(format!("the order was not given: {why}")));
-    }
-    given.sign(&next, &keys)?;
-    match given.give(&mut connection, &project)? {
-        Some(Ended::Refused(order, why)) => Err(Failure::Refused(still_refused(&order, &why))),
-        Some(Ended::Superseded(order)) => Err(superseded(&order)),
-        _ => {
-            drop(given);
-            remembered(&common.project, &mut connection, &project, next.sequence)
-        }
-    }
-}
-
-/// Takes note, in the policy, of what was acknowledged.
-fn remembered(
-    dir: &Path,
-    connection: &mut Connection,
-    project: &ClientProject,
-    number: u64,
-) -> Result<u64, Failure> {
-    if has_policy(dir) {
-        remember(connection, project, dir)?;
-    }
-    Ok(number)
-}
-
-fn superseded(order: &Order) -> Failure {
-    Failure::Refused(format!(
-        "order {} was signed here, and another one of yours has its number: it does not count. Give it again if you still want it",
-        order.sequence
-    ))
-}
-
-fn still_refused(order: &Order, why: &str) -> String {
-    format!(
-        "order {} is refused: {why}. It is signed, and a refinery that kept it could still give it to the warden: the next \
-         order gives it again, and blindsmith orders --void makes it void",
-        order.sequence
-    )
-}
-
-#[derive(Serialize)]
-struct Ordered {
-    order: u64,
+    Ok(given)
 }
 
 /// Sends an order, and says what it was.
-pub(crate) fn give(common: &ProjectArguments, action: Action, words: &str) -> Result<(), Failure> {
-    let order = order(common, action)?;
-    report(common.json, &Ordered { order }, |o| println!("order {}: {words}", o.order))
+pub(super) fn give(common: &ProjectArguments, action: Action, words: &str) -> Result<(), Failure> {
+    let given = send(&mut common.open()?, action)?;
+    report(common.json, &given, |o| println!("order {}: {words}", o.order))
 }
 
 /// Lists the orders of a project's owner, as the refinery shows them. The owner's own copy is compared with them; --void makes
@@ -355,57 +36,16 @@ pub struct Orders {
     void: bool,
 }
 
-#[derive(Serialize)]
-struct Listed {
-    order: u64,
-    digest: String,
-    action: String,
-    /// Whether the refinery acknowledged it.
-    given: bool,
-    /// Why the refinery refused it.
-    refused: Option<String>,
-}
-
-impl Listed {
-    fn of(order: &Order, given: bool, refused: Option<String>) -> Self {
-        let digest = order_digest(order).to_string();
-        Listed { order: order.sequence, digest, action: words(&order.action), given, refused }
-    }
-}
-
-fn words(action: &Action) -> String {
-    match action {
-        Action::Invite { member, name, role, .. } => {
-            format!("invite {member} ({name:?}) as {role:?}").to_lowercase()
-        }
-        Action::Revoke { member } => format!("revoke {member}"),
-        Action::Rollback { version } => format!("go back to version {version}"),
-        Action::Readmit { upload } => format!("try upload {upload} again"),
-        Action::Forgive => "forgive wrong answers and attempts".into(),
-        Action::Resume { lost } => format!("go on without warden {lost}"),
-        Action::Approve(approval) => format!("approve of {} wardens", approval.wardens.len()),
-        Action::Void { .. } => "nothing, in place of an order that was refused".into(),
-    }
-}
-
 impl Orders {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let dir = &self.common.project;
-        let (project, mut connection) = self.common.open()?;
-        if self.void {
-            self.make_void(&project, &mut connection)?;
+        let mut workspace = self.common.open()?;
+        if self.void
+            && let Some(order) = workspace.void_order()?
+        {
+            eprintln!("order {order} is given now, and counts: there is nothing to make void");
         }
-        let orders = shown(&mut connection, &project)?;
-        let mut listed: Vec<Listed> = orders.iter().map(|order| Listed::of(order, true, None)).collect();
-        if Keys::load_if_there(dir)?.is_some() {
-            let given = Given::open(dir)?;
-            given.compare(&orders)?;
-            let refused = given.pending.as_ref().and_then(|pending| pending.refused.clone());
-            let pending = given.order(&project)?.filter(|(_, order)| !orders.contains(order));
-            listed.extend(pending.map(|(_, order)| Listed::of(&order, false, refused)));
-        }
-        report(self.common.json, &listed, |listed| {
+        report(self.common.json, &workspace.orders()?, |listed| {
             for l in listed {
                 println!("{:>4}  {}  {}", l.order, &l.digest[..16], l.action);
                 match (&l.refused, l.given) {
@@ -417,48 +57,5 @@ impl Orders {
                 }
             }
         })
-    }
-
-    fn make_void(&self, project: &ClientProject, connection: &mut Connection) -> Result<(), Failure> {
-        let keys = Keys::load_owner(&self.common.project)?;
-        let mut given = Given::open(&self.common.project)?;
-        let refused = match given.give(connection, project)? {
-            Some(Ended::Refused(order, _)) => order,
-            Some(Ended::Given(order)) => {
-                eprintln!("order {} is given now, and counts: there is nothing to make void", order.sequence);
-                return Ok(());
-            }
-            Some(Ended::Superseded(order)) => return Err(superseded(&order)),
-            None => return Err(Failure::Refused("no order of yours was refused".into())),
-        };
-        let action = Action::Void { refused: order_digest(&refused) };
-        given.sign(&Order { action, ..refused }, &keys)?;
-        match given.give(connection, project)? {
-            Some(Ended::Refused(order, why)) => Err(Failure::Refused(still_refused(&order, &why))),
-            Some(Ended::Given(order)) => {
-                drop(given);
-                remembered(&self.common.project, connection, project, order.sequence).map(|_| ())
-            }
-            Some(Ended::Superseded(order)) => Err(superseded(&order)),
-            None => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use blindsmith_identity::PublicKey;
-
-    #[test]
-    fn an_approval_repeats_itself_later_and_no_other() {
-        let of = |policy: &str, since| {
-            let receipts = PublicKey([7; 32]);
-            Action::Approve(Approval { wardens: Vec::new(), receipts, policy: policy.into(), since })
-        };
-        assert!(repeats(&of("a", 5), &of("a", 6)));
-        assert!(!repeats(&of("a", 5), &of("b", 5)));
-        assert!(repeats(&Action::Forgive, &Action::Forgive));
-        assert!(!repeats(&of("a", 5), &Action::Forgive));
     }
 }

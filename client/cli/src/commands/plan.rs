@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use blindsmith_arguments::CloudName;
+use blindsmith_client::Failure;
+use blindsmith_client::pace::Pace;
+use blindsmith_client::spec::sizes;
+use blindsmith_client::training::MICRO_BATCH;
+use blindsmith_lab::bench::{Widths, calibration, threads_or_all, use_threads};
 use blindsmith_matrix::{Encoding, Security};
 use blindsmith_plan::{Cloud, Costs, Machine, Network, Prediction, plan, predict};
 use blindsmith_protocol::packed_bytes;
 use clap::Args;
 use serde::Serialize;
 
-use super::bench::{Widths, calibration, threads_or_all, use_threads};
-use super::pace::Pace;
-use super::spec::sizes;
-use super::training::MICRO_BATCH;
-use super::{CloudName, report};
-use crate::Failure;
+use super::report;
 
 /// Tells, before anything runs, what the refinery will multiply and what training costs: time, memory, bytes.
 ///
@@ -308,9 +309,27 @@ fn bytes(n: u64) -> String {
     }
 }
 
+/// Which layers are multiplied where.
+pub(super) fn in_words(offloaded: &[bool]) -> String {
+    let of = |cloud: bool| {
+        let numbers = offloaded.iter().enumerate().filter(|(_, o)| **o == cloud);
+        numbers.map(|(l, _)| (l + 1).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    match offloaded.iter().all(|o| *o) {
+        true => format!("the refinery multiplies all layers: {}", of(true)),
+        false => format!("the refinery multiplies layer {}, the warden layer {}", of(true), of(false)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_say_who_multiplies_what() {
+        assert_eq!(in_words(&[true]), "the refinery multiplies all layers: 1");
+        assert_eq!(in_words(&[true, false, true]), "the refinery multiplies layer 1, 3, the warden layer 2");
+    }
 
     #[test]
     fn batches_are_dealt_as_the_sampler_does() {

@@ -9,7 +9,7 @@ use blindsmith_attest::{MAX_REFERENCE, Reference};
 use clap::{Args, Subcommand};
 
 use super::attest::{read, read_policy};
-use crate::Failure;
+use blindsmith_client::Failure;
 
 /// Policies for the appraisal of evidence.
 #[derive(Args)]

@@ -7,8 +7,8 @@ use blindsmith_api::{ProjectState, Projects};
 use clap::Args;
 
 use super::report;
-use crate::connection::unexpected;
-use crate::{ClientProject, Connection, Failure, Keys};
+use blindsmith_client::failure::unexpected;
+use blindsmith_client::{ClientProject, Connection, Failure, Keys};
 
 /// Lists the projects of a refinery that a key may see, with their state. Over the local socket, where nobody is authenticated,
 /// all of them, if no key is given.

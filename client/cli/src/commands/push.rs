@@ -1,14 +1,11 @@
 //! `blindsmith push`.
 
-use blindsmith_keys::random_bytes;
-use blindsmith_protocol::{ProjectSpec, Role};
+use blindsmith_arguments::{DataArguments, say_left_out};
+use blindsmith_client::Failure;
+use blindsmith_client::push::PushOptions;
 use clap::Args;
-use serde::Serialize;
 
-use super::{ProjectArguments, bar, report, warden_of, warn_if_simulated};
-use crate::project::Keys;
-use crate::rows::{DataArguments, Misfits, standardise};
-use crate::{Failure, Sender, era, send};
+use super::{ProjectArguments, bar, report, warn_if_simulated};
 
 /// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
 /// refused whole, before anything is encrypted.
@@ -33,68 +30,17 @@ pub struct Push {
     era: u32,
 }
 
-#[derive(Serialize)]
-struct Pushed {
-    upload: String,
-    new: bool,
-    rows: usize,
-    clipped_values: u64,
-    #[serde(flatten)]
-    misfits: Misfits,
-    bytes: u64,
-    era: u32,
-    /// Rows that share what a round does for each of these few, if the upload has fewer.
-    strip: Option<usize>,
-    /// The kind of the warden that holds the rows' keys; none if none does yet.
-    warden: Option<&'static str>,
-}
-
-/// The rows of a strip or of a group, whichever has more, if the upload has fewer: the warden opens products strip by
-/// strip, and the column form is filled up to whole groups.
-fn few(spec: &ProjectSpec, rows: usize) -> Option<usize> {
-    let strip = spec.row_form.strip().max(spec.column_form.roots());
-    (rows < strip).then_some(strip)
-}
-
 impl Push {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
-        let keys = Keys::load(&self.common.project)?;
-        let mut data = self.data.labelled(&project)?;
-        if !self.keep_order {
-            data.shuffle(&random_bytes());
-        }
-        let rows = standardise(&project, data)?;
-        let id = project.id();
-        let role = if self.validation { Role::Validation } else { Role::Training };
-        let count = rows.features.rows();
-        let seed = keys.contributor(&id);
-        let warden = warden_of(&self.common.project);
-        warn_if_simulated(warden);
-        let stored = era::stored_rows(&connection.status(id)?);
-        let era = era::next(&self.common.project, stored, self.era)?;
-        let bar = bar(count as u64, "encrypting and sending");
-        let sent = send(
-            &mut connection,
-            &project.spec,
-            Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed, era },
-            role,
-            (&rows.features, &rows.targets),
-            &mut |done| bar.set_position(done),
-        )?;
+        let mut workspace = self.common.open()?;
+        let rows = self.data.file().labelled(&workspace.project)?;
+        say_left_out(&self.data.data, &rows.left_out);
+        warn_if_simulated(workspace.warden());
+        let options = PushOptions { validation: self.validation, keep_order: self.keep_order, era: self.era };
+        let bar = bar(rows.data.rows() as u64, "encrypting and sending");
+        let pushed = workspace.push(rows.data, options, &mut |done| bar.set_position(done))?;
         bar.finish_and_clear();
-        let pushed = Pushed {
-            upload: sent.upload.to_string(),
-            new: sent.new,
-            rows: count,
-            clipped_values: rows.misfits.clipped_values(),
-            misfits: rows.misfits,
-            bytes: sent.bytes,
-            era,
-            strip: few(&project.spec, count),
-            warden,
-        };
         report(self.common.json, &pushed, |p| {
             println!("upload {}: {} rows, {} bytes, stored", p.upload, p.rows, p.bytes);
             if let Some(strip) = p.strip {

@@ -1,12 +1,9 @@
 //! `blindsmith refine`.
 
-use blindsmith_api::message::Request;
+use blindsmith_client::Failure;
 use clap::Args;
 
-use super::status::Report;
-use super::{ProjectArguments, bar};
-use crate::project::Keys;
-use crate::{ClientProject, Connection, Failure};
+use super::{ProjectArguments, bar, status};
 
 /// Asks for a round and waits until the refinery is idle.
 #[derive(Args)]
@@ -27,30 +24,18 @@ pub struct Refine {
 impl Refine {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let (project, mut connection) = self.common.open()?;
+        let mut workspace = self.common.open()?;
         if !self.wait_only {
-            let request = Request::Refine { project: project.id(), epochs: self.epochs };
-            connection.command(&request, &[])?;
+            workspace.request_round(self.epochs)?;
         }
-        let keys = Keys::load_if_there(&self.common.project)?;
-        let report = watch(&mut connection, &project, keys.as_ref())?;
-        report.print(self.common.json)?;
+        let bar = bar(0, "refining");
+        let report = workspace.wait(|progress| {
+            bar.set_length(progress.steps);
+            bar.set_position(progress.step);
+            bar.set_message(format!("round {}", progress.round));
+        })?;
+        bar.finish_and_clear();
+        status::print(&report, self.common.json)?;
         report.check()
     }
-}
-
-/// Waits with a progress bar.
-pub(crate) fn watch(
-    connection: &mut Connection,
-    project: &ClientProject,
-    keys: Option<&Keys>,
-) -> Result<Report, Failure> {
-    let bar = bar(0, "refining");
-    let status = connection.watch(project.id(), |progress| {
-        bar.set_length(progress.steps);
-        bar.set_position(progress.step);
-        bar.set_message(format!("round {}", progress.round));
-    })?;
-    bar.finish_and_clear();
-    Report::new(status, project, keys)
 }

@@ -15,10 +15,10 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use serde::Serialize;
 
 use super::ProjectArguments;
-use super::status::{Report, RoundReport, UploadReport};
-use crate::connection::unexpected;
-use crate::project::Keys;
-use crate::{ClientProject, Connection, Failure};
+use blindsmith_client::Keys;
+use blindsmith_client::failure::unexpected;
+use blindsmith_client::report::{Report, RoundReport, UploadReport};
+use blindsmith_client::{ClientProject, Connection, Failure, Workspace};
 
 /// How often the refinery is asked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ struct Source {
 
 impl Source {
     fn open(common: ProjectArguments) -> Result<Self, Failure> {
-        let (project, connection) = common.open()?;
+        let Workspace { project, connection, .. } = common.open()?;
         let keys = Keys::load_if_there(&common.project)?;
         let progress = Arc::default();
         Ok(Source {
@@ -125,7 +125,7 @@ impl Source {
     fn ask(&mut self) -> Result<View, Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.common.open()?.1,
+            None => self.common.open()?.connection,
         };
         connection.refresh(self.project.id(), &mut self.status)?;
         self.connection = Some(connection);
@@ -157,8 +157,7 @@ impl Source {
 }
 
 fn hear(common: &ProjectArguments, project: Id, told: &Mutex<Option<Progress>>) -> Result<(), Failure> {
-    let (_, mut connection) = common.open()?;
-    connection.follow(project, &mut |progress| {
+    common.open()?.connection.follow(project, &mut |progress| {
         *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress.clone());
     })
 }

@@ -198,7 +198,7 @@ fn six_digits_name_an_upload_and_a_member() {
     let member = "7".repeat(64);
     site.on_project("invite", &["--member", &member[..6]])
         .refused(2, &["no member of this project begins with"]);
-    let key = blindsmith::Keys::generate().public().to_string();
+    let key = blindsmith_client::Keys::generate().public().to_string();
     site.on_project("invite", &["--member", &key, "--name", "first"]).ok();
     site.on_project("invite", &["--member", &key[..6], "--name", "second"]).ok();
     site.on_project("revoke", &["--member", &key[..8]]).ok();

@@ -176,7 +176,7 @@ fn a_refused_request_does_not_end_the_connection() {
         Request::Push { project: unknown, role: Role::Training, rows: 1 },
     ] {
         let refused = connection.request(&request, &[]);
-        assert!(matches!(&refused, Err(blindsmith::Failure::Refused(_))), "{request:?}: {refused:?}");
+        assert!(matches!(&refused, Err(blindsmith_client::Failure::Refused(_))), "{request:?}: {refused:?}");
     }
     assert_eq!(connection.request(&Request::Ping, &[]).unwrap().0, Reply::Done);
 }
@@ -324,7 +324,7 @@ fn a_warden_that_instructs_nonsense_loses_its_link_and_nothing_else() {
     ] {
         // A round is given up after a few wardens were lost in it; there are enough of them for some of the time.
         match site.connect().command(&refine, &[]) {
-            Err(blindsmith::Failure::Refused(why)) => assert!(why.contains("8 rounds"), "{why}"),
+            Err(blindsmith_client::Failure::Refused(why)) => assert!(why.contains("8 rounds"), "{why}"),
             asked => asked.unwrap(),
         }
         let mut stream = restored(&site);

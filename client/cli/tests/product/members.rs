@@ -241,7 +241,7 @@ fn attack_contributors_invited_for_a_round_fill_its_minima() {
     site.on_project("refine", &[]).ok();
     both.iter().for_each(|upload| assert_eq!(site.state_of(upload), "used"));
     // A member that is revoked and invited again is a newcomer again.
-    let puppet = blindsmith::Keys::load(&site.path("puppet")).unwrap().public().to_string();
+    let puppet = blindsmith_client::Keys::load(&site.path("puppet")).unwrap().public().to_string();
     site.on_project("revoke", &["--member", &puppet]).ok();
     site.on_project("invite", &["--member", &puppet]).ok();
     site.sends("victim", tables::largest(300..400));
@@ -450,7 +450,7 @@ fn terms_name_the_wardens_of_the_policy_that_a_member_joins_by() {
         site.of(member, "join", &[common.as_slice(), more].concat())
     };
     let joined = join("a", &hardware(), &["--least-contributors", "2"]).ok().json();
-    let terms = blindsmith::Keys::load(&site.path("a")).unwrap();
+    let terms = blindsmith_client::Keys::load(&site.path("a")).unwrap();
     let terms = terms.terms().unwrap();
     assert_eq!(terms.tees, ["sgx", "snp"]);
     for (tee, byte, count, allowed) in [

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use blindsmith::{ClientProject, Task};
+use blindsmith_client::{ClientProject, Task};
 use blindsmith_data::{ColumnRef, Dataset, LabelKind, ModelFile, ReadOptions, Table, Targets};
 use blindsmith_learn::{Activation, Block, Labels, Layer, Loss, Matrix, Network, Recipe};
 use blindsmith_twin::Run;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use blindsmith::Keys;
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::chain::{Bundle, OwnerPolicy, Trust};
+use blindsmith_client::Keys;
 use blindsmith_evidence::{Claims, Tee};
 use blindsmith_identity::{AttestRequest, Confirmed, Purpose, sign_confirmed, sign_request};
 use blindsmith_keys::Key;

@@ -143,7 +143,7 @@ fn nothing_secret_is_in_what_the_refinery_wrote_or_anybody_logged() {
         ["p/owner.key", "warden/sealing.simulated.key"].map(|name| std::fs::read(site.path(name)).unwrap());
     let owner = String::from_utf8(secrets[0].clone()).unwrap();
     let root: blindsmith_protocol::Id = owner.lines().last().unwrap().parse().unwrap();
-    let keys = blindsmith::Keys::load(&site.path("p")).unwrap();
+    let keys = blindsmith_client::Keys::load(&site.path("p")).unwrap();
     let id = project.id();
     for (what, key) in [
         ("the owner's root", root.0),

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use blindsmith::{ClientProject, Connection, Services};
 use blindsmith_api::message::{ProjectStatus, Reply, Request};
+use blindsmith_client::{ClientProject, Connection};
+use blindsmith_lab::Services;
 use blindsmith_protocol::Id;
 use blindsmith_refinery::{Places, Store};
 use serde_json::Value;

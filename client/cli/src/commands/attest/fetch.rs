@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use blindsmith_arguments::KemName;
 use blindsmith_attest::appraisal::{Appraisal, Collateral, Evidence, appraise};
 use blindsmith_attest::{AppraisedPolicy, Refused, Session};
 use blindsmith_identity::Purpose;
@@ -9,9 +10,10 @@ use blindsmith_protocol::{Evidence as Answer, Id, to_cbor};
 use clap::Args;
 
 use super::{conclude, files, read_appraised, read_collateral};
-use crate::project::{Keys, write_file};
-use crate::trust::{Kem, fetch_evidence, now};
-use crate::{ClientProject, Connection, Failure};
+use blindsmith_client::Keys;
+use blindsmith_client::files::write_file;
+use blindsmith_client::trust::{Kem, fetch_evidence, now};
+use blindsmith_client::{ClientProject, Connection, Failure};
 
 /// Asks the refinery's warden for fresh evidence, with a nonce that is used once, and appraises the answer as init, join and
 /// predict do; nothing is released. By a project's policy, or by --refinery and --policy where there is no project yet.
@@ -42,7 +44,7 @@ pub struct Fetch {
     collateral: Vec<PathBuf>,
     /// The key encapsulation that is asked for, if not the project's.
     #[arg(long, value_enum)]
-    kem: Option<Kem>,
+    kem: Option<KemName>,
     /// Write the evidence as it came to this file: attest appraise reads it. It is written if it is refused too.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -87,7 +89,7 @@ impl Fetch {
             project: Id([0; 32]),
             refinery: refinery.to_owned(),
             keys: self.key.as_deref().map_or_else(|| Ok(Keys::generate()), Keys::load_file)?,
-            kem: self.kem.unwrap_or_default(),
+            kem: self.kem.unwrap_or_default().into(),
             policy: read_appraised(policy)?,
             collateral: read_collateral(&files(&self.collateral)?)?,
         })
@@ -99,7 +101,7 @@ impl Fetch {
             project: project.id(),
             refinery: self.refinery.clone().unwrap_or_else(|| project.refinery.clone()),
             keys: Keys::load_any(dir)?.unwrap_or_else(Keys::generate),
-            kem: self.kem.unwrap_or(project.kem),
+            kem: self.kem.map_or(project.kem, Kem::from),
             policy: match &self.policy {
                 Some(path) => read_appraised(path)?,
                 None => project.attestation.policy()?,

@@ -9,8 +9,8 @@ use ratatui::widgets::{
     Axis, Block, Cell, Chart, Dataset, Gauge, GraphType, Paragraph, Row, Sparkline, Table, Wrap,
 };
 
-use super::super::status::RoundReport;
 use super::{STATES, View, short, speed, state_word};
+use blindsmith_client::report::RoundReport;
 
 /// Lines of uploads that were refused or set aside; more are counted.
 const MOST_REASONS: usize = 3;
@@ -231,8 +231,8 @@ pub(super) mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::super::status::{Report, UploadReport};
     use super::*;
+    use blindsmith_client::report::{Report, UploadReport};
 
     fn upload(name: &str, rows: u32, state: UploadState, reason: Option<&str>) -> UploadReport {
         UploadReport {

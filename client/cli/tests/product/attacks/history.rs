@@ -154,7 +154,7 @@ fn attack_two_wardens_from_one_copied_state() {
 
     site.services.kill_warden();
     site.services.kill_refinery();
-    let other = blindsmith::Services::start(&site.path("copy"), Some(1)).unwrap();
+    let other = blindsmith_lab::Services::start(&site.path("copy"), Some(1)).unwrap();
     let socket = argument(&other.socket());
     site.on_project("refine", &["--refinery", &socket]).ok();
     site.on_project("receipts", &["--refinery", &socket, "--out", "two.cbor"]).ok();
@@ -247,16 +247,17 @@ fn attack_rounds_tried_again_are_counted_and_capped() {
 fn attack_oversized_rows_of_a_contributor() {
     use blindsmith_learn::{Matrix, Targets};
     let site = two_rounds();
-    let (project, keys) = (site.project(), blindsmith::Keys::load(&site.path("p")).unwrap());
+    let (project, keys) = (site.project(), blindsmith_client::Keys::load(&site.path("p")).unwrap());
     let (id, rows) = (project.id(), 20);
     let values = (0..rows * 3).map(|i| if i == 7 { 1000.0 } else { 0.1 }).collect();
     let matrix = Matrix::from_rows(rows, 3, values).unwrap();
     let targets = Targets::Classes(vec![0; rows]);
     let seed = keys.contributor(&id);
-    let who = blindsmith::Sender { contributor: keys.public(), terms: [0; 32], seed: &seed, era: 0 };
+    let who = blindsmith_client::Sender { contributor: keys.public(), terms: [0; 32], seed: &seed, era: 0 };
     let role = blindsmith_protocol::Role::Training;
     let mut connection = site.connect();
-    let sent = blindsmith::send(&mut connection, &project.spec, who, role, (&matrix, &targets), &mut |_| {});
+    let sent =
+        blindsmith_client::send(&mut connection, &project.spec, who, role, (&matrix, &targets), &mut |_| {});
     let upload = sent.unwrap().upload.to_string();
     site.wait();
     let status = site.on_project("refine", &[]).ok().json();

@@ -1,6 +1,6 @@
 //! The owner's orders, withheld from the warden or replaced: receipts show it.
 
-use blindsmith::Keys;
+use blindsmith_client::Keys;
 use blindsmith_identity::{
     Action, MemberRole, Order, PublicKey, Quota, Roster, open_order, order_digest, sign_order,
 };

@@ -1,0 +1,47 @@
+//! The client library of Blindsmith: what owners, contributors and queriers do, for programs that do it for them.
+//!
+//! It parses no arguments, prints nothing and ends no process. A project is a directory with keys and settings;
+//! [`Workspace::open`] opens it and connects to its refinery, and operations are methods of [`Workspace`]. A new project
+//! begins with [`NewProject`].
+
+pub mod collateral;
+mod connection;
+pub mod create;
+pub mod era;
+pub mod failure;
+pub mod files;
+mod http;
+mod ids;
+mod keys;
+pub mod layout;
+pub mod members;
+pub mod models;
+pub mod orders;
+pub mod pace;
+pub mod policy;
+pub mod predictions;
+pub mod project;
+pub mod push;
+pub mod receipts;
+pub mod report;
+pub mod rows;
+pub mod scales;
+pub mod spec;
+mod standing;
+mod terms;
+pub mod training;
+pub mod trust;
+mod unfinished;
+pub mod upload;
+mod workspace;
+
+pub use connection::Connection;
+pub use create::NewProject;
+pub use failure::Failure;
+pub use ids::Prefix;
+pub use keys::Keys;
+pub use orders::GivenOrder;
+pub use project::{ClientProject, Labelling, Task};
+pub use unfinished::Unfinished;
+pub use upload::{Answer, Sender, Sent, ask, send};
+pub use workspace::{Workspace, warden_of};

@@ -1,0 +1,126 @@
+//! Predictions of encrypted rows.
+
+use blindsmith_data::{Dataset, Frame, Standardised};
+use blindsmith_identity::Purpose;
+use serde::Serialize;
+
+use crate::rows::{Misfits, matrix_of};
+use crate::upload::{Answer, ask, query_number};
+use crate::{ClientProject, Failure, Keys, Task, Workspace};
+
+/// Predictions, a row for each row asked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Predictions {
+    /// How many.
+    pub rows: usize,
+    /// The names of what is predicted.
+    pub columns: Vec<String>,
+    /// A value for each of them, for each row.
+    pub predictions: Vec<Vec<serde_json::Value>>,
+    /// Share of right classes, where the rows have labels.
+    pub accuracy: Option<f64>,
+    /// Features that were clipped.
+    pub clipped_values: u64,
+    /// What did not fit the recorded standardisation.
+    #[serde(flatten)]
+    pub misfits: Misfits,
+    /// The kind of the warden that answered.
+    pub warden: &'static str,
+}
+
+/// Rows that are standardised, to be asked.
+pub struct Query {
+    standardised: Standardised,
+    /// What did not fit the recorded standardisation.
+    pub misfits: Misfits,
+}
+
+impl Query {
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.standardised.matrix.rows()
+    }
+}
+
+impl ClientProject {
+    /// Standardises the rows of a query.
+    ///
+    /// # Errors
+    /// If they do not fit the project.
+    pub fn query(&self, features: Frame) -> Result<Query, Failure> {
+        let standardised = self.standardiser.apply(features)?;
+        let misfits = Misfits::of_features(&self.standardiser, &standardised);
+        Ok(Query { standardised, misfits })
+    }
+}
+
+impl Workspace {
+    /// Encrypts rows under a fresh key, has them predicted, and opens the answer: neither rows nor answers can be read by
+    /// anyone else. `labelled` has labels to compare with; `observe` is told how many rows are sent.
+    ///
+    /// # Errors
+    /// If the warden is not one to trust, or refuses.
+    pub fn predict(
+        &mut self,
+        query: Query,
+        labelled: Option<Dataset>,
+        observe: &mut dyn FnMut(u64),
+    ) -> Result<Predictions, Failure> {
+        let querier = Keys::load(&self.dir)?.identity();
+        let Query { standardised, misfits } = query;
+        let rows = matrix_of(standardised.matrix);
+        let warden = self.appraise_warden(&querier, Purpose::Query)?;
+        let number = query_number(&self.dir)?;
+        let (spec, connection) = (&self.project.spec, &mut self.connection);
+        let answer = ask(connection, spec, (&querier, number), &warden, &rows, observe)?;
+        describe(&self.project, &answer, warden.tee(), (labelled, misfits))
+    }
+}
+
+fn describe(
+    project: &ClientProject,
+    Answer { outputs, classes: chosen }: &Answer,
+    warden: &'static str,
+    (labelled, misfits): (Option<Dataset>, Misfits),
+) -> Result<Predictions, Failure> {
+    let labelling = &project.labelling;
+    let width = labelling.outputs();
+    let number = |v: f32| serde_json::json!(v);
+    let (rows, malformed) = (chosen.len(), || Failure::Other("an answer of another shape".into()));
+    let (columns, predictions) = match (&labelling.classes, labelling.task) {
+        (Some(classes), Task::Classify) => {
+            let mut columns = vec![labelling.columns[0].clone()];
+            columns.extend(classes.names().iter().map(|n| format!("p({n})")));
+            let predictions = outputs.chunks_exact(width).zip(chosen).map(|(o, class)| {
+                let p: Vec<f32> = if width == 1 { vec![1.0 - o[0], o[0]] } else { o.to_vec() };
+                let name = classes.names().get(*class as usize).ok_or_else(malformed)?;
+                Ok(std::iter::once(serde_json::json!(name)).chain(p.into_iter().map(number)).collect())
+            });
+            (columns, predictions.collect::<Result<_, Failure>>()?)
+        }
+        (_, Task::Regress) => {
+            let standardiser = labelling
+                .targets
+                .as_ref()
+                .ok_or_else(|| Failure::Settings("the project records no targets".into()))?;
+            let scaled = outputs.iter().map(|v| v / standardiser.factor() as f32).collect();
+            let scaled = blindsmith_data::Matrix::new(rows, width, scaled).ok_or_else(malformed)?;
+            let values = standardiser.invert(&scaled)?;
+            let of_row = |row: &[f64]| row.iter().map(|v| serde_json::json!(v)).collect();
+            (labelling.columns.clone(), values.iter_rows().map(of_row).collect())
+        }
+        _ => {
+            let columns = labelling.columns.iter().map(|n| format!("p({n})")).collect();
+            (columns, outputs.chunks_exact(width).map(|o| o.iter().copied().map(number).collect()).collect())
+        }
+    };
+    let accuracy = match labelled.map(|d| d.targets) {
+        Some(blindsmith_data::Targets::Classes { index, .. }) if index.len() == chosen.len() => {
+            let right = index.iter().zip(chosen).filter(|(a, b)| a == b).count();
+            Some(right as f64 / rows as f64)
+        }
+        _ => None,
+    };
+    let clipped_values = misfits.clipped_values();
+    Ok(Predictions { rows, columns, predictions, accuracy, clipped_values, misfits, warden })
+}

@@ -1,0 +1,91 @@
+//! Rows standardised, encrypted and sent.
+
+use blindsmith_data::Dataset;
+use blindsmith_keys::random_bytes;
+use blindsmith_protocol::{ProjectSpec, Role};
+use serde::Serialize;
+
+use crate::rows::{Misfits, standardise};
+use crate::upload::{Sender, send};
+use crate::{Failure, Keys, Workspace, era};
+
+/// How rows are pushed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PushOptions {
+    /// The rows judge the model and are never trained on.
+    pub validation: bool,
+    /// Keep the order of the rows instead of shuffling them: for rows that are in random order already.
+    pub keep_order: bool,
+    /// The era of the upload, at least.
+    pub era: u32,
+}
+
+/// An upload that is stored.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoredRows {
+    /// Its identifier.
+    pub upload: String,
+    /// Whether the refinery did not have it yet.
+    pub new: bool,
+    /// Its rows.
+    pub rows: usize,
+    /// Features that were clipped.
+    pub clipped_values: u64,
+    /// What did not fit the recorded standardisation.
+    #[serde(flatten)]
+    pub misfits: Misfits,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its era.
+    pub era: u32,
+    /// Rows that share what a round does for each of these few, if the upload has fewer.
+    pub strip: Option<usize>,
+    /// The kind of the warden that holds the rows' keys; none if none does yet.
+    pub warden: Option<&'static str>,
+}
+
+/// The rows of a strip or of a group, whichever has more, if the upload has fewer: the warden opens products strip by
+/// strip, and the column form is filled up to whole groups.
+fn few(spec: &ProjectSpec, rows: usize) -> Option<usize> {
+    let strip = spec.row_form.strip().max(spec.column_form.roots());
+    (rows < strip).then_some(strip)
+}
+
+impl Workspace {
+    /// Standardises, encrypts and sends rows; `observe` is told how many are sent.
+    ///
+    /// # Errors
+    /// If the rows do not fit the project, or the refinery refuses them.
+    pub fn push(
+        &mut self,
+        mut data: Dataset,
+        options: PushOptions,
+        observe: &mut dyn FnMut(u64),
+    ) -> Result<StoredRows, Failure> {
+        let Workspace { dir, project, connection } = self;
+        let keys = Keys::load(dir)?;
+        if !options.keep_order {
+            data.shuffle(&random_bytes());
+        }
+        let rows = standardise(project, data)?;
+        let id = project.id();
+        let role = if options.validation { Role::Validation } else { Role::Training };
+        let count = rows.features.rows();
+        let seed = keys.contributor(&id);
+        let stored = era::stored_rows(&connection.status(id)?);
+        let era = era::next(dir, stored, options.era)?;
+        let who = Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed, era };
+        let sent = send(connection, &project.spec, who, role, (&rows.features, &rows.targets), observe)?;
+        Ok(StoredRows {
+            upload: sent.upload.to_string(),
+            new: sent.new,
+            rows: count,
+            clipped_values: rows.misfits.clipped_values(),
+            misfits: rows.misfits,
+            bytes: sent.bytes,
+            era,
+            strip: few(&self.project.spec, count),
+            warden: self.warden(),
+        })
+    }
+}
