@@ -462,7 +462,7 @@ fn files_and_seals() -> io::Result<()> {
     sealed.add(&[&[0, 0], &release().encode()])?;
     let metrics =
         RoundMetrics { training_loss: vec![0.5], failure: Some("why".into()), ..RoundMetrics::of(1) };
-    sealed.add(&[&[1, 0], &metrics.encode(1)])?;
+    sealed.add(&[&[1, 0], &metrics.encode(1, 2)])?;
     let state = TrainerState {
         parameters: vec![vec![0.5; 24], vec![0.0; 4]],
         moments: vec![vec![]],

@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         }
         1 => {
             if let Ok(metrics) = RoundMetrics::decode(bytes) {
-                assert!(RoundMetrics::decode(&metrics.encode(usize::from(*count))).is_ok());
+                assert!(RoundMetrics::decode(&metrics.encode(usize::from(*count), 2)).is_ok());
             }
         }
         2 => {

@@ -11,8 +11,9 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use blindsmith_arguments::{DataArguments, FormatArguments, Names, TaskName, TrainingArguments};
+use blindsmith_client::figures::in_units;
 use blindsmith_client::models::fetch;
-use blindsmith_client::report::{Report, RoundReport, in_units};
+use blindsmith_client::report::{Report, RoundReport};
 use blindsmith_client::rows::{First, Rows, standardise};
 use blindsmith_client::{ClientProject, Connection, Failure, Keys};
 

@@ -1,9 +1,11 @@
 //! Settings of a model and its training, on the command line.
 
-use blindsmith_client::training::{MICRO_BATCH, Training};
+use blindsmith_client::training::{ClassWeights, MICRO_BATCH, Training};
 use blindsmith_learn::{Activation, Moments, Rule, Schedule};
 use blindsmith_matrix::Security;
 use clap::{Args, ValueEnum};
+
+use crate::data::{Names, names};
 
 /// Widths of hidden layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,25 @@ enum ScheduleName {
     Step,
 }
 
+fn class_weights(text: &str) -> Result<ClassWeights, String> {
+    if text == "balanced" {
+        return Ok(ClassWeights::Balanced);
+    }
+    let Names(parts) = names(text)?;
+    let pair = |part: &String| {
+        let (name, weight) = part.rsplit_once('=')?;
+        Some((name.to_owned(), weight.parse().ok().filter(|w| (1.0 / 64.0..=64.0).contains(w))?))
+    };
+    let named: Option<Vec<(String, f32)>> = parts.iter().map(pair).collect();
+    let named = named.ok_or("give balanced, or names with weights from 1/64 to 64, such as ill=20,well=1")?;
+    Ok(ClassWeights::Named(named))
+}
+
+fn threshold(text: &str) -> Result<f32, String> {
+    let good = |p: &f32| (0.001..=0.999).contains(p);
+    text.parse().ok().filter(good).ok_or_else(|| "give a probability from 0.001 to 0.999".into())
+}
+
 /// The model and how it is trained.
 #[derive(Debug, Clone, Args)]
 pub struct TrainingArguments {
@@ -85,6 +106,14 @@ pub struct TrainingArguments {
     /// Seed of the initial weights and of the order of the rows (never of encryption).
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// How much the rows of each class count in training: balanced, so that each class counts equally (as it occurs in the
+    /// first rows), or weights by name such as ill=20 [default: rows count equally].
+    #[arg(long, value_name = "WEIGHTS", value_parser = class_weights)]
+    class_weights: Option<ClassWeights>,
+    /// With two classes or several labels: the probability above which the second class, or a label, is predicted, in
+    /// figures and in predictions.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.5, value_parser = threshold)]
+    threshold: f32,
     /// Security level in bits: 128 or 256.
     #[arg(long, value_name = "BITS", default_value = "128", value_parser = security)]
     pub security: Security,
@@ -127,6 +156,8 @@ impl TrainingArguments {
             clip_norm: self.clip_norm,
             seed: self.seed,
             security: self.security,
+            class_weights: self.class_weights.clone().unwrap_or_default(),
+            threshold: self.threshold,
         }
     }
 
@@ -147,6 +178,15 @@ impl TrainingArguments {
             ("--seed", self.seed.to_string()),
             ("--security", self.security.bits().to_string()),
         ];
+        all.push(("--threshold", self.threshold.to_string()));
+        match &self.class_weights {
+            None | Some(ClassWeights::Equal) => {}
+            Some(ClassWeights::Balanced) => all.push(("--class-weights", "balanced".into())),
+            Some(ClassWeights::Named(named)) => {
+                let named = named.iter().map(|(name, weight)| format!("{name}={weight}")).collect();
+                all.push(("--class-weights", Names(named).to_string()));
+            }
+        }
         all.extend(self.learning_rate.map(|v| ("--learning-rate", v.to_string())));
         all.extend(self.weight_decay.map(|v| ("--weight-decay", v.to_string())));
         all.extend(self.batch_rows.map(|v| ("--batch-rows", v.to_string())));

@@ -62,7 +62,8 @@ fn metrics(round: u64) -> RoundMetrics {
         auc_error: Some(f64::from(0.01_f32)),
         f1: None,
         f1_macro: Some(0.75),
-        rmse: None,
+        confusion: vec![vec![300, 20], vec![0, 39]],
+        ..Metrics::default()
     };
     RoundMetrics {
         round,
@@ -82,7 +83,7 @@ fn metrics(round: u64) -> RoundMetrics {
 
 fn summary(round: u64) -> RoundSummary {
     let context = model_context("metrics", &PROJECT, round);
-    let opened = metrics(round).encode(5);
+    let opened = metrics(round).encode(5, 3);
     assert_eq!(RoundMetrics::decode(&opened).unwrap(), metrics(round));
     RoundSummary {
         round,

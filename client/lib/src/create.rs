@@ -122,6 +122,8 @@ impl NewProject {
         let training = self.training.clone().paced(&pace);
         let mut recipe =
             training.recipe(standardiser.columns(), labelling.outputs(), labelling.loss(), self.factor)?;
+        recipe.class_weights = class_weights(&training, &data)?;
+        recipe.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         check_size(&recipe).map_err(Failure::Settings)?;
         let network = self.initial_network(&mut recipe)?;
         // A model that is brought along has layers of its own.
@@ -316,6 +318,16 @@ pub struct CreatedProject {
     /// Whether another `init` or `join` was interrupted in the directory: this one began anew.
     #[serde(skip)]
     pub interrupted: bool,
+}
+
+/// A weight for each output, from the first rows.
+fn class_weights(training: &Training, data: &Dataset) -> Result<Vec<f32>, Failure> {
+    let Targets::Classes { classes, index } = &data.targets else {
+        return training.class_weights.of(&[], &[]);
+    };
+    let mut rows = vec![0; classes.len()];
+    index.iter().for_each(|class| rows[*class as usize] += 1);
+    training.class_weights.of(classes.names(), &rows)
 }
 
 /// The features with one value only.

@@ -9,6 +9,7 @@ mod connection;
 pub mod create;
 pub mod era;
 pub mod failure;
+pub mod figures;
 pub mod files;
 mod http;
 mod ids;

@@ -2,11 +2,11 @@
 
 use blindsmith_api::decision_word;
 use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
-use blindsmith_learn::Metrics;
 use blindsmith_protocol::{Decision, Progress, Quarantined, Role, RoundSummary};
 use blindsmith_warden::{RoundMetrics, VALUES, WORSE, model_context};
 use serde::Serialize;
 
+use crate::figures::Figures;
 use crate::orders::KnownOrders;
 use crate::policy::has_policy;
 use crate::{ClientProject, Failure, Keys, Workspace};
@@ -170,7 +170,7 @@ pub struct RoundReport {
     /// Mean training loss of each epoch; for the owner alone.
     pub training_loss: Option<Vec<f64>>,
     /// Figures over the validation rows; for the owner alone.
-    pub validation: Option<Metrics>,
+    pub validation: Option<Figures>,
     /// See [`RoundMetrics::gradient_noise`].
     #[serde(skip)]
     pub gradient_noise: Vec<Vec<f32>>,
@@ -193,7 +193,7 @@ pub struct ContributorReport {
     /// Its rows.
     pub rows: u64,
     /// Figures over those that judge, where its terms show them.
-    pub validation: Option<Metrics>,
+    pub validation: Option<Figures>,
 }
 
 impl From<&Quarantined> for QuarantinedUpload {
@@ -234,13 +234,6 @@ pub fn mark(withdrawn: &[String]) -> Option<String> {
     (!ids.is_empty()).then(|| format!("       used what was withdrawn since: {}", ids.join(", ")))
 }
 
-/// Figures in the unit of the target, where there is one: the warden knows standard deviations alone.
-pub fn in_units(figures: Metrics, project: &ClientProject) -> Metrics {
-    let unit = project.labelling.targets.as_ref().filter(|targets| targets.columns() == 1);
-    let unit = unit.map_or(1.0, |targets| targets.scale()[0]);
-    Metrics { rmse: figures.rmse.map(|rmse| rmse * unit), ..figures }
-}
-
 impl Report {
     /// Opens the sealed metrics if the owner's keys are there.
     pub fn new(status: ProjectStatus, project: &ClientProject, keys: Option<&Keys>) -> Result<Self, Failure> {
@@ -267,7 +260,7 @@ impl Report {
             let public = decision.reason().map(str::to_owned);
             let known = metrics.is_some();
             let mut m = metrics.unwrap_or_else(|| RoundMetrics::of(r.round));
-            m.validation = m.validation.map(|figures| in_units(figures, project));
+            let validation = m.validation.take().map(|metrics| Figures::of(metrics, project));
             let mut quarantined =
                 if m.quarantined.is_empty() { r.quarantined.clone() } else { m.quarantined };
             if sealed && known {
@@ -277,7 +270,7 @@ impl Report {
             let part = |c: &blindsmith_warden::ContributorMetrics| ContributorReport {
                 contributor: c.contributor.to_string(),
                 rows: c.rows,
-                validation: c.validation.clone().map(|figures| in_units(figures, project)),
+                validation: c.validation.clone().map(|metrics| Figures::of(metrics, project)),
             };
             Ok(RoundReport {
                 round: r.round,
@@ -303,7 +296,7 @@ impl Report {
                 traffic_bytes: r.traffic_bytes,
                 warden_peak_bytes: r.warden_peak_bytes,
                 training_loss: known.then_some(m.training_loss),
-                validation: m.validation,
+                validation,
                 gradient_noise: m.gradient_noise,
             })
         });
@@ -365,20 +358,6 @@ pub fn role_word(role: Role) -> &'static str {
         Role::Validation => "validation",
         Role::Query => "query",
     }
-}
-
-/// The figures that an evaluation has.
-pub fn figures_in_words(metrics: &Metrics) -> String {
-    let named = [
-        ("accuracy", metrics.accuracy),
-        ("auc", metrics.auc),
-        ("f1", metrics.f1.or(metrics.f1_macro)),
-        ("rmse", metrics.rmse),
-    ];
-    let figures = named.iter().filter_map(|(name, v)| v.map(|v| format!("{name} {v:.4}")));
-    let mut all = vec![format!("loss {:.4}", metrics.loss)];
-    all.extend(figures);
-    all.join("  ")
 }
 
 #[cfg(test)]

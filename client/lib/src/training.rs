@@ -9,6 +9,53 @@ use crate::pace::Pace;
 /// Rows that the warden treats at a time, if nothing else is asked for.
 pub const MICRO_BATCH: usize = 1024;
 
+/// How much the rows of each class count in training.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum ClassWeights {
+    /// Rows count equally.
+    #[default]
+    Equal,
+    /// Each class counts equally, as often as it occurs in the first rows.
+    Balanced,
+    /// By name; classes that are not named have 1. Of two classes only their ratio counts.
+    Named(Vec<(String, f32)>),
+}
+
+impl ClassWeights {
+    /// A weight for each output of a project's model; `rows` are those of each class in the first table.
+    ///
+    /// # Errors
+    /// If the labels are no classes, or one that is named is none of them.
+    pub fn of(&self, classes: &[String], rows: &[u64]) -> Result<Vec<f32>, Failure> {
+        let each: Vec<f32> = match self {
+            ClassWeights::Equal => return Ok(Vec::new()),
+            _ if classes.len() < 2 => {
+                return Err(Failure::Settings("class weights go with the task classify".into()));
+            }
+            ClassWeights::Balanced => {
+                let (all, several) = (rows.iter().sum::<u64>() as f32, classes.len() as f32);
+                // A class without rows yet is taken to have one.
+                rows.iter().map(|rows| all / (several * (*rows).max(1) as f32)).collect()
+            }
+            ClassWeights::Named(named) => {
+                if let Some((name, _)) = named.iter().find(|(name, _)| !classes.contains(name)) {
+                    let message =
+                        format!("a class weight is for {name:?}; the classes are {}", classes.join(", "));
+                    return Err(Failure::Settings(message));
+                }
+                let weight =
+                    |class: &String| named.iter().find(|(name, _)| name == class).map_or(1.0, |(_, w)| *w);
+                classes.iter().map(weight).collect()
+            }
+        };
+        let within = |w: f32| w.clamp(1.0 / 64.0, 64.0);
+        Ok(match each.as_slice() {
+            [negative, positive] => vec![within(positive / negative)],
+            several => several.iter().copied().map(within).collect(),
+        })
+    }
+}
+
 /// The model and how it is trained. What is `None` follows from the number of rows ([`Training::paced`]).
 #[derive(Debug, Clone)]
 pub struct Training {
@@ -36,6 +83,10 @@ pub struct Training {
     pub seed: u64,
     /// Security level.
     pub security: Security,
+    /// How much the rows of each class count.
+    pub class_weights: ClassWeights,
+    /// With two classes or several labels: the probability above which class 1 or a label is predicted.
+    pub threshold: f32,
 }
 
 impl Default for Training {
@@ -53,6 +104,8 @@ impl Default for Training {
             clip_norm: 0.25,
             seed: 0,
             security: Security::Bits128,
+            class_weights: ClassWeights::Equal,
+            threshold: 0.5,
         }
     }
 }
@@ -89,7 +142,40 @@ impl Training {
         recipe.start_seed = self.seed;
         recipe.order_seed = self.seed;
         recipe.input_rms = (1.0 / factor) as f32;
+        recipe.threshold = self.threshold;
         recipe.validate().map_err(|e| Failure::Settings(e.to_string()))?;
         Ok(recipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn balanced_classes_count_equally() {
+        let of = |rows: &[u64]| {
+            let classes: Vec<String> = (0..rows.len()).map(|i| i.to_string()).collect();
+            ClassWeights::Balanced.of(&classes, rows).unwrap()
+        };
+        assert_eq!(of(&[98, 2]), [49.0], "of two classes the positive one has the ratio");
+        assert_eq!(of(&[999, 1]), [64.0], "a recipe has room for no more");
+        assert_eq!(of(&[10, 20, 30]), [2.0, 1.0, 2.0 / 3.0]);
+        assert_eq!(of(&[10, 20, 0])[2], 10.0);
+    }
+
+    #[test]
+    fn named_weights_belong_to_classes() {
+        let named = |name: &str| ClassWeights::Named(vec![(name.into(), 3.0)]);
+        assert_eq!(named("b").of(&names(&["a", "b", "c"]), &[1, 1, 1]).unwrap(), [1.0, 3.0, 1.0]);
+        assert_eq!(named("a").of(&names(&["a", "b"]), &[1, 1]).unwrap(), [1.0 / 3.0]);
+        let refused = named("d").of(&names(&["a", "b"]), &[1, 1]).unwrap_err().to_string();
+        assert!(refused.contains("\"d\"") && refused.contains("a, b"), "{refused}");
+        assert!(ClassWeights::Balanced.of(&[], &[]).is_err());
+        assert_eq!(ClassWeights::Equal.of(&[], &[]).unwrap(), []);
     }
 }

@@ -2,7 +2,7 @@
 // from the refinery enters the page as text.
 
 import { curve, digits } from "./chart.js";
-import { decodeMetrics } from "./metrics.js";
+import { classFigures, decodeMetrics, interval } from "./metrics.js";
 import { merge } from "./parts.js";
 import { fromHex, identity, keysOfFile, refuseOwner, refuseOwnersFile, unseal } from "./sealed.js";
 import { signed } from "./signature.js";
@@ -116,8 +116,12 @@ function tiles(status, rounds) {
   const waiting = status.uploads.filter((u) => u.state === "stored" || u.state === "admitted");
   const validation = standing?.metrics?.validation;
   const list = make("dl", { class: "tiles" }, tile("Current version", newest ? newest.current : "none"));
-  if (validation) list.append(tile("Validation loss", digits(validation.loss)));
-  for (const [name, title] of [["accuracy", "Accuracy"], ["auc", "Area under curve"], ["rmse", "Root mean square error"]]) {
+  if (validation) list.append(tile("Validation loss", digits(validation.loss)), tile("Validation rows", count(validation.rows)));
+  if (typeof validation?.accuracy === "number") {
+    const [low, high] = interval(validation.accuracy, validation.rows);
+    list.append(tile("Accuracy", digits(validation.accuracy)), tile("Accuracy lies in (95 %)", `${low.toFixed(2)} to ${high.toFixed(2)}`));
+  }
+  for (const [name, title] of [["auc", "Area under curve"], ["rmse", "Root mean square error"], ["r2", "R²"]]) {
     if (typeof validation?.[name] === "number") list.append(tile(title, digits(validation[name])));
   }
   list.append(tile("Rows per second", speed ? count(Math.round(speed.rate)) : "none yet"));
@@ -183,6 +187,23 @@ function curves(view, rounds, width) {
     card.append(make("p", { class: "faint" }, "Open red circles are models that were discarded."));
   }
   return card;
+}
+
+/** The figures of each class in the current version; classes have numbers here, in the order of the project's list. */
+function classesCard(rounds) {
+  const newest = rounds.at(-1);
+  const standing = rounds.findLast((r) => r.number === newest?.current) ?? newest;
+  const confusion = standing?.metrics?.validation?.confusion ?? [];
+  if (confusion.length < 2) return null;
+  const head = ["Class", "Rows", "Predicted", "Precision", "Recall", "F1"].map((name) => make("th", { scope: "col" }, name));
+  const share = (value) => (value === null ? "" : digits(value));
+  const rows = classFigures(confusion).map((c, i) => {
+    const cells = [i, count(c.rows), count(c.predicted), share(c.precision), share(c.recall), share(c.f1)];
+    return make("tr", {}, ...cells.map((value) => make("td", {}, String(value))));
+  });
+  const table = make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+  return make("section", { class: "card", "aria-labelledby": "classes-title" },
+    make("h2", { id: "classes-title" }, `Classes at version ${newest.current}`), make("div", { class: "wide" }, table));
 }
 
 const COLUMNS = [
@@ -253,7 +274,7 @@ async function draw(view) {
   ];
   if (status.failure) parts.push(make("p", { class: "loud" }, `The last round failed: ${status.failure}`));
   parts.push(tiles(status, rounds), progressCard(status, progress), curves(view, rounds, place.clientWidth));
-  parts.push(roundsCard(rounds), uploadsCard(view, status));
+  parts.push(...[classesCard(rounds)].filter(Boolean), roundsCard(rounds), uploadsCard(view, status));
   place.replaceChildren(...parts);
 }
 

@@ -108,8 +108,29 @@ const optional = (value, is) => value === null || value === undefined || is(valu
 function figures(found) {
   if (found === null || found === undefined) return null;
   check(typeof found === "object" && isNumber(found.rows) && isNumber(found.loss));
-  for (const name of ["accuracy", "auc", "f1", "f1_macro", "rmse"]) check(optional(found[name], isNumber));
+  for (const name of ["accuracy", "auc", "f1", "f1_macro", "rmse", "r2"]) check(optional(found[name], isNumber));
+  const confusion = found.confusion ?? [];
+  check(Array.isArray(confusion) && confusion.length <= 32);
+  for (const row of confusion) check(Array.isArray(row) && row.length === confusion.length && row.every(isNumber));
   return found;
+}
+
+/** Wilson's interval, at 95 % confidence, of a share of so many rows. */
+export function interval(share, rows) {
+  const n = Math.max(rows, 1);
+  const z = 1.959963985 ** 2 / n;
+  const half = Math.sqrt(z * (share * (1 - share) + z / 4));
+  return [share + z / 2 - half, share + z / 2 + half].map((bound) => Math.min(Math.max(bound / (1 + z), 0), 1));
+}
+
+/** Of each class: its rows, how often it is predicted, precision, recall and F1; null where nothing defines them. */
+export function classFigures(confusion) {
+  const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+  return confusion.map((row, j) => {
+    const [rows, predicted, both] = [sum(row), sum(confusion.map((r) => r[j])), row[j]];
+    const share = (part, of) => (of > 0 ? part / of : null);
+    return { rows, predicted, precision: share(both, predicted), recall: share(both, rows), f1: share(2 * both, rows + predicted) };
+  });
 }
 
 /** What a round found. Throws for bytes that are no metrics. */

@@ -55,7 +55,7 @@ pub use batch::{Batch, BatchError, Block, gather_labels};
 pub use labels::{Labels, LabelsError, Targets};
 pub use loss::{Loss, Objective, ObjectiveError};
 pub use matrix::{Matrix, largest_column_sum, largest_row_sum};
-pub use metrics::{ClassLoss, Estimate, Losses, Metrics, Scoreboard};
+pub use metrics::{ClassLoss, Estimate, Losses, MAX_CONFUSION, Metrics, OutputCounts, Scoreboard};
 pub use network::{Layer, Network, NetworkError};
 pub use optimiser::{Moments, NOISE_MARGIN, Rule};
 pub use recipe::{Recipe, RecipeError};

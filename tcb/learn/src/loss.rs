@@ -29,6 +29,7 @@ pub enum Loss {
 pub struct Objective {
     loss: Loss,
     class_weights: Vec<f32>,
+    threshold: f32,
 }
 
 /// Labels or weights that do not fit the loss.
@@ -68,7 +69,7 @@ impl Objective {
     /// `class_weights` is empty or has one entry an output.
     pub fn new(loss: Loss, outputs: usize, class_weights: &[f32]) -> Result<Self, ObjectiveError> {
         if class_weights.is_empty() {
-            return Ok(Objective { loss, class_weights: vec![1.0; outputs] });
+            return Ok(Objective { loss, class_weights: vec![1.0; outputs], threshold: 0.5 });
         }
         if class_weights.len() != outputs {
             return Err(ObjectiveError::ClassWeights { found: class_weights.len(), outputs });
@@ -76,12 +77,22 @@ impl Objective {
         if (loss == Loss::MeanSquaredError) | !weights_in_range(class_weights) {
             return Err(ObjectiveError::ClassWeight);
         }
-        Ok(Objective { loss, class_weights: class_weights.to_vec() })
+        Ok(Objective { loss, class_weights: class_weights.to_vec(), threshold: 0.5 })
+    }
+
+    /// The same with another probability above which the logistic loss counts a label as predicted.
+    pub fn with_threshold(self, threshold: f32) -> Self {
+        Objective { threshold, ..self }
+    }
+
+    /// The threshold in log-odds: outputs above it are predictions. 0 of one half.
+    pub(crate) fn least_logit(&self) -> f32 {
+        (self.threshold / (1.0 - self.threshold)).ln()
     }
 
     /// The same with all class weights 1.
     pub fn unweighted(&self) -> Self {
-        Objective { loss: self.loss, class_weights: vec![1.0; self.outputs()] }
+        Objective { class_weights: vec![1.0; self.outputs()], ..*self }
     }
 
     /// The most that a row's loss, its mean over the outputs, counts where models and rows are judged: eight times that
@@ -216,7 +227,7 @@ impl Objective {
     }
 
     /// The class that a row of predictions says: the first of the most probable ones, class 1 of two if it is more probable
-    /// than one half. 0 where labels are no classes.
+    /// than the threshold. 0 where labels are no classes.
     pub fn class(&self, predictions: &[f32]) -> u32 {
         match (self.loss, predictions) {
             (Loss::SoftmaxCrossEntropy, all) => {
@@ -228,7 +239,7 @@ impl Objective {
                 }
                 class
             }
-            (Loss::Logistic, [p]) => mask(*p > 0.5) & 1,
+            (Loss::Logistic, [p]) => mask(*p > self.threshold) & 1,
             _ => 0,
         }
     }

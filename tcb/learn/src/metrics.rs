@@ -14,15 +14,20 @@ use crate::loss::{Loss, Objective, largest, softmax};
 /// Above this many outputs no area under the curve is computed.
 pub const MAX_AUC_OUTPUTS: usize = 64;
 
+/// Up to this many classes every pair of class and prediction is counted.
+pub const MAX_CONFUSION: usize = 32;
+/// Up to this many outputs each is counted.
+pub const MAX_COUNTED: usize = 256;
+
 /// Figures over the valid rows of an evaluation. Those that the loss does not define are `None`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Metrics {
     /// Valid rows.
     pub rows: u64,
     /// The mean that training minimises, class weights included.
     pub loss: f64,
     /// Share of rows whose largest output is the class; for the logistic loss, share of labels on the right
-    /// side of one half. Rows count equally.
+    /// side of the threshold. Rows count equally.
     pub accuracy: Option<f64>,
     /// Area under the receiver operating characteristic, one output against the rest, the mean over the
     /// outputs that have both kinds of rows. From scores rounded to bins 1/32 wide in log-odds.
@@ -35,6 +40,39 @@ pub struct Metrics {
     pub f1_macro: Option<f64>,
     /// Root of the mean squared difference over rows and outputs, in units of the targets.
     pub rmse: Option<f64>,
+    /// Share of the targets' variance that the outputs explain, the mean over the outputs whose targets vary: 1 is best, 0 what
+    /// their mean achieves.
+    pub r2: Option<f64>,
+    /// Of up to [`MAX_CONFUSION`] classes: rows of each class (the first index) and prediction. Class 1 of two is the positive
+    /// one.
+    pub confusion: Vec<Vec<u64>>,
+    /// Of several labels, or of classes beyond [`MAX_CONFUSION`], up to [`MAX_COUNTED`] outputs.
+    pub counts: Vec<OutputCounts>,
+}
+
+/// How often an output is target and prediction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct OutputCounts {
+    /// Rows in which it is the target, or one of them.
+    pub targets: u64,
+    /// Rows in which it is predicted.
+    pub predictions: u64,
+    /// Rows in which it is both.
+    pub both: u64,
+}
+
+impl Metrics {
+    /// Most numbers that [`Metrics::confusion`] and [`Metrics::counts`] have for so many outputs.
+    pub fn most_counts(outputs: usize) -> usize {
+        let classes = outputs.max(2);
+        let confusion = if classes <= MAX_CONFUSION { classes * (classes + 1) } else { 0 };
+        confusion.max(4 * outputs.min(MAX_COUNTED))
+    }
+
+    /// The same without counts, for those who shall see figures of all rows alone.
+    pub fn without_counts(self) -> Self {
+        Metrics { confusion: Vec::new(), counts: Vec::new(), ..self }
+    }
 }
 
 /// Losses row by row, so that those of two models can be compared beyond chance. Each counts for at most eight times that of
@@ -119,18 +157,20 @@ pub struct Scoreboard {
     rows: u64,
     loss: f64,
     losses: Losses,
-    squares: f64,
     hits: u64,
     outputs: Vec<Tally>,
+    confusion: Vec<Vec<u64>>,
 }
 
-/// Counts of one output: targets that were predicted, targets, predictions.
+/// Sums of one output.
 #[derive(Clone, Default)]
 struct Tally {
-    both: u64,
-    targets: u64,
-    predictions: u64,
+    counts: OutputCounts,
     scores: Option<Box<Histogram>>,
+    /// Of the differences squared, of the targets, and of the targets squared.
+    squares: f64,
+    sum: f64,
+    sum_of_squares: f64,
 }
 
 impl Scoreboard {
@@ -144,6 +184,7 @@ impl Scoreboard {
             (Loss::Logistic, 1) => 2,
             _ => 0,
         };
+        let several = if classes <= MAX_CONFUSION { classes } else { 0 };
         let losses = Losses { classes: vec![ClassLoss::default(); classes], ..Losses::default() };
         Scoreboard {
             unweighted: objective.unweighted(),
@@ -151,9 +192,9 @@ impl Scoreboard {
             rows: 0,
             loss: 0.0,
             losses,
-            squares: 0.0,
             hits: 0,
             outputs: vec![tally; outputs],
+            confusion: vec![vec![0; several]; several],
         }
     }
 
@@ -162,11 +203,12 @@ impl Scoreboard {
     pub fn add(&mut self, outputs: &mut Matrix, labels: &Labels) {
         self.rows += u64::from(labels.valid_rows());
         let mut scores = vec![0.0; outputs.cols()];
+        let least = self.objective.least_logit();
         for (row, z) in outputs.iter_rows().enumerate() {
             let valid = mask(labels.valid[row]);
             match &labels.targets {
                 Targets::Classes(classes) => self.add_class(z, classes[row], valid, &mut scores),
-                Targets::Values(values) => self.add_values(z, values.row(row), valid),
+                Targets::Values(values) => self.add_values(z, values.row(row), (least, valid)),
             }
         }
         // The mean over the outputs, as in the figures.
@@ -210,10 +252,11 @@ impl Scoreboard {
         softmax(probabilities);
         let top = largest(z);
         // The first of the largest outputs is the prediction.
-        let mut open = valid;
+        let (mut open, mut prediction) = (valid, 0);
         for (j, (tally, (&z, &p))) in self.outputs.iter_mut().zip(z.iter().zip(&*probabilities)).enumerate() {
             let predicted = open & mask(z == top);
             open &= !predicted;
+            prediction |= predicted & j as u32;
             let target = valid & mask(j as u32 == class);
             self.hits += u64::from(target & predicted & 1);
             tally.add(target, predicted);
@@ -222,18 +265,34 @@ impl Scoreboard {
                 scores.add(log_odds, target, valid);
             }
         }
+        self.confuse(class, prediction, valid);
     }
 
-    fn add_values(&mut self, z: &[f32], targets: &[f32], valid: u32) {
+    /// Counts a row; all counts are looked at, whichever it is.
+    fn confuse(&mut self, class: u32, prediction: u32, valid: u32) {
+        for (i, row) in self.confusion.iter_mut().enumerate() {
+            let is_class = valid & mask(i as u32 == class);
+            for (j, count) in row.iter_mut().enumerate() {
+                *count += u64::from(is_class & mask(j as u32 == prediction) & 1);
+            }
+        }
+    }
+
+    fn add_values(&mut self, z: &[f32], targets: &[f32], (least, valid): (f32, u32)) {
         for (tally, (&z, &t)) in self.outputs.iter_mut().zip(z.iter().zip(targets)) {
-            let difference = keep(valid, z - t);
-            self.squares += f64::from(difference) * f64::from(difference);
-            let (target, predicted) = (valid & mask(t >= 0.5), valid & mask(z > 0.0));
+            let (difference, t_valid) = (f64::from(keep(valid, z - t)), f64::from(keep(valid, t)));
+            tally.squares += difference * difference;
+            tally.sum += t_valid;
+            tally.sum_of_squares += t_valid * t_valid;
+            let (target, predicted) = (valid & mask(t >= 0.5), valid & mask(z > least));
             self.hits += u64::from(valid & !(target ^ predicted) & 1);
             tally.add(target, predicted);
             if let Some(scores) = &mut tally.scores {
                 scores.add(z, target, valid);
             }
+        }
+        if let ([z], [t]) = (z, targets) {
+            self.confuse(mask(*t >= 0.5) & 1, mask(*z > least) & 1, valid);
         }
     }
 
@@ -252,6 +311,10 @@ impl Scoreboard {
             (Loss::SoftmaxCrossEntropy, [_, f1]) | (Loss::Logistic, [f1]) => *f1,
             _ => f64::NAN,
         };
+        let squares: f64 = self.outputs.iter().map(|tally| tally.squares).sum();
+        let explained = self.outputs.iter().map(|tally| tally.explained(rows));
+        let counted = (classifies & self.confusion.is_empty() & (self.outputs.len() <= MAX_COUNTED))
+            .then(|| self.outputs.iter().map(|tally| tally.counts).collect());
         Metrics {
             rows: self.rows,
             loss: self.loss / labels.max(1.0),
@@ -260,21 +323,29 @@ impl Scoreboard {
             auc_error: finite(classifies, mean_of_finite(areas.iter().map(|a| a.1))),
             f1: finite(classifies, positive),
             f1_macro: finite(classifies, mean_of_finite(f1.iter().copied())),
-            rmse: finite(!classifies, (self.squares / labels).sqrt()),
+            rmse: finite(!classifies, (squares / labels).sqrt()),
+            r2: finite(!classifies, mean_of_finite(explained)),
+            confusion: self.confusion.clone(),
+            counts: counted.unwrap_or_default(),
         }
     }
 }
 
 impl Tally {
     fn add(&mut self, target: u32, predicted: u32) {
-        self.both += u64::from(target & predicted & 1);
-        self.targets += u64::from(target & 1);
-        self.predictions += u64::from(predicted & 1);
+        self.counts.both += u64::from(target & predicted & 1);
+        self.counts.targets += u64::from(target & 1);
+        self.counts.predictions += u64::from(predicted & 1);
+    }
+
+    /// 1 minus the differences' squares by those of the targets from their mean; not finite if the targets do not vary.
+    fn explained(&self, rows: f64) -> f64 {
+        1.0 - self.squares / (self.sum_of_squares - self.sum * self.sum / rows)
     }
 
     /// 2 TP / (2 TP + FP + FN); not finite if the output is neither target nor prediction.
     fn f1(&self) -> f64 {
-        2.0 * self.both as f64 / (self.targets + self.predictions) as f64
+        2.0 * self.counts.both as f64 / (self.counts.targets + self.counts.predictions) as f64
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Recipe {
     pub loss: Loss,
     /// Empty, or one for each output; see [`Loss`] for what they do. Let them average about 1.
     pub class_weights: Vec<f32>,
+    /// With the logistic loss: the probability above which a label counts as predicted. From 0.001 to 0.999; 0.5 with other
+    /// losses.
+    pub threshold: f32,
     /// How weights follow from gradients.
     pub rule: Rule,
     /// From 1e-9 to 1e3.
@@ -84,6 +87,7 @@ impl Recipe {
             activations: vec![Activation::Gelu; widths.len().saturating_sub(2)],
             loss,
             class_weights: Vec::new(),
+            threshold: 0.5,
             rule: Rule::Nesterov { momentum: 0.9 },
             learning_rate: 0.5,
             weight_decay: 1e-4,
@@ -115,6 +119,11 @@ impl Recipe {
             return Err(RecipeError::OneClass);
         }
         self.objective()?;
+        let threshold = match self.loss {
+            Loss::Logistic => (0.001..=0.999).contains(&self.threshold),
+            _ => self.threshold == 0.5,
+        };
+        check(threshold, "threshold", "0.001 to 0.999 with two classes or several labels, else 0.5")?;
         check_rule(self.rule, &check)?;
         let rate = (1e-9..=1e3).contains(&self.learning_rate);
         check(rate, "learning_rate", "1e-9 to 1000")?;
@@ -147,9 +156,10 @@ impl Recipe {
         self.parameters().saturating_mul(1 + self.rule.slots())
     }
 
-    /// The loss with its weights.
+    /// The loss with its weights and its threshold.
     pub fn objective(&self) -> Result<Objective, ObjectiveError> {
-        Objective::new(self.loss, self.outputs(), &self.class_weights)
+        let objective = Objective::new(self.loss, self.outputs(), &self.class_weights)?;
+        Ok(objective.with_threshold(self.threshold))
     }
 }
 

@@ -422,7 +422,8 @@ impl<C: Cloud> Course<'_, '_, C> {
         for (contributor, (rows, blocks)) in all {
             // Of a single contributor the figures over all rows are its own.
             let shown = !alone && !blocks.is_empty() && !self.fixed;
-            let validation = if shown { Some(self.evaluate(blocks)?.0.metrics()) } else { None };
+            let figures = shown.then(|| self.evaluate(blocks)).transpose()?;
+            let validation = figures.map(|(board, ..)| board.metrics().without_counts());
             found.push(ContributorMetrics { contributor, rows, validation });
         }
         Ok(found)

@@ -56,14 +56,17 @@ impl RoundMetrics {
     }
 
     /// As sealed: its length (u32, little-endian), CBOR, and zeros up to a length that follows from the numbers
-    /// of epochs, steps, layers and contributors and from `aside` alone, the most uploads that may have been set aside:
-    /// all, where it is not public which were.
+    /// of epochs, steps, layers and contributors, from the model's outputs and from `aside` alone, the most uploads that may
+    /// have been set aside: all, where it is not public which were.
     /// CBOR writes some values shorter than others; a failure's words have at most [`MAX_FAILURE`] bytes.
-    pub fn encode(&self, aside: usize) -> Vec<u8> {
+    pub fn encode(&self, aside: usize, outputs: usize) -> Vec<u8> {
         let body = to_cbor(self);
         let noise: usize = self.gradient_noise.iter().map(|layers| 9 + 5 * layers.len()).sum();
         let contributors = 400 * self.contributors.len();
-        let longest = 512 + MAX_FAILURE + 9 * self.training_loss.len() + noise + contributors + 80 * aside;
+        // Counts have names beside them where there is no confusion matrix.
+        let counts = 18 * Metrics::most_counts(outputs);
+        let longest =
+            640 + MAX_FAILURE + 9 * self.training_loss.len() + noise + contributors + 80 * aside + counts;
         let mut out = (body.len() as u32).to_le_bytes().to_vec();
         out.extend(body);
         out.resize(out.len().max(4 + longest), 0);
@@ -94,6 +97,9 @@ mod tests {
             f1: some,
             f1_macro: some,
             rmse: some,
+            r2: some,
+            confusion: some.map_or(vec![], |_| vec![vec![u64::MAX; 5]; 5]),
+            counts: vec![],
         };
         let metrics = |loss: f64, noise: f32, some: Option<f64>| RoundMetrics {
             round: 3,
@@ -104,7 +110,7 @@ mod tests {
                 ContributorMetrics {
                     contributor: Id([1; 32]),
                     rows: 1 << 40,
-                    validation: some.map(|_| all(loss, some))
+                    validation: some.map(|_| all(loss, some).without_counts())
                 };
                 3
             ],
@@ -118,9 +124,9 @@ mod tests {
             gradient_noise: vec![vec![noise; 3]; 40],
         };
         let (short, long) = (metrics(0.0, 0.0, None), metrics(0.1, 0.1, Some(0.1)));
-        assert_eq!(short.encode(4).len(), long.encode(4).len());
+        assert_eq!(short.encode(4, 5).len(), long.encode(4, 5).len());
         for metrics in [short, long] {
-            let bytes = metrics.encode(4);
+            let bytes = metrics.encode(4, 5);
             assert_eq!(RoundMetrics::decode(&bytes).unwrap(), metrics);
             assert!(RoundMetrics::decode(&bytes[..40]).is_err());
         }

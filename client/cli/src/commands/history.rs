@@ -1,10 +1,10 @@
 //! Versions: `blindsmith history`, `rollback`, `readmit`, `forgive`.
 
 use blindsmith_api::message::UploadState;
-use blindsmith_client::report::{QuarantinedUpload, Report, figures_in_words, mark};
+use blindsmith_client::figures::Figures;
+use blindsmith_client::report::{QuarantinedUpload, Report, mark};
 use blindsmith_client::{Failure, Prefix};
 use blindsmith_identity::Action;
-use blindsmith_learn::Metrics;
 use blindsmith_protocol::Id;
 use clap::Args;
 use serde::Serialize;
@@ -62,7 +62,7 @@ struct Round {
     /// Uploads that it used and that were withdrawn since.
     withdrawn: Vec<String>,
     loss_before: Option<f64>,
-    validation: Option<Metrics>,
+    validation: Option<Figures>,
 }
 
 #[derive(Serialize)]
@@ -122,7 +122,7 @@ impl History {
             println!("current version {}", v.current);
             println!("round  decision     version  uploads      rows  trainings  validation");
             for r in &v.rounds {
-                let validation = r.validation.as_ref().map_or(String::from("-"), figures_in_words);
+                let validation = r.validation.as_ref().map_or(String::from("-"), Figures::words);
                 println!(
                     "{:>5}  {:<11}  {:>7}  {:>7}  {:>8}  {:>9}  {validation}",
                     r.round, r.decision, r.current, r.uploads, r.rows, r.trials

@@ -1,8 +1,9 @@
 //! `blindsmith status`.
 
 use blindsmith_client::Failure;
+use blindsmith_client::figures::Figures;
 use blindsmith_client::orders::KnownOrders;
-use blindsmith_client::report::{Report, figures_in_words, mark, role_word};
+use blindsmith_client::report::{Report, mark, role_word};
 use clap::Args;
 
 use super::{ProjectArguments, report};
@@ -53,7 +54,7 @@ pub(super) fn print(found: &Report, json: bool) -> Result<(), Failure> {
         for round in &r.rounds {
             let loss = round.training_loss.as_ref().and_then(|l| l.last().copied());
             let loss = loss.map_or(String::from("-"), |l| format!("{l:.4}"));
-            let validation = round.validation.as_ref().map_or(String::from("-"), figures_in_words);
+            let validation = round.validation.as_ref().map_or(String::from("-"), Figures::words);
             let validation = match &round.failure {
                 Some(cause) if round.decision == "rolled-back" => format!("ROLLED BACK: {cause}"),
                 Some(cause) => format!("FAILED: {cause}"),
@@ -66,9 +67,21 @@ pub(super) fn print(found: &Report, json: bool) -> Result<(), Failure> {
             );
             mark(&round.withdrawn).into_iter().for_each(|line| println!("{line}"));
         }
+        print_figures(r);
     })
 }
 
 fn held(ready: bool) -> &'static str {
     if ready { "held" } else { "not held: run init, or restart the warden that had them" }
+}
+
+/// The figures of the newest round that has some, class by class.
+fn print_figures(report: &Report) {
+    let newest = report.rounds.iter().rev().find_map(|r| Some((r.round, r.validation.as_ref()?)));
+    let Some((round, figures)) = newest else { return };
+    let lines = figures.table();
+    if !lines.is_empty() {
+        println!("\nfigures of round {round}, over {} validation rows", figures.metrics.rows);
+    }
+    lines.iter().for_each(|line| println!("  {line}"));
 }

@@ -290,3 +290,52 @@ fn errors_of_a_regression_are_in_the_unit_of_its_target() {
     let measured = (squares.iter().sum::<f64>() / 100.0).sqrt();
     assert!((shown / measured - 1.0).abs() < 0.02, "{shown} is shown, {measured} is measured");
 }
+
+/// Two rows of a hundred are positive: each class is weighed, or the threshold lowered, and the figures say what that does.
+#[test]
+fn rare_positives_are_found_once_classes_are_weighed_or_the_threshold_is_lowered() {
+    let site = Site::new();
+    let (header, rows) = include_str!("../data/imbalance.csv").split_once('\n').unwrap();
+    let lines: Vec<&str> = rows.lines().collect();
+    let table = |range: std::ops::Range<usize>| [&[header], &lines[range]].concat().join("\n");
+    site.write("rows.csv", table(0..3500));
+    site.write("held-out.csv", table(3500..5000));
+    let class_one = |project: &str, more: &[&str]| {
+        let settings = [&["--label", "y", "--manual", "--judging-rows", "1500"], more].concat();
+        site.init_as(project, "rows.csv", &settings).ok();
+        for (file, more) in [("held-out.csv", &["--validation"][..]), ("rows.csv", &[])] {
+            site.run(&[&["push", "--project", project, "--data", file], more].concat()).ok();
+        }
+        let report = site.run(&["refine", "--project", project, "--json"]).ok().json();
+        let found = &report["rounds"][1]["validation"];
+        let positives = lines[3500..].iter().filter(|line| line.ends_with(",1")).count();
+        assert_eq!(found["classes"][1]["rows"], positives);
+        assert_eq!(found["confusion"][1][1].as_u64().unwrap(), {
+            let recall = found["classes"][1]["recall"].as_f64().unwrap();
+            (recall * positives as f64).round() as u64
+        });
+        // The accuracy of a model that knows nothing looks good; the interval and the classes tell.
+        let [low, high] = [0, 1].map(|i| found["accuracy_interval"][i].as_f64().unwrap());
+        assert!(low < found["accuracy"].as_f64().unwrap() && high > found["accuracy"].as_f64().unwrap());
+        found["classes"][1].clone()
+    };
+    let recall = |found: &Value| found["recall"].as_f64().unwrap();
+    let plain = class_one("plain", &[]);
+    let weighed = class_one("weighed", &["--class-weights", "balanced"]);
+    let wary = class_one("wary", &["--threshold", "0.1"]);
+    assert!(recall(&plain) < 0.1, "{plain}");
+    assert!(recall(&weighed) > recall(&plain) + 0.25, "{weighed}");
+    assert!(wary["predicted"].as_u64() > plain["predicted"].as_u64(), "{wary}");
+    // Predictions keep to the threshold.
+    let asked = ["predict", "--project", "wary", "--data", "held-out.csv", "--json"];
+    let predicted = site.run(&asked).ok().json();
+    let rows = predicted["predictions"].as_array().unwrap();
+    let positive = rows.iter().filter(|row| row[0] == "1").count();
+    assert_eq!(wary["predicted"], positive);
+    for row in rows {
+        let (class, p) = (row[0] == "1", row[2].as_f64().unwrap());
+        assert!(class == (p > 0.1) || (p - 0.1).abs() < 0.002, "{row}");
+    }
+    let unknown = ["--label", "y", "--class-weights", "2=20"];
+    site.init_as("unknown", "rows.csv", &unknown).refused(2, &["\"2\"", "the classes are 0, 1"]);
+}

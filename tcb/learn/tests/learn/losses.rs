@@ -201,6 +201,8 @@ fn the_class_is_the_first_of_the_most_probable() {
     assert_eq!(objective(Loss::SoftmaxCrossEntropy, 3000, &[]).class(&many), 2671);
     let logistic = objective(Loss::Logistic, 1, &[]);
     assert_eq!([0.2, 0.5, 0.50001, 1.0].map(|p| logistic.class(&[p])), [0, 0, 1, 1]);
+    let wary = logistic.clone().with_threshold(0.2);
+    assert_eq!([0.1, 0.2, 0.3].map(|p| wary.class(&[p])), [0, 0, 1]);
     assert_eq!(objective(Loss::Logistic, 2, &[]).class(&[0.9, 0.9]), 0);
     assert_eq!(objective(Loss::MeanSquaredError, 1, &[]).class(&[3.0]), 0);
 }

@@ -50,7 +50,12 @@ impl Case {
 
     /// The metrics, the rows coming in batches.
     fn metrics(&self, loss: Loss) -> Metrics {
-        let mut scores = Scoreboard::new(Objective::new(loss, self.z.cols(), &[]).expect("objective"));
+        self.metrics_at(loss, 0.5)
+    }
+
+    fn metrics_at(&self, loss: Loss, threshold: f32) -> Metrics {
+        let objective = Objective::new(loss, self.z.cols(), &[]).expect("objective");
+        let mut scores = Scoreboard::new(objective.with_threshold(threshold));
         for part in [0..150, 150..ROWS] {
             let values = self.z.as_slice()[part.start * self.z.cols()..part.end * self.z.cols()].to_vec();
             let mut z = Matrix::from_rows(part.len(), self.z.cols(), values).expect("shape");
@@ -108,19 +113,33 @@ fn check_classes(outputs: usize) {
     assert!(error < 0.01, "a bound of {error} would say little");
     let log = |(z, t): (&[f32], &[bool])| -share(z, t.iter().position(|&t| t).expect("class")).ln();
     assert!((found.loss - mean(case.rows().map(log).collect::<Vec<_>>().into_iter())).abs() < 1e-6);
-    assert_eq!(found.rmse, None);
+    assert_eq!((found.rmse, found.r2), (None, None));
+    let counted = |i: usize, j: usize| rows.iter().filter(|r| (r.1, r.0) == (i, j)).count() as u64;
+    let naive: Vec<Vec<u64>> = (0..outputs).map(|i| (0..outputs).map(|j| counted(i, j)).collect()).collect();
+    if outputs <= MAX_CONFUSION {
+        assert_eq!((found.confusion, found.counts.len()), (naive, 0));
+    } else {
+        let counts = |j: usize| OutputCounts {
+            targets: naive[j].iter().sum(),
+            predictions: naive.iter().map(|row| row[j]).sum(),
+            both: naive[j][j],
+        };
+        assert_eq!((found.counts, found.confusion.len()), ((0..outputs).map(counts).collect(), 0));
+    }
 }
 
 #[test]
 fn metrics_of_classes_match_their_definitions() {
     check_classes(2);
     check_classes(5);
+    check_classes(MAX_CONFUSION + 1);
 }
 
-fn check_labels(outputs: usize) {
+fn check_labels(outputs: usize, threshold: f32) {
     let case = Case::labels(outputs);
-    let found = case.metrics(Loss::Logistic);
-    let pairs = |j: usize| case.rows().map(|(z, t)| (z[j] > 0.0, t[j])).collect::<Vec<_>>();
+    let found = case.metrics_at(Loss::Logistic, threshold);
+    let least = f64::from(threshold / (1.0 - threshold)).ln();
+    let pairs = |j: usize| case.rows().map(|(z, t)| (f64::from(z[j]) > least, t[j])).collect::<Vec<_>>();
     let accuracy = |j: usize| mean(pairs(j).into_iter().map(|(p, t)| f64::from(p == t)));
     assert_close(found.accuracy, mean((0..outputs).map(accuracy)), 1e-12);
     assert_close(found.f1_macro, mean((0..outputs).map(|j| naive_f1(&pairs(j)))), 1e-12);
@@ -129,12 +148,32 @@ fn check_labels(outputs: usize) {
     let error = found.auc_error.expect("a bound");
     assert_close(found.auc, mean((0..outputs).map(|j| naive_auc(&scores(j)))), error + 1e-9);
     assert!(error < 0.01);
+    let counted = |j: usize, predicted: bool, target: bool| {
+        pairs(j).iter().filter(|pair| **pair == (predicted, target)).count() as u64
+    };
+    let [tn, fp, fne, tp] =
+        [(false, false), (true, false), (false, true), (true, true)].map(|(p, t)| counted(0, p, t));
+    if outputs == 1 {
+        assert_eq!((found.confusion, found.counts.len()), (vec![vec![tn, fp], vec![fne, tp]], 0));
+    } else {
+        assert_eq!((found.confusion.len(), found.counts.len()), (0, outputs));
+        assert_eq!(found.counts[0], OutputCounts { targets: fne + tp, predictions: fp + tp, both: tp });
+    }
 }
 
 #[test]
 fn metrics_of_labels_match_their_definitions() {
-    check_labels(1);
-    check_labels(4);
+    check_labels(1, 0.5);
+    check_labels(4, 0.5);
+}
+
+#[test]
+fn a_threshold_moves_what_counts_as_predicted() {
+    check_labels(1, 0.2);
+    check_labels(3, 0.9);
+    let at = |threshold| Case::labels(1).metrics_at(Loss::Logistic, threshold).confusion;
+    let predicted = |confusion: Vec<Vec<u64>>| confusion[0][1] + confusion[1][1];
+    assert!(predicted(at(0.2)) > predicted(at(0.5)) && predicted(at(0.5)) > predicted(at(0.9)));
 }
 
 #[test]
@@ -145,6 +184,14 @@ fn root_mean_squared_error_matches_its_definition() {
     let squares = case.rows().flat_map(|(z, t)| z.iter().zip(t).map(square)).collect::<Vec<_>>();
     let expected = mean(squares.into_iter());
     assert_close(found.rmse, expected.sqrt(), 1e-6);
+    let explained = |j: usize| {
+        let pairs: Vec<(f64, f64)> =
+            case.rows().map(|(z, t)| (f64::from(z[j]), f64::from(u8::from(t[j])))).collect();
+        let middle = mean(pairs.iter().map(|pair| pair.1));
+        let residual: f64 = pairs.iter().map(|(z, t)| (z - t).powi(2)).sum();
+        1.0 - residual / pairs.iter().map(|(_, t)| (t - middle).powi(2)).sum::<f64>()
+    };
+    assert_close(found.r2, mean((0..3).map(explained)), 1e-6);
     assert!((found.loss - expected).abs() < 1e-6);
     assert_eq!((found.accuracy, found.auc, found.f1, found.f1_macro), (None, None, None, None));
 }

@@ -36,6 +36,8 @@ fn settings_out_of_range_are_refused_by_name() {
         ("batch_rows", |r| r.batch_rows = 0),
         ("micro_batch_rows", |r| r.micro_batch_rows = Some(0)),
         ("epochs", |r| r.epochs = 0),
+        ("threshold", |r| r.threshold = 0.4),
+        ("threshold", |r| r.threshold = f32::NAN),
         ("input_rms", |r| r.input_rms = 0.0),
         ("input_rms", |r| r.input_rms = f32::INFINITY),
         ("warm_up", |r| r.warm_up = f32::NAN),

@@ -1,7 +1,7 @@
 //! What changed between two views, in lines.
 
 use super::{View, short, speed, state_word};
-use blindsmith_client::report::{RoundReport, figures_in_words, role_word};
+use blindsmith_client::report::{RoundReport, role_word};
 
 /// A line for each change; all of it if there was nothing before.
 pub(super) fn lines(before: Option<&View>, now: &View) -> Vec<String> {
@@ -53,7 +53,7 @@ fn decision(round: &RoundReport) -> String {
         line += &format!(", training loss {loss:.4}");
     }
     if let Some(validation) = &round.validation {
-        line += &format!(", validation {}", figures_in_words(validation));
+        line += &format!(", validation {}", validation.words());
     }
     if let Some(reason) = &round.failure {
         line += &format!(", because {reason}");

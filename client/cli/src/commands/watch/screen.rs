@@ -122,7 +122,7 @@ fn table(view: &View, height: u16) -> Table<'_> {
 
 fn row(round: &RoundReport) -> Row<'_> {
     let figure = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.4}"));
-    let validation = round.validation.as_ref();
+    let validation = round.validation.as_ref().map(|figures| &figures.metrics);
     let rate = speed(round).map_or("-".into(), |rate| format!("{rate:.0}"));
     let style = match round.decision {
         "rolled-back" | "failed" => BAD,
@@ -160,7 +160,9 @@ fn draw_curve(frame: &mut Frame, area: Rect, view: &View) {
     frame.render_widget(block, area);
     let [left, right] = Layout::horizontal([Constraint::Fill(2), Constraint::Fill(1)]).areas(inner);
     let points = |of: fn(&blindsmith_learn::Metrics) -> Option<f64>| -> Vec<(f64, f64)> {
-        let figure = |r: &RoundReport| Some((r.round as f64, r.validation.as_ref().and_then(of)?));
+        let figure = |r: &RoundReport| {
+            Some((r.round as f64, r.validation.as_ref().and_then(|figures| of(&figures.metrics))?))
+        };
         view.report.rounds.iter().filter_map(figure).filter(|(_, y)| y.is_finite()).collect()
     };
     let (loss, accuracy) = (points(|m| Some(m.loss)), points(|m| m.accuracy));
@@ -226,6 +228,7 @@ fn chart<'a>(title: &'a str, points: &'a [(f64, f64)], colour: Color) -> Chart<'
 #[cfg(test)]
 pub(super) mod tests {
     use blindsmith_api::message::UploadState;
+    use blindsmith_client::figures::Figures;
     use blindsmith_learn::Metrics;
     use blindsmith_protocol::{Progress, Role};
     use ratatui::Terminal;
@@ -272,15 +275,10 @@ pub(super) mod tests {
             loss_before: None,
             contributors: vec![],
             training_loss: figures.map(|_| vec![0.5, 0.3]),
-            validation: figures.map(|(loss, accuracy)| Metrics {
-                rows: 50,
-                loss,
-                accuracy: Some(accuracy),
-                auc: None,
-                auc_error: None,
-                f1: None,
-                f1_macro: None,
-                rmse: None,
+            validation: figures.map(|(loss, accuracy)| Figures {
+                metrics: Metrics { rows: 50, loss, accuracy: Some(accuracy), ..Metrics::default() },
+                accuracy_interval: None,
+                classes: vec![],
             }),
             gradient_noise: vec![],
         }
@@ -380,7 +378,7 @@ pub(super) mod tests {
         let mut strange = view(true);
         strange.progress = Some(Progress { round: 3, step: u64::MAX, steps: 0 });
         strange.report.rounds[1].training_loss = Some(vec![f64::NAN, f64::INFINITY, 0.0, -1.0]);
-        strange.report.rounds[2].validation.as_mut().unwrap().loss = f64::NAN;
+        strange.report.rounds[2].validation.as_mut().unwrap().metrics.loss = f64::NAN;
         let mut empty = view(true);
         empty.report.rounds.clear();
         empty.report.uploads.clear();
