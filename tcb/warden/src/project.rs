@@ -298,8 +298,8 @@ impl Project {
         };
         let fixed = self.fixed_schedule();
         let aside = if fixed { given.len() } else { metrics.quarantined.len() };
-        let outputs = self.release.recipe.outputs();
-        let sealed_metrics = seal(&metrics_key(owner), "metrics", &metrics.encode(aside, outputs));
+        let sealed_metrics =
+            seal(&metrics_key(owner), "metrics", &metrics.encode(aside, self.release.recipe.outputs()));
         let sealed = || Decision::Sealed(seal(owner, "decision", &decision_bytes(&decision)));
         let decision = if fixed { sealed() } else { decision };
         let quarantined = if fixed { vec![] } else { metrics.quarantined.clone() };
