@@ -291,23 +291,21 @@ impl Project {
         let (after, model) = {
             let layers = Zeroizing::new(encode_model(self.trainer.network().layers()));
             let opening = opening(&self.vault, round, &layers);
-            let mut model = Zeroizing::new(Vec::with_capacity(opening.len() + layers.len()));
-            model.extend_from_slice(&opening);
-            model.extend_from_slice(&layers);
+            let model = Zeroizing::new([opening.as_slice(), layers.as_slice()].concat());
             (commit(&opening, &layers), seal(owner, "model", &model))
         };
         let fixed = self.fixed_schedule();
         let aside = if fixed { given.len() } else { metrics.quarantined.len() };
-        let sealed_metrics =
-            seal(&metrics_key(owner), "metrics", &metrics.encode(aside, self.release.recipe.outputs()));
+        let figures = metrics.encode(aside, self.release.recipe.outputs());
+        let sealed_metrics = seal(&metrics_key(owner), "metrics", &figures);
         let sealed = || Decision::Sealed(seal(owner, "decision", &decision_bytes(&decision)));
         let decision = if fixed { sealed() } else { decision };
         let quarantined = if fixed { vec![] } else { metrics.quarantined.clone() };
         // Which version is current would tell what was decided.
         let current = if fixed { round } else { self.standing.current };
         let roster = &self.members.roster;
+        self.standing.orders = roster.sequence();
         let (orders, orders_digest, trials) = (roster.sequence(), roster.digest(), summary.trials);
-        self.standing.orders = orders;
         if round == 0 {
             self.origin.model = Id(after);
         }
