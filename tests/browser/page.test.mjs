@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { decodeCbor, decodeMetrics } from "../../cloud/refinery/web/metrics.js";
+import { classFigures, decodeCbor, decodeMetrics, interval } from "../../cloud/refinery/web/metrics.js";
 import { merge } from "../../cloud/refinery/web/parts.js";
 import { derive, fromHex, identity, keysOfFile, refuseOwnersFile, toHex, unseal } from "../../cloud/refinery/web/sealed.js";
 import { contentDigest, parameters, signatureBase, signed } from "../../cloud/refinery/web/signature.js";
@@ -126,6 +126,16 @@ test("a status comes in parts, changes replace what was, and another run begins 
     ["a place beyond the limit", part([7, 10, 3], [upload(8192, "used")], [])], ["no numbers", { uploads: [], rounds: [] }],
     ["another run that begins in the middle", part([8, 5, 2], [], [1])],
   ]) assert.throws(() => merge(known, wrong), /do not follow/, defect);
+});
+
+test("figures of classes and their interval are those of the command line", () => {
+  const [none, ill] = classFigures([[90, 8], [1, 1]]);
+  assert.deepEqual(ill, { rows: 2, predicted: 9, precision: 1 / 9, recall: 1 / 2, f1: 2 / 11 });
+  assert.equal(none.rows, 98);
+  assert.equal(classFigures([[5, 0], [0, 0]])[1].recall, null);
+  const near = (a, b) => assert.ok(Math.abs(a - b) < 1e-4, `${a} for ${b}`);
+  near(interval(1, 14)[0], 0.7847);
+  near(interval(81 / 263, 263)[1], 0.3662);
 });
 
 test("what is no metrics is refused", () => {
