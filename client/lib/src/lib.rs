@@ -4,6 +4,7 @@
 //! [`Workspace::open`] opens it and connects to its refinery, and operations are methods of [`Workspace`]. A new project
 //! begins with [`NewProject`].
 
+pub mod card;
 pub mod collateral;
 mod connection;
 pub mod create;
@@ -17,6 +18,7 @@ mod keys;
 pub mod layout;
 pub mod members;
 pub mod models;
+pub mod onnx;
 pub mod orders;
 pub mod pace;
 pub mod policy;
