@@ -6,13 +6,13 @@
 
 mod accelerator;
 mod admission;
+mod appraiser;
 mod cloud;
 mod counters;
 mod course;
 mod decide;
 mod decision;
 mod fit;
-#[cfg_attr(not(feature = "hand-over"), path = "no_hand_over.rs")]
 mod hand_over;
 mod keep;
 mod labels;
@@ -37,6 +37,7 @@ pub use accelerator::{Encrypted, ProductError, RowKeys, Spoiled};
 pub use admission::{
     AdmissionError, AdmissionKeys, Reading, admit, column_scalars, era_scalars, input_scalars, upload_context,
 };
+pub use appraiser::Appraiser;
 pub use blindsmith_evidence::Tee;
 pub use cloud::{Bytes, Cloud, CloudError, Copier, ProductRequest, Sink, Ticket};
 pub use counters::{Asked, Counter, Counters, FileCounters, MemoryCounters};

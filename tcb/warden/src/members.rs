@@ -129,7 +129,6 @@ impl Members {
     }
 
     /// The seeds that were handed over, and under which terms.
-    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) fn enrolled(&self) -> impl Iterator<Item = (&Id, &Key, &Terms)> {
         self.enrolled.iter().map(|((contributor, _), found)| (contributor, &found.seed, &found.terms))
     }
