@@ -18,17 +18,17 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blindsmith_evidence::{Appraised, Challenge, Finding, Given, Question, Refused};
+use blindsmith_formats::{Reader, session_info};
 use blindsmith_identity::{Action, Approval, Purpose, Terms, open_order};
 use blindsmith_keys::{Key, Suite, random_bytes};
 use blindsmith_protocol::{Blob, Evidence, Id, MAX_BODY, Outcome, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::appraiser::Appraiser;
 use crate::counters::Counter;
 use crate::project::Project;
-use crate::release::session_info;
 use crate::session::Identity;
 use crate::transport::lock;
 
@@ -99,13 +99,13 @@ impl Challenges {
 }
 
 /// The parts of the collateral in a body, each after its length in 32 bits.
-fn collateral(mut body: &[u8]) -> Result<Vec<Blob>, String> {
-    let mut parts = Vec::new();
+fn collateral(body: &[u8]) -> Result<Vec<Blob>, String> {
+    let (mut parts, mut rest) = (Vec::new(), Reader(body));
     if body.len() > MAX_COLLATERAL {
         return Err(format!("the collateral has more than {MAX_COLLATERAL} bytes"));
     }
-    while !body.is_empty() {
-        parts.push(Blob(part(&mut body).ok_or("the collateral is cut off")?.to_vec()));
+    while !rest.0.is_empty() {
+        parts.push(Blob(rest.part().ok_or("the collateral is cut off")?.to_vec()));
     }
     Ok(parts)
 }
@@ -156,26 +156,6 @@ struct Handed {
     members: Vec<(Id, Key, Terms)>,
 }
 
-fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (len, tail) = rest.split_first_chunk::<4>()?;
-    let (part, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-    *rest = tail;
-    Some(part)
-}
-
-fn take(rest: &mut &[u8]) -> Option<[u8; 32]> {
-    let (head, tail) = rest.split_first_chunk::<32>()?;
-    *rest = tail;
-    Some(*head)
-}
-
-fn key(rest: &mut &[u8]) -> Option<Key> {
-    let mut bytes = take(rest)?;
-    let key = Key::from_bytes(bytes);
-    bytes.zeroize();
-    Some(key)
-}
-
 impl Handed {
     fn encode<'a>(
         vault: &Key,
@@ -201,13 +181,13 @@ impl Handed {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(MAGIC.as_slice())?;
-        let vault = key(&mut rest)?;
-        let counter = from_cbor(part(&mut rest)?).ok()?;
+        let mut rest = Reader::after(MAGIC, bytes)?;
+        let vault = rest.key()?;
+        let counter = from_cbor(rest.part()?).ok()?;
         let mut members = Vec::new();
-        while !rest.is_empty() {
-            let (id, seed) = (Id(take(&mut rest)?), key(&mut rest)?);
-            let terms: Terms = from_cbor(part(&mut rest)?).ok()?;
+        while !rest.0.is_empty() {
+            let (id, seed) = (Id(rest.digest()?), rest.key()?);
+            let terms: Terms = from_cbor(rest.part()?).ok()?;
             terms.validate().ok()?;
             members.push((id, seed, terms));
         }
@@ -309,13 +289,13 @@ impl Project {
         body: &[u8],
     ) -> Result<(Self, Vec<(Id, Blob)>), String> {
         spec.validate().map_err(|e| e.to_string())?;
-        let (id, mut rest) = (spec.id(), body);
+        let (id, mut rest) = (spec.id(), Reader(body));
         let order = open_order(order, &spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
         let approval = match order.action {
             Action::Approve(approval) if order.project == id => approval,
             _ => return Err("the order approves of no warden of this project".into()),
         };
-        let sealed = part(&mut rest).ok_or("what was handed over is cut off")?;
+        let sealed = rest.part().ok_or("what was handed over is cut off")?;
         let malformed = || "what was handed over is malformed".to_owned();
         let receipts = |opened: &[u8]| {
             let handed = Handed::decode(opened).ok_or_else(malformed)?;
@@ -334,7 +314,7 @@ impl Project {
             return Err(why.into());
         }
         let mut project =
-            Project::opened(spec, Some(counter.clone()), vault, rest).map_err(|e| e.to_string())?;
+            Project::opened(spec, Some(counter.clone()), vault, rest.0).map_err(|e| e.to_string())?;
         let (known, host) = project.host(identity);
         let tokens = members.into_iter().filter_map(|(contributor, seed, terms)| {
             // The other made sure of that; who does not allow this warden is left out here too.

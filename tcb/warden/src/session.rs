@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use blindsmith_evidence::{AttestError, Attester, Claims, Tee, measurement, report_data};
+use blindsmith_formats::RoundMetrics;
 use blindsmith_identity::{Confirmed, PublicKey, Purpose, SigningKey, open_request, sign_confirmed};
 use blindsmith_keys::{Key, RecipientKey, Suite, check_nanos, random_bytes};
 use blindsmith_protocol::{
@@ -19,7 +20,6 @@ use crate::appraiser::Appraiser;
 use crate::cloud::CloudError;
 use crate::counters::{Counter, Counters};
 use crate::hand_over::Challenges;
-use crate::metrics::RoundMetrics;
 use crate::orders::OrderError;
 use crate::project::{Done, Project};
 use crate::remote::Remote;

@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Kind};
 
 /// The trusted crates, and what each may reach, directly or not. Arrows point up this list.
-const TRUSTED: [(&str, &[&str]); 13] = [
+const TRUSTED: [(&str, &[&str]); 14] = [
     ("tcb/ring", &[]),
     ("tcb/matrix", &["tcb/ring"]),
     ("tcb/keys", &["tcb/ring", "tcb/matrix"]),
@@ -14,6 +14,10 @@ const TRUSTED: [(&str, &[&str]); 13] = [
     ("tcb/identity", &["tcb/ring", "tcb/matrix", "tcb/protocol"]),
     ("tcb/evidence", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity"]),
     ("tcb/receipts", &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/protocol", "tcb/identity"]),
+    (
+        "tcb/formats",
+        &["tcb/ring", "tcb/matrix", "tcb/keys", "tcb/learn", "tcb/protocol", "tcb/identity", "tcb/receipts"],
+    ),
     ("tcb/sandbox", &[]),
     (
         "tcb/appraisal",
@@ -44,6 +48,7 @@ const TRUSTED: [(&str, &[&str]); 13] = [
             "tcb/identity",
             "tcb/evidence",
             "tcb/receipts",
+            "tcb/formats",
             "tcb/sandbox",
         ],
     ),
@@ -117,7 +122,7 @@ mod tests {
     use super::super::graph::synthetic::graph;
     use super::*;
 
-    const SOUND: [&str; 33] = [
+    const SOUND: [&str; 34] = [
         "tcb/ring -> aes",
         "tcb/matrix -> tcb/ring",
         "tcb/keys -> tcb/matrix",
@@ -143,6 +148,7 @@ mod tests {
         "cloud/refinery -> tcb/protocol",
         "cloud/refinery -> tcb/shared",
         "cloud/refinery -dev-> tcb/keys",
+        "tcb/warden -> tcb/formats",
         "client/cli -> tcb/warden",
         "client/cli -> client/data",
         "client/cli -dev-> cloud/refinery",
