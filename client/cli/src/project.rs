@@ -7,12 +7,13 @@ use std::path::Path;
 
 use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
 use blindsmith_data::{Classes, Standardiser};
+use blindsmith_evidence::Tee;
+use blindsmith_formats::{metrics_key, recipe_commitment};
 use blindsmith_identity::{Origin, PublicKey, SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::Rules;
-use blindsmith_warden::{Tee, metrics_key, recipe_commitment};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 

@@ -6,13 +6,13 @@ use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
 use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
+use blindsmith_formats::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use blindsmith_identity::{Purpose, SignedRelease, sign_release};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Labels, Layer, Matrix, Network, Recipe, Trainer};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, Trigger};
 use blindsmith_receipts::{FixedSchedule, Rules};
 use blindsmith_twin::Run;
-use blindsmith_warden::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 

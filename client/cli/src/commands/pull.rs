@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use blindsmith_api::message::{Ledger, PAGE, Reply, Request};
 use blindsmith_attest::chain::{Bundle, MAX_BUNDLE, MAX_SIGNEDS, Newest, Trust, verify};
 use blindsmith_data::{Linear, Model, ModelFile};
+use blindsmith_formats::{decode_model, model_context};
 use blindsmith_learn::Layer;
 use blindsmith_protocol::{Blob, Id, from_cbor};
 use blindsmith_receipts::{Receipt, commit, open_receipt, receipt_digest};
-use blindsmith_warden::{decode_model, model_context};
 use clap::Args;
 use serde::Serialize;
 

@@ -2,9 +2,9 @@
 
 use blindsmith_api::decision_word;
 use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
+use blindsmith_formats::{RoundMetrics, VALUES, WORSE, model_context};
 use blindsmith_learn::Metrics;
 use blindsmith_protocol::{Decision, Quarantined, Role, RoundSummary};
-use blindsmith_warden::{RoundMetrics, VALUES, WORSE, model_context};
 use clap::Args;
 use serde::Serialize;
 
@@ -258,7 +258,7 @@ impl Report {
                 let before = aside.replace(quarantined.clone()).unwrap_or_default();
                 quarantined.retain(|q| !before.contains(q));
             }
-            let part = |c: &blindsmith_warden::ContributorMetrics| ContributorReport {
+            let part = |c: &blindsmith_formats::ContributorMetrics| ContributorReport {
                 contributor: c.contributor.to_string(),
                 rows: c.rows,
                 validation: c.validation.clone().map(|figures| in_units(figures, project)),
@@ -416,8 +416,8 @@ pub(crate) fn words(metrics: &Metrics) -> String {
 
 #[cfg(test)]
 mod tests {
+    use blindsmith_formats::decision_bytes;
     use blindsmith_protocol::Id;
-    use blindsmith_warden::decision_bytes;
 
     use super::*;
 

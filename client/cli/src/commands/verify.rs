@@ -8,10 +8,10 @@ use blindsmith_attest::chain::{
     Bundle, MAX_BUNDLE, MAX_POLICY, OwnerPolicy, Verdict, verify, verify_against,
 };
 use blindsmith_data::{Linear, ModelFile};
+use blindsmith_formats::encode_model;
 use blindsmith_learn::{Layer, Matrix};
 use blindsmith_protocol::{Blob, Id};
 use blindsmith_receipts::{Decision, commit, open_receipt};
-use blindsmith_warden::encode_model;
 use clap::Args;
 use serde::Serialize;
 
