@@ -41,7 +41,5 @@ pub use keep::replace_file;
 pub use project::{Project, ProjectError};
 pub use remote::Remote;
 pub use round::open_projections;
-// Until clients name it themselves.
-pub use blindsmith_formats::*;
 pub use serving::Projects;
 pub use session::{Identity, serve};
