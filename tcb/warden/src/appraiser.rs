@@ -53,7 +53,12 @@ impl Appraiser {
         let mut link = lock(&self.link);
         let stream = link.as_mut().map_err(|why| refused(why))?;
         let mut until = Until::now(stream, self.longest);
-        match tell(&mut until, question).and_then(|()| hear(&mut until)) {
+        let told = tell(&mut until, question);
+        if let Err(e @ FrameError::TooLarge { .. }) = told {
+            // Nothing was sent: who shows too much does not end the appraiser for others.
+            return Err(format!("the evidence and what it is verified with: {e}"));
+        }
+        match told.and_then(|()| hear(&mut until)) {
             Ok(finding) => Ok(finding),
             Err(e) => {
                 let why = match e {
@@ -184,6 +189,14 @@ mod tests {
         let other = [&bytes[..at], b"abc", &bytes[at + 3..]].concat();
         assert!(answering(other).ask(&question()).unwrap_err().contains("a malformed message"));
         assert!(to_cbor(&known).len() < bytes.len());
+    }
+
+    #[test]
+    fn a_question_that_is_too_large_is_refused_and_ends_nothing() {
+        let appraiser = answering(message(&Finding::Ready));
+        let large = Question::Policy("x".repeat(blindsmith_protocol::MAX_HEAD));
+        assert!(appraiser.ask(&large).unwrap_err().contains("above the limit"));
+        assert!(matches!(appraiser.ask(&question()), Ok(Finding::Ready)));
     }
 
     #[test]

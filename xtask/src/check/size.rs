@@ -24,9 +24,9 @@ struct Limits {
     tokens: usize,
 }
 
-const WARDEN: Limits = Limits { of: "the warden", crates: 105, lines: 20_000, tokens: 200_000 };
+const WARDEN: Limits = Limits { of: "the warden", crates: 102, lines: 19_650, tokens: 171_800 };
 /// What the warden has too does not count again.
-const APPRAISER: Limits = Limits { of: "the appraiser alone", crates: 60, lines: 3_000, tokens: 30_000 };
+const APPRAISER: Limits = Limits { of: "the appraiser alone", crates: 53, lines: 2_150, tokens: 14_450 };
 
 /// Lines of code, and tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -319,10 +319,11 @@ fn without_an_appraiser_nothing_is_handed_over_and_the_rest_goes_on() {
     assert_eq!(message, "hand-over is refused until this warden is started again: there is none");
     first.assert_serves();
     assert!(!first.refusal(&project.owner.round(1, &[]), &[]).contains("hand"));
-    // It takes a project over: for that nobody is appraised.
+    // Another such warden takes a project over: for that nobody is appraised.
     let (mut other, project) = approved();
-    let (command, body) = project.take_over(&mut other, &mut first);
-    assert!(matches!(first.command(&command, &body).0, Outcome::Ready { .. }));
+    let mut second = Refinery::of(identity_with(&Key::random(), Appraiser::none("there is none")));
+    let (command, body) = project.take_over(&mut other, &mut second);
+    assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
 }
 
 #[test]
