@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, Seen, UploadState, UploadSummary};
 use blindsmith_attest::chain::Trust;
+use blindsmith_formats::{RoundMetrics, encode_model, write_labels};
 use blindsmith_fuzz::{header, network, owner, recipe, release, request, spec, trust};
 use blindsmith_identity::{
     Action, Approval, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, SigningKey, Terms, Withdrawal,
@@ -21,7 +22,7 @@ use blindsmith_protocol::{
 };
 use blindsmith_receipts::{FaultReport, RECEIPT_VERSION, Receipt, Rules, receipt_signing_key, sign_receipt};
 use blindsmith_ring::backend;
-use blindsmith_warden::{Counter, RoundMetrics, encode_model, write_labels};
+use blindsmith_warden::Counter;
 use serde::Serialize;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");

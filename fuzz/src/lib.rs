@@ -5,6 +5,7 @@ use std::path::Path;
 
 use blindsmith_attest::chain::Trust;
 use blindsmith_evidence::{Claims, Tee};
+use blindsmith_formats::{Release, label_bytes};
 use blindsmith_identity::{AttestRequest, Confirmed, Kind, Purpose, SigningKey, sign, sign_confirmed};
 use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Loss, Network, Recipe};
@@ -13,7 +14,7 @@ use blindsmith_protocol::{
     Blob, Evidence, Id, Layer, Offload, ProjectSpec, Role, Trigger, UploadHeader, from_cbor, to_cbor,
 };
 use blindsmith_receipts::Rules;
-use blindsmith_warden::{Identity, Release, label_bytes};
+use blindsmith_warden::Identity;
 use ciborium::Value;
 
 /// The owner of [`spec`].

@@ -3,7 +3,7 @@
 #![no_main]
 
 use blindsmith_data::ModelFile;
-use blindsmith_warden::{decode_model, encode_model};
+use blindsmith_formats::{decode_model, encode_model};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -3,11 +3,11 @@
 
 #![no_main]
 
+use blindsmith_formats::{Label, Release, RoundMetrics, read_labels};
 use blindsmith_fuzz::recipe;
 use blindsmith_keys::{Key, RecipientKey, Suite};
 use blindsmith_learn::TrainerState;
 use blindsmith_protocol::from_cbor;
-use blindsmith_warden::{Label, Release, RoundMetrics, read_labels};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

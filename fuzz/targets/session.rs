@@ -8,11 +8,12 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use blindsmith_evidence::Simulated;
+use blindsmith_formats::{Release, model_context, session_info};
 use blindsmith_fuzz::{claims, owner, release, request, signed};
 use blindsmith_identity::{AttestRequest, Kind, SignedRelease, SigningKey, sign_release, sign_request};
 use blindsmith_keys::{Key, Suite};
 use blindsmith_protocol::{Blob, Id, Lane, ToWarden, from_cbor, write_frame};
-use blindsmith_warden::{Identity, MemoryCounters, Projects, Release, model_context, serve, session_info};
+use blindsmith_warden::{Identity, MemoryCounters, Projects, serve};
 use libfuzzer_sys::fuzz_target;
 
 const ORDER: Kind = Kind { content: "application/vnd.blindsmith.order+cbor", aad: b"blindsmith order v1" };

@@ -20,10 +20,10 @@ use anyhow::{Context, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand};
 
 use graph::Graph;
-use size::Size;
+use size::{Code, Size};
 use tree::Tree;
 
-/// The platform for which the warden's dependencies are listed.
+/// The platform for which the dependencies of warden and appraiser are listed.
 const WARDEN_PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// Something that breaks a rule.
@@ -50,14 +50,14 @@ impl fmt::Display for Finding {
 pub fn run() -> Result<ExitCode> {
     // Every platform and every feature: what could be built keeps the order too.
     let everything = metadata(&["--all-features"])?;
-    let (warden, without) = (warden(&[])?, warden(&["--no-default-features"])?);
+    let (warden, appraiser) = (built("blindsmith-warden")?, built("blindsmith-appraiser")?);
     let graph = Graph::of(&everything)?;
     let tree = Tree::tracked(everything.workspace_root.as_std_path())?;
 
     let results = [
         ("layers: who may depend on whom", layers::check(&graph)),
-        ("warden: its external dependencies", allow_list::check(&warden, &tree)),
-        ("tcb: its size", Size::of(&warden, &without, &tree).check()),
+        ("warden and appraiser: external dependencies", allow_list::check(&warden, &appraiser, &tree)),
+        ("tcb: its size", Size::of(&warden, &appraiser, &size::plain(&tree)?).check()),
         ("licences: permissive ones only", licences::check(&graph, &tree)),
         ("secrets: not printed, copied or serialised", secrets::check(&tree)),
         ("gramine: manifests keep the host out", gramine::check(&tree)),
@@ -77,23 +77,28 @@ pub fn run() -> Result<ExitCode> {
 pub fn tcb() -> Result<ExitCode> {
     let workspace = MetadataCommand::new().no_deps().exec().context("cannot read the workspace")?;
     let tree = Tree::tracked(workspace.workspace_root.as_std_path())?;
-    let size = Size::of(&warden(&[])?, &warden(&["--no-default-features"])?, &tree);
-    size.lines.iter().for_each(|(name, lines)| println!("{lines:>6} lines of code  {name}"));
-    println!("{:>6} lines of code in all, without comments, blank lines and tests", size.total());
-    println!("{:>6} external crates, listed with reasons in xtask/warden-allow-list.txt", size.crates);
-    println!("{:>6} external crates in a warden that is built without hand-over", size.without);
+    let (warden, appraiser) = (built("blindsmith-warden")?, built("blindsmith-appraiser")?);
+    let size = Size::of(&warden, &appraiser, &size::plain(&tree)?);
+    println!(" lines  tokens  of code in rustfmt's own layout, without comments, blank lines and tests");
+    let line = |Code { lines, tokens }: Code, name: &str| println!("{lines:>6} {tokens:>7}  {name}");
+    for (of, part, list) in [
+        ("the warden", &size.warden, allow_list::WARDEN),
+        ("the appraiser alone", &size.appraiser, allow_list::APPRAISER),
+    ] {
+        part.code.iter().for_each(|(name, code)| line(*code, name));
+        line(part.total(), &format!("in all in {of}; {} external crates, {list} says why", part.crates));
+    }
     let findings = size.check();
     findings.iter().for_each(|finding| println!("{finding}"));
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the warden is built of, with these options of cargo.
-fn warden(options: &[&str]) -> Result<Graph> {
+/// What a program is built of.
+fn built(program: &str) -> Result<Graph> {
     // The resolver's graph has optional crates that no feature asks for; what cargo would build has not.
     let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args(["tree", "--locked", "--package", "blindsmith-warden", "--edges", "normal,build"])
+        .args(["tree", "--locked", "--package", program, "--edges", "normal,build"])
         .args(["--target", WARDEN_PLATFORM, "--prefix", "none", "--format", "{p}"])
-        .args(options)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo tree")?;

@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 /// The program that is measured.
 const PROGRAM: &str = "blindsmith-warden";
+/// The one that it starts, which is part of what it runs in.
+const APPRAISER: &str = "blindsmith-appraiser";
 /// Where its sources and those of its dependencies lie, as far as the program knows.
 const SOURCES: &str = "/blindsmith";
 const CARGO_HOME: &str = "/cargo";
@@ -143,13 +145,19 @@ pub fn run(given: impl Iterator<Item = OsString>) -> Result<ExitCode> {
 
     // Places of different lengths and depths, so that a path in the program shows.
     let places = [folder.join("one"), folder.join("another").join("place")];
-    let mut programs = Vec::new();
+    let (mut programs, mut appraisers) = (Vec::new(), Vec::new());
     for place in &places {
         export(root, place)?;
-        let program = build(place, &epoch)?;
+        let program = build(place, &epoch, PROGRAM)?;
         let hash = sha256(&program);
         println!("{hash}  {} bytes, built in {}", program.len(), place.display());
         programs.push((program, hash));
+        appraisers.push(sha256(&build(place, &epoch, APPRAISER)?));
+    }
+    println!("{}  {APPRAISER}, built beside it", appraisers[0]);
+    if appraisers[0] != appraisers[1] {
+        eprintln!("measure: the appraisers differ");
+        return Ok(ExitCode::FAILURE);
     }
     let [(first, sha256), (second, _)] = programs.as_slice() else { bail!("two builds") };
     if let Some(at) = difference(first, second) {
@@ -201,7 +209,7 @@ fn export(root: &Path, place: &Path) -> Result<()> {
 }
 
 /// A clean build, as a release is built.
-fn build(place: &Path, epoch: &str) -> Result<Vec<u8>> {
+fn build(place: &Path, epoch: &str, package: &str) -> Result<Vec<u8>> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("there is no home")?;
     let target = place.join("target");
@@ -212,7 +220,7 @@ fn build(place: &Path, epoch: &str) -> Result<Vec<u8>> {
     fs::write(&compiler, wrapper(&flags("--remap-path-prefix")))?;
     fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755))?;
     let status = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args(["build", "--release", "--locked", "--package", PROGRAM])
+        .args(["build", "--release", "--locked", "--package", package])
         .current_dir(place)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_INCREMENTAL", "0")
@@ -227,7 +235,7 @@ fn build(place: &Path, epoch: &str) -> Result<Vec<u8>> {
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "the build failed");
-    let program = target.join("release").join(PROGRAM);
+    let program = target.join("release").join(package);
     fs::read(&program).with_context(|| format!("{}", program.display()))
 }
 

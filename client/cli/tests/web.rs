@@ -3,11 +3,11 @@
 
 use blindsmith_api::message::{ProjectStatus, Seen, UploadState, UploadSummary};
 use blindsmith_api::{Request, content_digest, json_of, sign};
+use blindsmith_formats::{ContributorMetrics, RoundMetrics, metrics_key, model_context};
 use blindsmith_identity::SigningKey;
 use blindsmith_keys::Key;
 use blindsmith_learn::Metrics;
 use blindsmith_protocol::{Blob, Decision, Id, Quarantined, Reason, Role, RoundSummary, to_cbor};
-use blindsmith_warden::{ContributorMetrics, RoundMetrics, metrics_key, model_context};
 use serde_json::{Value, json};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/browser/vectors.json");

@@ -6,6 +6,7 @@ use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
 use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
+use blindsmith_formats::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use blindsmith_identity::{Purpose, SignedRelease, sign_release};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Labels, Layer, Matrix, Network, Recipe, Trainer};
@@ -13,7 +14,6 @@ use blindsmith_plan::Cloud;
 use blindsmith_protocol::{Blob, Id, Trigger};
 use blindsmith_receipts::{FixedSchedule, Rules};
 use blindsmith_twin::Run;
-use blindsmith_warden::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use serde::Serialize;
 
 use crate::failure::unexpected;

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use blindsmith_formats::metrics_key;
 use blindsmith_identity::{SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_protocol::Id;
-use blindsmith_warden::metrics_key;
 use zeroize::Zeroizing;
 
 use crate::Failure;

@@ -6,12 +6,12 @@ use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::appraisal::Policy;
 use blindsmith_attest::chain::{Measured, Trust};
+use blindsmith_formats::enrolment_info;
 use blindsmith_identity::{
     Action, Enrolment, MAX_TERMS_POLICY, MemberRole, Purpose, Quota, Terms, Withdrawal, sign_enrolment,
     sign_withdrawal,
 };
 use blindsmith_protocol::{Blob, Id};
-use blindsmith_warden::enrolment_info;
 use serde::Serialize;
 
 use crate::failure::unexpected;

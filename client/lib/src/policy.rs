@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
+use blindsmith_evidence::Tee;
 use blindsmith_protocol::from_cbor;
-use blindsmith_warden::Tee;
 
 use crate::files::{locked, write_file};
 use crate::layout::{EVIDENCE_FILE, POLICY_FILE};

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
 use blindsmith_data::{Classes, Standardiser};
+use blindsmith_formats::recipe_commitment;
 use blindsmith_identity::{Origin, Terms};
 use blindsmith_learn::{Loss, Recipe};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, to_cbor};
 use blindsmith_receipts::Rules;
-use blindsmith_warden::recipe_commitment;
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_file;

@@ -2,8 +2,8 @@
 
 use blindsmith_api::decision_word;
 use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
+use blindsmith_formats::{RoundMetrics, VALUES, WORSE, model_context};
 use blindsmith_protocol::{Decision, Progress, Quarantined, Role, RoundSummary};
-use blindsmith_warden::{RoundMetrics, VALUES, WORSE, model_context};
 use serde::Serialize;
 
 use crate::figures::Figures;
@@ -267,7 +267,7 @@ impl Report {
                 let before = aside.replace(quarantined.clone()).unwrap_or_default();
                 quarantined.retain(|q| !before.contains(q));
             }
-            let part = |c: &blindsmith_warden::ContributorMetrics| ContributorReport {
+            let part = |c: &blindsmith_formats::ContributorMetrics| ContributorReport {
                 contributor: c.contributor.to_string(),
                 rows: c.rows,
                 validation: c.validation.clone().map(|metrics| Figures::of(metrics, project)),
@@ -362,8 +362,8 @@ pub fn role_word(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use blindsmith_formats::decision_bytes;
     use blindsmith_protocol::Id;
-    use blindsmith_warden::decision_bytes;
 
     use super::*;
 

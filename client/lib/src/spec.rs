@@ -1,11 +1,11 @@
 //! The public part of a new project: what is planned, and in words. `init` and the benchmarks use it.
 
+use blindsmith_formats::label_bytes;
 use blindsmith_keys::random_bytes;
 use blindsmith_learn::Recipe;
 use blindsmith_matrix::{Encoding, MaskSeed, Security};
 use blindsmith_plan::{Cloud, Costs, Machine, Network, Plan, plan};
 use blindsmith_protocol::{Id, ProjectSpec, Role, Trigger};
-use blindsmith_warden::label_bytes;
 
 use crate::Failure;
 

@@ -8,10 +8,10 @@ use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::appraisal::{Collateral, Enclave, Policy};
 use blindsmith_attest::chain::Measured;
 use blindsmith_attest::{Appraised, AppraisedPolicy, Session};
+use blindsmith_evidence::Tee;
 use blindsmith_identity::{Purpose, SigningKey};
 use blindsmith_keys::{Suite, random_bytes};
 use blindsmith_protocol::{Blob, Evidence, Id};
-use blindsmith_warden::Tee;
 use serde::{Deserialize, Serialize};
 
 use crate::collateral::{files, is_collateral, read_collateral};

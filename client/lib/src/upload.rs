@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blindsmith_api::message::{Reply, Request};
+use blindsmith_formats::{REFUSED, query_info, upload_context, write_labels};
 use blindsmith_identity::{Inquiry, SigningKey, sign_inquiry};
 use blindsmith_keys::{Encryption, Freshness, Key, Secrets, UploadKey, column_secrets, expand};
 use blindsmith_learn::{Matrix, Targets};
@@ -16,7 +17,6 @@ use blindsmith_protocol::{
     Blob, BlockLayout, Id, MAX_BODY, MAX_ROWS, ProjectSpec, Role, UploadHeader, block_digest, root_digest,
 };
 use blindsmith_ring::backend;
-use blindsmith_warden::{REFUSED, query_info, upload_context, write_labels};
 use rayon::prelude::*;
 
 use crate::failure::unexpected;

@@ -26,50 +26,17 @@ mod text;
 
 use std::fmt::Display;
 
-use serde::Serialize;
 use thiserror::Error;
 
+pub use blindsmith_evidence::{Appraisal, Appraised, LIFETIME, Refusal, Refused};
 pub use collateral::{Collateral, MAX_COLLATERAL};
 pub use evidence::{Envelope, Evidence, MAX_EVIDENCE};
 pub use policy::{
     Bytes, EXAMPLE, Enclave, Guest, IntelPlatform, MAX_POLICY, Platforms, Policy, SgxPolicy, SnpPolicy,
     SnpTcb, SnpTcbs, TdxGuest, TdxPolicy,
 };
-pub use session::{Appraised, AppraisedPolicy, LIFETIME, Refused, Session};
+pub use session::{AppraisedPolicy, Session};
 pub use text::one_of;
-
-/// What an appraisal found. The fields but `refusals` are what the evidence claims: believe them only if it is
-/// accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Appraisal {
-    /// Whether every check passed.
-    pub accepted: bool,
-    /// The kind of trusted execution environment: `sgx`, `tdx`, `snp`, `azure-vtpm` or `simulated`.
-    pub tee: &'static str,
-    /// The state of the platform's trusted firmware. Intel's name of it, such as `UpToDate`, once the quote is
-    /// verified; of SNP the versions that the report states.
-    pub tcb_status: Option<String>,
-    /// Hexadecimal digits of MRENCLAVE, MRTD or the launch measurement.
-    pub measurement: Option<String>,
-    /// Hexadecimal digits of the 64 bytes that the attested software chose. Whoever appraises has to compare them with
-    /// what this session needs: nothing here does.
-    pub report_data: Option<String>,
-    /// The checks that failed, in the order of the checks.
-    pub refusals: Vec<Refusal>,
-}
-
-/// A check that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    /// What was checked, such as `snp.policy.debug`. Names are stable.
-    pub claim: String,
-    /// What would have passed.
-    pub expected: String,
-    /// What came.
-    pub found: String,
-    /// What to do about it.
-    pub advice: String,
-}
 
 /// Input that cannot be appraised at all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -12,8 +12,8 @@ use seccompiler::{
 
 use crate::SandboxError;
 
-/// Calls that are allowed whatever their arguments are.
-const ALLOWED: [libc::c_long; 77] = [
+/// Calls that every confined process may make, whatever their arguments are.
+const ANY: [libc::c_long; 57] = [
     // Memory, for allocators and stacks. (mmap and mprotect: below.)
     libc::SYS_brk,
     libc::SYS_madvise,
@@ -57,72 +57,81 @@ const ALLOWED: [libc::c_long; 77] = [
     libc::SYS_sysinfo,
     libc::SYS_times,
     libc::SYS_uname,
-    // Files, as far as landlock lets them be opened, and what is open. (fcntl and ioctl: below.)
+    // What is open, and files as far as landlock lets them be opened. (fcntl and ioctl: below.)
     libc::SYS_close,
-    libc::SYS_dup,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
-    libc::SYS_fdatasync,
-    libc::SYS_flock,
     libc::SYS_fstat,
-    libc::SYS_fsync,
-    libc::SYS_ftruncate,
     libc::SYS_getcwd,
-    libc::SYS_getdents64,
     libc::SYS_lseek,
-    libc::SYS_mkdirat,
     libc::SYS_newfstatat,
     libc::SYS_openat,
+    libc::SYS_read,
+    libc::SYS_readlinkat,
+    libc::SYS_readv,
+    libc::SYS_statx,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_ppoll,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+];
+
+/// Calls that a warden may make beside those.
+const WARDEN: [libc::c_long; 20] = [
+    // Files of its state.
+    libc::SYS_dup,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getdents64,
+    libc::SYS_mkdirat,
     libc::SYS_pread64,
     libc::SYS_preadv,
     libc::SYS_pwrite64,
     libc::SYS_pwritev,
-    libc::SYS_read,
-    libc::SYS_readlinkat,
-    libc::SYS_readv,
     libc::SYS_renameat2,
-    libc::SYS_statx,
     libc::SYS_unlinkat,
-    libc::SYS_write,
-    libc::SYS_writev,
     // Shared memory, whose pages are written as a file.
     libc::SYS_memfd_create,
     // The link to the refinery. (socket and socket options: below.) No bind, listen, accept.
     libc::SYS_connect,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
-    libc::SYS_ppoll,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_shutdown,
     libc::SYS_pselect6,
     libc::SYS_close_range,
 ];
 
-/// The same under their older names, which C libraries use where there are any.
+/// The same under their older names, which C libraries use where there are any: of every process, and of a warden.
 #[cfg(target_arch = "x86_64")]
-const OLDER: [libc::c_long; 14] = [
-    libc::SYS_access,
-    libc::SYS_getdents,
-    libc::SYS_lstat,
-    libc::SYS_mkdir,
-    libc::SYS_open,
-    libc::SYS_poll,
-    libc::SYS_readlink,
-    libc::SYS_rename,
-    libc::SYS_renameat,
-    libc::SYS_rmdir,
-    libc::SYS_select,
-    libc::SYS_stat,
-    libc::SYS_time,
-    libc::SYS_unlink,
+const OLDER: [&[libc::c_long]; 2] = [
+    &[
+        libc::SYS_access,
+        libc::SYS_lstat,
+        libc::SYS_open,
+        libc::SYS_poll,
+        libc::SYS_readlink,
+        libc::SYS_stat,
+        libc::SYS_time,
+    ],
+    &[
+        libc::SYS_getdents,
+        libc::SYS_mkdir,
+        libc::SYS_rename,
+        libc::SYS_renameat,
+        libc::SYS_rmdir,
+        libc::SYS_select,
+        libc::SYS_unlink,
+    ],
 ];
 #[cfg(target_arch = "aarch64")]
-const OLDER: [libc::c_long; 1] = [libc::SYS_renameat];
+const OLDER: [&[libc::c_long]; 2] = [&[], &[libc::SYS_renameat]];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-const OLDER: [libc::c_long; 0] = [];
+const OLDER: [&[libc::c_long]; 2] = [&[], &[]];
 
 /// Names of anonymous memory, which allocators may set (linux/prctl.h).
 const PR_SET_VMA: i32 = 0x5356_4d41;
@@ -168,9 +177,22 @@ fn rule(needs: &[Need]) -> Result<SeccompRule, seccompiler::Error> {
     Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
 }
 
+/// Whose calls are filtered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// A warden's.
+    Warden,
+    /// Those of a process that has what is open, and gets nothing more.
+    Secluded,
+}
+
 /// The allow-list, for the running process.
-fn allowed() -> Result<Calls, seccompiler::Error> {
-    let mut calls: Calls = ALLOWED.iter().chain(&OLDER).map(|call| (*call, Vec::new())).collect();
+fn allowed(whose: Whose) -> Result<Calls, seccompiler::Error> {
+    let lists: &[&[libc::c_long]] = match whose {
+        Whose::Warden => &[&ANY, &WARDEN, OLDER[0], OLDER[1]],
+        Whose::Secluded => &[&ANY, OLDER[0]],
+    };
+    let mut calls: Calls = lists.iter().copied().flatten().map(|call| (*call, Vec::new())).collect();
     let mut only = |call: libc::c_long, needs: &[Need]| {
         rule(needs).map(|rule| calls.entry(call).or_default().push(rule))
     };
@@ -203,6 +225,9 @@ fn allowed() -> Result<Calls, seccompiler::Error> {
     }
     // Reading limits of its own.
     only(libc::SYS_prlimit64, &[Need::Is(0, 0), Need::Under(2, u64::MAX, 0)])?;
+    if whose == Whose::Secluded {
+        return Ok(calls);
+    }
     let kind = !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32 as u64;
     only(
         libc::SYS_socket,
@@ -215,7 +240,7 @@ fn allowed() -> Result<Calls, seccompiler::Error> {
 }
 
 /// Filters from here on, in all threads.
-pub fn filter() -> Result<(), SandboxError> {
+pub fn filter(whose: Whose) -> Result<(), SandboxError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(seccompiler::Error::from)?;
     // Its flags are in memory, where a filter cannot see them: C libraries that are told that there is no such call use
     // `clone`. A filter of its own, because one filter has one answer to what it matches; of several, the strictest counts.
@@ -223,7 +248,7 @@ pub fn filter() -> Result<(), SandboxError> {
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
     for (calls, other, matching) in [
         (no_clone3, SeccompAction::Allow, absent),
-        (allowed()?, SeccompAction::KillProcess, SeccompAction::Allow),
+        (allowed(whose)?, SeccompAction::KillProcess, SeccompAction::Allow),
     ] {
         let filter = SeccompFilter::new(calls, other, matching, arch).map_err(seccompiler::Error::from)?;
         let program: BpfProgram = filter.try_into().map_err(seccompiler::Error::from)?;

@@ -1,6 +1,7 @@
 //! Gives up what a warden does not need: files, programs, the network, capabilities, dumps of its memory.
 //!
-//! [`restrict`] is called before any thread is started and before any secret is in memory. What it takes stays taken
+//! [`restrict`] is called before any thread is started and before any secret is in memory; [`seclude`] leaves less, to the
+//! process that appraises other wardens for it and has no secrets. What they take stays taken
 //! (no_new_privs, capabilities, landlock, seccomp cannot be undone), so a fault in the warden is worth less to who
 //! exploits it. It does not hide the warden from whoever runs its machine.
 //!
@@ -17,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use calls::Whose;
 use landlock::PathFd;
 use thiserror::Error;
 
@@ -79,7 +81,7 @@ pub struct Restricted {
     pub root: bool,
     /// Holds the process's own entry in `/proc`: the kernel forgets entries that nobody holds, and with it the rule
     /// about it.
-    _process: PathFd,
+    _process: Option<PathFd>,
 }
 
 impl fmt::Display for Report {
@@ -154,16 +156,36 @@ pub fn restrict(rules: &Rules<'_>) -> Result<Report, SandboxError> {
     if rules.environment == Environment::Enclave {
         return Ok(Report::NotApplicable);
     }
-    let threads = std::fs::read_dir("/proc/self/task").map_err(system("/proc/self/task"))?.count();
-    if threads != 1 {
-        return Err(SandboxError::Threads(threads));
-    }
-    rustix::thread::set_no_new_privs(true).map_err(system("no_new_privs"))?;
+    alone()?;
     // While there may be rights to: they go next.
     let memory = memory::keep(rules.memory_lock)?;
     let root = rights::drop()?;
     memory::no_dumps()?;
     let (landlock, process) = files::confine(rules)?;
-    calls::filter()?;
-    Ok(Report::Restricted(Restricted { memory, landlock, root, _process: process }))
+    calls::filter(Whose::Warden)?;
+    Ok(Report::Restricted(Restricted { memory, landlock, root, _process: Some(process) }))
+}
+
+/// Gives up all but what is open, so much memory in bytes, time and threads: for a process that computes on what it is
+/// sent. After an error some of it is given up: end the process.
+///
+/// # Errors
+/// [`SandboxError`] if any of it cannot be given up, or if threads run already.
+pub fn seclude(memory: u64) -> Result<Report, SandboxError> {
+    alone()?;
+    let root = rights::drop()?;
+    memory::no_dumps()?;
+    memory::limit(memory)?;
+    let landlock = files::none()?;
+    calls::filter(Whose::Secluded)?;
+    Ok(Report::Restricted(Restricted { memory: Memory::Limited(memory), landlock, root, _process: None }))
+}
+
+/// Makes sure that this is the only thread, and that no program gives more rights.
+fn alone() -> Result<(), SandboxError> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(system("/proc/self/task"))?.count();
+    if threads != 1 {
+        return Err(SandboxError::Threads(threads));
+    }
+    rustix::thread::set_no_new_privs(true).map_err(system("no_new_privs"))
 }

@@ -16,6 +16,8 @@ pub enum Memory {
     NotAsked,
     /// It may be, because the limits do not allow more.
     Refused(String),
+    /// It may be, and there is no more than so many bytes of it.
+    Limited(u64),
 }
 
 impl fmt::Display for Memory {
@@ -23,6 +25,7 @@ impl fmt::Display for Memory {
         match self {
             Memory::Locked => write!(f, "memory locked"),
             Memory::NotAsked => write!(f, "memory NOT locked, as it was told"),
+            Memory::Limited(bytes) => write!(f, "at most {} MiB of memory", bytes >> 20),
             Memory::Refused(why) => write!(f, "memory NOT locked: {why}"),
         }
     }
@@ -51,6 +54,12 @@ fn try_lock() -> Result<(), String> {
     // On fault: a page that was never touched holds no secret, and stacks and arenas are far larger than what is used.
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     mlockall(flags).map_err(|e| format!("mlockall is refused ({e})"))
+}
+
+/// Nothing is mapped beyond so many bytes.
+pub fn limit(bytes: u64) -> Result<(), SandboxError> {
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    setrlimit(Resource::As, limit).map_err(system("a limit of memory"))
 }
 
 /// No core files, and no reading by other processes of the same user (ptrace, /proc/PID/mem). A process that is not

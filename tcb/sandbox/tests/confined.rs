@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use blindsmith_sandbox::{
-    Environment, Memory, MemoryLock, Report, Restricted, Rules, SandboxError, restrict,
+    Environment, Memory, MemoryLock, Report, Restricted, Rules, SandboxError, restrict, seclude,
 };
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType, connect, socket};
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
@@ -254,6 +254,57 @@ const ATTEMPTS: &[Attempt] = &[
     ("a call by the numbers of x32", Dies, |_| raw(libc::SYS_getpid | 0x4000_0000, &[])),
 ];
 
+/// Of a process that has what is open and gets nothing more; its place has no report.
+type Secluded = (&'static str, End, fn(&Path) -> io::Result<()>);
+
+const SECLUDED: &[Secluded] = &[
+    ("secluded: what is open is used, threads come and go", Works, |_| {
+        let (mut one, mut other) = UNIX_PAIR.with(|pair| pair.take()).unwrap();
+        let thread = std::thread::Builder::new().spawn(move || other.write_all(b"question"))?;
+        let mut read = [0; 8];
+        one.read_exact(&mut read)?;
+        thread.join().unwrap()?;
+        assert_eq!((&read, vec![1_u8; 64 << 20].len()), (b"question", 64 << 20));
+        eprintln!("standard error is written to");
+        let core = getrlimit(Resource::Core);
+        assert_eq!((core.current, core.maximum), (Some(0), Some(0)));
+        Ok(())
+    }),
+    ("secluded: memory ends", Aborts, |_| {
+        std::hint::black_box(vec![1_u8; 2 << 30]);
+        Ok(())
+    }),
+    ("secluded: its own status is read", Denied, |_| status("Seccomp").map(drop)),
+    ("secluded: the list of users is read", Denied, |_| fs::read("/etc/passwd").map(drop)),
+    ("secluded: a file beside it is read", Denied, |root| fs::read(root.join("secret")).map(drop)),
+    ("secluded: a file is made", Denied, |root| fs::write(root.join("state/new"), "x")),
+    ("secluded: a device is opened", Denied, |_| fs::File::open("/dev/zero").map(drop)),
+    ("secluded: a file is removed", Dies, |root| fs::remove_file(root.join("secret"))),
+    ("secluded: a folder is listed", Denied, |root| fs::read_dir(root).map(drop)),
+    ("secluded: the refinery's socket is connected to", Dies, |root| {
+        UnixStream::connect(root.join("refinery/link.sock")).map(drop)
+    }),
+    ("secluded: a TCP connection is made", Dies, |_| TcpStream::connect("127.0.0.1:9").map(drop)),
+    ("secluded: a datagram socket is made", Dies, |_| UnixDatagram::unbound().map(drop)),
+    ("secluded: memory is shared", Dies, |_| raw(libc::SYS_memfd_create, &[])),
+    ("secluded: a program is executed", Dies, |_| Err(Command::new("/bin/true").exec())),
+    ("secluded: a child is forked", Dies, |_| raw(libc::SYS_clone, &[libc::SIGCHLD as u64])),
+    ("secluded: its parent is traced", Dies, |_| {
+        let parent = getppid().map_or(1, |id| id.as_raw_pid());
+        raw(libc::SYS_ptrace, &[libc::PTRACE_ATTACH as u64, parent as u64])
+    }),
+    ("secluded: its parent is killed", Dies, |_| {
+        let parent = getppid().map_or(1, |id| id.as_raw_pid());
+        raw(libc::SYS_kill, &[parent as u64, 0])
+    }),
+    ("secluded: its parent's memory is read", Dies, |_| raw(libc::SYS_process_vm_readv, &[1])),
+];
+
+thread_local! {
+    /// Sockets from before.
+    static UNIX_PAIR: std::cell::Cell<Option<(UnixStream, UnixStream)>> = const { std::cell::Cell::new(None) };
+}
+
 /// Attempts to be confined that end otherwise.
 type Refusal = (&'static str, fn(&Path));
 
@@ -348,6 +399,13 @@ fn confine(root: &Path, environment: Environment, memory_lock: MemoryLock) -> Re
 
 /// Makes one attempt, in a process of its own.
 fn attempt(number: usize, root: PathBuf) -> ExitCode {
+    if let Some((name, _, act)) = number.checked_sub(ATTEMPTS.len() + REFUSALS.len()).map(|at| &SECLUDED[at])
+    {
+        UNIX_PAIR.set(Some(UnixStream::pair().unwrap()));
+        let report = seclude(1 << 30).unwrap();
+        assert!(report.to_string().contains("at most 1024 MiB of memory"), "{report}");
+        return exit(name, act(&root));
+    }
     let Some((name, end, act)) = ATTEMPTS.get(number) else {
         REFUSALS[number - ATTEMPTS.len()].1(&root);
         return ExitCode::SUCCESS;
@@ -361,7 +419,12 @@ fn attempt(number: usize, root: PathBuf) -> ExitCode {
         return ExitCode::from(SKIPPED as u8);
     }
     assert!(tcp.as_raw_fd() > 2);
-    match act(&Place { root, tcp, report }) {
+    exit(name, act(&Place { root, tcp, report }))
+}
+
+/// How an attempt's process ends.
+fn exit(name: &str, done: io::Result<()>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{name}: {e}");
@@ -403,7 +466,8 @@ fn main() -> ExitCode {
         Rlimit { current: getrlimit(Resource::Core).maximum, ..getrlimit(Resource::Core) },
     );
     let names = ATTEMPTS.iter().map(|(name, end, _)| (*name, *end));
-    let all: Vec<_> = names.chain(REFUSALS.iter().map(|(name, _)| (*name, Works))).collect();
+    let secluded = SECLUDED.iter().map(|(name, end, _)| (*name, *end));
+    let all: Vec<_> = names.chain(REFUSALS.iter().map(|(name, _)| (*name, Works))).chain(secluded).collect();
     let mut failed = 0;
     for (number, (name, end)) in all.into_iter().enumerate().filter(|(_, (name, _))| name.contains(&filter)) {
         let dir = tempfile::TempDir::new().unwrap();

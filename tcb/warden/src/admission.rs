@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use blindsmith_keys::{
-    Admission, AdmittedBlock, Key, Malformed, Projection, RowTests, Scalars, UploadContext, UploadKey,
-    UploadScalars, column_secrets, expand, random_bytes,
+    Admission, AdmittedBlock, Key, Malformed, Projection, RowTests, Scalars, UploadKey, UploadScalars,
+    column_secrets, expand, random_bytes,
 };
 use blindsmith_matrix::Masks;
 use blindsmith_protocol::{
@@ -122,20 +122,6 @@ pub fn era_scalars(project: &Key, spec: &ProjectSpec, era: u32) -> Scalars {
 pub fn column_scalars(project: &Key, spec: &ProjectSpec, (contributor, era): (&Id, u32)) -> Scalars {
     let key = project.derive("column mask scalars", &[&contributor.0, &era.to_be_bytes()]);
     Scalars::derive(&key, 0..spec.column_form.dimension())
-}
-
-/// The public context of a project's uploads in an era.
-pub fn upload_context(spec: &ProjectSpec, id: &Id, era: u32) -> UploadContext {
-    UploadContext {
-        project: id.0,
-        mask: spec.row_mask(era),
-        era,
-        row_form: spec.row_form,
-        column_form: spec.column_form,
-        block_rows: spec.block_rows(),
-        inputs: spec.inputs(),
-        scale: spec.feature_scale,
-    }
 }
 
 /// An upload that is read: its number in the command, its header, and the keys that its contributor made it with.

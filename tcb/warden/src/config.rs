@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Options with a value.
-const VALUES: [&str; 6] = ["refinery", "tee", "state", "threads", "sandbox", "memory-lock"];
+const VALUES: [&str; 7] = ["refinery", "tee", "state", "appraiser", "threads", "sandbox", "memory-lock"];
 /// Options that are `true` or `false`.
 const FLAGS: [&str; 3] = ["no-shared-memory", "take-over", "once"];
 /// Largest file, in bytes.

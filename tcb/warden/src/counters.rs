@@ -73,7 +73,6 @@ impl Counter {
 
     /// The same, handed over to this warden; the other one begins with it without a successor. Repeated, it is the same
     /// hand-over.
-    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) fn handed_to(&self, successor: [u8; 32]) -> Self {
         let first = self.successor == [0; 32];
         Counter { successor, transfers: self.transfers + u64::from(first), ..self.clone() }
@@ -81,7 +80,6 @@ impl Counter {
 
     /// Why a warden that stood here does not take the project over with that counter; none if it does. Whoever keeps what
     /// was handed over gives it as often as it likes: it counts once.
-    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) fn not_followed_by(&self, next: &Counter) -> Option<&'static str> {
         let same = Counter { orders: self.orders, orders_digest: self.orders_digest, ..next.clone() };
         match self {
@@ -284,7 +282,6 @@ mod tests {
         assert!(ask(&asked, 203, 4).is_some(), "but those that were paid for");
     }
 
-    #[cfg(feature = "hand-over")]
     #[test]
     fn a_hand_over_counts_once_and_never_leads_back() {
         let first = Counter { orders: 5, faults: 1, ..Counter::at(7, [3; 32]) };

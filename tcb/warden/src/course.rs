@@ -4,6 +4,7 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use blindsmith_formats::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
 use blindsmith_keys::{Context, Freshness, Key, ProductKind};
 use blindsmith_learn::{
     Block, ClassLoss, Estimate, Losses, Matrix, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer,
@@ -15,7 +16,6 @@ use blindsmith_receipts::Rules;
 use crate::accelerator::{Encrypted, ProductError, Spoiled};
 use crate::cloud::Cloud;
 use crate::decide::{Bench, Decided, Judgement, Screening, Training, decide, decide_once, find};
-use crate::metrics::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
 use crate::project::Project;
 use crate::round::{Blocks, Prepared, RoundError, Task, Uploads};
 use crate::standing::{Place, Standing};

@@ -1,9 +1,9 @@
 //! Whether recipe, specification and formats fit each other.
 
+use blindsmith_formats::{check_size, label_bytes};
 use blindsmith_learn::Recipe;
-use blindsmith_protocol::{MAX_BODY, ProjectSpec};
+use blindsmith_protocol::ProjectSpec;
 
-use crate::labels::label_bytes;
 use crate::project::{ProjectError, mismatch};
 
 /// The recipe is the owner's secret, the specification is public: they must speak of one model.
@@ -20,26 +20,4 @@ pub(crate) fn check_recipe(spec: &ProjectSpec, recipe: &Recipe) -> Result<(), Pr
         return Err(mismatch("recipe and specification have batches of different sizes"));
     }
     check_size(recipe).map_err(mismatch)
-}
-
-/// Bytes of a round's record that are left to everything but state and model.
-const RECORD_ROOM: usize = 16 << 20;
-
-/// Refuses models whose round records would not fit a frame: sealed state and sealed model, four bytes a value.
-///
-/// # Errors
-/// What is too large and how large it may be.
-pub fn check_size(recipe: &Recipe) -> Result<(), String> {
-    let (values, most) =
-        (recipe.state_values().saturating_add(recipe.parameters()), (MAX_BODY - RECORD_ROOM) / 4);
-    if values <= most {
-        return Ok(());
-    }
-    let (parameters, optimiser) =
-        (recipe.parameters(), recipe.state_values() / recipe.parameters().max(1) - 1);
-    Err(format!(
-        "a model of {parameters} parameters is too large: with this optimiser, which keeps {optimiser} value(s) of \
-         each, at most {} are possible",
-        most / (2 + optimiser)
-    ))
 }

@@ -1,7 +1,9 @@
 //! Hand-over: a warden passes a project on to another one, of which the owner approved before it left.
 //!
 //! The warden that has the project asks the other for evidence, with a nonce of its own, and appraises what comes by the
-//! policy in the owner's newest approval, as a client would (`blindsmith-appraisal`). It marks its counter first and seals then: from the mark on it runs no round
+//! policy in the owner's newest approval, as a client would. That the claims answer its challenge, and that the report
+//! vouches for them, it checks itself; whether the report is genuine and allowed its appraiser says ([`Appraiser`]). It marks
+//! its counter first and seals then: from the mark on it runs no round
 //! and answers no query of the project, and repeats the hand-over to the same warden alone. The other makes sure, by the
 //! key of the project's receipts in the owner's order, that it takes over the project that its owner released, and goes on
 //! from the counter, so that nothing starts anew with it. Hand-overs are counted: what was handed over once is not taken
@@ -15,26 +17,30 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, Session, appraise};
+use blindsmith_evidence::{Appraised, Challenge, Finding, Given, Question, Refused};
+use blindsmith_formats::{Reader, session_info};
 use blindsmith_identity::{Action, Approval, Purpose, Terms, open_order};
 use blindsmith_keys::{Key, Suite, random_bytes};
 use blindsmith_protocol::{Blob, Evidence, Id, MAX_BODY, Outcome, ProjectSpec, from_cbor, to_cbor};
 use blindsmith_receipts::receipt_signing_key;
-use zeroize::{Zeroize, Zeroizing};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
+use crate::appraiser::Appraiser;
 use crate::counters::Counter;
 use crate::project::Project;
-use crate::release::session_info;
 use crate::session::Identity;
 use crate::transport::lock;
 
 const MAGIC: &[u8; 8] = b"BSHANDO1";
+/// Most collateral, in bytes, with the lengths of its parts: an appraiser takes 1 MiB of it.
+const MAX_COLLATERAL: usize = (1 << 20) + 1024;
 /// The suite of what is handed over.
 const SUITE: Suite = Suite::XWing;
 
 /// What other wardens were asked that did not answer yet, one a project.
 #[derive(Default)]
-pub(crate) struct Challenges(Mutex<BTreeMap<Id, Session>>);
+pub(crate) struct Challenges(Mutex<BTreeMap<Id, Challenge>>);
 
 /// This machine's clock, in seconds since 1970; not before the owner's approval.
 fn clock(approval: &Approval) -> Result<u64, String> {
@@ -45,67 +51,101 @@ fn clock(approval: &Approval) -> Result<u64, String> {
     }
 }
 
-/// The policy of an approval.
-fn policy(approval: &Approval) -> Result<AppraisedPolicy, String> {
-    AppraisedPolicy::parse(&approval.policy).map_err(|e| format!("the policy of the owner's approval: {e}"))
+/// SHA-256 of a policy.
+fn digest(policy: &str) -> [u8; 32] {
+    Sha256::digest(policy.as_bytes()).into()
+}
+
+fn unknown_answer() -> String {
+    "this warden's appraiser answers something else than it was asked".into()
+}
+
+/// Why a policy of the owner's is none.
+fn no_policy(why: &str) -> String {
+    format!("the policy of the owner's approval: {why}")
 }
 
 impl Challenges {
     /// A challenge for the warden that will take this project over; an earlier one is forgotten.
     fn begin(&self, project: Id, identity: &Identity, approval: &Approval) -> Result<Outcome, String> {
-        let (policy, now) = (policy(approval)?, clock(approval)?);
-        let session = Session::begin(random_bytes(), project, &identity.signing, SUITE, &policy, now);
-        let request = Blob(session.request(Purpose::Release, &identity.signing));
-        lock(&self.0).insert(project, session);
+        match identity.appraiser.ask(&Question::Policy(approval.policy.clone()))? {
+            Finding::Ready => {}
+            Finding::Unusable { why, .. } => return Err(no_policy(&why)),
+            Finding::Appraisal(_) => return Err(unknown_answer()),
+        }
+        let (policy, now) = (digest(&approval.policy), clock(approval)?);
+        let challenge = Challenge::new(random_bytes(), project, &identity.signing, SUITE, policy, now);
+        let request = Blob(challenge.request(Purpose::Release, &identity.signing));
+        lock(&self.0).insert(project, challenge);
         Ok(Outcome::Challenge { asker: identity.signing.verifying().into(), request })
     }
 
-    /// Appraises evidence that answers a challenge, by the owner's approval and as of the time `now`.
-    fn appraise(
-        &self,
-        project: &Id,
-        evidence: &Evidence,
-        (approval, collateral, now): (&Approval, &Collateral, u64),
-    ) -> Result<Appraised, String> {
+    /// Has evidence that answers a challenge appraised by the owner's policy.
+    fn appraise(&self, project: &Id, policy: &str, shown: &Shown) -> Result<Appraised, String> {
         // Whatever comes of it, the nonce is used.
-        let session = lock(&self.0).remove(project);
-        let session = session.ok_or("the other warden's evidence answers no challenge of this one")?;
-        let appraised = session.appraise(evidence, &policy(approval)?, collateral, now);
-        appraised.map_err(|e| format!("the other warden is refused: {e}"))
+        let challenge = lock(&self.0).remove(project);
+        let challenge = challenge.ok_or("the other warden's evidence answers no challenge of this one")?;
+        let refused = |e: Refused| format!("the other warden is refused: {e}");
+        let answered = challenge.answered(shown.evidence, digest(policy), shown.now).map_err(refused)?;
+        let found = match shown.judged(policy)? {
+            Finding::Appraisal(found) => Ok(found),
+            Finding::Unusable { what: Given::Report, why } => Err(why),
+            Finding::Unusable { what: Given::Policy, why } => return Err(no_policy(&why)),
+            Finding::Unusable { what: Given::Collateral, why } => return Err(why),
+            Finding::Ready => return Err(unknown_answer()),
+        };
+        answered.conclude(found).map_err(refused)
     }
 }
 
-/// The collateral in a body: parts, each after its length in 32 bits.
-fn collateral(mut body: &[u8]) -> Result<Collateral, String> {
-    let mut collateral = Collateral::default();
-    while !body.is_empty() {
-        let part = part(&mut body).ok_or("the collateral is cut off")?;
-        collateral.add(part).map_err(|e| e.to_string())?;
+/// The parts of the collateral in a body, each after its length in 32 bits.
+fn collateral(body: &[u8]) -> Result<Vec<Blob>, String> {
+    let (mut parts, mut rest) = (Vec::new(), Reader(body));
+    if body.len() > MAX_COLLATERAL {
+        return Err(format!("the collateral has more than {MAX_COLLATERAL} bytes"));
     }
-    Ok(collateral)
+    while !rest.0.is_empty() {
+        parts.push(Blob(rest.part().ok_or("the collateral is cut off")?.to_vec()));
+    }
+    Ok(parts)
+}
+
+/// Evidence of another warden, what it is verified with, and as of when.
+struct Shown<'a> {
+    appraiser: &'a Appraiser,
+    evidence: &'a Evidence,
+    collateral: Vec<Blob>,
+    now: u64,
+}
+
+impl Shown<'_> {
+    fn judged(&self, policy: &str) -> Result<Finding, String> {
+        let (policy, report) = (policy.to_owned(), self.evidence.report.clone());
+        self.appraiser.ask(&Question::Report {
+            policy,
+            report,
+            collateral: self.collateral.clone(),
+            at: self.now,
+        })
+    }
 }
 
 /// Contributors' policies, by which the evidence that the owner's accepts is appraised again.
 struct Policies<'a> {
-    evidence: &'a Evidence,
-    collateral: &'a Collateral,
-    now: u64,
+    shown: &'a Shown<'a>,
     seen: BTreeMap<String, bool>,
 }
 
 impl Policies<'_> {
-    fn accept(&mut self, text: &str) -> bool {
+    fn accept(&mut self, text: &str) -> Result<bool, String> {
         if let Some(known) = self.seen.get(text) {
-            return *known;
+            return Ok(*known);
         }
         // What cannot be read accepts nobody.
-        let accepted = AppraisedPolicy::parse(text).is_ok_and(|policy| {
-            let report = blindsmith_appraisal::Evidence::parse(&self.evidence.report.0);
-            report.is_ok_and(|report| appraise(&report, self.collateral, policy.policy(), self.now).accepted)
-        });
-        let accepted = text.is_empty() || accepted;
+        let accepted = text.is_empty()
+            || matches!(self.shown.judged(text)?, Finding::Appraisal(found) if found.accepted);
         self.seen.insert(text.to_owned(), accepted);
-        accepted
+        Ok(accepted)
     }
 }
 
@@ -114,26 +154,6 @@ struct Handed {
     vault: Key,
     counter: Counter,
     members: Vec<(Id, Key, Terms)>,
-}
-
-fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (len, tail) = rest.split_first_chunk::<4>()?;
-    let (part, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-    *rest = tail;
-    Some(part)
-}
-
-fn take(rest: &mut &[u8]) -> Option<[u8; 32]> {
-    let (head, tail) = rest.split_first_chunk::<32>()?;
-    *rest = tail;
-    Some(*head)
-}
-
-fn key(rest: &mut &[u8]) -> Option<Key> {
-    let mut bytes = take(rest)?;
-    let key = Key::from_bytes(bytes);
-    bytes.zeroize();
-    Some(key)
 }
 
 impl Handed {
@@ -161,13 +181,13 @@ impl Handed {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(MAGIC.as_slice())?;
-        let vault = key(&mut rest)?;
-        let counter = from_cbor(part(&mut rest)?).ok()?;
+        let mut rest = Reader::after(MAGIC, bytes)?;
+        let vault = rest.key()?;
+        let counter = from_cbor(rest.part()?).ok()?;
         let mut members = Vec::new();
-        while !rest.is_empty() {
-            let (id, seed) = (Id(take(&mut rest)?), key(&mut rest)?);
-            let terms: Terms = from_cbor(part(&mut rest)?).ok()?;
+        while !rest.0.is_empty() {
+            let (id, seed) = (Id(rest.digest()?), rest.key()?);
+            let terms: Terms = from_cbor(rest.part()?).ok()?;
             terms.validate().ok()?;
             members.push((id, seed, terms));
         }
@@ -203,7 +223,8 @@ impl Project {
         let (approval, order) = self.approval()?;
         let now = clock(approval)?;
         let collateral = collateral(body)?;
-        let other = identity.challenges.appraise(&self.id, evidence, (approval, &collateral, now))?;
+        let shown = Shown { appraiser: &identity.appraiser, evidence, collateral, now };
+        let other = identity.challenges.appraise(&self.id, &approval.policy, &shown)?;
         let _counting = identity.counting();
         let counter = self.counter(identity).map_err(|e| e.to_string())?;
         self.told_all(&counter)?;
@@ -231,13 +252,20 @@ impl Project {
         }
         let session = other.session();
         // Of simulated wardens terms name no measurement.
-        let mut policies = Policies { evidence, collateral: &collateral, now, seen: BTreeMap::new() };
-        let mut allowed = |terms: &Terms| {
-            terms.allow_warden(other.tee(), other.measurement()) && policies.accept(&terms.policy)
-        };
-        let allowed = self.members.enrolled().filter(|(_, _, terms)| allowed(terms));
+        let mut policies = Policies { shown: &shown, seen: BTreeMap::new() };
+        let mut allowed = Vec::new();
+        for member in self.members.enrolled() {
+            let terms = member.2;
+            if terms.allow_warden(other.tee(), other.measurement()) && policies.accept(&terms.policy)? {
+                allowed.push(member);
+            }
+        }
         let marked = counter.handed_to(successor);
-        let handed = Handed::encode(&self.vault, &Counter { successor: [0; 32], ..marked.clone() }, allowed);
+        let handed = Handed::encode(
+            &self.vault,
+            &Counter { successor: [0; 32], ..marked.clone() },
+            allowed.into_iter(),
+        );
         if handed.len() > MAX_BODY / 2 {
             return Err("the contributors' seeds and terms are too many to be handed over".into());
         }
@@ -261,13 +289,13 @@ impl Project {
         body: &[u8],
     ) -> Result<(Self, Vec<(Id, Blob)>), String> {
         spec.validate().map_err(|e| e.to_string())?;
-        let (id, mut rest) = (spec.id(), body);
+        let (id, mut rest) = (spec.id(), Reader(body));
         let order = open_order(order, &spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
         let approval = match order.action {
             Action::Approve(approval) if order.project == id => approval,
             _ => return Err("the order approves of no warden of this project".into()),
         };
-        let sealed = part(&mut rest).ok_or("what was handed over is cut off")?;
+        let sealed = rest.part().ok_or("what was handed over is cut off")?;
         let malformed = || "what was handed over is malformed".to_owned();
         let receipts = |opened: &[u8]| {
             let handed = Handed::decode(opened).ok_or_else(malformed)?;
@@ -286,7 +314,7 @@ impl Project {
             return Err(why.into());
         }
         let mut project =
-            Project::opened(spec, Some(counter.clone()), vault, rest).map_err(|e| e.to_string())?;
+            Project::opened(spec, Some(counter.clone()), vault, rest.0).map_err(|e| e.to_string())?;
         let (known, host) = project.host(identity);
         let tokens = members.into_iter().filter_map(|(contributor, seed, terms)| {
             // The other made sure of that; who does not allow this warden is left out here too.

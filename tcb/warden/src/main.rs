@@ -1,6 +1,7 @@
 //! `blindsmith-warden`: the trusted process.
 
 mod address;
+mod child;
 mod config;
 mod confinement;
 
@@ -48,6 +49,10 @@ struct Arguments {
     /// Directory of the counters, and of the sealing key where hardware derives none.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
+    /// The program that judges the evidence of wardens that take projects over [default: blindsmith-appraiser in the folder
+    /// of this program]. Without it, or in an enclave, no project is handed over.
+    #[arg(long, value_name = "PATH")]
+    appraiser: Option<PathBuf>,
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -119,6 +124,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         }
     );
     let program = program().map_err(|e| format!("this program's own file: {e}"))?;
+    // A program cannot be started from within the sandbox, and this one should see no secret.
+    let appraiser = child::appraiser(arguments);
     let sealing = match arguments.tee {
         // Its device is out of reach afterwards.
         TeeArgument::Snp => Some(derived()?),
@@ -152,10 +159,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             Identity::new(kernel(Tee::Tdx)?, Key::random(), counters).map_err(|e| e.to_string())
         }
     }?;
-    if arguments.take_over && !cfg!(feature = "hand-over") {
-        return Err("this warden was built without hand-over: leave --take-over out, or build it with".into());
-    }
     identity.take_over = arguments.take_over;
+    identity.appraiser = appraiser;
     let projects = Projects::default();
     std::thread::scope(|scope| {
         // Queries are answered beside the rounds.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use blindsmith_formats::enrolment_info;
 use blindsmith_identity::{Action, Approval, Origin, Roster, Terms, open_enrolment, open_order};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
@@ -9,18 +10,10 @@ use blindsmith_receipts::receipt_signing_key;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::counters::Counter;
-use crate::release::session_info;
 use crate::session::Identity;
 
 /// Most terms under which a contributor has uploads.
 const MAX_TERMS: usize = 64;
-
-/// What an enrolment's sealed seed is bound to: the session, and the terms.
-pub fn enrolment_info(session: &[u8; 32], terms: &[u8; 32]) -> Vec<u8> {
-    let mut info = session_info("enrolment", session);
-    info.extend(terms);
-    info
-}
 
 /// To whom contributors hand their seeds: a project in a warden.
 pub(crate) struct Host<'a> {
@@ -129,7 +122,6 @@ impl Members {
     }
 
     /// The seeds that were handed over, and under which terms.
-    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) fn enrolled(&self) -> impl Iterator<Item = (&Id, &Key, &Terms)> {
         self.enrolled.iter().map(|((contributor, _), found)| (contributor, &found.seed, &found.terms))
     }

@@ -1,5 +1,9 @@
 //! A project as the warden holds it, and the sealed form of that.
 
+use blindsmith_formats::{
+    Release, RoundMetrics, VALUES, WORSE, decision_bytes, decode_model, encode_model, metrics_key,
+    model_context, session_info,
+};
 use blindsmith_identity::{Origin, open_release};
 use blindsmith_keys::{Key, Sealed};
 use blindsmith_learn::{Network, Trainer, TrainerState};
@@ -17,13 +21,10 @@ use zeroize::Zeroizing;
 use crate::cloud::Cloud;
 use crate::counters::Counter;
 use crate::course::{self, Trained};
-use crate::decision::{WORSE, decision_bytes};
 use crate::fit::check_recipe;
 use crate::members::{Host, Members};
-use crate::metrics::RoundMetrics;
-use crate::model::{decode_model, encode_model, opening};
-use crate::release::{Release, metrics_key, model_context, recipe_commitment, recipe_opening, session_info};
-use crate::round::{self, RoundError, Task, VALUES};
+use crate::model::opening;
+use crate::round::{self, RoundError, Task};
 use crate::session::Identity;
 use crate::standing::{MAX_LISTED, Place, Standing};
 
@@ -43,7 +44,7 @@ pub enum ProjectError {
     Release(String),
     /// It opens to something else.
     #[error(transparent)]
-    Format(#[from] crate::ReleaseFormatError),
+    Format(#[from] blindsmith_formats::ReleaseFormatError),
     /// The sealed state or model does not open.
     #[error("{0}: {1}")]
     Sealed(&'static str, blindsmith_keys::SealError),
@@ -154,7 +155,7 @@ impl Project {
         let trainer = Trainer::continue_from(recipe, network).map_err(mismatch)?;
         let (encryption, receipts, commitment) = (Key::random(), Receipts::default(), [0; 32]);
         let (members, standing) = (Members::default(), Standing::default());
-        let origin = Origin { recipe: committed(&release, &id), model: Id::default() };
+        let origin = Origin { recipe: release.committed(&id), model: Id::default() };
         let project = Project {
             spec,
             id,
@@ -236,7 +237,7 @@ impl Project {
         let state: TrainerState = from_cbor(state).map_err(mismatch)?;
         let trainer = Trainer::restore(release.recipe.clone(), state).map_err(mismatch)?;
         let (encryption, commitment) = (Key::from_bytes(*key), *commitment);
-        let origin = Origin { recipe: committed(&release, &id), model: Id(*initial) };
+        let origin = Origin { recipe: release.committed(&id), model: Id(*initial) };
         let members = Members::default();
         Ok(Project {
             spec,
@@ -567,11 +568,6 @@ impl Project {
         let counter = self.counter(identity)?;
         self.allowed(&Counter { attempts: 0, ..counter })
     }
-}
-
-/// The commitment to a release's recipe.
-fn committed(release: &Release, project: &Id) -> Id {
-    recipe_commitment(recipe_opening(&release.owner, project).expose(), &release.recipe)
 }
 
 /// The key in these bytes.

@@ -1,5 +1,6 @@
 //! Queries: rows that are predicted and forgotten.
 
+use blindsmith_formats::{Label, REFUSED};
 use blindsmith_keys::{Context, Freshness, Key, ProductKind};
 use blindsmith_learn::{Batch, Block, Labels, Matrix, Targets, predict};
 use blindsmith_protocol::{Role, UploadHeader};
@@ -7,12 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::accelerator::Encrypted;
 use crate::cloud::Cloud;
-use crate::labels::Label;
 use crate::round::{RoundError, Uploads};
 use crate::serving::Serving;
-
-/// How an answer begins that holds no predictions, as u32; others begin with zero.
-pub const REFUSED: u32 = 1;
 
 /// Answers a query: predictions rounded to the precision of the rules, then each row's class, sealed to the querier at a size that
 /// follows from the number of rows.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
+use blindsmith_formats::{Label, VALUES, read_labels, upload_context};
 use blindsmith_identity::Terms;
 use blindsmith_keys::{Key, Projection, Scalars, Secrets, UploadKey, column_secrets, metered};
 use blindsmith_learn::{Block, Labels, Recipe, TrainError};
@@ -14,21 +15,15 @@ use thiserror::Error;
 use crate::accelerator::{ColumnOwner, ProductError, RowKeys};
 use crate::admission::{
     self, AdmissionError, AdmissionKeys, MOST_REFUSED, Reading, column_scalars, era_scalars, input_scalars,
-    upload_context,
 };
 use crate::cloud::Cloud;
 use crate::counters::Counter;
-use crate::labels::{Label, read_labels};
 use crate::project::Project;
 use crate::serving::Serving;
 use crate::session::Identity;
 
 /// Share of the blocks that are held out of training where no validation rows were uploaded.
 const HOLD_OUT: f64 = 0.1;
-
-/// What is said of a round whose values left their range, whatever happened.
-pub const VALUES: &str = "training stopped: values left their range (it diverged, or they became too large): lower the learning rate \
-     or set clip_norm";
 
 /// Why a round or query was refused. It names the instruction or upload, never a value.
 #[derive(Debug, Error)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use blindsmith_formats::query_info;
 use blindsmith_identity::{PublicKey, open_inquiry};
 use blindsmith_keys::{Key, Suite};
 use blindsmith_learn::{Network, Objective, Recipe};
@@ -137,7 +138,7 @@ impl Serving {
         let inquiry = open_inquiry(inquiry, &querier).map_err(|_| RoundError::Query)?;
         let suite =
             Suite::numbered(inquiry.kem).filter(|_| (inquiry.project, inquiry.query) == (self.id, query));
-        let info = crate::query_info(&self.id, &query, &header.contributor);
+        let info = query_info(&self.id, &query, &header.contributor);
         let opened = identity.key.open(suite.ok_or(RoundError::Query)?, &info, &inquiry.envelope.0);
         let (seed, _) = opened.map_err(|_| RoundError::Query)?;
         let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use blindsmith_evidence::{AttestError, Attester, Claims, Tee, measurement, report_data};
+use blindsmith_formats::RoundMetrics;
 use blindsmith_identity::{Confirmed, PublicKey, Purpose, SigningKey, open_request, sign_confirmed};
 use blindsmith_keys::{Key, RecipientKey, Suite, check_nanos, random_bytes};
 use blindsmith_protocol::{
@@ -15,10 +16,10 @@ use rustix::time::{ClockId, clock_gettime};
 use zeroize::Zeroizing;
 
 use crate::admission::AdmissionError;
+use crate::appraiser::Appraiser;
 use crate::cloud::CloudError;
 use crate::counters::{Counter, Counters};
 use crate::hand_over::Challenges;
-use crate::metrics::RoundMetrics;
 use crate::orders::OrderError;
 use crate::project::{Done, Project};
 use crate::remote::Remote;
@@ -43,12 +44,13 @@ pub struct Identity {
     pub counters: Box<dyn Counters>,
     /// Whether it asks for the projects of the warden that the refinery has.
     pub take_over: bool,
+    /// What judges the evidence of wardens that take projects over; none at first.
+    pub appraiser: Appraiser,
     /// What tells this start of it from others.
     start: Id,
     /// Held while a counter is read and written.
     counting: Mutex<()>,
     sessions: Sessions,
-    #[cfg_attr(not(feature = "hand-over"), expect(dead_code))]
     pub(crate) challenges: Challenges,
 }
 
@@ -75,6 +77,7 @@ impl Identity {
             signing,
             counters,
             take_over,
+            appraiser: Appraiser::none("it has no appraiser"),
             start: Id(random_bytes()),
             counting,
             sessions,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use blindsmith_attest::AppraisedPolicy;
 use blindsmith_attest::chain::{MAX_WARDENS, Measured, PolicyError};
+use blindsmith_evidence::Tee;
 use blindsmith_identity::{Action, Approval, MAX_APPROVAL_POLICY, Purpose};
 use blindsmith_protocol::Blob;
-use blindsmith_warden::Tee;
 use clap::Args;
 
 use super::ProjectArguments;

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use blindsmith_formats::upload_context;
 use blindsmith_keys::{
     Context, Freshness, Key, ProductKind, Projection, Scalars, Secrets, UploadKey, column_secrets, expand,
 };
@@ -24,7 +25,7 @@ use blindsmith_ring::backend;
 use blindsmith_twin::Twin;
 use blindsmith_warden::{
     AdmissionKeys, Bytes, Cloud, CloudError, Encrypted, ProductError, ProductRequest, Reading, RowKeys, Sink,
-    Ticket, admit, column_scalars, era_scalars, input_scalars, open_projections, upload_context,
+    Ticket, admit, column_scalars, era_scalars, input_scalars, open_projections,
 };
 
 /// An engine in this process.

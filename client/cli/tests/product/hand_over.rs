@@ -208,6 +208,58 @@ fn a_warden_that_the_owner_did_not_approve_of_gets_nothing() {
     site.verified();
 }
 
+/// The appraiser of the site's warden.
+fn appraiser(site: &Site) -> String {
+    let warden = site.services.processes()[1].unwrap();
+    let children = std::fs::read_to_string(format!("/proc/{warden}/task/{warden}/children")).unwrap();
+    children.trim().to_owned()
+}
+
+/// Waits until a process has ended, whether or not anybody took note of it.
+fn gone(process: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "process {process} goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn without_an_appraiser_nothing_is_handed_over_and_training_goes_on() {
+    let mut site = shared(&[]);
+    // Killed: the warden says so when it needs it, and starts no other one.
+    let first = appraiser(&site);
+    assert!(Command::new("kill").args(["-KILL", &first]).status().unwrap().success());
+    gone(&first);
+    site.on_project("approve", &[]).ok();
+    let second = Second::start(&site, "second");
+    logged(&site, "hand-over is refused until this warden is started again: this warden's appraiser", 1);
+    trains(&site, 2);
+    drop(second);
+    // None, and a program that is something else.
+    for (program, words) in [
+        ("/nowhere/appraiser", "the appraiser /nowhere/appraiser: No such file"),
+        ("/bin/true", "the appraiser /bin/true: the peer closed the connection"),
+    ] {
+        let (link, hand_overs) =
+            (site.services.store().join("warden.sock"), site.logs().matches("hand-over is refused").count());
+        site.services.start_warden_at(&link, &["--appraiser", program]).unwrap();
+        logged(&site, &format!("this warden hands no project over: {words}"), 1);
+        site.until(|status| status.ready);
+        let _second = Second::start(&site, "second");
+        logged(&site, "hand-over is refused", hand_overs + 1);
+    }
+    trains(&site, 3);
+    // Started again with it, the warden hands over; and its appraiser ends with it.
+    site.services.start_warden().unwrap();
+    let last = appraiser(&site);
+    assert!(!last.is_empty() && last != first);
+    let _second = Second::start(&site, "second");
+    logged(&site, "another warden goes on", 1);
+    site.services.kill_warden();
+    gone(&last);
+}
+
 const SNP_ONLY: &str = "[snp]\nmachines = \"any\"\nguests = []\n[snp.minimum_tcb]\n";
 
 /// A round of rows of the owner; so many there are then.

@@ -1,8 +1,8 @@
 //! Several contributors under keys and terms of their own; rounds that judge and set aside; versions that come back.
 
+use blindsmith_formats::{RoundMetrics, model_context};
 use blindsmith_keys::Key;
 use blindsmith_protocol::Id;
-use blindsmith_warden::{RoundMetrics, model_context};
 use serde_json::{Value, json};
 
 use crate::site::{Outcome, Site, argument};

@@ -7,6 +7,7 @@ use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::chain::{Bundle, OwnerPolicy, Trust};
 use blindsmith_client::Keys;
 use blindsmith_evidence::{Claims, Tee};
+use blindsmith_formats::model_context;
 use blindsmith_identity::{AttestRequest, Confirmed, Purpose, sign_confirmed, sign_request};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, MAX_UPLOADS};
@@ -15,7 +16,6 @@ use blindsmith_receipts::{
     sign_receipt,
 };
 use blindsmith_refinery::Store;
-use blindsmith_warden::model_context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

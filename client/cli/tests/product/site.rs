@@ -27,14 +27,17 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-/// Builds refinery and warden where cargo did not: `cargo test -p blindsmith` builds this package's own
+/// The programs beside this package's own.
+const PROGRAMS: [&str; 3] = ["blindsmith-refinery", "blindsmith-warden", "blindsmith-appraiser"];
+
+/// Builds the others where cargo did not: `cargo test -p blindsmith` builds this package's own
 /// program only.
 pub fn programs() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         let own = std::env::current_exe().unwrap();
         let dir = own.ancestors().nth(2).unwrap();
-        if ["blindsmith-refinery", "blindsmith-warden"].iter().all(|name| dir.join(name).is_file()) {
+        if PROGRAMS.iter().all(|name| dir.join(name).is_file()) {
             return;
         }
         let profile = match dir.file_name().unwrap().to_str().unwrap() {
@@ -42,11 +45,12 @@ pub fn programs() {
             other => other,
         };
         let built = Command::new(env!("CARGO"))
-            .args(["build", "-p", "blindsmith-refinery", "-p", "blindsmith-warden", "--profile", profile])
+            .args(["build", "--profile", profile])
+            .args(PROGRAMS.iter().flat_map(|name| ["-p", name]))
             .arg("--target-dir")
             .arg(dir.parent().unwrap())
             .status();
-        assert!(built.unwrap().success(), "refinery and warden could not be built");
+        assert!(built.unwrap().success(), "the other programs could not be built");
     });
 }
 

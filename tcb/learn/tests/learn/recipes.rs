@@ -16,7 +16,7 @@ fn default_recipes_are_valid() {
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
     type Spoil = fn(&mut Recipe);
-    let cases: [(&str, Spoil); 22] = [
+    let cases: [(&str, Spoil); 24] = [
         ("widths", |r| r.widths = vec![64]),
         ("widths", |r| r.widths = vec![64, 0, 10]),
         ("widths", |r| r.widths = vec![64, 1 << 21, 10]),

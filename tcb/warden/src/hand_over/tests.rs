@@ -1,5 +1,6 @@
 //! What is handed over, and what hardware's evidence has to answer.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use blindsmith_evidence::{Claims, Tee};
@@ -23,6 +24,13 @@ fn what_is_handed_over_survives_and_damage_is_refused() {
     for len in (0..bytes.len()).filter(|len| *len != without.len()) {
         assert!(Handed::decode(&bytes[..len]).is_none(), "truncated to {len}");
     }
+}
+
+/// An appraiser in this process.
+fn appraiser() -> Appraiser {
+    let (own, other) = UnixStream::pair().unwrap();
+    std::thread::spawn(move || blindsmith_appraiser::serve(other));
+    Appraiser::ready(own).unwrap()
 }
 
 /// Evidence of real machines: files, and what is known of them.
@@ -95,16 +103,14 @@ impl Vector {
     fn relayed(&self, policy: String, body: &[u8]) -> String {
         let (project, at) = (Id([4; 32]), self.facts["verify_at"].as_u64().unwrap());
         let asker = SigningKey::from_seed(&[1; 32]);
-        let approval = Approval { wardens: vec![], receipts: PublicKey([0; 32]), policy, since: at };
-        let parsed = super::policy(&approval).unwrap();
-        let session = Session::begin([7; 32], project, &asker, SUITE, &parsed, at);
+        let challenge = Challenge::new([7; 32], project, &asker, SUITE, digest(&policy), at);
         let claims = Claims {
             tee: Tee::named(self.facts["tee"].as_str().unwrap()).unwrap(),
             kem: SUITE.number(),
             recipient: RecipientKey::generate().recipient(SUITE).bytes().to_vec(),
             signing: PublicKey([3; 32]),
             nonce: [7; 32],
-            policy: parsed.digest(),
+            policy: digest(&policy),
             project,
             asker: asker.verifying(),
             build: String::new(),
@@ -113,8 +119,10 @@ impl Vector {
         let report = Blob(Self::file(report));
         let evidence = Evidence { claims: Blob(claims.encode()), report, auxiliary: Blob::default() };
         let challenges = Challenges::default();
-        lock(&challenges.0).insert(project, session);
-        challenges.appraise(&project, &evidence, (&approval, &collateral(body).unwrap(), at)).unwrap_err()
+        lock(&challenges.0).insert(project, challenge);
+        let (appraiser, collateral) = (appraiser(), collateral(body).unwrap());
+        let shown = Shown { appraiser: &appraiser, evidence: &evidence, collateral, now: at };
+        challenges.appraise(&project, &policy, &shown).unwrap_err()
     }
 }
 
@@ -147,19 +155,21 @@ fn a_contributors_own_policy_counts_beside_the_owners() {
         let ((evidence, vector), (_, other)) = (of(id), of(other));
         let collateral = collateral(&vector.collateral()).unwrap();
         let now = vector.facts["verify_at"].as_u64().unwrap();
-        let mut policies =
-            Policies { evidence: &evidence, collateral: &collateral, now, seen: BTreeMap::new() };
+        let appraiser = appraiser();
+        let shown = Shown { appraiser: &appraiser, evidence: &evidence, collateral, now };
+        let mut policies = Policies { shown: &shown, seen: BTreeMap::new() };
+        let mut accept = |text: &str| policies.accept(text).unwrap();
         // Twice: what is known is not appraised again.
         for _ in 0..2 {
-            assert!(policies.accept("") && policies.accept(&vector.policy()), "{id}");
+            assert!(accept("") && accept(&vector.policy()), "{id}");
             for refuses in [other.policy(), "accept_simulated = true".into(), "no policy".into()] {
-                assert!(!policies.accept(&refuses), "{id}: {refuses}");
+                assert!(!accept(&refuses), "{id}: {refuses}");
             }
         }
         if id.starts_with("tdx") {
             // The same firmware, but another kernel.
             let kernel = vector.policy().replace(vector.field("rtmr2"), &"00".repeat(48));
-            assert!(kernel != vector.policy() && !policies.accept(&kernel));
+            assert!(kernel != vector.policy() && !accept(&kernel));
         }
     }
 }

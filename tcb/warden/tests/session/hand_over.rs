@@ -1,14 +1,17 @@
 //! A project passed on from one warden to another, command by command, and what is refused.
 
 use std::cell::RefCell;
+use std::os::unix::net::UnixStream;
 
-use blindsmith_evidence::Claims;
+use blindsmith_evidence::{Claims, Finding, Question, hear, tell};
 use blindsmith_identity::{Action, Approval, Order, PublicKey, Roster, sign_order};
+use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, FromWarden, Id, Outcome, ToWarden, from_cbor};
 use blindsmith_receipts::open_receipt;
+use blindsmith_warden::Appraiser;
 
 use super::owner::{Owner, signing};
-use super::refinery::{PROGRAM, Refinery, identity};
+use super::refinery::{PROGRAM, Refinery, identity, identity_with};
 
 /// A released project, and what the refinery keeps of it.
 struct Released {
@@ -297,4 +300,67 @@ fn a_project_that_its_owner_did_not_release_is_not_taken_over() {
     }
     let (command, body) = project.take_over(&mut first, &mut second);
     assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
+}
+
+/// A released project of a warden with this appraiser, with an approval of the tests' program.
+fn appraised_by(appraiser: Appraiser) -> (Refinery, Released) {
+    let mut first = Refinery::of(identity_with(&Key::random(), appraiser));
+    let project = Released::to(&mut first);
+    let order = project.approval(1, PROGRAM);
+    project.give(&mut first, order);
+    (first, project)
+}
+
+#[test]
+fn without_an_appraiser_nothing_is_handed_over_and_the_rest_goes_on() {
+    let (mut first, project) = appraised_by(Appraiser::none("there is none"));
+    let challenge = ToWarden::Challenge { project: project.owner.id() };
+    let message = first.refusal(&challenge, &[]);
+    assert_eq!(message, "hand-over is refused until this warden is started again: there is none");
+    first.assert_serves();
+    assert!(!first.refusal(&project.owner.round(1, &[]), &[]).contains("hand"));
+    // Another such warden takes a project over: for that nobody is appraised.
+    let (mut other, project) = approved();
+    let mut second = Refinery::of(identity_with(&Key::random(), Appraiser::none("there is none")));
+    let (command, body) = project.take_over(&mut other, &mut second);
+    assert!(matches!(second.command(&command, &body).0, Outcome::Ready { .. }));
+}
+
+#[test]
+fn an_appraiser_that_ends_or_lies_hands_nothing_over() {
+    // It answers whether the policy is one, and then so.
+    let first_of = |last: Option<Finding>| {
+        let (own, mut stream) = UnixStream::pair().unwrap();
+        std::thread::spawn(move || {
+            tell(&mut stream, &Finding::Ready).unwrap();
+            hear::<Question>(&mut stream).unwrap();
+            tell(&mut stream, &Finding::Ready).unwrap();
+            hear::<Question>(&mut stream).unwrap();
+            last.iter().for_each(|last| tell(&mut stream, last).unwrap());
+        });
+        appraised_by(Appraiser::ready(own).unwrap())
+    };
+    let accepted = |data: Option<String>| blindsmith_evidence::Appraisal {
+        accepted: true,
+        tee: "simulated",
+        tcb_status: None,
+        measurement: Some("07".repeat(32)),
+        report_data: data,
+        refusals: vec![],
+    };
+    // Whatever it accepts, the report has to be about these claims, and an appraisal has to have accepted it.
+    let unaccepted = blindsmith_evidence::Appraisal { accepted: false, ..accepted(None) };
+    for (last, words) in [
+        (None, "this warden's appraiser has ended"),
+        (Some(Finding::Ready), "something else than it was asked"),
+        (Some(Finding::Appraisal(accepted(None))), "report.data"),
+        (Some(Finding::Appraisal(accepted(Some("00".repeat(64))))), "report.data"),
+        (Some(Finding::Appraisal(unaccepted)), "is refused"),
+    ] {
+        let (mut first, project) = first_of(last);
+        let found = evidence(&mut Refinery::of(identity()), &project.challenge(&mut first));
+        let message = first.refusal(&project.handed(found), &[]);
+        assert!(message.contains(words), "{words}: {message}");
+        assert!(!first.refusal(&project.owner.round(1, &[]), &[]).contains("handed"));
+    }
 }

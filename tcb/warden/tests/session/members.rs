@@ -1,13 +1,14 @@
 //! Members: whose seeds and questions the warden takes, and that nobody else weakens what they accepted.
 
 use blindsmith_evidence::Claims;
+use blindsmith_formats::{encode_model, enrolment_info, model_context, query_info};
 use blindsmith_identity::{
     Action, AttestRequest, Enrolment, Inquiry, MemberRole, Origin, PublicKey, Purpose, Quota, Roster,
     SigningKey, Terms, sign_enrolment, sign_inquiry, sign_order, sign_request,
 };
 use blindsmith_keys::{Key, Recipient, Suite};
 use blindsmith_protocol::{Blob, FromWarden, Id, Outcome, Role, RoundRecord, ToWarden};
-use blindsmith_warden::{Identity, encode_model, enrolment_info, model_context, query_info};
+use blindsmith_warden::Identity;
 
 use super::owner::{Owner, ROWS, name, number, signing};
 use super::refinery::{Refinery, identity, identity_of};

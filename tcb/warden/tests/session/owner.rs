@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use blindsmith_evidence::{Claims, SimulatedReport, report_data};
+use blindsmith_formats::{
+    Release, decode_model, encode_model, label_bytes, model_context, query_info, session_info,
+};
 use blindsmith_identity::{
     AttestRequest, Inquiry, Origin, PublicKey, Purpose, SignedRelease, SigningKey, open_confirmed,
     sign_inquiry, sign_release, sign_request,
@@ -15,9 +18,6 @@ use blindsmith_protocol::{
     UploadHeader, from_cbor,
 };
 use blindsmith_receipts::{Rules, commit, open_receipt};
-use blindsmith_warden::{
-    Release, decode_model, encode_model, label_bytes, model_context, query_info, session_info,
-};
 
 use super::refinery::Refinery;
 use super::stock;

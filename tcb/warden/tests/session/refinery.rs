@@ -13,7 +13,7 @@ use blindsmith_protocol::{
     write_frame,
 };
 use blindsmith_shared::{Arena, Range, Region};
-use blindsmith_warden::{Identity, MemoryCounters, Projects, Tee, serve};
+use blindsmith_warden::{Appraiser, Identity, MemoryCounters, Projects, Tee, serve};
 
 /// What simulated wardens of tests say that their program is.
 pub const PROGRAM: [u8; 32] = [7; 32];
@@ -25,9 +25,18 @@ pub fn identity() -> &'static Identity {
 
 /// A warden that seals under this key, and has counted nothing.
 pub fn identity_of(sealing: &Key) -> &'static Identity {
+    let (own, other) = UnixStream::pair().unwrap();
+    std::thread::spawn(move || blindsmith_appraiser::serve(other));
+    identity_with(sealing, Appraiser::ready(own).unwrap())
+}
+
+/// One that has this appraiser.
+pub fn identity_with(sealing: &Key, appraiser: Appraiser) -> &'static Identity {
     let counters = Box::new(MemoryCounters::default());
     let attester = Simulated::new(SigningKey::from_seed(Key::random().expose()), PROGRAM);
-    Box::leak(Box::new(Identity::new(Box::new(attester), sealing.duplicate(), counters).unwrap()))
+    let mut identity = Identity::new(Box::new(attester), sealing.duplicate(), counters).unwrap();
+    identity.appraiser = appraiser;
+    Box::leak(Box::new(identity))
 }
 
 /// Asks for evidence, for somebody's query.

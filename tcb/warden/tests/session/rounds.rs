@@ -1,10 +1,10 @@
 //! Rounds and queries with a refinery that answers rightly.
 
+use blindsmith_formats::{REFUSED, decode_model};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Batch, Block, Labels, Layer, Matrix, Network, Sampler, Targets, Trainer, predict};
 use blindsmith_matrix::Scale;
 use blindsmith_protocol::{Decision, Outcome, Quarantined, Reason, Role, RoundRecord, from_cbor};
-use blindsmith_warden::{REFUSED, decode_model};
 
 use super::compared::Plain;
 use super::naive::Naive;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use blindsmith_formats::write_labels;
 use blindsmith_keys::{Encryption, Freshness, Key, UploadContext, UploadKey, column_secrets};
 use blindsmith_learn::{Matrix, Targets};
 use blindsmith_matrix::{Masks, View};
@@ -11,7 +12,6 @@ use blindsmith_protocol::{
     BlockRef, Id, ProjectSpec, Projection, Role, UploadHeader, block_digest, root_digest,
 };
 use blindsmith_ring::backend;
-use blindsmith_warden::write_labels;
 
 /// An upload, and what the warden had kept of it.
 #[derive(Clone)]

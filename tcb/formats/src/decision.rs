@@ -6,6 +6,10 @@ use blindsmith_receipts::Decision;
 pub const WORSE: &str =
     "the new model was not good enough on the rows that judge, or there was nothing left to train on";
 
+/// What is said of a round whose values left their range, whatever happened.
+pub const VALUES: &str = "training stopped: values left their range (it diverged, or they became too large): lower the learning rate \
+     or set clip_norm";
+
 /// A decision before it is sealed: equally long, whatever it is.
 pub fn decision_bytes(decision: &Decision) -> [u8; 64] {
     let mut bytes = [0; 64];

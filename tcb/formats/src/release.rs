@@ -10,7 +10,9 @@ use blindsmith_learn::Recipe;
 use blindsmith_protocol::{Id, from_cbor, to_cbor};
 use blindsmith_receipts::{Rules, commit};
 use thiserror::Error;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
+
+use crate::Reader;
 
 const MAGIC: &[u8; 8] = b"BSRELEA4";
 
@@ -40,6 +42,16 @@ pub fn session_info(what: &str, session: &[u8; 32]) -> Vec<u8> {
     info.extend(session);
     info
 }
+
+/// What an enrolment's sealed seed is bound to: the session, and the terms.
+pub fn enrolment_info(session: &[u8; 32], terms: &[u8; 32]) -> Vec<u8> {
+    let mut info = session_info("enrolment", session);
+    info.extend(terms);
+    info
+}
+
+/// How an answer to a query begins that holds no predictions, as u32; others begin with zero.
+pub const REFUSED: u32 = 1;
 
 /// What a query's envelope is bound to: the project, the query's identifier, and who asks.
 pub fn query_info(project: &Id, query: &Id, querier: &Id) -> Vec<u8> {
@@ -84,30 +96,22 @@ impl Release {
         out
     }
 
+    /// The commitment to its recipe, of this project.
+    pub fn committed(&self, project: &Id) -> Id {
+        recipe_commitment(recipe_opening(&self.owner, project).expose(), &self.recipe)
+    }
+
     /// The release in these bytes, its recipe validated.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReleaseFormatError> {
-        let mut rest =
-            bytes.strip_prefix(MAGIC.as_slice()).ok_or(ReleaseFormatError("it does not begin as one"))?;
-        let [owner, model, rows] = [key(&mut rest)?, key(&mut rest)?, key(&mut rest)?];
+        let mut rest = Reader::after(MAGIC, bytes).ok_or(ReleaseFormatError("it does not begin as one"))?;
+        let mut key = || rest.key().ok_or(ReleaseFormatError("it is truncated"));
+        let [owner, model, rows] = [key()?, key()?, key()?];
         let (rules, recipe): (Rules, Recipe) =
-            from_cbor(rest).map_err(|_| ReleaseFormatError("its rules and recipe do not decode"))?;
+            from_cbor(rest.0).map_err(|_| ReleaseFormatError("its rules and recipe do not decode"))?;
         rules.validate().map_err(|_| ReleaseFormatError("its rules are out of range"))?;
         recipe.validate().map_err(|_| ReleaseFormatError("its recipe is out of range"))?;
         Ok(Release { owner, model, rows, rules, recipe })
     }
-}
-
-fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8; 32], ReleaseFormatError> {
-    let (head, tail) = rest.split_first_chunk::<32>().ok_or(ReleaseFormatError("it is truncated"))?;
-    *rest = tail;
-    Ok(head)
-}
-
-fn key(rest: &mut &[u8]) -> Result<Key, ReleaseFormatError> {
-    let mut bytes = *take(rest)?;
-    let key = Key::from_bytes(bytes);
-    bytes.zeroize();
-    Ok(key)
 }
 
 #[cfg(test)]
