@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
-use blindsmith_data::{Classes, Standardiser};
+use blindsmith_data::{Classes, Preprocessing, Standardiser};
 use blindsmith_identity::{Origin, PublicKey, SigningKey, Terms};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Loss, Recipe};
@@ -60,6 +60,8 @@ pub struct ClientProject {
     pub spec: ProjectSpec,
     /// The training.
     pub recipe: Recipe,
+    /// What features are made of columns.
+    pub preprocessing: Preprocessing,
     /// The features' standardisation, which all rows and queries use.
     pub standardiser: Standardiser,
     /// Labels.
@@ -85,7 +87,7 @@ pub struct Keys {
 }
 
 /// The version of `project.json` that this program writes and reads.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 pub(crate) const KEY_FILE: &str = "owner.key";
 pub(crate) const MEMBER_FILE: &str = "member.key";
 pub(crate) const POLICY_FILE: &str = "policy.toml";
@@ -399,6 +401,9 @@ impl ClientProject {
         project.spec.validate().map_err(|e| Failure::project(path, e))?;
         project.recipe.validate().map_err(|e| Failure::project(path, e))?;
         project.rules.validate().map_err(|e| Failure::project(path, e))?;
+        if project.preprocessing.features() != project.standardiser.columns() {
+            return Err(Failure::project(path, "it standardises other features than it makes"));
+        }
         Ok(project)
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use blindsmith_data::{
-    Classes, ColumnRef, Dataset, Frame, LabelKind, ReadOptions, Standardised, Standardiser, Table, Targets,
+    Choices, Classes, ColumnRef, Columns, Counted, Dataset, Frame, Identifiers, Imputation, LabelKind,
+    Preprocessing, ReadOptions, Standardised, Standardiser, Table, Targets,
 };
 use blindsmith_learn as learn;
 use clap::Args;
@@ -47,7 +48,7 @@ impl FormatArguments {
         (!self.missing_marker.is_empty()).then(|| self.missing_marker.clone())
     }
 
-    fn options(&self, task: Task, labels: &[String], recorded: Option<&Labelling>) -> ReadOptions {
+    fn options(&self, task: Task, labels: &[String], columns: Columns) -> ReadOptions {
         let column = |name: &String| ColumnRef::from(name.as_str());
         ReadOptions {
             header: !self.no_header,
@@ -56,8 +57,49 @@ impl FormatArguments {
             labels: labels.iter().map(column).collect(),
             label_kind: if task == Task::Classify { LabelKind::Category } else { LabelKind::Number },
             ignore: self.ignore.iter().map(column).collect(),
-            missing: self.marks().or_else(|| recorded.and_then(|labelling| labelling.missing.clone())),
+            missing: self.marks(),
+            columns,
             ..ReadOptions::default()
+        }
+    }
+}
+
+/// What the columns of a first table are, and what becomes of missing values.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ColumnArguments {
+    /// A column of names, each of which becomes a feature of 0 or 1; may be repeated [default: columns of text with at most
+    /// 50 different values, in more than twice as many rows].
+    #[arg(long, value_name = "COLUMN")]
+    category: Vec<String>,
+    /// A column of dates, such as 2024-05-31 or 2024-05-31T12:30:00Z, which becomes days since 1970-01-01; may be repeated
+    /// [default: columns of nothing else].
+    #[arg(long, value_name = "COLUMN")]
+    date: Vec<String>,
+    /// A column that identifies rows: no feature, never encrypted, and passed through to predictions; may be repeated.
+    #[arg(long, value_name = "COLUMN")]
+    id: Vec<String>,
+    /// What stands in for missing values: `median` or a value, of all columns or, as COLUMN=median or COLUMN=VALUE, of one;
+    /// may be repeated [default: missing values are refused].
+    #[arg(long, value_name = "[COLUMN=]VALUE", value_parser = imputation)]
+    impute: Vec<Imputation>,
+    /// With --impute: no feature that tells where a value was missing.
+    #[arg(long)]
+    no_indicator: bool,
+}
+
+fn imputation(text: &str) -> Result<Imputation, std::convert::Infallible> {
+    text.parse()
+}
+
+impl ColumnArguments {
+    fn choices(&self) -> Choices {
+        let columns = |names: &[String]| names.iter().map(|name| ColumnRef::from(name.as_str())).collect();
+        Choices {
+            categories: columns(&self.category),
+            dates: columns(&self.date),
+            ids: columns(&self.id),
+            imputations: self.impute.clone(),
+            indicators: !self.no_indicator,
         }
     }
 }
@@ -86,7 +128,7 @@ impl std::fmt::Display for Names {
 /// Where rows come from.
 #[derive(Debug, Clone, Args)]
 pub struct DataArguments {
-    /// CSV, Parquet, .npy or IDX, gzipped or not.
+    /// CSV, Parquet, .npy or IDX, gzipped or not; or a directory of .csv or of .parquet files that are one table.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// A second .npy or IDX file that holds the labels.
@@ -102,6 +144,20 @@ pub struct First {
     pub data: Dataset,
     /// How later files name the label columns.
     pub labels: Vec<String>,
+    /// How features follow from columns.
+    pub preprocessing: Preprocessing,
+}
+
+/// Rows of a query.
+pub struct Query {
+    /// Features.
+    pub features: Frame,
+    /// With labels, where the file has them, to compare with.
+    pub labelled: Option<Dataset>,
+    /// Columns that identify rows, where the file has them.
+    pub ids: Vec<Identifiers>,
+    /// What did not fit.
+    pub misfits: Misfits,
 }
 
 impl DataArguments {
@@ -118,17 +174,25 @@ impl DataArguments {
     }
 
     /// Rows with labels, as a new project sees them; of classes, those of `classes` if there are any, else those found.
-    pub fn first(&self, task: Task, labels: &[String], classes: Option<&Names>) -> Result<First, Failure> {
+    pub fn first(
+        &self,
+        task: Task,
+        labels: &[String],
+        classes: Option<&Names>,
+        columns: &ColumnArguments,
+    ) -> Result<First, Failure> {
         if labels.is_empty() && self.labels.is_none() {
             return Err(Failure::Settings("name the label column: --label NAME".into()));
         }
         if classes.is_some() && task != Task::Classify {
             return Err(Failure::Settings("--classes goes with --task classify".into()));
         }
-        let table = self.table(&self.format.options(task, labels, None))?;
+        let columns = Columns::Inferred(columns.choices());
+        let table = self.table(&self.format.options(task, labels, columns))?;
+        let preprocessing = table.preprocessing.clone();
         // A position holds for this file only: another may order its columns otherwise.
-        let labels = match (&table.labels, table.features.names()) {
-            (Some(columns), Some(_)) => columns.names.clone(),
+        let labels = match &table.labels {
+            Some(columns) if preprocessing.is_named() => columns.names.clone(),
             _ => labels.to_vec(),
         };
         let classes = classes.map(|Names(names)| Classes::new(names.clone())).transpose()?;
@@ -137,30 +201,37 @@ impl DataArguments {
             Task::MultiLabel => table.multi_label()?,
             Task::Regress => table.regress()?,
         };
-        Ok(First { data, labels })
+        Ok(First { data, labels, preprocessing })
     }
 
-    fn of(&self, labelling: &Labelling) -> ReadOptions {
-        self.format.options(labelling.task, &labelling.columns, Some(labelling))
+    fn of(&self, project: &ClientProject) -> ReadOptions {
+        let columns = Columns::Recorded {
+            preprocessing: project.preprocessing.clone(),
+            beyond: project.standardiser.beyond(),
+        };
+        let Labelling { task, columns: labels, missing, .. } = &project.labelling;
+        let options = self.format.options(*task, labels, columns);
+        ReadOptions { missing: options.missing.or_else(|| missing.clone()), ..options }
     }
 
-    /// Rows with labels of an existing project.
-    pub fn labelled(&self, project: &ClientProject) -> Result<Dataset, Failure> {
-        let labelling = &project.labelling;
-        let table = self.table(&self.of(labelling))?;
-        dataset(table, labelling)
+    /// Rows with labels of an existing project, and what of their columns did not fit.
+    pub fn labelled(&self, project: &ClientProject) -> Result<(Dataset, Misfits), Failure> {
+        let table = self.table(&self.of(project))?;
+        let misfits = Misfits::of_columns(&table);
+        Ok((dataset(table, &project.labelling)?, misfits))
     }
 
-    /// Rows of a query: labels, where the file has them, are kept apart to compare with.
-    pub fn query(&self, project: &ClientProject) -> Result<(Frame, Option<Dataset>), Failure> {
-        let labelling = &project.labelling;
-        let options = ReadOptions { labels_optional: true, ..self.of(labelling) };
-        let table = self.table(&options)?;
-        if table.labels.is_none() {
-            return Ok((table.features, None));
-        }
+    /// Rows of a query.
+    pub fn query(&self, project: &ClientProject) -> Result<Query, Failure> {
+        let options = ReadOptions { labels_optional: true, ..self.of(project) };
+        let mut table = self.table(&options)?;
+        let (misfits, ids) = (Misfits::of_columns(&table), std::mem::take(&mut table.ids));
         let features = table.features.clone();
-        Ok((features, Some(dataset(table, labelling)?)))
+        let labelled = match table.labels {
+            Some(_) => Some(dataset(table, &project.labelling)?),
+            None => None,
+        };
+        Ok(Query { features, labelled, ids, misfits })
     }
 }
 
@@ -190,6 +261,10 @@ pub struct Misfits {
     pub clipped_targets: Vec<Misfit>,
     /// Features that differ from the constant of a constant column, and count for nothing.
     pub differing: Vec<Misfit>,
+    /// Values of categories that the first table lacked.
+    pub unknown: Vec<Misfit>,
+    /// Missing values that another one stands in for.
+    pub filled: Vec<Misfit>,
 }
 
 impl Misfits {
@@ -200,6 +275,19 @@ impl Misfits {
             differing: misfits(standardiser, &rows.differing),
             ..Misfits::default()
         }
+    }
+
+    /// Those of columns, before features are made of them.
+    fn of_columns(table: &Table) -> Self {
+        let misfit = |Counted { column, cells }: &Counted| Misfit { column: column.clone(), values: *cells };
+        let [unknown, filled] =
+            [&table.unknown, &table.filled].map(|counted| counted.iter().map(misfit).collect());
+        Misfits { unknown, filled, ..Misfits::default() }
+    }
+
+    /// The same, with those of columns of `other`.
+    pub fn with_columns(self, other: Misfits) -> Self {
+        Misfits { unknown: other.unknown, filled: other.filled, ..self }
     }
 
     /// How many features were clipped.
@@ -216,6 +304,8 @@ impl Misfits {
                 "targets lay beyond the recorded bound and were clipped to it (init --ranges moves it)",
             ),
             (&self.differing, "values count for nothing, as their columns were constant in the first table"),
+            (&self.unknown, "values are no recorded category of their column, and count as none"),
+            (&self.filled, "missing values were filled in as the project records"),
         ];
         let there = kinds.into_iter().filter(|(misfits, _)| !misfits.is_empty());
         there.map(|(misfits, what)| format!("{}: {}", count(misfits, what), listed(misfits))).collect()

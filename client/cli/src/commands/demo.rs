@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::status::{Report, RoundReport, in_units};
 use super::{TrainingArguments, pull};
 use crate::project::{ClientProject, Keys, Task};
-use crate::rows::{DataArguments, First, FormatArguments, Names, standardise};
+use crate::rows::{ColumnArguments, DataArguments, First, FormatArguments, Names, standardise};
 use crate::{Connection, Failure, Services};
 
 /// Encrypts a model and rows, refines the model round by round while its owner is gone, fetches it, and
@@ -176,9 +176,11 @@ impl Demo {
         let (name, labels, all, held_out) = match (&self.file, self.dataset) {
             (Some(path), _) => {
                 let data = DataArguments { data: path.clone(), labels: None, format: self.format.clone() };
-                let First { data, labels } = data.first(self.task, &self.label, None)?;
+                let columns = ColumnArguments::default();
+                let First { data, labels, preprocessing } =
+                    data.first(self.task, &self.label, None, &columns)?;
                 // Where the file has no names, these columns get some.
-                let named = data.features.names().is_some();
+                let named = preprocessing.is_named();
                 let label = |i: usize| if named { labels[i].clone() } else { format!("label {}", i + 1) };
                 let labels = (0..labels.len()).map(label).collect();
                 let (train, held_out) = data.split(0.2, &SPLIT)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
-use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
+use blindsmith_data::{Beyond, Dataset, InputColumn, ModelFile, Preprocessing, Standardiser, Targets};
 use blindsmith_identity::{Purpose, SignedRelease, sign_release};
 use blindsmith_keys::Key;
 use blindsmith_learn::{Labels, Layer, Matrix, Network, Recipe, Trainer};
@@ -21,7 +21,7 @@ use super::spec::{bytes_per_row, in_words, new_spec, planned, sizes};
 use super::{CloudName, TrainingArguments, report};
 use crate::connection::unexpected;
 use crate::project::{ClientProject, FORMAT, Keys, Labelling, Task};
-use crate::rows::{DataArguments, First, Names, names, standardise};
+use crate::rows::{ColumnArguments, DataArguments, First, Names, names, standardise};
 use crate::scales::Scales;
 use crate::trust::{TrustArguments, appraise_warden};
 use crate::{Connection, Failure};
@@ -57,6 +57,8 @@ pub struct Init {
     name: String,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    columns: ColumnArguments,
     /// The label column; several for multi-label or regression.
     #[arg(long, value_name = "COLUMN")]
     label: Vec<String>,
@@ -86,8 +88,8 @@ pub struct Init {
     /// Features are stored as (x - mean) / (FACTOR * standard deviation).
     #[arg(long, value_name = "FACTOR", default_value_t = Standardiser::FACTOR)]
     factor: f64,
-    /// What happens to values beyond FACTOR standard deviations, and to those that differ from a constant: they are
-    /// counted, and clipped or dropped, or their file is refused.
+    /// What happens to values beyond FACTOR standard deviations, to those that differ from a constant, and to categories
+    /// that the rows given lack: they are counted, and clipped or dropped, or their file is refused.
     #[arg(long, value_enum, default_value = "clip")]
     beyond: BeyondName,
     /// What the refinery will multiply on: encodings, and the layers that it multiplies, are chosen for it.
@@ -236,6 +238,8 @@ struct Created {
     /// Rows of a block.
     block_rows: u32,
     upload_bytes_per_row: usize,
+    /// What was made of columns that are no plain numbers.
+    columns: Vec<String>,
     /// Features with one value only, which count for nothing.
     constant_columns: Vec<String>,
     batch_rows: usize,
@@ -248,12 +252,14 @@ struct Created {
 impl Init {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let First { data, labels } = self.data.first(self.task, &self.label, self.classes.as_ref())?;
+        let First { data, labels, preprocessing } =
+            self.data.first(self.task, &self.label, self.classes.as_ref(), &self.columns)?;
         let beyond = match self.beyond {
             BeyondName::Clip => Beyond::Clip,
             BeyondName::Refuse => Beyond::Refuse,
         };
-        let standardiser = Standardiser::fit(&data.features, self.factor, beyond)?;
+        words_of(&preprocessing).iter().for_each(|line| eprintln!("{line}"));
+        let standardiser = preprocessing.fit(&data.features, self.factor, beyond)?;
         let mut labelling = labelling(self.task, &labels, &data, (self.factor, beyond))?;
         labelling.missing = self.data.format.marks();
         let scales = self.ranges.as_deref().map(Scales::read).transpose()?.unwrap_or_default();
@@ -286,6 +292,7 @@ impl Init {
             refinery: self.refinery.clone(),
             spec,
             recipe,
+            preprocessing,
             standardiser,
             labelling,
             kem: self.trust.kem,
@@ -435,6 +442,13 @@ impl Init {
     }
 }
 
+/// What was made of columns that are no plain numbers.
+fn words_of(preprocessing: &Preprocessing) -> Vec<String> {
+    let ids =
+        preprocessing.ids().iter().map(|id| format!("column {id:?}: identifies rows, and is no feature"));
+    ids.chain(preprocessing.columns().iter().filter_map(InputColumn::words)).collect()
+}
+
 /// The features with one value only.
 fn constant_columns(standardiser: &Standardiser) -> Vec<String> {
     let name = |column: usize| match standardiser.names() {
@@ -514,6 +528,7 @@ fn describe(project: &ClientProject, network: &Network, warden: &Appraised) -> C
         column_form: sizes(&spec.column_form),
         block_rows: spec.block_rows,
         upload_bytes_per_row: bytes_per_row(spec),
+        columns: words_of(&project.preprocessing),
         constant_columns: constant_columns(&project.standardiser),
         batch_rows: project.recipe.batch_rows,
         epochs: project.recipe.epochs,

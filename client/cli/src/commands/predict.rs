@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use blindsmith_data::Dataset;
+use blindsmith_data::{Dataset, Identifiers};
 use blindsmith_identity::Purpose;
 use clap::Args;
 use serde::Serialize;
 
 use super::{ProjectArguments, bar, report, warn_if_simulated};
 use crate::project::{ClientProject, Keys, Task, query_number, write_file};
-use crate::rows::{DataArguments, Misfits, matrix_of};
+use crate::rows::{DataArguments, Misfits, Query, matrix_of};
 use crate::trust::appraise_warden;
 use crate::{Answer, Failure, ask};
 
@@ -49,9 +49,9 @@ impl Predict {
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
         let querier = Keys::load(&self.common.project)?.identity();
-        let (features, labelled) = self.data.query(&project)?;
+        let Query { features, labelled, ids, misfits } = self.data.query(&project)?;
         let standardised = project.standardiser.apply(features)?;
-        let misfits = Misfits::of_features(&project.standardiser, &standardised);
+        let misfits = Misfits::of_features(&project.standardiser, &standardised).with_columns(misfits);
         misfits.words().iter().for_each(|line| eprintln!("{line}"));
         let rows = matrix_of(standardised.matrix);
         let warden = appraise_warden(
@@ -66,7 +66,7 @@ impl Predict {
         let number = query_number(&self.common.project)?;
         let answer = ask(&mut connection, &project.spec, (&querier, number), &warden, &rows, observe)?;
         bar.finish_and_clear();
-        let predicted = describe(&project, &answer, warden.tee(), (labelled, misfits))?;
+        let predicted = describe(&project, &answer, warden.tee(), (labelled, misfits))?.identified(ids);
         if let Some(path) = &self.out {
             let mut text = Vec::new();
             write_csv(&predicted, &mut text)?;
@@ -80,6 +80,17 @@ impl Predict {
                 eprintln!("accuracy against the file's labels: {accuracy:.4}");
             }
         })
+    }
+}
+
+impl Predicted {
+    /// The same, with the columns that identify rows in front.
+    fn identified(mut self, ids: Vec<Identifiers>) -> Self {
+        for Identifiers { name, cells } in ids.into_iter().rev() {
+            self.columns.insert(0, name);
+            self.predictions.iter_mut().zip(cells).for_each(|(row, cell)| row.insert(0, cell.into()));
+        }
+        self
     }
 }
 

@@ -61,7 +61,7 @@ impl Push {
     pub fn run(self) -> Result<(), Failure> {
         let (project, mut connection) = self.common.open()?;
         let keys = Keys::load(&self.common.project)?;
-        let mut data = self.data.labelled(&project)?;
+        let (mut data, misfits) = self.data.labelled(&project)?;
         if !self.keep_order {
             data.shuffle(&random_bytes());
         }
@@ -89,7 +89,7 @@ impl Push {
             new: sent.new,
             rows: count,
             clipped_values: rows.misfits.clipped_values(),
-            misfits: rows.misfits,
+            misfits: rows.misfits.with_columns(misfits),
             bytes: sent.bytes,
             era,
             strip: few(&project.spec, count),
