@@ -117,7 +117,9 @@ impl InputColumn {
             return (self.kind != ColumnKind::Number).then(|| format!("column {:?}: {kind}", self.name));
         };
         let value = match (&self.kind, value) {
-            (ColumnKind::Category(names), Some(value)) => format!("{:?}", names[*value as usize]),
+            (ColumnKind::Category(names), Some(value)) => {
+                names.get(*value as usize).map_or_else(String::new, |name| format!("{name:?}"))
+            }
             (_, Some(value)) => value.to_string(),
             (_, None) => "no category".into(),
         };

@@ -175,7 +175,7 @@ fn survey(
     options: &ReadOptions,
     place: &impl Fn() -> Place,
 ) -> Result<f64, CellDefect> {
-    if let Some(bit) = word(value) {
+    if let Some(bit) = word(value, options) {
         tally.note(Seen::Word, place);
         return Ok(f64::from(u8::from(bit)));
     }

@@ -42,7 +42,7 @@ pub(crate) fn number(value: Value<'_>, options: &ReadOptions) -> Result<f64, Cel
 
 /// 1 for true and 0 for false, in the words or the numbers for them.
 pub(crate) fn boolean(value: Value<'_>, options: &ReadOptions) -> Result<f64, CellDefect> {
-    if let Some(bit) = word(value) {
+    if let Some(bit) = word(value, options) {
         return Ok(f64::from(u8::from(bit)));
     }
     match number(value, options) {
@@ -53,10 +53,10 @@ pub(crate) fn boolean(value: Value<'_>, options: &ReadOptions) -> Result<f64, Ce
 }
 
 /// What a truth value says, if it is one other than by a number.
-pub(crate) fn word(value: Value<'_>) -> Option<bool> {
+pub(crate) fn word(value: Value<'_>, options: &ReadOptions) -> Option<bool> {
     let text = match value {
         Value::Bool(bit) => return Some(bit),
-        Value::Text(text) => text.trim(),
+        Value::Text(text) if !marks_missing(text.trim(), options) => text.trim(),
         _ => return None,
     };
     let is = |words: [&str; 2]| words.iter().any(|word| text.eq_ignore_ascii_case(word));

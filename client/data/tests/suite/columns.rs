@@ -138,6 +138,15 @@ fn all_bad_columns_are_named_at_once() {
     assert!(message.contains("--impute median"), "{message}");
 }
 
+#[test]
+fn a_mark_of_missing_values_is_no_truth_value() {
+    let columns = Columns::Inferred(impute(&["median"]));
+    let options = ReadOptions { columns, missing: Some(vec!["no".into()]), ..ReadOptions::labelled("y") };
+    let table = Table::read_bytes("t.csv", b"b,y\nyes,p\nno,q\nfalse,p\nyes,q\n", &options).unwrap();
+    assert_eq!(table.filled, [Counted { column: "b".into(), cells: 1 }]);
+    assert_eq!(table.features.matrix().as_slice(), [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
+}
+
 /// Two columns of each kind but dates, one of which lacks a value.
 const GAPS: &str =
     "n,m,c,d,b,y\n1,1,u,u,yes,a\n,2,v,u,no,b\n4,3,,v,,a\n10,4,u,v,no,b\n100,5,u,u,yes,a\n2,6,v,v,no,b\n";
