@@ -6,6 +6,7 @@ pub mod era;
 mod failure;
 mod http;
 mod project;
+mod pushed;
 mod rows;
 mod scales;
 mod services;

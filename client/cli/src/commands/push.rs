@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{ProjectArguments, bar, report, warden_of, warn_if_simulated};
 use crate::project::Keys;
 use crate::rows::{DataArguments, Misfits, standardise};
-use crate::{Failure, Sender, era, send};
+use crate::{Failure, Sender, era, pushed, send};
 
 /// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
 /// refused whole, before anything is encrypted.
@@ -27,6 +27,9 @@ pub struct Push {
     /// Keep the file's order of rows instead of shuffling them: for rows that are in random order already.
     #[arg(long)]
     keep_order: bool,
+    /// Push rows again that were pushed from this directory before: they then count twice.
+    #[arg(long)]
+    again: bool,
     /// The era of the upload, at least: its masks and secrets serve no rows of another era. Rows begin a new era by
     /// themselves as they grow many; raise it by hand after a withdrawal.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -70,6 +73,14 @@ impl Push {
         let role = if self.validation { Role::Validation } else { Role::Training };
         let count = rows.features.rows();
         let seed = keys.contributor(&id);
+        let digest = pushed::digest(&seed, role, &rows.features, &rows.targets);
+        let before = pushed::find(&self.common.project, &digest)?;
+        if let Some(upload) = before.filter(|_| !self.again) {
+            return Err(Failure::Settings(format!(
+                "{}: these rows were pushed before, as upload {upload}. With --again they are pushed once more, and count twice",
+                self.data.data.display()
+            )));
+        }
         let warden = warden_of(&self.common.project);
         warn_if_simulated(warden);
         let stored = era::stored_rows(&connection.status(id)?);
@@ -84,6 +95,7 @@ impl Push {
             &mut |done| bar.set_position(done),
         )?;
         bar.finish_and_clear();
+        pushed::remember(&self.common.project, &digest, &sent.upload)?;
         let pushed = Pushed {
             upload: sent.upload.to_string(),
             new: sent.new,

@@ -168,3 +168,25 @@ fn dates_and_times_of_parquet() {
         site.run(&["push", "--project", name, "--data", &file]).ok();
     }
 }
+
+#[test]
+fn rows_that_were_pushed_before_are_refused_unless_they_are_to_count_twice() {
+    let site = Site::new();
+    site.write("first.csv", customers(0..60));
+    site.init("first.csv", &[&INIT[..], &["--hidden", "none"]].concat()).ok();
+    let push = ["push", "--project", "p", "--data", "first.csv", "--json"];
+    let upload = site.run(&push).ok().json()["upload"].as_str().unwrap().to_owned();
+    let words = ["first.csv: these rows were pushed before, as upload", upload.as_str(), "--again"];
+    site.run(&push).refused(2, &words);
+    // In another order, and with an identifier that was corrected, they are the same rows.
+    let table = customers(0..60);
+    let (header, rows) = table.split_once('\n').unwrap();
+    let reversed: Vec<&str> = rows.lines().rev().collect();
+    site.write("first.csv", format!("{header}\n{}\n", reversed.join("\n").replace("c59,", "c0059,")));
+    site.run(&push).refused(2, &words);
+    site.run(&[&push[..], &["--validation"]].concat()).ok();
+    site.run(&[&push[..], &["--again"]].concat()).ok();
+    assert_eq!(site.status()["uploads"].as_array().unwrap().len(), 3);
+    site.write("first.csv", customers(1..61));
+    site.run(&push).ok();
+}
