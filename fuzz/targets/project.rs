@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use blindsmith_client::{ClientProject, Keys};
-use blindsmith_data::Standardiser;
+use blindsmith_data::{Preprocessing, Standardiser};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
@@ -42,6 +42,10 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         _ => {
+            if let Ok(record) = serde_json::from_slice::<Preprocessing>(bytes) {
+                let names = record.feature_names();
+                assert!(names.is_none_or(|names| names.len() == record.features()));
+            }
             if let Ok(record) = serde_json::from_slice::<Standardiser>(bytes) {
                 for column in 0..record.columns() {
                     record.range(column);

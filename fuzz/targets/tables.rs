@@ -2,8 +2,12 @@
 
 #![no_main]
 
-use blindsmith_data::{LabelKind, Limits, ReadOptions, Table};
+use blindsmith_data::{Choices, Columns, LabelKind, Limits, ReadOptions, Table};
 use libfuzzer_sys::fuzz_target;
+
+fn median() -> Vec<blindsmith_data::Imputation> {
+    "median".parse().into_iter().collect()
+}
 
 fn options(kind: u8) -> ReadOptions {
     let limits = Limits { file_bytes: 1 << 20, matrix_bytes: 1 << 24, ..Limits::default() };
@@ -13,7 +17,11 @@ fn options(kind: u8) -> ReadOptions {
         2 => ReadOptions { label_kind: LabelKind::Number, ..ReadOptions::labelled("label") },
         _ => ReadOptions::labelled("label"),
     };
-    ReadOptions { limits, ..options }
+    let columns = match kind / 16 % 2 {
+        0 => Columns::Plain,
+        _ => Columns::Inferred(Choices { imputations: median(), ..Choices::default() }),
+    };
+    ReadOptions { limits, columns, ..options }
 }
 
 fuzz_target!(

@@ -10,7 +10,9 @@ use blindsmith_twin::Run;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use blindsmith_arguments::{DataArguments, FormatArguments, Names, TaskName, TrainingArguments};
+use blindsmith_arguments::{
+    ColumnArguments, DataArguments, FormatArguments, Names, TaskName, TrainingArguments,
+};
 use blindsmith_client::figures::in_units;
 use blindsmith_client::models::fetch;
 use blindsmith_client::report::{Report, RoundReport};
@@ -179,9 +181,11 @@ impl Demo {
         let (name, labels, all, held_out) = match (&self.file, self.dataset) {
             (Some(path), _) => {
                 let data = DataArguments { data: path.clone(), labels: None, format: self.format.clone() };
-                let First { data, labels, .. } = data.file().first(self.task.into(), &self.label, None)?;
+                let (file, task) = (data.file(), self.task.into());
+                let First { data, labels, preprocessing, .. } =
+                    file.first(task, &self.label, None, ColumnArguments::default().choices())?;
                 // Where the file has no names, these columns get some.
-                let named = data.features.names().is_some();
+                let named = preprocessing.is_named();
                 let label = |i: usize| if named { labels[i].clone() } else { format!("label {}", i + 1) };
                 let labels = (0..labels.len()).map(label).collect();
                 let (train, held_out) = data.split(0.2, &SPLIT)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use blindsmith_client::rows::{DataFile, Format};
+use blindsmith_data::{Choices, ColumnRef, Imputation};
 use clap::Args;
 
 /// How a file is written.
@@ -52,6 +53,47 @@ impl FormatArguments {
     }
 }
 
+/// What the columns of a first table are, and what becomes of missing values.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ColumnArguments {
+    /// A column of names, each of which becomes a feature of 0 or 1; may be repeated [default: columns of text with at most
+    /// 50 different values, in more than twice as many rows].
+    #[arg(long, value_name = "COLUMN")]
+    category: Vec<String>,
+    /// A column of dates, such as 2024-05-31 or 2024-05-31T12:30:00Z, which becomes days since 1970-01-01; may be repeated
+    /// [default: columns of nothing else].
+    #[arg(long, value_name = "COLUMN")]
+    date: Vec<String>,
+    /// A column that identifies rows: no feature, never encrypted, and passed through to predictions; may be repeated.
+    #[arg(long, value_name = "COLUMN")]
+    id: Vec<String>,
+    /// What stands in for missing values: `median` or a value, of all columns or, as COLUMN=median or COLUMN=VALUE, of one;
+    /// may be repeated [default: missing values are refused].
+    #[arg(long, value_name = "[COLUMN=]VALUE", value_parser = imputation)]
+    impute: Vec<Imputation>,
+    /// With --impute: no feature that tells where a value was missing.
+    #[arg(long)]
+    no_indicator: bool,
+}
+
+fn imputation(text: &str) -> Result<Imputation, std::convert::Infallible> {
+    text.parse()
+}
+
+impl ColumnArguments {
+    /// The choices.
+    pub fn choices(&self) -> Choices {
+        let columns = |names: &[String]| names.iter().map(|name| ColumnRef::from(name.as_str())).collect();
+        Choices {
+            categories: columns(&self.category),
+            dates: columns(&self.date),
+            ids: columns(&self.id),
+            imputations: self.impute.clone(),
+            indicators: !self.no_indicator,
+        }
+    }
+}
+
 /// Names on one line, as a record of a CSV.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
@@ -76,7 +118,7 @@ impl std::fmt::Display for Names {
 /// Where rows come from.
 #[derive(Debug, Clone, Args)]
 pub struct DataArguments {
-    /// CSV, Parquet, .npy or IDX, gzipped or not.
+    /// CSV, Parquet, .npy or IDX, gzipped or not; or a directory of .csv or of .parquet files that are one table.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// A second .npy or IDX file that holds the labels.

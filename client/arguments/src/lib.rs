@@ -5,7 +5,7 @@ mod project;
 mod training;
 mod trust;
 
-pub use data::{DataArguments, FormatArguments, Names, names, say_left_out};
+pub use data::{ColumnArguments, DataArguments, FormatArguments, Names, names, say_left_out};
 pub use project::{CloudName, TaskName};
 pub use training::{Hidden, TrainingArguments};
 pub use trust::{KemName, TrustArguments};

@@ -1,11 +1,10 @@
 //! Binary arrays (`.npy`, IDX) as tables: the first dimension counts rows, the others are flattened.
 
-use crate::collector::{Collector, LabelColumns};
-use crate::columns::Layout;
+use crate::collector::Collector;
 use crate::element::Element;
 use crate::error::{CellDefect, Error, FileDefect, Result};
 use crate::source::Source;
-use crate::table::{ReadOptions, Table};
+use crate::table::ReadOptions;
 
 const CHUNK_BYTES: usize = 1 << 16;
 
@@ -69,29 +68,27 @@ impl<'a> Array<'a> {
         Ok(Self { source, format, element, element_bytes, rows, columns, by_column })
     }
 
-    /// The array as a table whose columns have positions, but no names.
-    pub(crate) fn into_table(self, options: &ReadOptions) -> Result<Table> {
-        let layout = Layout::resolve(&self.source.file, None, self.columns, options)?;
-        self.collect(layout, options)
+    /// Reads the array as a table whose columns have positions, but no names.
+    pub(crate) fn read(self, collector: &mut Collector<'_>) -> Result<()> {
+        collector.begin(&self.source.file, None, self.columns, &[])?;
+        self.collect(collector)
     }
 
-    /// The array as label columns, which must be as many as there are `features` rows.
-    pub(crate) fn into_labels(self, features: u64, options: &ReadOptions) -> Result<LabelColumns> {
-        let file = self.source.file.clone();
+    /// Reads the array as label columns, which must be as many as there are `features` rows.
+    pub(crate) fn read_labels(self, features: u64, collector: &mut Collector<'_>) -> Result<()> {
+        let file = &self.source.file;
         if self.rows != features {
-            return Err(Error::file(&file, FileDefect::LabelCount { features, labels: self.rows }));
+            return Err(Error::file(file, FileDefect::LabelCount { features, labels: self.rows }));
         }
-        let layout = Layout::labels_only(self.columns);
-        self.collect(layout, options)?.labels.ok_or_else(|| Error::file(&file, FileDefect::Unlabelled))
+        collector.begin_labels(file, self.columns)?;
+        self.collect(collector)
     }
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    fn collect(mut self, layout: Layout, options: &ReadOptions) -> Result<Table> {
-        let file = self.source.file.clone();
-        let mut collector = Collector::new(&file, layout, options)?;
+    fn collect(mut self, collector: &mut Collector<'_>) -> Result<()> {
         collector.check_rows(self.rows)?;
         if self.source.length.is_some() {
             collector.reserve(self.rows)?;
@@ -118,8 +115,7 @@ impl<'a> Array<'a> {
             }
             left -= count;
         }
-        self.source.expect_end(self.format)?;
-        collector.finish()
+        self.source.expect_end(self.format)
     }
 
     fn next(&self, row: u64, column: usize) -> (u64, usize) {

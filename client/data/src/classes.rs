@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::collector::{LabelColumns, LabelValues};
-use crate::error::{CellDefect, Error, FileDefect, Place, Result, SettingDefect};
+use crate::error::{CellDefect, Error, FileDefect, Result, SettingDefect};
 use crate::table::Table;
 
 /// The classes of a project in their order: by value where all are integers, else by text. The position is
@@ -55,12 +55,7 @@ impl Classes {
             distinct.iter().map(|name| positions.get(name.as_str()).copied()).collect();
         let encode = |(row, &code): (usize, &u32)| {
             found[code as usize].ok_or_else(|| Error::Cell {
-                place: Place {
-                    file: labels.origin.clone(),
-                    row: row as u64 + 1,
-                    line: None,
-                    column: format!("{:?}", labels.names[0]),
-                },
+                place: labels.origin.place(row as u64, format!("{:?}", labels.names[0])),
                 defect: CellDefect::UnknownLabel {
                     label: distinct[code as usize].clone(),
                     known: self.0.clone(),
@@ -158,7 +153,8 @@ pub(crate) fn of_number(number: f64) -> String {
     }
 }
 
-fn sort(names: &mut [String]) {
+/// By value where all are integers, else by text.
+pub(crate) fn sort(names: &mut [String]) {
     let values: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
     if values.is_some() {
         names.sort_by_cached_key(|name| (name.parse::<i64>().unwrap_or_default(), name.clone()));

@@ -1,20 +1,25 @@
 //! Cells on their way into a table: conversion, refusal and bounds, the same for every format.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::{self, Write};
+use std::collections::BTreeMap;
+use std::fmt;
 
-use crate::classes::{canonical, of_number};
+use crate::choices::Choices;
 use crate::columns::{Layout, Role};
 use crate::error::{CellDefect, Error, FileDefect, Place, Result};
-use crate::frame::Frame;
+use crate::input::Content;
 use crate::matrix::Matrix;
-use crate::table::{LabelKind, ReadOptions, Table};
+use crate::origin::Origin;
+use crate::preprocessing::InputColumn;
+use crate::reading::{Dictionary, Reading, first_readings};
+use crate::standardiser::Beyond;
+use crate::table::{Columns, LabelKind, ReadOptions};
+use crate::value::{Value, category, identifier, number};
 
 /// Label columns as read. `Debug` shows names and counts alone.
 #[derive(Clone, PartialEq)]
 pub struct LabelColumns {
-    /// The file that the labels came from.
-    pub origin: String,
+    /// Where the labels came from.
+    pub origin: Origin,
     /// Names of the columns, or `#` and a position where the file has none.
     pub names: Vec<String>,
     /// The labels, one per row and column.
@@ -51,82 +56,228 @@ impl fmt::Debug for LabelColumns {
     }
 }
 
-/// A cell as a format delivers it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Value<'a> {
-    Null,
-    Text(&'a str),
-    Float(f64),
-    Single(f32),
-    /// `units` / 10^`scale`.
-    Decimal {
-        units: i128,
-        scale: u32,
-    },
-    Signed(i64),
-    Unsigned(u64),
-    Bool(bool),
+/// Gathers the cells of the files of a table, in any order of rows and columns within a file.
+pub(crate) struct Collector<'a> {
+    options: &'a ReadOptions,
+    /// The files so far, each with its first row.
+    files: Vec<(String, u64)>,
+    /// Of the file that is being read.
+    layout: Layout,
+    /// Rows of the files before it.
+    base: usize,
+    left_out: Vec<String>,
+    labels: Labels,
+    text: String,
+    gathered: Gathered,
 }
 
-/// Gathers the cells of a table, in any order of rows and columns.
-pub(crate) struct Collector<'a> {
-    file: &'a str,
-    options: &'a ReadOptions,
-    layout: Layout,
-    rows: usize,
-    features: Vec<f64>,
-    labels: Labels,
-    /// The first cell that was refused of each column.
-    refused: BTreeMap<usize, (Place, CellDefect)>,
+/// What was read, before anything is made of it.
+pub(crate) struct Gathered {
+    pub(crate) origin: Origin,
+    pub(crate) rows: usize,
+    /// Whether the first file has names of columns.
+    pub(crate) named: bool,
+    /// Names of the feature columns, or `#` and positions.
+    pub(crate) names: Vec<String>,
+    /// How each feature column was read.
+    pub(crate) readings: Vec<Reading>,
+    /// Which feature columns were named as categories.
+    pub(crate) named_categories: Vec<usize>,
+    /// For each feature column, the position of the imputation that names it.
+    pub(crate) imputed: Vec<Option<usize>>,
+    /// The feature columns row by row, as their readings have them.
+    pub(crate) cells: Vec<f64>,
+    pub(crate) id_names: Vec<String>,
+    /// For each column of identifiers, its cells.
+    pub(crate) ids: Vec<Vec<String>>,
+    /// The first cell that was refused of each column: of features, then of labels.
+    pub(crate) refused: BTreeMap<usize, (Place, CellDefect)>,
+}
+
+impl Gathered {
+    /// A feature column's name in quotes, or `#` and its position.
+    pub(crate) fn display(&self, index: usize) -> String {
+        match self.named {
+            true => format!("{:?}", self.names[index]),
+            false => self.names[index].clone(),
+        }
+    }
 }
 
 enum Labels {
     None,
-    Category { lookup: HashMap<String, u32>, distinct: Vec<String>, codes: Vec<u32>, text: String },
+    Category { dictionary: Dictionary, codes: Vec<u32> },
     Number(Vec<f64>),
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(file: &'a str, layout: Layout, options: &'a ReadOptions) -> Result<Self> {
-        let labels = match (layout.labels, options.label_kind) {
-            (0, _) => Labels::None,
-            (1, LabelKind::Category) => Labels::Category {
-                lookup: HashMap::new(),
-                distinct: Vec::new(),
-                codes: Vec::new(),
-                text: String::new(),
-            },
-            (_, LabelKind::Number) => Labels::Number(Vec::new()),
-            (found, LabelKind::Category) => {
-                return Err(Error::file(file, FileDefect::OneLabelColumn { found }));
-            }
+    /// A collector that reads feature columns in these ways, or as the options say of a first file.
+    pub(crate) fn new(options: &'a ReadOptions, readings: Option<Vec<Reading>>) -> Self {
+        let gathered = Gathered {
+            origin: Origin::file(""),
+            rows: 0,
+            named: false,
+            names: Vec::new(),
+            readings: readings.unwrap_or_default(),
+            named_categories: Vec::new(),
+            imputed: Vec::new(),
+            cells: Vec::new(),
+            id_names: Vec::new(),
+            ids: Vec::new(),
+            refused: BTreeMap::new(),
         };
-        let (features, refused) = (Vec::new(), BTreeMap::new());
-        Ok(Self { file, options, layout, rows: 0, features, labels, refused })
+        let (files, left_out, layout) = (Vec::new(), Vec::new(), Layout::default());
+        Self {
+            options,
+            files,
+            layout,
+            base: 0,
+            left_out,
+            labels: Labels::None,
+            text: String::new(),
+            gathered,
+        }
+    }
+
+    /// Begins a file of `count` columns, those of `index` being row indices as the file says.
+    pub(crate) fn begin(
+        &mut self,
+        file: &str,
+        names: Option<Vec<String>>,
+        count: usize,
+        index: &[String],
+    ) -> Result<()> {
+        let first = self.files.is_empty();
+        let recorded = match &self.options.columns {
+            Columns::Recorded { preprocessing, .. } => preprocessing.names(),
+            _ if !first && self.gathered.named => Some(self.gathered.names.clone()),
+            _ => None,
+        };
+        let layout = Layout::resolve(file, (names, count), (self.options, recorded.as_deref()), index)?;
+        if first {
+            self.begin_table(file, &layout)?;
+        } else if (layout.features, layout.labels) != (self.gathered.names.len(), self.layout.labels) {
+            let (expected, found) = (self.gathered.names.len(), layout.features);
+            return Err(Error::file(file, FileDefect::FeatureCount { expected, found }));
+        }
+        layout.left_out.iter().for_each(|name| {
+            if !self.left_out.contains(name) {
+                self.left_out.push(name.clone());
+            }
+        });
+        self.layout = layout;
+        self.base = self.gathered.rows;
+        self.files.push((file.into(), self.base as u64));
+        Ok(())
+    }
+
+    /// Begins a file all of whose columns are labels.
+    pub(crate) fn begin_labels(&mut self, file: &str, count: usize) -> Result<()> {
+        let layout = Layout::labels_only(count);
+        self.labels = labels(file, layout.labels, self.options)?;
+        self.layout = layout;
+        self.files.push((file.into(), 0));
+        Ok(())
+    }
+
+    /// What the first file says of the table.
+    fn begin_table(&mut self, file: &str, layout: &Layout) -> Result<()> {
+        self.labels = labels(file, layout.labels, self.options)?;
+        let gathered = &mut self.gathered;
+        let names = layout.feature_names();
+        gathered.named = names.is_some();
+        gathered.names = names.unwrap_or_else(|| layout.feature_positions());
+        gathered.id_names = layout.id_names();
+        gathered.ids = vec![Vec::new(); gathered.id_names.len()];
+        gathered.imputed = vec![None; layout.features];
+        let readings = match &self.options.columns {
+            Columns::Plain => vec![Reading::plain(); layout.features],
+            Columns::Recorded { preprocessing, beyond } => {
+                if layout.features != preprocessing.columns().len() {
+                    let (expected, found) = (preprocessing.columns().len(), layout.features);
+                    return Err(Error::file(file, FileDefect::FeatureCount { expected, found }));
+                }
+                // Errors name columns as the record does.
+                preprocessing.columns().iter().map(|column| recorded(column, *beyond)).collect()
+            }
+            Columns::Inferred(choices) => self.chosen(file, layout, choices)?,
+        };
+        if self.gathered.readings.is_empty() {
+            self.gathered.readings = readings;
+        }
+        Ok(())
+    }
+
+    fn chosen(&mut self, file: &str, layout: &Layout, choices: &Choices) -> Result<Vec<Reading>> {
+        let feature = |reference| layout.feature(file, reference);
+        let categories = choices.categories.iter().map(feature).collect::<Result<Vec<_>>>()?;
+        let dates = choices.dates.iter().map(feature).collect::<Result<Vec<_>>>()?;
+        if let Some(both) = dates.iter().find(|index| categories.contains(index)) {
+            let name = self.gathered.names[*both].clone();
+            return Err(Error::file(file, FileDefect::TwoRoles { name }));
+        }
+        for (position, imputation) in choices.imputations.iter().enumerate() {
+            if let Some(column) = &imputation.column {
+                self.gathered.imputed[feature(column)?] = Some(position);
+            }
+        }
+        let readings = first_readings(layout.features, (&categories, &dates), self.options.limits.columns);
+        self.gathered.named_categories = categories;
+        Ok(readings)
+    }
+
+    pub(crate) fn options(&self) -> &'a ReadOptions {
+        self.options
     }
 
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Checks a declared number of rows against the limits and takes the memory at once.
+    /// Whether text is of use in a column.
+    pub(crate) fn takes_text(&self, column: usize) -> bool {
+        match self.layout.roles[column] {
+            Role::Skip | Role::Id(_) => true,
+            Role::Label(_) => self.options.label_kind == LabelKind::Category,
+            Role::Feature(_) => self.options.columns != Columns::Plain,
+        }
+    }
+
+    /// Whether dates and times are of use in a column.
+    pub(crate) fn takes_instants(&self, column: usize) -> bool {
+        match self.layout.roles[column] {
+            Role::Skip | Role::Id(_) => true,
+            Role::Label(_) => false,
+            Role::Feature(index) => self.gathered.readings[index].takes_instants(),
+        }
+    }
+
+    fn file(&self) -> &str {
+        self.files.last().map_or("", |(file, _)| file)
+    }
+
+    /// Checks a declared number of rows of the file against the limits and takes the memory at once.
     pub(crate) fn reserve(&mut self, rows: u64) -> Result<()> {
         self.check_rows(rows)?;
         let cells = rows as usize * self.layout.features;
-        let refused =
-            |_| Error::file(self.file, FileDefect::OutOfMemory { bytes: (cells as u64).saturating_mul(8) });
-        self.features.try_reserve_exact(cells).map_err(refused)
+        let bytes = (cells as u64).saturating_mul(8);
+        match self.gathered.cells.try_reserve_exact(cells) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Error::file(self.file(), FileDefect::OutOfMemory { bytes })),
+        }
     }
 
-    /// Makes room for `rows` rows in all.
+    /// Makes room for `rows` rows of the file in all.
     pub(crate) fn grow(&mut self, rows: u64) -> Result<()> {
         self.check_rows(rows)?;
-        self.rows = rows as usize;
-        self.features.resize(self.rows * self.layout.features, 0.0);
+        let rows = self.base + rows as usize;
+        self.gathered.rows = rows;
+        self.gathered.cells.resize(rows * self.layout.features, 0.0);
+        self.gathered.ids.iter_mut().for_each(|ids| ids.resize(rows, String::new()));
         match &mut self.labels {
             Labels::None => {}
-            Labels::Category { codes, .. } => codes.resize(self.rows, 0),
-            Labels::Number(numbers) => numbers.resize(self.rows * self.layout.labels, 0.0),
+            Labels::Category { codes, .. } => codes.resize(rows, 0),
+            Labels::Number(numbers) => numbers.resize(rows * self.layout.labels, 0.0),
         }
         Ok(())
     }
@@ -134,13 +285,16 @@ impl<'a> Collector<'a> {
     /// After this, the bytes of features and labels fit an allocation and a row index a `u32`.
     pub(crate) fn check_rows(&self, rows: u64) -> Result<()> {
         let refuse = |what, found, limit, setting| {
-            Err(Error::file(self.file, FileDefect::TooLarge { what, found, limit, setting }))
+            Err(Error::file(self.file(), FileDefect::TooLarge { what, found, limit, setting }))
         };
+        let rows = rows.saturating_add(self.base as u64);
         let limit = self.options.limits.rows.min(u64::from(u32::MAX));
         if rows > limit {
             return refuse("rows", rows, limit, "rows");
         }
-        let cells = (self.layout.features + self.layout.labels) as u64;
+        // An identifier takes the room of an empty one at least; the texts are bounded as the file is.
+        let ids = (size_of::<String>() / 8 * self.gathered.ids.len()) as u64;
+        let cells = (self.layout.features + self.layout.labels) as u64 + ids;
         let bytes = rows.saturating_mul(8 * cells);
         let limit = self.options.limits.matrix_bytes.min(isize::MAX as u64);
         if bytes > limit {
@@ -149,7 +303,8 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Stores a cell, or notes why it is refused; `row` and `column` count from 0, and `line` is that of a text.
+    /// Stores a cell, or notes why it is refused; `row` and `column` count from 0 within the file, and `line` is that of a
+    /// text.
     ///
     /// # Errors
     /// Where nothing that follows could be used: too many classes, or not a column without a refused cell.
@@ -159,7 +314,7 @@ impl<'a> Collector<'a> {
         column: usize,
         value: Result<Value<'_>, CellDefect>,
     ) -> Result<()> {
-        let refused = match value.map_err(Refused::Cell).and_then(|v| self.set(row as usize, column, v)) {
+        let refused = match value.map_err(Refused::Cell).and_then(|v| self.set((row, line), column, v)) {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
@@ -167,71 +322,98 @@ impl<'a> Collector<'a> {
         let Refused::Cell(defect) = refused else {
             let what = "distinct labels (for a regression, read labels as numbers)";
             let defect = FileDefect::TooLarge { what, found: limit + 1, limit, setting: "classes" };
-            return Err(Error::file(self.file, defect));
+            return Err(Error::file(self.file(), defect));
+        };
+        let key = match self.layout.roles[column] {
+            Role::Feature(index) => index,
+            Role::Label(index) => self.layout.features + index,
+            Role::Id(index) => self.layout.features + self.layout.labels + index,
+            Role::Skip => return Ok(()),
         };
         let place =
-            || Place { file: self.file.into(), row: row + 1, line, column: self.layout.display(column) };
-        self.refused.entry(column).or_insert_with(|| (place(), defect));
-        match self.refused.len() == self.layout.features + self.layout.labels {
-            true => Err(Error::cells(std::mem::take(&mut self.refused))),
+            Place { file: self.file().into(), row: row + 1, line, column: self.layout.display(column) };
+        let refused = &mut self.gathered.refused;
+        refused.entry(key).or_insert((place, defect));
+        match refused.len() == self.layout.features + self.layout.labels {
+            true => Err(Error::cells(std::mem::take(refused))),
             false => Ok(()),
         }
     }
 
-    fn set(&mut self, row: usize, column: usize, value: Value<'_>) -> Result<(), Refused> {
-        match self.layout.roles[column] {
+    fn set(
+        &mut self,
+        (row, line): (u64, Option<u64>),
+        column: usize,
+        value: Value<'_>,
+    ) -> Result<(), Refused> {
+        let at = self.base + row as usize;
+        let (layout, options) = (&self.layout, self.options);
+        match layout.roles[column] {
             Role::Skip => {}
+            Role::Id(index) => self.gathered.ids[index][at] = identifier(value, options)?,
             Role::Feature(index) => {
-                self.features[row * self.layout.features + index] = number(value, self.options)?;
+                let files = &self.files;
+                let place = || Place {
+                    file: files.last().map_or_else(String::new, |(file, _)| file.clone()),
+                    row: row + 1,
+                    line,
+                    column: layout.display(column),
+                };
+                let reading = &mut self.gathered.readings[index];
+                self.gathered.cells[at * layout.features + index] =
+                    reading.read(value, options, &mut self.text, place)?;
             }
             Role::Label(index) => match &mut self.labels {
                 Labels::None => {}
-                Labels::Number(numbers) => {
-                    numbers[row * self.layout.labels + index] = number(value, self.options)?;
-                }
-                Labels::Category { lookup, distinct, codes, text } => {
-                    category(value, self.options, text)?;
-                    codes[row] = match lookup.get(text.as_str()) {
-                        Some(&code) => code,
-                        None if distinct.len() >= self.options.limits.classes => {
-                            return Err(Refused::Classes);
-                        }
-                        None => {
-                            let code = distinct.len() as u32;
-                            lookup.insert(text.clone(), code);
-                            distinct.push(text.clone());
-                            code
-                        }
-                    };
+                Labels::Number(numbers) => numbers[at * layout.labels + index] = number(value, options)?,
+                Labels::Category { dictionary, codes } => {
+                    category(value, options, &mut self.text)?;
+                    codes[at] = dictionary.position(&self.text).ok_or(Refused::Classes)?;
                 }
             },
         }
         Ok(())
     }
 
-    /// The table, once all rows are in.
-    pub(crate) fn finish(self) -> Result<Table> {
-        if self.rows == 0 {
-            return Err(Error::file(self.file, FileDefect::NoRows));
+    /// What was gathered, once all rows are in; `name` stands for all files together.
+    pub(crate) fn finish(self, name: &str) -> Result<Content> {
+        let Self { files, layout, labels, mut gathered, left_out, .. } = self;
+        if gathered.rows == 0 {
+            return Err(Error::file(name, FileDefect::NoRows));
         }
-        if !self.refused.is_empty() {
-            return Err(Error::cells(self.refused));
-        }
-        let Self { file, layout, rows, features, labels, .. } = self;
-        let shape = || Error::malformed(file, "table", "cells and shape disagree");
-        let matrix = Matrix::new(rows, layout.features, features).ok_or_else(shape)?;
+        gathered.origin = match files.as_slice() {
+            [(file, _)] => Origin::file(file),
+            _ => Origin::files(name, files),
+        };
         let values = match labels {
             Labels::None => None,
-            Labels::Category { distinct, codes, .. } => Some(LabelValues::Category { distinct, codes }),
+            Labels::Category { dictionary, codes } => {
+                Some(LabelValues::Category { distinct: dictionary.into_names(), codes })
+            }
             Labels::Number(numbers) => {
-                Some(LabelValues::Number(Matrix::new(rows, layout.labels, numbers).ok_or_else(shape)?))
+                Matrix::new(gathered.rows, layout.labels, numbers).map(LabelValues::Number)
             }
         };
-        let labels =
-            values.map(|values| LabelColumns { origin: file.into(), names: layout.label_names(), values });
-        let features = Frame::new(file, layout.feature_names(), matrix);
-        Ok(Table { features, labels, left_out: layout.left_out })
+        let (origin, names) = (gathered.origin.clone(), layout.label_names());
+        let labels = values.map(|values| LabelColumns { origin, names, values });
+        Ok(Content { gathered, labels, left_out })
     }
+}
+
+/// Room for label columns.
+fn labels(file: &str, count: usize, options: &ReadOptions) -> Result<Labels> {
+    match (count, options.label_kind) {
+        (0, _) => Ok(Labels::None),
+        (1, LabelKind::Category) => {
+            Ok(Labels::Category { dictionary: Dictionary::new(options.limits.classes), codes: Vec::new() })
+        }
+        (_, LabelKind::Number) => Ok(Labels::Number(Vec::new())),
+        (found, LabelKind::Category) => Err(Error::file(file, FileDefect::OneLabelColumn { found })),
+    }
+}
+
+fn recorded(column: &InputColumn, beyond: Beyond) -> Reading {
+    Reading::recorded(&column.kind, column.missing.is_some(), beyond == Beyond::Refuse)
 }
 
 /// Why a cell was refused.
@@ -244,128 +426,4 @@ impl From<CellDefect> for Refused {
     fn from(defect: CellDefect) -> Self {
         Self::Cell(defect)
     }
-}
-
-/// A finite number within single precision, in which predictions are given; or why not.
-fn number(value: Value<'_>, options: &ReadOptions) -> Result<f64, CellDefect> {
-    match value {
-        Value::Null => Err(CellDefect::Missing),
-        Value::Text(text) => parse(text, options),
-        Value::Single(x) => float(x.into()),
-        Value::Float(x) => float(x),
-        Value::Decimal { units, scale } => finite(units as f64 / 10_f64.powi(scale as i32)),
-        Value::Signed(n) => Ok(n as f64),
-        Value::Unsigned(n) => Ok(n as f64),
-        Value::Bool(bit) => Ok(f64::from(u8::from(bit))),
-    }
-}
-
-fn float(x: f64) -> Result<f64, CellDefect> {
-    match x {
-        x if x.is_nan() => Err(CellDefect::Missing),
-        x if x.is_infinite() => Err(CellDefect::NotFinite),
-        x => finite(x),
-    }
-}
-
-fn finite(x: f64) -> Result<f64, CellDefect> {
-    if x.abs() <= f64::from(f32::MAX) { Ok(x) } else { Err(CellDefect::OutOfRange) }
-}
-
-fn parse(text: &str, options: &ReadOptions) -> Result<f64, CellDefect> {
-    let text = trimmed(text, options)?;
-    if marks_missing(text, options) {
-        return Err(CellDefect::Missing);
-    }
-    let refused = || Err(CellDefect::NotANumber { hint: hint(text, options) });
-    let parsed = match options.decimal_comma {
-        // Where the comma is the decimal mark, a point separates thousands.
-        true if text.contains('.') => return refused(),
-        true => text.replacen(',', ".", 1).parse(),
-        false => text.parse::<f64>(),
-    };
-    match parsed {
-        Ok(x) if x.is_nan() => Err(CellDefect::Missing),
-        Ok(_) if !text.bytes().any(|b| b.is_ascii_digit()) => Err(CellDefect::NotFinite),
-        Ok(x) => finite(x),
-        Err(_) if text.eq_ignore_ascii_case("true") => Ok(1.0),
-        Err(_) if text.eq_ignore_ascii_case("false") => Ok(0.0),
-        Err(_) if text.eq_ignore_ascii_case("none") => Err(CellDefect::Missing),
-        Err(_) => refused(),
-    }
-}
-
-fn trimmed<'a>(text: &'a str, options: &ReadOptions) -> Result<&'a str, CellDefect> {
-    let limit = options.limits.cell_bytes;
-    if text.len() > limit { Err(CellDefect::TooLong { limit }) } else { Ok(text.trim()) }
-}
-
-/// Whether a cell marks a missing value: by the usual marks, if no others are set. "None" is not among them for labels,
-/// where it may be a class.
-fn marks_missing(text: &str, options: &ReadOptions) -> bool {
-    match &options.missing {
-        Some(marks) => text.is_empty() || marks.iter().any(|mark| mark == text),
-        None => {
-            matches!(text, "" | "?" | "NA" | "N/A" | "#N/A" | "<NA>")
-                || text.eq_ignore_ascii_case("nan")
-                || text.eq_ignore_ascii_case("null")
-        }
-    }
-}
-
-fn hint(text: &str, options: &ReadOptions) -> &'static str {
-    let numeric = |b: u8| b.is_ascii_digit() || b"+-., '_".contains(&b);
-    let digits = |s: &str, count| s.len() == count && s.bytes().all(|b| b.is_ascii_digit());
-    let mut date = text.get(..10).unwrap_or_default().split('-');
-    if [4, 2, 2].iter().all(|&count| date.next().is_some_and(|part| digits(part, count))) {
-        " (a date: turn it into a number, such as days since a day of your choice)"
-    } else if !text.bytes().all(numeric) {
-        ""
-    } else if options.decimal_comma && text.contains('.') {
-        " (use the decimal comma that was announced, and no separator of thousands)"
-    } else if text.contains(',') {
-        " (use a decimal point and no separator of thousands, or say that the decimal mark is a comma)"
-    } else {
-        ""
-    }
-}
-
-/// Writes the name of a category into `out`, the same for every format: see [`canonical`].
-fn category(value: Value<'_>, options: &ReadOptions, out: &mut String) -> Result<(), CellDefect> {
-    out.clear();
-    match value {
-        Value::Null => return Err(CellDefect::Missing),
-        Value::Text(text) => {
-            let text = trimmed(text, options)?;
-            if marks_missing(text, options) {
-                return Err(match text.is_empty() {
-                    true => CellDefect::Missing,
-                    false => CellDefect::MissingLabel { mark: text.into() },
-                });
-            }
-            match text.replacen(',', ".", 1) {
-                number if options.decimal_comma && number.parse::<f64>().is_ok() => {
-                    out.push_str(&canonical(&number));
-                }
-                _ => out.push_str(&canonical(text)),
-            }
-            return Ok(());
-        }
-        Value::Float(x) if x.is_nan() => return Err(CellDefect::Missing),
-        Value::Float(x) if x.is_infinite() => return Err(CellDefect::NotFinite),
-        Value::Single(x) if x.fract() != 0.0 && x.is_finite() => write!(out, "{x}"),
-        Value::Single(x) => return category(Value::Float(x.into()), options, out),
-        Value::Float(x) => write!(out, "{}", of_number(x)),
-        Value::Decimal { units, scale } => {
-            let (one, sign) = (10_u128.pow(scale), if units < 0 { "-" } else { "" });
-            let (whole, fraction) = (units.unsigned_abs() / one, units.unsigned_abs() % one);
-            let text = format!("{sign}{whole}.{fraction:0width$}", width = scale as usize);
-            out.push_str(&canonical(&text));
-            Ok(())
-        }
-        Value::Signed(n) => write!(out, "{n}"),
-        Value::Unsigned(n) => write!(out, "{n}"),
-        Value::Bool(bit) => write!(out, "{bit}"),
-    }
-    .map_err(|_| CellDefect::Missing)
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use crate::error::{Error, FileDefect, Result};
-use crate::table::ReadOptions;
+use crate::table::{Columns, ReadOptions};
 
 /// How a column is asked for.
 ///
@@ -52,14 +52,19 @@ pub(crate) enum Role {
     Feature(usize),
     /// Label at this index.
     Label(usize),
+    /// Identifier of the row at this index.
+    Id(usize),
     Skip,
 }
 
 /// The roles of a file's columns.
+#[derive(Default)]
 pub(crate) struct Layout {
     pub(crate) roles: Vec<Role>,
     pub(crate) features: usize,
     pub(crate) labels: usize,
+    /// How many columns identify rows.
+    ids: usize,
     /// Names of columns that count rows, and were left out for it.
     pub(crate) left_out: Vec<String>,
     names: Option<Vec<String>>,
@@ -73,31 +78,30 @@ fn counts_rows(name: &str, column: usize) -> bool {
 }
 
 impl Layout {
-    /// Assigns roles to `count` columns, named or not, as `options` asks.
+    /// Assigns roles to `count` columns, named or not, as `options` asks. Features are in the order of `recorded`, where
+    /// that is given and the file has names. Columns of `index` are row indices as the file says.
     pub(crate) fn resolve(
         file: &str,
-        names: Option<Vec<String>>,
-        count: usize,
-        options: &ReadOptions,
+        (names, count): (Option<Vec<String>>, usize),
+        (options, recorded): (&ReadOptions, Option<&[String]>),
+        index: &[String],
     ) -> Result<Self> {
-        Resolver::new(file, names, count).layout(options, &[])
+        Resolver::new(file, names, count).layout(options, recorded, index)
     }
 
-    /// The same for named columns, those of `index` being row indices as the file says.
-    pub(crate) fn resolve_indexed(
-        file: &str,
-        names: Vec<String>,
-        index: &[String],
-        options: &ReadOptions,
-    ) -> Result<Self> {
-        let count = names.len();
-        Resolver::new(file, Some(names), count).layout(options, index)
+    /// Which feature a column is.
+    pub(crate) fn feature(&self, file: &str, reference: &ColumnRef) -> Result<usize> {
+        let column = Resolver::new(file, self.names.clone(), self.roles.len()).find(reference)?;
+        match self.roles[column] {
+            Role::Feature(index) => Ok(index),
+            _ => Err(Error::file(file, FileDefect::TwoRoles { name: self.display(column) })),
+        }
     }
 
     /// `count` columns without names that are all labels.
     pub(crate) fn labels_only(count: usize) -> Self {
         let roles = (0..count).map(Role::Label).collect();
-        Self { roles, features: 0, labels: count, left_out: Vec::new(), names: None }
+        Self { roles, labels: count, ..Self::default() }
     }
 
     /// The column's name in quotes, or `#` and its position counted from 1.
@@ -117,12 +121,30 @@ impl Layout {
         Some(ordered)
     }
 
+    /// Positions of the features in their order, as `#` and a number counted from 1.
+    pub(crate) fn feature_positions(&self) -> Vec<String> {
+        self.ordered(
+            self.features,
+            |role| if let Role::Feature(index) = role { Some(index) } else { None },
+            false,
+        )
+    }
+
     /// Names (or positions) of the labels in their order.
     pub(crate) fn label_names(&self) -> Vec<String> {
-        let mut ordered = vec![String::new(); self.labels];
-        for (column, role) in self.roles.iter().enumerate() {
-            if let Role::Label(index) = role {
-                ordered[*index] = match &self.names {
+        self.ordered(self.labels, |role| if let Role::Label(index) = role { Some(index) } else { None }, true)
+    }
+
+    /// Names (or positions) of the columns that identify rows.
+    pub(crate) fn id_names(&self) -> Vec<String> {
+        self.ordered(self.ids, |role| if let Role::Id(index) = role { Some(index) } else { None }, true)
+    }
+
+    fn ordered(&self, count: usize, index: impl Fn(Role) -> Option<usize>, named: bool) -> Vec<String> {
+        let mut ordered = vec![String::new(); count];
+        for (column, &role) in self.roles.iter().enumerate() {
+            if let Some(index) = index(role) {
+                ordered[index] = match self.names.as_ref().filter(|_| named) {
                     Some(names) => names[column].clone(),
                     None => format!("#{}", column + 1),
                 };
@@ -159,7 +181,7 @@ impl<'a> Resolver<'a> {
         Self { file, names, count, positions }
     }
 
-    fn layout(self, options: &ReadOptions, index: &[String]) -> Result<Layout> {
+    fn layout(self, options: &ReadOptions, recorded: Option<&[String]>, index: &[String]) -> Result<Layout> {
         let mut roles: Vec<Option<Role>> = vec![None; self.count];
         for (index, column) in self.labels(options)?.into_iter().enumerate() {
             self.assign(&mut roles, column, Role::Label(index))?;
@@ -171,19 +193,73 @@ impl<'a> Resolver<'a> {
                 self.assign(&mut roles, column, Role::Skip)?;
             }
         }
-        let left_out = self.leave_out(&mut roles, options, index);
-        let features = self.features(&mut roles, options)?;
+        let ids = self.ids(&mut roles, options)?;
+        let recorded = recorded.filter(|_| self.names.is_some());
+        let left_out = self.leave_out(&mut roles, (options, recorded), index);
+        let features = match recorded {
+            Some(recorded) => self.recorded(&mut roles, recorded)?,
+            None => self.features(&mut roles, options)?,
+        };
         if features == 0 {
             return Err(self.refuse(FileDefect::NoFeatures));
         }
         let roles: Vec<Role> = roles.into_iter().map(|role| role.unwrap_or(Role::Skip)).collect();
         self.refuse_ambiguous_names(&roles)?;
-        Ok(Layout { roles, features, labels, left_out, names: self.names })
+        Ok(Layout { roles, features, labels, ids, left_out, names: self.names })
+    }
+
+    /// Gives columns that identify rows their roles, and returns how many there are. Recorded ones may be absent.
+    fn ids(&self, roles: &mut [Option<Role>], options: &ReadOptions) -> Result<usize> {
+        let columns = match &options.columns {
+            Columns::Plain => Vec::new(),
+            Columns::Inferred(choices) => {
+                choices.ids.iter().map(|id| self.find(id)).collect::<Result<Vec<_>>>()?
+            }
+            Columns::Recorded { preprocessing, .. } => {
+                let found = preprocessing.ids().iter().map(|id| self.find(&id.as_str().into()));
+                // One that is given up by --ignore stays so.
+                found.flatten().filter(|&column| roles[column] != Some(Role::Skip)).collect()
+            }
+        };
+        for (index, &column) in columns.iter().enumerate() {
+            self.assign(roles, column, Role::Id(index))?;
+        }
+        Ok(columns.len())
+    }
+
+    /// Gives the recorded columns their roles, and returns how many there are. Others must not be left.
+    fn recorded(&self, roles: &mut [Option<Role>], recorded: &[String]) -> Result<usize> {
+        let missing: Vec<String> =
+            recorded.iter().filter(|name| !self.positions.contains_key(*name)).cloned().collect();
+        if !missing.is_empty() {
+            return Err(self.refuse(FileDefect::MissingFeatures { names: missing }));
+        }
+        for (index, name) in recorded.iter().enumerate() {
+            self.assign(roles, self.named(name)?, Role::Feature(index))?;
+        }
+        let names = self.names.iter().flatten();
+        let extra: Vec<String> = names
+            .zip(roles.iter())
+            .filter(|(_, role)| role.is_none())
+            .map(|(name, _)| name.clone())
+            .collect();
+        match extra.is_empty() {
+            true => Ok(recorded.len()),
+            false => Err(self.refuse(FileDefect::ExtraFeatures { names: extra })),
+        }
     }
 
     /// Leaves out columns that count rows and were not asked for; their names.
-    fn leave_out(&self, roles: &mut [Option<Role>], options: &ReadOptions, index: &[String]) -> Vec<String> {
-        let kept = |name: &String| options.keep.as_ref().is_some_and(|keep| keep.contains(name));
+    fn leave_out(
+        &self,
+        roles: &mut [Option<Role>],
+        (options, recorded): (&ReadOptions, Option<&[String]>),
+        index: &[String],
+    ) -> Vec<String> {
+        let kept = |name: &String| {
+            let asked_for = options.keep.as_ref().is_some_and(|keep| keep.contains(name));
+            asked_for || recorded.is_some_and(|recorded| recorded.contains(name))
+        };
         let mut left_out = Vec::new();
         for (column, name) in self.names.iter().flatten().enumerate() {
             let counts = counts_rows(name, column) || index.contains(name);

@@ -5,33 +5,33 @@
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use crate::collector::{Collector, Value};
-use crate::columns::{Layout, Role};
+use crate::collector::Collector;
+use crate::columns::Role;
 use crate::error::{CellDefect, Error, FileDefect, Result};
 use crate::source::Source;
-use crate::table::{ReadOptions, Table};
+use crate::table::ReadOptions;
+use crate::value::Value;
 
 /// Bound on one record, text of skipped columns included.
 const RECORD_BYTES: usize = 64 << 20;
 
-pub(crate) fn read(source: Source<'_>, options: &ReadOptions) -> Result<Table> {
-    let file = source.file.clone();
+pub(crate) fn read(source: Source<'_>, collector: &mut Collector<'_>) -> Result<()> {
+    let (file, options) = (source.file.clone(), collector.options());
     refuse_other_formats(&source)?;
     let mut records = Records::new(source, options);
     if !records.next()? {
         return Err(Error::file(&file, FileDefect::Empty));
     }
     let names = options.header.then(|| records.header()).transpose()?;
-    let layout = Layout::resolve(&file, names, records.columns(), options)?;
-    let mut collector = Collector::new(&file, layout, options)?;
+    collector.begin(&file, names, records.columns(), &[])?;
     if options.header && !records.next()? {
         return Err(Error::file(&file, FileDefect::NoRows));
     }
     let mut row = 0;
     loop {
-        store(&records, &mut collector, &file, row)?;
+        store(&records, collector, &file, row)?;
         if !records.next()? {
-            return collector.finish();
+            return Ok(());
         }
         row += 1;
     }

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::collector::Value;
+use crate::value::Value;
 
 /// How one element of an array is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -119,9 +119,14 @@ pub enum FileDefect {
     /// All columns are labels or skipped.
     #[error("no feature column is left beside labels and ignored columns")]
     NoFeatures,
-    /// A directory where a file is wanted.
-    #[error("is a directory; name a file in it, or read it as a directory of the MNIST files")]
+    /// A directory without a table, where one is wanted.
+    #[error("is a directory without a file that ends in .parquet or .csv; name a file in it")]
     Directory,
+    /// A directory of files of both formats.
+    #[error(
+        "has files that end in .csv and others that end in .parquet; keep those of one format, or name one file"
+    )]
+    MixedDirectory,
     /// Beyond one of the [`Limits`](crate::Limits).
     #[error("{what}: {found} exceeds the limit of {limit}; split the file or raise `{setting}`")]
     TooLarge {
@@ -196,7 +201,9 @@ pub enum FileDefect {
         number: usize,
     },
     /// One column was given two roles.
-    #[error("column {name} was given two roles; name it once among labels and ignored columns")]
+    #[error(
+        "column {name} was given two roles; name it once among labels, ignored columns, identifiers and kinds"
+    )]
     TwoRoles {
         /// Name or position.
         name: String,
@@ -264,6 +271,18 @@ pub enum CellDefect {
     /// Empty, null, NaN or a usual mark of a missing value.
     #[error("missing value; fill it in or remove the row")]
     Missing,
+    /// Missing values of a first table, about which nothing was said.
+    #[error(
+        "missing value, as are {cells} of this column in all; fill them in, remove the rows, or have the median stand in \
+         for them with --impute median (another value with --impute COLUMN=VALUE)"
+    )]
+    MissingCells {
+        /// How many are missing.
+        cells: u64,
+    },
+    /// No cell of a column has a value.
+    #[error("no row has a value in this column; leave the column out with --ignore COLUMN")]
+    NoValue,
     /// A label that marks a missing value.
     #[error(
         "missing value, which is what {mark:?} marks; fill it in or remove the row; if it is a class, say what marks \
@@ -294,6 +313,36 @@ pub enum CellDefect {
         /// The bound in bytes.
         limit: usize,
     },
+    /// No date where one is wanted.
+    #[error(
+        "no date such as 2024-05-31, nor one with a time such as 2024-05-31T12:30:00Z; correct it, or ignore the column"
+    )]
+    NotADate,
+    /// No truth value where one is wanted.
+    #[error("neither true nor false, yes nor no, 1 nor 0; correct it, or ignore the column")]
+    NotABoolean,
+    /// A date or a time where a name of a class or a category is wanted.
+    #[error("a date as a name is not supported; convert the column to text")]
+    NotAName,
+    /// Text of too many values to be a category.
+    #[error(
+        "text with {}{found} different values in {rows} rows; leave the column out with --ignore COLUMN, pass it \
+         through to predictions with --id COLUMN, or make a feature of each value with --category COLUMN",
+        if *.more { "more than " } else { "" }
+    )]
+    ManyCategories {
+        /// Values that were counted.
+        found: u64,
+        /// Rows of the table.
+        rows: u64,
+        /// Whether there are more than were counted.
+        more: bool,
+    },
+    /// A category that is not among the recorded ones, under the policy that refuses.
+    #[error(
+        "not among the recorded categories of this column; correct it, or record the project with the policy that clips"
+    )]
+    UnknownCategory,
     /// A multi-label column holds something else than 0 and 1.
     #[error("a multi-label column holds 0 or 1 only")]
     NotABit,
@@ -342,6 +391,14 @@ pub enum SettingDefect {
         /// Columns given.
         columns: usize,
     },
+    /// What is said of a column cannot be.
+    #[error("preprocessing, column {column:?}: {reason}")]
+    Preprocessing {
+        /// Name of the column.
+        column: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A standardisation's numbers are unusable.
     #[error("standardisation, column {column}: {reason}")]
     Scale {
@@ -367,7 +424,7 @@ pub enum SettingDefect {
         scales: usize,
     },
     /// A record of a later or unknown version.
-    #[error("standardisation record of version {version}; this program reads version 1")]
+    #[error("record of version {version}; this program reads version 1")]
     Version {
         /// As found.
         version: u32,

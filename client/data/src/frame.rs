@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::{Error, FileDefect, Place, Result};
 use crate::matrix::Matrix;
+use crate::origin::Origin;
 use crate::shuffle::Permutation;
 
 /// A matrix with the names of its columns and the origin of its rows: features, targets or bits.
@@ -15,7 +16,7 @@ use crate::shuffle::Permutation;
 /// `Debug` shows origin and shape alone: the order of rows may be secret.
 #[derive(Clone, PartialEq)]
 pub struct Frame {
-    origin: String,
+    origin: Origin,
     names: Option<Vec<String>>,
     matrix: Matrix<f64>,
     /// Data row of the file, from 0, of each row here; `None` while the order is the file's.
@@ -23,21 +24,21 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Columns of numbers in the file's order of rows. `origin` is the file's name as errors will show it;
+    /// Columns of numbers in the file's order of rows. `origin` is where they came from, as errors will show it;
     /// `names` has one entry per column, or is `None`.
     ///
     /// # Panics
     /// When there are names, but not one per column.
-    pub fn new(origin: &str, names: Option<Vec<String>>, matrix: Matrix<f64>) -> Self {
+    pub fn new(origin: impl Into<Origin>, names: Option<Vec<String>>, matrix: Matrix<f64>) -> Self {
         if let Some(names) = &names {
             assert_eq!(names.len(), matrix.columns(), "one name per column");
         }
         Self { origin: origin.into(), names, matrix, source_rows: None }
     }
 
-    /// The file's name as the caller gave it.
+    /// The file, or the directory, as the caller named it.
     pub fn origin(&self) -> &str {
-        &self.origin
+        self.origin.name()
     }
 
     /// Names of the columns, where the file has names.
@@ -76,7 +77,7 @@ impl Frame {
             Some(names) => format!("{:?}", names[column]),
             None => format!("#{}", column + 1),
         };
-        Place { file: self.origin.clone(), row: source + 1, line: None, column }
+        self.origin.place(source, column)
     }
 
     /// Puts the columns into the recorded order and refuses a missing or an additional one by name. Where
@@ -88,7 +89,7 @@ impl Frame {
         let (Some(recorded), Some(names)) = (recorded, &self.names) else {
             let found = self.columns();
             let defect = FileDefect::FeatureCount { expected: count, found };
-            return if found == count { Ok(()) } else { Err(Error::file(&self.origin, defect)) };
+            return if found == count { Ok(()) } else { Err(Error::file(self.origin(), defect)) };
         };
         if recorded == names.as_slice() {
             return Ok(());
@@ -98,13 +99,13 @@ impl Frame {
         let absent = |name: &&String| !positions.contains_key(name.as_str());
         let missing: Vec<String> = recorded.iter().filter(absent).cloned().collect();
         if !missing.is_empty() {
-            return Err(Error::file(&self.origin, FileDefect::MissingFeatures { names: missing }));
+            return Err(Error::file(self.origin(), FileDefect::MissingFeatures { names: missing }));
         }
         let wanted: HashSet<&str> = recorded.iter().map(String::as_str).collect();
         let extra: Vec<String> =
             names.iter().filter(|name| !wanted.contains(name.as_str())).cloned().collect();
         if !extra.is_empty() || recorded.len() != names.len() {
-            return Err(Error::file(&self.origin, FileDefect::ExtraFeatures { names: extra }));
+            return Err(Error::file(self.origin(), FileDefect::ExtraFeatures { names: extra }));
         }
         let order: Vec<usize> = recorded.iter().map(|name| positions[name.as_str()]).collect();
         self.matrix.reorder_columns(&order);
@@ -144,6 +145,6 @@ impl Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({:?}, {} x {})", self.origin, self.rows(), self.columns())
+        write!(f, "Frame({:?}, {} x {})", self.origin(), self.rows(), self.columns())
     }
 }

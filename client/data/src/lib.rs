@@ -5,6 +5,8 @@
 //! - [`Table::read`] reads CSV, Parquet, `.npy` and IDX (plain or gzipped, told apart by content) into a
 //!   [`Frame`] of features and label columns, and [`Table::classify`], [`Table::multi_label`] and
 //!   [`Table::regress`] make a [`Dataset`] of it.
+//! - [`Preprocessing`] is what a project records of its columns: numbers, truth values, dates, categories, and what stands
+//!   in for missing values. A first table decides it, as [`Columns::Inferred`] says.
 //! - [`Standardiser`] brings features (and regression targets) into `[-1, 1]`, the same way for every
 //!   contributor and every query.
 //! - [`Permutation`] puts rows in a keyed order before they are packed.
@@ -30,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod array;
+mod choices;
 mod classes;
 mod collector;
 mod columns;
@@ -40,19 +43,28 @@ mod element;
 mod error;
 mod frame;
 mod idx;
+mod input;
+mod instant;
 mod limits;
 mod matrix;
 mod model;
 mod model_file;
 mod npy;
+mod origin;
 mod parquet;
 mod parquet_footer;
 mod parquet_pages;
+mod preprocessing;
+mod reading;
 mod shuffle;
 mod source;
 mod standardiser;
+mod survey;
 mod table;
+mod tally;
+mod value;
 
+pub use choices::{Choices, Imputation, Stand};
 pub use classes::Classes;
 pub use collector::{LabelColumns, LabelValues};
 pub use columns::ColumnRef;
@@ -65,6 +77,8 @@ pub use limits::Limits;
 pub use matrix::Matrix;
 pub use model::{Linear, Model};
 pub use model_file::ModelFile;
+pub use origin::Origin;
+pub use preprocessing::{ColumnKind, Counted, Filling, InputColumn, Preprocessing};
 pub use shuffle::Permutation;
 pub use standardiser::{Beyond, Standardised, Standardiser};
-pub use table::{LabelKind, ReadOptions, Table};
+pub use table::{Columns, Identifiers, LabelKind, ReadOptions, Table};

@@ -5,7 +5,7 @@ use std::fmt;
 /// A dense matrix in row-major order: element (i, j) is `as_slice()[i * columns + j]`.
 ///
 /// `Debug` shows the shape alone, so that rows do not end in a log.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Matrix<T = f32> {
     rows: usize,
     columns: usize,

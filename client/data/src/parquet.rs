@@ -1,4 +1,4 @@
-//! Parquet: flat columns of numbers, decimals, booleans and text; uncompressed, snappy, gzip, zstd, brotli or LZ4.
+//! Parquet: flat columns of numbers, decimals, booleans, dates, times and text; uncompressed, snappy, gzip, zstd, brotli or LZ4.
 //!
 //! The parquet crate parses metadata and decodes pages; what a file declares is compared with what it has
 //! before that crate allocates, and pages are unpacked within the limits.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use half::f16;
-use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
@@ -16,13 +16,15 @@ use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData
 use parquet::file::reader::ChunkReader;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-use crate::collector::{Collector, Value};
+use crate::collector::Collector;
 use crate::columns::{Layout, Role};
 use crate::error::{CellDefect, Error, FileDefect, Result};
+use crate::instant::Instant;
 use crate::parquet_footer::{self, FOOTER_BYTES};
 use crate::parquet_pages::Pages;
 use crate::source::{Seekable, Source};
-use crate::table::{LabelKind, ReadOptions, Table};
+use crate::table::ReadOptions;
+use crate::value::Value;
 
 const FORMAT: &str = "Parquet";
 const BATCH_ROWS: usize = 4_096;
@@ -31,32 +33,35 @@ pub(crate) fn is(head: &[u8]) -> bool {
     head.starts_with(b"PAR1")
 }
 
-pub(crate) fn read(source: Source<'_>, options: &ReadOptions) -> Result<Table> {
+pub(crate) fn read(source: Source<'_>, collector: &mut Collector<'_>) -> Result<()> {
     let file = source.file.clone();
     let content = source.seekable()?;
-    // The crate's decoders assert what a damaged page can violate.
+    // The crate's decoders assert what a damaged page can violate. Nothing is made of the cells after that.
     let outcome = catch_unwind(AssertUnwindSafe(|| match content {
-        Seekable::File(content) => read_content(&file, content, options),
-        Seekable::Memory(content) => read_content(&file, content, options),
+        Seekable::File(content) => read_content(&file, content, collector),
+        Seekable::Memory(content) => read_content(&file, content, collector),
     }));
     outcome.unwrap_or_else(|_| Err(Error::malformed(&file, FORMAT, "its pages contradict each other")))
 }
 
-fn read_content<R: ChunkReader + 'static>(file: &str, content: R, options: &ReadOptions) -> Result<Table> {
+fn read_content<R: ChunkReader + 'static>(
+    file: &str,
+    content: R,
+    collector: &mut Collector<'_>,
+) -> Result<()> {
     let damaged = |reason: ParquetError| Error::malformed(file, FORMAT, reason);
     check_footer(file, &content)?;
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&content).map_err(damaged)?;
     let schema = metadata.file_metadata().schema_descr();
     let groups = metadata.row_groups();
     let rows = check_row_groups(file, groups, content.len())?;
-    let layout = resolve(file, schema, &index_columns(metadata.file_metadata()), options)?;
-    let kinds = kinds(file, schema, &layout, options)?;
-    check_chunks(file, groups, &layout, options)?;
+    begin(file, schema, &index_columns(metadata.file_metadata()), collector)?;
+    let kinds = kinds(file, schema, collector)?;
+    check_chunks(file, groups, collector.layout(), collector.options())?;
     if rows == 0 {
         return Err(Error::file(file, FileDefect::NoRows));
     }
     let content = Arc::new(content);
-    let mut collector = Collector::new(file, layout, options)?;
     collector.reserve(rows)?;
     collector.grow(rows)?;
     let mut first_row = 0;
@@ -67,12 +72,12 @@ fn read_content<R: ChunkReader + 'static>(file: &str, content: R, options: &Read
             let chunk = group.column(column);
             let pages = Pages::open(&content, chunk, rows).map_err(damaged)?;
             let (row, end) = (first_row, first_row + rows);
-            let mut sink = Sink { file, collector: &mut collector, column, row, end };
+            let mut sink = Sink { file, collector: &mut *collector, column, row, end };
             sink.fill(chunk, kind, pages)?;
         }
         first_row += rows;
     }
-    collector.finish()
+    Ok(())
 }
 
 fn check_footer<R: ChunkReader>(file: &str, content: &R) -> Result<()> {
@@ -147,9 +152,14 @@ fn index_columns(metadata: &FileMetaData) -> Vec<String> {
     names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-fn resolve(file: &str, schema: &SchemaDescriptor, index: &[String], options: &ReadOptions) -> Result<Layout> {
+fn begin(
+    file: &str,
+    schema: &SchemaDescriptor,
+    index: &[String],
+    collector: &mut Collector<'_>,
+) -> Result<()> {
     let count = schema.num_columns();
-    let limit = options.limits.columns;
+    let limit = collector.options().limits.columns;
     if count > limit {
         let (found, limit) = (count as u64, limit as u64);
         let defect = FileDefect::TooLarge { what: "columns", found, limit, setting: "columns" };
@@ -159,7 +169,7 @@ fn resolve(file: &str, schema: &SchemaDescriptor, index: &[String], options: &Re
         return Err(Error::file(file, FileDefect::Empty));
     }
     let names = schema.columns().iter().map(|column| column.path().string()).collect();
-    Layout::resolve_indexed(file, names, index, options)
+    collector.begin(file, Some(names), count, index)
 }
 
 /// How a column's physical values are to be understood.
@@ -172,16 +182,18 @@ enum Kind {
     Half,
     /// Integers of this power of ten below one.
     Decimal(u32),
+    /// Days since 1970-01-01.
+    Date,
+    /// Times since 1970-01-01, so many to a second.
+    Time(i64),
+    /// Times by Julian day.
+    JulianTime,
     Text,
 }
 
 /// The kind of every column that is not skipped; all columns of which none is known are refused together.
-fn kinds(
-    file: &str,
-    schema: &SchemaDescriptor,
-    layout: &Layout,
-    options: &ReadOptions,
-) -> Result<Vec<Option<Kind>>> {
+fn kinds(file: &str, schema: &SchemaDescriptor, collector: &Collector<'_>) -> Result<Vec<Option<Kind>>> {
+    let layout = collector.layout();
     let unsupported = |index: usize, what: String, instead: &str| {
         let what = format!("column {}: {what}", layout.display(index));
         Error::file(file, FileDefect::Unsupported { what, instead: instead.into() })
@@ -194,12 +206,12 @@ fn kinds(
         if column.max_rep_level() > 0 || column.path().parts().len() > 1 {
             return Err(unsupported(index, "nested values are".into(), "flatten or ignore the column"));
         }
-        let kind = kind(&column).ok_or_else(|| {
+        let not_here = |kind: &Kind| kind.is_instant() && !collector.takes_instants(index);
+        let kind = kind(&column).filter(|kind| !not_here(kind)).ok_or_else(|| {
             let what = format!("values of type {} are", type_name(&column));
             unsupported(index, what, conversion(&column))
         })?;
-        let category = matches!(role, Role::Label(_)) && options.label_kind == LabelKind::Category;
-        if kind == Kind::Text && !category {
+        if kind == Kind::Text && !collector.takes_text(index) {
             let instead = "convert the column to numbers, name it as the label, or ignore it";
             return Err(unsupported(index, "text as a number is".into(), instead));
         }
@@ -215,9 +227,38 @@ fn kinds(
     if refused.is_empty() { Ok(kinds) } else { Err(Error::columns(refused)) }
 }
 
+impl Kind {
+    fn is_instant(self) -> bool {
+        matches!(self, Kind::Date | Kind::Time(_) | Kind::JulianTime)
+    }
+}
+
+/// The kind of a column of dates or times.
+fn instant(column: &ColumnDescriptor) -> Option<Kind> {
+    match (column.physical_type(), column.logical_type_ref(), column.converted_type()) {
+        (Physical::INT32, Some(LogicalType::Date), _) | (Physical::INT32, None, ConvertedType::DATE) => {
+            Some(Kind::Date)
+        }
+        (Physical::INT64, Some(LogicalType::Timestamp(timestamp)), _) => {
+            Some(Kind::Time(match timestamp.unit {
+                TimeUnit::MILLIS => 1_000,
+                TimeUnit::MICROS => 1_000_000,
+                TimeUnit::NANOS => 1_000_000_000,
+            }))
+        }
+        (Physical::INT64, None, ConvertedType::TIMESTAMP_MILLIS) => Some(Kind::Time(1_000)),
+        (Physical::INT64, None, ConvertedType::TIMESTAMP_MICROS) => Some(Kind::Time(1_000_000)),
+        (Physical::INT96, ..) => Some(Kind::JulianTime),
+        _ => None,
+    }
+}
+
 fn kind(column: &ColumnDescriptor) -> Option<Kind> {
     if let Some(scale) = decimal(column) {
         return Some(Kind::Decimal(scale));
+    }
+    if let Some(kind) = instant(column) {
+        return Some(kind);
     }
     match (column.physical_type(), column.logical_type_ref()) {
         (Physical::BOOLEAN, None) => Some(Kind::Bool),
@@ -329,6 +370,12 @@ impl Sink<'_, '_> {
             ColumnReader::FixedLenByteArrayColumnReader(reader) if let Kind::Decimal(scale) = kind => {
                 self.drain(reader, |bytes| of_bytes(bytes.data(), scale))
             }
+            ColumnReader::Int32ColumnReader(reader) if kind == Kind::Date => {
+                self.drain(reader, |n| Ok(Value::Instant(Instant::of_days(*n))))
+            }
+            ColumnReader::Int64ColumnReader(reader) if let Kind::Time(per_second) = kind => {
+                self.drain(reader, |n| Ok(Value::Instant(Instant::of_units(*n, per_second))))
+            }
             ColumnReader::Int32ColumnReader(reader) if kind == Kind::Unsigned => {
                 self.drain(reader, |n| Ok(Value::Unsigned(u64::from(*n as u32))))
             }
@@ -348,9 +395,13 @@ impl Sink<'_, '_> {
                 let bytes = bytes.data().try_into().map_err(|_| CellDefect::NotANumber { hint: "" })?;
                 Ok(Value::Float(f64::from(f16::from_le_bytes(bytes))))
             }),
-            ColumnReader::Int96ColumnReader(_) => {
-                Err(Error::malformed(self.file, FORMAT, "its types contradict each other"))
-            }
+            ColumnReader::Int96ColumnReader(reader) => self.drain(reader, |parts| {
+                let [low, high, day] = *parts.data() else {
+                    return Err(CellDefect::NotANumber { hint: "" });
+                };
+                let nanos = (u64::from(high) << 32 | u64::from(low)) as i64;
+                Ok(Value::Instant(Instant::of_julian(day, nanos)))
+            }),
         }
     }
 

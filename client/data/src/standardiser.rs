@@ -4,7 +4,7 @@
 //! the mean as centre, the standard deviation as scale and a factor of 8, a value is beyond the bound when it
 //! is more than eight standard deviations from the mean.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -178,28 +178,31 @@ impl Standardiser {
     ///
     /// # Errors
     /// As [`Frame::align`] when the columns are not the recorded ones; [`CellDefect::BeyondBound`] and
-    /// [`CellDefect::NotTheConstant`] under [`Beyond::Refuse`]; [`CellDefect::NotFinite`]. Nothing comes back then.
+    /// [`CellDefect::NotTheConstant`] under [`Beyond::Refuse`], the first cell of every such column at once;
+    /// [`CellDefect::NotFinite`]. Nothing comes back then.
     pub fn apply(&self, mut frame: Frame) -> Result<Standardised> {
         frame.align(self.names.as_deref(), self.columns())?;
         refuse_non_finite(&frame)?;
         let columns = self.columns();
         let (mut clipped, mut differing) = (vec![0; columns], vec![0; columns]);
+        let mut refused = BTreeMap::new();
         let mut values = Vec::with_capacity(frame.rows() * columns);
         for (row, cells) in frame.matrix().iter_rows().enumerate() {
             for (column, &cell) in cells.iter().enumerate() {
                 let value = self.forward(column, cell);
                 let differs = self.is_constant(column) && cell != self.centre[column];
                 if self.beyond == Beyond::Refuse && (differs || value.abs() > 1.0) {
-                    return Err(Error::Cell {
-                        place: frame.place(row, column),
-                        defect: self.outside(column),
-                    });
+                    let cell = || (frame.place(row, column), self.outside(column));
+                    refused.entry(column).or_insert_with(cell);
                 }
                 differing[column] += u64::from(differs);
                 clipped[column] += u64::from(value.abs() > 1.0);
                 // Rounded here and not before.
                 values.push(value.clamp(-1.0, 1.0) as f32);
             }
+        }
+        if !refused.is_empty() {
+            return Err(Error::cells(refused));
         }
         let shape = SettingDefect::Width { expected: columns, found: frame.columns() };
         let matrix = Matrix::new(frame.rows(), columns, values).ok_or(shape)?;

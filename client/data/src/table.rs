@@ -1,18 +1,22 @@
 //! Reading a file into features and label columns.
 
+use std::fmt;
 use std::path::Path;
 
-use crate::array::Array;
+use crate::choices::Choices;
 use crate::classes::Classes;
 use crate::collector::{LabelColumns, LabelValues};
 use crate::columns::ColumnRef;
 use crate::dataset::{Dataset, Targets};
 use crate::error::{CellDefect, Error, FileDefect, Result};
 use crate::frame::Frame;
-use crate::idx::{self, Part};
+use crate::idx::Part;
+use crate::input::{Content, Inputs};
 use crate::limits::Limits;
-use crate::source::Source;
-use crate::{csv, npy, parquet};
+use crate::matrix::Matrix;
+use crate::preprocessing::{Counted, Preprocessing};
+use crate::standardiser::Beyond;
+use crate::survey::{decide, second_readings};
 
 /// How a file is to be read. The default is a CSV with a header, or any of the binary formats, all of whose
 /// columns are features.
@@ -38,8 +42,27 @@ pub struct ReadOptions {
     pub decimal_comma: bool,
     /// Cells that mark a missing value, beside empty ones, in place of the usual marks. Default none: the usual marks.
     pub missing: Option<Vec<String>>,
+    /// What is made of the feature columns. Default [`Columns::Plain`].
+    pub columns: Columns,
     /// Bounds on the file.
     pub limits: Limits,
+}
+
+/// What is made of feature columns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Columns {
+    /// All are numbers, and missing values are refused.
+    Plain,
+    /// What the owner says of them, and what follows from their cells: truth values and dates where all cells are some,
+    /// and categories of text with at most 50 different values in more than twice as many rows.
+    Inferred(Choices),
+    /// As a project records it; another table's columns may be in another order.
+    Recorded {
+        /// The record.
+        preprocessing: Preprocessing,
+        /// Whether categories that are not recorded are counted or refused.
+        beyond: Beyond,
+    },
 }
 
 /// How label columns are read.
@@ -63,6 +86,7 @@ impl Default for ReadOptions {
             keep: None,
             decimal_comma: false,
             missing: None,
+            columns: Columns::Plain,
             limits: Limits::default(),
         }
     }
@@ -78,32 +102,57 @@ impl ReadOptions {
 /// A file as read: features, all finite, and labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// The columns that are neither labels nor left out.
+    /// What was made of the columns that are neither labels nor left out.
     pub features: Frame,
     /// The label columns, as many rows as the features.
     pub labels: Option<LabelColumns>,
     /// Columns that were left out without being asked for, as they count rows: pandas writes its index so.
     pub left_out: Vec<String>,
+    /// How the features follow from the columns.
+    pub preprocessing: Preprocessing,
+    /// The columns that identify rows.
+    pub ids: Vec<Identifiers>,
+    /// Categories that are not recorded, by column: all features of the column are 0 there.
+    pub unknown: Vec<Counted>,
+    /// Missing values that were filled in, by column.
+    pub filled: Vec<Counted>,
+}
+
+/// A column that identifies rows. `Debug` shows its name and how many there are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identifiers {
+    /// The column's name, or `#` and its position.
+    pub name: String,
+    /// Its cells; empty where there is nothing.
+    pub cells: Vec<String>,
+}
+
+impl fmt::Debug for Identifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identifiers({:?}, {} rows)", self.name, self.cells.len())
+    }
 }
 
 impl Table {
-    /// Reads CSV, Parquet, `.npy` or IDX, gzipped or not. The content tells the format, not the name; what is
-    /// none of the binary formats is read as CSV.
+    /// Reads CSV, Parquet, `.npy` or IDX, gzipped or not; or all `.csv` or all `.parquet` files of a directory, in the
+    /// order of their names, as one table of the same columns. The content tells the format, not the name; what is none of
+    /// the binary formats is read as CSV.
     ///
     /// Numbers are read in double precision. Memory is that of the matrix, plus about as much while a file grows whose
-    /// size is not known beforehand (CSV, gzip), plus one column's pages (Parquet).
+    /// size is not known beforehand (CSV, gzip) or where columns become several features, plus one column's pages
+    /// (Parquet). A first table with columns that may be categories is read twice.
     ///
     /// # Errors
-    /// Every missing, non-finite or mis-typed cell of a feature or label is refused, as are a wrong shape and
-    /// whatever exceeds the limits. Of each column that has such cells the first one is named: all of these columns at
-    /// once.
+    /// Every non-finite or mis-typed cell of a feature or label is refused, and every missing one for which nothing stands
+    /// in, as are a wrong shape and whatever exceeds the limits. Of each column that has such cells the first one is named:
+    /// all of these columns at once.
     pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
-        Self::from_source(Source::open(path.as_ref(), &options.limits)?, options)
+        Self::from_inputs(&Inputs::path(path.as_ref(), options)?, options)
     }
 
     /// As [`read`](Self::read), from memory; `name` stands for the file in errors.
     pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Self> {
-        Self::from_source(Source::memory(name, bytes, &options.limits)?, options)
+        Self::from_inputs(&Inputs::memory(name, bytes), options)
     }
 
     /// Reads features and labels from two arrays (`.npy` or IDX, in any combination). All columns of the
@@ -113,9 +162,7 @@ impl Table {
         labels: impl AsRef<Path>,
         options: &ReadOptions,
     ) -> Result<Self> {
-        let features = Source::open(features.as_ref(), &options.limits)?;
-        let labels = Source::open(labels.as_ref(), &options.limits)?;
-        Self::from_pair(features, labels, options)
+        Self::from_inputs(&Inputs::pair(features.as_ref(), labels.as_ref(), options)?, options)
     }
 
     /// As [`read_pair`](Self::read_pair), from memory. Each array comes with a name for errors.
@@ -124,9 +171,7 @@ impl Table {
         labels: (&str, &[u8]),
         options: &ReadOptions,
     ) -> Result<Self> {
-        let features = Source::memory(features.0, features.1, &options.limits)?;
-        let labels = Source::memory(labels.0, labels.1, &options.limits)?;
-        Self::from_pair(features, labels, options)
+        Self::from_inputs(&Inputs::memory(features.0, features.1).with_labels(labels.0, labels.1), options)
     }
 
     /// Reads one part of a directory of MNIST's standard IDX files, each gzipped or not.
@@ -135,28 +180,41 @@ impl Table {
         Self::read_pair(images, labels, options)
     }
 
-    fn from_source(source: Source<'_>, options: &ReadOptions) -> Result<Self> {
-        if source.head.is_empty() {
-            return Err(Error::file(&source.file, FileDefect::Empty));
-        }
-        if parquet::is(&source.head) {
-            parquet::read(source, options)
-        } else if npy::is(&source.head) {
-            npy::open(source, options)?.into_table(options)
-        } else if idx::is(&source.head) {
-            idx::open(source, options)?.into_table(options)
-        } else {
-            csv::read(source, options)
-        }
+    fn from_inputs(inputs: &Inputs<'_>, options: &ReadOptions) -> Result<Self> {
+        let mut content = inputs.gather(options, None)?;
+        let preprocessing = match &options.columns {
+            Columns::Inferred(choices) => {
+                if let Some(readings) = second_readings(&content.gathered) {
+                    content = inputs.gather(options, Some(readings))?;
+                }
+                decide(&mut content.gathered, options, choices)?
+            }
+            _ if !content.gathered.refused.is_empty() => return Err(Error::cells(content.gathered.refused)),
+            Columns::Recorded { preprocessing, .. } => preprocessing.clone(),
+            Columns::Plain => {
+                let names = &content.gathered.names;
+                Preprocessing::plain(content.gathered.named.then_some(names), names.len())
+            }
+        };
+        Self::of(content, preprocessing, &options.limits)
     }
 
-    fn from_pair(features: Source<'_>, labels: Source<'_>, options: &ReadOptions) -> Result<Self> {
-        let features = open_array(features, options)?;
-        let labels = open_array(labels, options)?;
-        let rows = features.rows();
-        let unlabelled = ReadOptions { labels: Vec::new(), ..options.clone() };
-        let labels = labels.into_labels(rows, options)?;
-        Ok(Self { labels: Some(labels), ..features.into_table(&unlabelled)? })
+    fn of(content: Content, preprocessing: Preprocessing, limits: &Limits) -> Result<Self> {
+        let Content { gathered, labels, left_out } = content;
+        preprocessing.check_size(gathered.rows, &gathered.origin, limits)?;
+        let shape = || Error::malformed(gathered.origin.name(), "table", "cells and shape disagree");
+        let raw = Matrix::new(gathered.rows, gathered.names.len(), gathered.cells).ok_or_else(shape)?;
+        let expanded = preprocessing.expand(raw);
+        let ids = gathered.id_names.into_iter().zip(gathered.ids);
+        Ok(Self {
+            features: Frame::new(gathered.origin, preprocessing.feature_names(), expanded.matrix),
+            labels,
+            left_out,
+            preprocessing,
+            ids: ids.map(|(name, cells)| Identifiers { name, cells }).collect(),
+            unknown: expanded.unknown,
+            filled: expanded.filled,
+        })
     }
 
     /// A dataset of classes: `known` as recorded with the project, or else the classes found here.
@@ -204,7 +262,7 @@ impl Table {
         let labels = self.labels.ok_or_else(|| Error::file(&origin, FileDefect::Unlabelled))?;
         match labels.values {
             LabelValues::Number(matrix) => {
-                let targets = Frame::new(&labels.origin, Some(labels.names), matrix);
+                let targets = Frame::new(labels.origin, Some(labels.names), matrix);
                 Ok((self.features, targets))
             }
             LabelValues::Category { .. } => {
@@ -212,15 +270,5 @@ impl Table {
                 Err(Error::file(&origin, defect))
             }
         }
-    }
-}
-
-fn open_array<'a>(source: Source<'a>, options: &ReadOptions) -> Result<Array<'a>> {
-    if npy::is(&source.head) {
-        npy::open(source, options)
-    } else if idx::is(&source.head) {
-        idx::open(source, options)
-    } else {
-        Err(Error::malformed(&source.file, ".npy or IDX", "it begins as neither"))
     }
 }

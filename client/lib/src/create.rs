@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
-use blindsmith_data::{Beyond, Dataset, ModelFile, Standardiser, Targets};
+use blindsmith_data::{Beyond, Dataset, InputColumn, ModelFile, Preprocessing, Standardiser, Targets};
 use blindsmith_formats::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use blindsmith_identity::{Purpose, SignedRelease, sign_release};
 use blindsmith_keys::Key;
@@ -110,9 +110,9 @@ impl NewProject {
     /// # Errors
     /// If nothing could be learnt from the rows, or settings do not go together.
     pub fn prepare(self, first: First) -> Result<PreparedProject, Failure> {
-        let First { data, labels, .. } = first;
+        let First { data, labels, preprocessing, .. } = first;
         let rows = data.rows();
-        let standardiser = Standardiser::fit(&data.features, self.factor, self.beyond)?;
+        let standardiser = preprocessing.fit(&data.features, self.factor, self.beyond)?;
         let mut labelling = labelling(self.task, &labels, &data, (self.factor, self.beyond))?;
         labelling.missing = self.missing.clone();
         let (standardiser, targets) = self.scales.apply(standardiser, labelling.targets.take())?;
@@ -142,6 +142,7 @@ impl NewProject {
             refinery: self.refinery.clone(),
             spec,
             recipe,
+            preprocessing,
             standardiser,
             labelling,
             kem: self.kem,
@@ -150,7 +151,8 @@ impl NewProject {
         };
         let network = self.warm(&project, network, data)?;
         let constant_columns = constant_columns(&project.standardiser);
-        Ok(PreparedProject { settings: self, project, keys, network, pace, rows, constant_columns })
+        let columns = words_of(&project.preprocessing);
+        Ok(PreparedProject { settings: self, project, keys, network, pace, rows, columns, constant_columns })
     }
 
     fn rules(&self, pace: &Pace) -> Result<Rules, Failure> {
@@ -242,6 +244,8 @@ pub struct PreparedProject {
     pub pace: Pace,
     /// The first rows.
     pub rows: usize,
+    /// What was made of columns that are no plain numbers.
+    pub columns: Vec<String>,
     /// Features with one value only, which count for nothing.
     pub constant_columns: Vec<String>,
 }
@@ -303,6 +307,8 @@ pub struct CreatedProject {
     pub block_rows: u32,
     /// Bytes of an encrypted row.
     pub upload_bytes_per_row: usize,
+    /// What was made of columns that are no plain numbers.
+    pub columns: Vec<String>,
     /// Features with one value only, which count for nothing.
     pub constant_columns: Vec<String>,
     /// Rows of a batch.
@@ -318,6 +324,13 @@ pub struct CreatedProject {
     /// Whether another `init` or `join` was interrupted in the directory: this one began anew.
     #[serde(skip)]
     pub interrupted: bool,
+}
+
+/// What was made of columns that are no plain numbers.
+fn words_of(preprocessing: &Preprocessing) -> Vec<String> {
+    let ids =
+        preprocessing.ids().iter().map(|id| format!("column {id:?}: identifies rows, and is no feature"));
+    ids.chain(preprocessing.columns().iter().filter_map(InputColumn::words)).collect()
 }
 
 /// A weight for each output, from the first rows.
@@ -409,6 +422,7 @@ fn describe(project: &ClientProject, network: &Network, warden: &Appraised) -> C
         column_form: sizes(&spec.column_form),
         block_rows: spec.block_rows,
         upload_bytes_per_row: bytes_per_row(spec),
+        columns: words_of(&project.preprocessing),
         constant_columns: constant_columns(&project.standardiser),
         batch_rows: project.recipe.batch_rows,
         epochs: project.recipe.epochs,

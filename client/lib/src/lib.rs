@@ -25,6 +25,7 @@ pub mod policy;
 pub mod predictions;
 pub mod project;
 pub mod push;
+mod pushed;
 pub mod receipts;
 pub mod report;
 pub mod rows;

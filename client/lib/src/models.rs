@@ -99,6 +99,7 @@ fn model_file(
         ("blindsmith.version", version.to_string()),
         (OPENING, opening.to_string()),
         ("blindsmith.activations", serde_json::to_string(&project.recipe.activations).map_err(json)?),
+        ("blindsmith.preprocessing", serde_json::to_string(&project.preprocessing).map_err(json)?),
         ("blindsmith.standardiser", serde_json::to_string(&project.standardiser).map_err(json)?),
         ("blindsmith.labelling", serde_json::to_string(&project.labelling).map_err(json)?),
     ];

@@ -1,10 +1,10 @@
 //! Predictions of encrypted rows.
 
-use blindsmith_data::{Dataset, Frame, Standardised};
+use blindsmith_data::{Dataset, Identifiers, Standardised};
 use blindsmith_identity::Purpose;
 use serde::Serialize;
 
-use crate::rows::{Misfits, matrix_of};
+use crate::rows::{Misfits, QueryRows, matrix_of};
 use crate::upload::{Answer, ask, query_number};
 use crate::{ClientProject, Failure, Keys, Task, Workspace};
 
@@ -31,6 +31,8 @@ pub struct Predictions {
 /// Rows that are standardised, to be asked.
 pub struct Query {
     standardised: Standardised,
+    labelled: Option<Dataset>,
+    ids: Vec<Identifiers>,
     /// What did not fit the recorded standardisation.
     pub misfits: Misfits,
 }
@@ -47,33 +49,40 @@ impl ClientProject {
     ///
     /// # Errors
     /// If they do not fit the project.
-    pub fn query(&self, features: Frame) -> Result<Query, Failure> {
+    pub fn query(&self, rows: QueryRows) -> Result<Query, Failure> {
+        let QueryRows { features, labelled, ids, misfits, .. } = rows;
         let standardised = self.standardiser.apply(features)?;
-        let misfits = Misfits::of_features(&self.standardiser, &standardised);
-        Ok(Query { standardised, misfits })
+        let misfits = Misfits::of_features(&self.standardiser, &standardised).with_columns(misfits);
+        Ok(Query { standardised, labelled, ids, misfits })
+    }
+}
+
+impl Predictions {
+    /// The same, with the columns that identify rows in front.
+    fn identified(mut self, ids: Vec<Identifiers>) -> Self {
+        for Identifiers { name, cells } in ids.into_iter().rev() {
+            self.columns.insert(0, name);
+            self.predictions.iter_mut().zip(cells).for_each(|(row, cell)| row.insert(0, cell.into()));
+        }
+        self
     }
 }
 
 impl Workspace {
     /// Encrypts rows under a fresh key, has them predicted, and opens the answer: neither rows nor answers can be read by
-    /// anyone else. `labelled` has labels to compare with; `observe` is told how many rows are sent.
+    /// anyone else. `observe` is told how many rows are sent.
     ///
     /// # Errors
     /// If the warden is not one to trust, or refuses.
-    pub fn predict(
-        &mut self,
-        query: Query,
-        labelled: Option<Dataset>,
-        observe: &mut dyn FnMut(u64),
-    ) -> Result<Predictions, Failure> {
+    pub fn predict(&mut self, query: Query, observe: &mut dyn FnMut(u64)) -> Result<Predictions, Failure> {
         let querier = Keys::load(&self.dir)?.identity();
-        let Query { standardised, misfits } = query;
+        let Query { standardised, labelled, ids, misfits } = query;
         let rows = matrix_of(standardised.matrix);
         let warden = self.appraise_warden(&querier, Purpose::Query)?;
         let number = query_number(&self.dir)?;
         let (spec, connection) = (&self.project.spec, &mut self.connection);
         let answer = ask(connection, spec, (&querier, number), &warden, &rows, observe)?;
-        describe(&self.project, &answer, warden.tee(), (labelled, misfits))
+        Ok(describe(&self.project, &answer, warden.tee(), (labelled, misfits))?.identified(ids))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
-use blindsmith_data::{Classes, Standardiser};
+use blindsmith_data::{Classes, Preprocessing, Standardiser};
 use blindsmith_formats::recipe_commitment;
 use blindsmith_identity::{Origin, Terms};
 use blindsmith_learn::{Loss, Recipe};
@@ -59,6 +59,8 @@ pub struct ClientProject {
     pub spec: ProjectSpec,
     /// The training.
     pub recipe: Recipe,
+    /// What features are made of columns.
+    pub preprocessing: Preprocessing,
     /// The features' standardisation, which all rows and queries use.
     pub standardiser: Standardiser,
     /// Labels.
@@ -86,7 +88,7 @@ pub struct JoinedDirectory {
 }
 
 /// The version of `project.json` that this program writes and reads.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 impl Labelling {
     /// Outputs that the labels need.
     pub fn outputs(&self) -> usize {
@@ -224,6 +226,9 @@ impl ClientProject {
         project.spec.validate().map_err(|e| Failure::project(path, e))?;
         project.recipe.validate().map_err(|e| Failure::project(path, e))?;
         project.rules.validate().map_err(|e| Failure::project(path, e))?;
+        if project.preprocessing.features() != project.standardiser.columns() {
+            return Err(Failure::project(path, "it standardises other features than it makes"));
+        }
         Ok(project)
     }
 }

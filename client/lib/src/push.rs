@@ -1,13 +1,12 @@
 //! Rows standardised, encrypted and sent.
 
-use blindsmith_data::Dataset;
 use blindsmith_keys::random_bytes;
 use blindsmith_protocol::{ProjectSpec, Role};
 use serde::Serialize;
 
-use crate::rows::{Misfits, standardise};
+use crate::rows::{Labelled, Misfits, standardise};
 use crate::upload::{Sender, send};
-use crate::{Failure, Keys, Workspace, era};
+use crate::{Failure, Keys, Workspace, era, pushed};
 
 /// How rows are pushed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,6 +15,8 @@ pub struct PushOptions {
     pub validation: bool,
     /// Keep the order of the rows instead of shuffling them: for rows that are in random order already.
     pub keep_order: bool,
+    /// Push rows again that were pushed from this directory before: they then count twice.
+    pub again: bool,
     /// The era of the upload, at least.
     pub era: u32,
 }
@@ -58,12 +59,13 @@ impl Workspace {
     /// If the rows do not fit the project, or the refinery refuses them.
     pub fn push(
         &mut self,
-        mut data: Dataset,
+        labelled: Labelled,
         options: PushOptions,
         observe: &mut dyn FnMut(u64),
     ) -> Result<StoredRows, Failure> {
         let Workspace { dir, project, connection } = self;
         let keys = Keys::load(dir)?;
+        let Labelled { mut data, misfits, .. } = labelled;
         if !options.keep_order {
             data.shuffle(&random_bytes());
         }
@@ -72,16 +74,23 @@ impl Workspace {
         let role = if options.validation { Role::Validation } else { Role::Training };
         let count = rows.features.rows();
         let seed = keys.contributor(&id);
+        let digest = pushed::digest(&seed, role, &rows.features, &rows.targets);
+        if let Some(upload) = pushed::find(dir, &digest)?.filter(|_| !options.again) {
+            return Err(Failure::Settings(format!(
+                "these rows were pushed before, as upload {upload}. With --again they are pushed once more, and count twice"
+            )));
+        }
         let stored = era::stored_rows(&connection.status(id)?);
         let era = era::next(dir, stored, options.era)?;
         let who = Sender { contributor: keys.public(), terms: keys.pinned(), seed: &seed, era };
         let sent = send(connection, &project.spec, who, role, (&rows.features, &rows.targets), observe)?;
+        pushed::remember(dir, &digest, &sent.upload)?;
         Ok(StoredRows {
             upload: sent.upload.to_string(),
             new: sent.new,
             rows: count,
             clipped_values: rows.misfits.clipped_values(),
-            misfits: rows.misfits,
+            misfits: rows.misfits.with_columns(misfits),
             bytes: sent.bytes,
             era,
             strip: few(&self.project.spec, count),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use blindsmith_data::{
-    Classes, ColumnRef, Dataset, Frame, LabelKind, ReadOptions, Standardised, Standardiser, Table, Targets,
+    Choices, Classes, ColumnRef, Columns, Counted, Dataset, Frame, Identifiers, LabelKind, Preprocessing,
+    ReadOptions, Standardised, Standardiser, Table, Targets,
 };
 use blindsmith_learn as learn;
 use serde::Serialize;
@@ -34,7 +35,7 @@ impl Default for Format {
 }
 
 impl Format {
-    fn options(&self, task: Task, labels: &[String], recorded: Option<&Labelling>) -> ReadOptions {
+    fn options(&self, task: Task, labels: &[String], columns: Columns) -> ReadOptions {
         let column = |name: &String| ColumnRef::from(name.as_str());
         ReadOptions {
             header: !self.no_header,
@@ -43,10 +44,8 @@ impl Format {
             labels: labels.iter().map(column).collect(),
             label_kind: if task == Task::Classify { LabelKind::Category } else { LabelKind::Number },
             ignore: self.ignore.iter().map(column).collect(),
-            missing: self
-                .missing
-                .clone()
-                .or_else(|| recorded.and_then(|labelling| labelling.missing.clone())),
+            missing: self.missing.clone(),
+            columns,
             ..ReadOptions::default()
         }
     }
@@ -55,7 +54,7 @@ impl Format {
 /// A user's file of rows.
 #[derive(Debug, Clone)]
 pub struct DataFile {
-    /// CSV, Parquet, .npy or IDX, gzipped or not.
+    /// CSV, Parquet, .npy or IDX, gzipped or not; or a directory of .csv or of .parquet files that are one table.
     pub data: PathBuf,
     /// A second .npy or IDX file that holds the labels.
     pub labels: Option<PathBuf>,
@@ -69,6 +68,8 @@ pub struct First {
     pub data: Dataset,
     /// How later files name the label columns.
     pub labels: Vec<String>,
+    /// How features follow from columns.
+    pub preprocessing: Preprocessing,
     /// Columns that count rows, as pandas writes its index: they are no features.
     pub left_out: Vec<String>,
 }
@@ -77,6 +78,8 @@ pub struct First {
 pub struct Labelled {
     /// Features and targets.
     pub data: Dataset,
+    /// What of the columns did not fit.
+    pub misfits: Misfits,
     /// See [`First::left_out`].
     pub left_out: Vec<String>,
 }
@@ -87,6 +90,10 @@ pub struct QueryRows {
     pub features: Frame,
     /// The same with labels to compare with, where the file has them.
     pub labelled: Option<Dataset>,
+    /// Columns that identify rows, where the file has them.
+    pub ids: Vec<Identifiers>,
+    /// What of the columns did not fit.
+    pub misfits: Misfits,
     /// See [`First::left_out`].
     pub left_out: Vec<String>,
 }
@@ -100,18 +107,25 @@ impl DataFile {
     }
 
     /// Rows with labels, as a new project sees them; of classes, those of `classes` if there are any, else those found.
-    pub fn first(&self, task: Task, labels: &[String], classes: Option<&[String]>) -> Result<First, Failure> {
+    pub fn first(
+        &self,
+        task: Task,
+        labels: &[String],
+        classes: Option<&[String]>,
+        columns: Choices,
+    ) -> Result<First, Failure> {
         if labels.is_empty() && self.labels.is_none() {
             return Err(Failure::Settings("name the label column: --label NAME".into()));
         }
         if classes.is_some() && task != Task::Classify {
             return Err(Failure::Settings("--classes goes with --task classify".into()));
         }
-        let table = self.table(&self.format.options(task, labels, None))?;
-        let left_out = table.left_out.clone();
+        let options = self.format.options(task, labels, Columns::Inferred(columns));
+        let table = self.table(&options)?;
+        let (left_out, preprocessing) = (table.left_out.clone(), table.preprocessing.clone());
         // A position holds for this file only: another may order its columns otherwise.
-        let labels = match (&table.labels, table.features.names()) {
-            (Some(columns), Some(_)) => columns.names.clone(),
+        let labels = match &table.labels {
+            Some(columns) if preprocessing.is_named() => columns.names.clone(),
             _ => labels.to_vec(),
         };
         let classes = classes.map(|names| Classes::new(names.to_vec())).transpose()?;
@@ -120,11 +134,17 @@ impl DataFile {
             Task::MultiLabel => table.multi_label()?,
             Task::Regress => table.regress()?,
         };
-        Ok(First { data, labels, left_out })
+        Ok(First { data, labels, preprocessing, left_out })
     }
 
-    fn of(&self, labelling: &Labelling) -> ReadOptions {
-        self.format.options(labelling.task, &labelling.columns, Some(labelling))
+    fn of(&self, project: &ClientProject) -> ReadOptions {
+        let columns = Columns::Recorded {
+            preprocessing: project.preprocessing.clone(),
+            beyond: project.standardiser.beyond(),
+        };
+        let Labelling { task, columns: labels, missing, .. } = &project.labelling;
+        let options = self.format.options(*task, labels, columns);
+        ReadOptions { missing: options.missing.or_else(|| missing.clone()), ..options }
     }
 
     /// Rows with labels of an existing project.
@@ -132,10 +152,9 @@ impl DataFile {
     /// # Errors
     /// If the file cannot be read, or does not fit the project.
     pub fn labelled(&self, project: &ClientProject) -> Result<Labelled, Failure> {
-        let labelling = &project.labelling;
-        let table = self.table(&self.of(labelling))?;
-        let left_out = table.left_out.clone();
-        Ok(Labelled { data: dataset(table, labelling)?, left_out })
+        let table = self.table(&self.of(project))?;
+        let (left_out, misfits) = (table.left_out.clone(), Misfits::of_columns(&table));
+        Ok(Labelled { data: dataset(table, &project.labelling)?, misfits, left_out })
     }
 
     /// Rows of a query: labels, where the file has them, are kept apart to compare with.
@@ -143,12 +162,15 @@ impl DataFile {
     /// # Errors
     /// If the file cannot be read, or does not fit the project.
     pub fn query(&self, project: &ClientProject) -> Result<QueryRows, Failure> {
-        let labelling = &project.labelling;
-        let options = ReadOptions { labels_optional: true, ..self.of(labelling) };
-        let table = self.table(&options)?;
+        let options = ReadOptions { labels_optional: true, ..self.of(project) };
+        let mut table = self.table(&options)?;
+        let (misfits, ids) = (Misfits::of_columns(&table), std::mem::take(&mut table.ids));
         let (left_out, features) = (table.left_out.clone(), table.features.clone());
-        let labelled = if table.labels.is_some() { Some(dataset(table, labelling)?) } else { None };
-        Ok(QueryRows { features, labelled, left_out })
+        let labelled = match table.labels {
+            Some(_) => Some(dataset(table, &project.labelling)?),
+            None => None,
+        };
+        Ok(QueryRows { features, labelled, ids, misfits, left_out })
     }
 }
 
@@ -178,6 +200,10 @@ pub struct Misfits {
     pub clipped_targets: Vec<Misfit>,
     /// Features that differ from the constant of a constant column, and count for nothing.
     pub differing: Vec<Misfit>,
+    /// Values of categories that the first table lacked.
+    pub unknown: Vec<Misfit>,
+    /// Missing values that another one stands in for.
+    pub filled: Vec<Misfit>,
 }
 
 impl Misfits {
@@ -188,6 +214,19 @@ impl Misfits {
             differing: misfits(standardiser, &rows.differing),
             ..Misfits::default()
         }
+    }
+
+    /// Those of columns, before features are made of them.
+    fn of_columns(table: &Table) -> Self {
+        let misfit = |Counted { column, cells }: &Counted| Misfit { column: column.clone(), values: *cells };
+        let [unknown, filled] =
+            [&table.unknown, &table.filled].map(|counted| counted.iter().map(misfit).collect());
+        Misfits { unknown, filled, ..Misfits::default() }
+    }
+
+    /// The same, with those of columns of `other`.
+    pub fn with_columns(self, other: Misfits) -> Self {
+        Misfits { unknown: other.unknown, filled: other.filled, ..self }
     }
 
     /// How many features were clipped.
@@ -204,6 +243,8 @@ impl Misfits {
                 "targets lay beyond the recorded bound and were clipped to it (init --ranges moves it)",
             ),
             (&self.differing, "values count for nothing, as their columns were constant in the first table"),
+            (&self.unknown, "values are no recorded category of their column, and count as none"),
+            (&self.filled, "missing values were filled in as the project records"),
         ];
         let there = kinds.into_iter().filter(|(misfits, _)| !misfits.is_empty());
         there.map(|(misfits, what)| format!("{}: {}", count(misfits, what), listed(misfits))).collect()

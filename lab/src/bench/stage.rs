@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blindsmith_api::message::{ProjectStatus, Request};
 use blindsmith_attest::Appraised;
-use blindsmith_data::{Beyond, Standardiser};
+use blindsmith_data::{Beyond, Preprocessing, Standardiser};
 use blindsmith_identity::Purpose;
 use blindsmith_learn::{Labels, Loss, Matrix, Recipe, Targets, Trainer};
 use blindsmith_matrix::Security;
@@ -156,6 +156,7 @@ impl Stage {
             refinery: grounds.services.socket().display().to_string(),
             spec,
             recipe,
+            preprocessing: Preprocessing::plain(None, setting.widths[0]),
             standardiser: Standardiser::from_ranges(
                 None,
                 &vec![(-1.0, 1.0); setting.widths[0]],

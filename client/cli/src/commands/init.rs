@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use blindsmith_arguments::{
-    CloudName, DataArguments, Names, TaskName, TrainingArguments, TrustArguments, names, say_left_out,
+    CloudName, ColumnArguments, DataArguments, Names, TaskName, TrainingArguments, TrustArguments, names,
+    say_left_out,
 };
 use blindsmith_client::create::{CreatedProject, PreparedProject};
 use blindsmith_client::scales::Scales;
@@ -47,6 +48,8 @@ pub struct Init {
     name: String,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    columns: ColumnArguments,
     /// The label column; several for multi-label or regression.
     #[arg(long, value_name = "COLUMN")]
     label: Vec<String>,
@@ -76,8 +79,8 @@ pub struct Init {
     /// Features are stored as (x - mean) / (FACTOR * standard deviation).
     #[arg(long, value_name = "FACTOR", default_value_t = Standardiser::FACTOR)]
     factor: f64,
-    /// What happens to values beyond FACTOR standard deviations, and to those that differ from a constant: they are
-    /// counted, and clipped or dropped, or their file is refused.
+    /// What happens to values beyond FACTOR standard deviations, to those that differ from a constant, and to categories
+    /// that the rows given lack: they are counted, and clipped or dropped, or their file is refused.
     #[arg(long, value_enum, default_value = "clip")]
     beyond: BeyondName,
     /// What the refinery will multiply on: encodings, and the layers that it multiplies, are chosen for it.
@@ -211,7 +214,7 @@ impl Init {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let classes = self.classes.as_ref().map(|Names(names)| names.as_slice());
-        let first = self.data.file().first(self.task.into(), &self.label, classes)?;
+        let first = self.data.file().first(self.task.into(), &self.label, classes, self.columns.choices())?;
         say_left_out(&self.data.data, &first.left_out);
         let prepared = self.settings()?.prepare(first)?;
         self.say_prepared(&prepared);
@@ -254,6 +257,7 @@ impl Init {
     /// Says what was chosen, and which features count for nothing.
     fn say_prepared(&self, prepared: &PreparedProject) {
         let PreparedProject { pace, rows, constant_columns: constant, .. } = prepared;
+        prepared.columns.iter().for_each(|line| eprintln!("{line}"));
         let file = self.data.data.display();
         if !constant.is_empty() {
             let named: Vec<String> = constant.iter().take(10).map(|name| format!("{name:?}")).collect();

@@ -33,10 +33,10 @@ impl Predict {
         let mut workspace = self.common.open()?;
         let rows = self.data.file().query(&workspace.project)?;
         say_left_out(&self.data.data, &rows.left_out);
-        let query = workspace.project.query(rows.features)?;
+        let query = workspace.project.query(rows)?;
         query.misfits.words().iter().for_each(|line| eprintln!("{line}"));
         let bar = bar(query.rows() as u64, "encrypting and sending");
-        let predicted = workspace.predict(query, rows.labelled, &mut |done| bar.set_position(done))?;
+        let predicted = workspace.predict(query, &mut |done| bar.set_position(done))?;
         bar.finish_and_clear();
         warn_if_simulated(Some(predicted.warden));
         if let Some(path) = &self.out {

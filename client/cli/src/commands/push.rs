@@ -24,6 +24,9 @@ pub struct Push {
     /// Keep the file's order of rows instead of shuffling them: for rows that are in random order already.
     #[arg(long)]
     keep_order: bool,
+    /// Push rows again that were pushed from this directory before: they then count twice.
+    #[arg(long)]
+    again: bool,
     /// The era of the upload, at least: its masks and secrets serve no rows of another era. Rows begin a new era by
     /// themselves as they grow many; raise it by hand after a withdrawal.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -37,9 +40,14 @@ impl Push {
         let rows = self.data.file().labelled(&workspace.project)?;
         say_left_out(&self.data.data, &rows.left_out);
         warn_if_simulated(workspace.warden());
-        let options = PushOptions { validation: self.validation, keep_order: self.keep_order, era: self.era };
+        let options = PushOptions {
+            validation: self.validation,
+            keep_order: self.keep_order,
+            again: self.again,
+            era: self.era,
+        };
         let bar = bar(rows.data.rows() as u64, "encrypting and sending");
-        let pushed = workspace.push(rows.data, options, &mut |done| bar.set_position(done))?;
+        let pushed = workspace.push(rows, options, &mut |done| bar.set_position(done))?;
         bar.finish_and_clear();
         report(self.common.json, &pushed, |p| {
             println!("upload {}: {} rows, {} bytes, stored", p.upload, p.rows, p.bytes);

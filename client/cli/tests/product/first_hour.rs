@@ -34,7 +34,7 @@ fn what_is_clipped_is_counted_and_said_column_by_column() {
     let pushed = site.push("far.csv", &[]).ok().json();
     assert_eq!((&pushed["clipped"], &pushed["clipped_values"]), (&counts, &json!(4)));
     let words = "4 values lay beyond the recorded bound and were clipped to it: \"a\" 2, \"b\" 2";
-    let said = site.run(&["push", "--project", "p", "--data", "far.csv"]).ok().stdout;
+    let said = site.run(&["push", "--project", "p", "--data", "far.csv", "--again"]).ok().stdout;
     assert!(said.contains(words), "{said}");
     let asked = site.on_project("predict", &["--data", "far.csv"]).ok();
     assert!(asked.stderr.contains(words), "{}", asked.stderr);

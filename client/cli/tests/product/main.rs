@@ -3,6 +3,8 @@
 mod accelerator;
 mod attacks;
 mod attest;
+mod cases;
+mod columns;
 mod crashes;
 mod damage;
 mod enclave;

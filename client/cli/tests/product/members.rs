@@ -60,7 +60,7 @@ impl Site {
     /// A member's rows; the upload's identifier.
     pub fn sends(&self, member: &str, rows: impl AsRef<[u8]>) -> String {
         self.write("rows.csv", rows);
-        let sent = self.of(member, "push", &["--data", "rows.csv"]).ok().json();
+        let sent = self.of(member, "push", &["--data", "rows.csv", "--again"]).ok().json();
         sent["upload"].as_str().unwrap().to_owned()
     }
 

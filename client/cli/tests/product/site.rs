@@ -112,9 +112,9 @@ impl Site {
         self.run(&[&["init", "--project", project], common.as_slice(), more].concat())
     }
 
-    /// Pushes rows in the order of their file.
+    /// Pushes rows in the order of their file, whether they were pushed before or not.
     pub fn push(&self, data: &str, more: &[&str]) -> Outcome {
-        self.on_project("push", &[&["--data", data, "--keep-order"], more].concat())
+        self.on_project("push", &[&["--data", data, "--keep-order", "--again"], more].concat())
     }
 
     /// Waits until no round is running or due; the status then.

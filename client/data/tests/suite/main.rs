@@ -1,11 +1,14 @@
 //! Formats against files of their reference implementations, refusals named by their defect, and garbage.
 
 mod arrays;
+mod columns;
 mod csv;
 mod datasets;
+mod directories;
 mod garbage;
 mod labels;
 mod models;
+mod parity;
 mod parquet;
 mod standardise;
 

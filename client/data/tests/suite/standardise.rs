@@ -261,3 +261,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_column_beyond_the_bound_is_named_at_once() {
+    let frame = |values: &[f64]| {
+        let names = ["a", "b", "c"].map(String::from).to_vec();
+        let matrix = Matrix::new(values.len() / 3, 3, values.to_vec()).unwrap();
+        Frame::new("t", Some(names), matrix)
+    };
+    let narrow = Standardiser::from_ranges(None, &[(0.0, 1.0); 3], Beyond::Refuse).unwrap();
+    let message = refusal(narrow.apply(frame(&[0.0, 1.0, 0.5, 2.0, 0.5, 0.5, 3.0, 0.5, -1.0])));
+    let expected = ["t: row 2, column \"a\": outside", "t: row 3, column \"c\": outside"];
+    assert!(expected.iter().all(|line| message.contains(line)), "{message}");
+    assert!(message.starts_with("2 columns cannot be used"), "{message}");
+}

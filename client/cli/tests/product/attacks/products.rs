@@ -56,7 +56,7 @@ impl Scene {
 
     pub fn push(&self, rows: std::ops::Range<usize>, role: &str) {
         self.site.write("rows.csv", tables::largest(rows));
-        self.site.on_project("push", &["--data", "rows.csv", role]).ok();
+        self.site.on_project("push", &["--data", "rows.csv", "--again", role]).ok();
     }
 
     fn refined(&self) -> Vec<u8> {
