@@ -21,7 +21,7 @@ use crate::unfinished::{self, Unfinished};
 use crate::upload::number_after;
 use crate::{Connection, Failure};
 
-/// What is learnt.
+/// The kind of labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
@@ -36,7 +36,7 @@ pub enum Task {
 /// How labels are read and written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Labelling {
-    /// What is learnt.
+    /// The kind of labels.
     pub task: Task,
     /// The label columns' names.
     pub columns: Vec<String>,
@@ -64,7 +64,7 @@ pub struct ClientProject {
     pub standardiser: Standardiser,
     /// Labels.
     pub labelling: Labelling,
-    /// How secrets are sealed to wardens.
+    /// The key encapsulation that seals secrets to wardens.
     #[serde(default)]
     pub kem: Kem,
     /// By what wardens are appraised: in files of its own.

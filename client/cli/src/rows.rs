@@ -15,16 +15,16 @@ use crate::project::{ClientProject, Labelling, Task};
 /// How a file is written.
 #[derive(Debug, Clone, Args)]
 pub struct FormatArguments {
-    /// The first line of a CSV is data; columns are then called by their number: #1, #2, #last.
+    /// The first line of a CSV is data. Name columns by their number: #1, #2, #last.
     #[arg(long)]
     pub no_header: bool,
-    /// What separates the cells of a CSV: one character, or `tab`.
+    /// The separator of a CSV's cells: one character, or `tab`.
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
     pub delimiter: u8,
     /// Numbers of a CSV have a decimal comma.
     #[arg(long)]
     pub decimal_comma: bool,
-    /// Columns to leave out.
+    /// A column to leave out; may be repeated.
     #[arg(long, value_name = "COLUMN")]
     pub ignore: Vec<String>,
     /// A cell that marks a missing value, beside empty ones, in place of the usual marks; may be repeated [default: NA,
@@ -86,7 +86,7 @@ impl std::fmt::Display for Names {
 /// Where rows come from.
 #[derive(Debug, Clone, Args)]
 pub struct DataArguments {
-    /// CSV, Parquet, .npy or IDX, gzipped or not.
+    /// The table: CSV, Parquet, .npy or IDX, gzipped or not.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// A second .npy or IDX file that holds the labels.

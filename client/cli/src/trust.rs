@@ -28,11 +28,11 @@ const COLLATERAL: &str = "collateral";
 const SIMULATED: &str = "# Written by --accept-simulated: wardens that prove nothing are accepted, for tests.\n\
      # What else can be said here: blindsmith policy init.\naccept_simulated = true\n";
 
-/// How secrets are sealed to wardens.
+/// The key encapsulation that seals secrets to wardens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kem {
-    /// X-Wing: X25519 and ML-KEM-768. What is recorded today stays sealed to quantum computers.
+    /// X-Wing: X25519 and ML-KEM-768. Quantum computers cannot open messages that are recorded today.
     #[default]
     XWing,
     /// X25519 alone: shorter messages.
@@ -51,16 +51,17 @@ impl From<Kem> for Suite {
 /// Which wardens are trusted, on the command line.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArguments {
-    /// Accept simulated wardens: nothing protects what they hold from whoever runs them.
+    /// Accept simulated wardens. Nothing protects their secrets from the person who runs them.
     #[arg(long, conflicts_with = "attestation")]
     pub accept_simulated: bool,
-    /// The policy by which wardens are appraised: blindsmith policy init writes one.
+    /// The policy by which wardens are appraised; blindsmith policy init writes one.
     #[arg(long, value_name = "FILE")]
     pub attestation: Option<PathBuf>,
-    /// Certificates and lists that verify evidence of hardware; directories are opened. They are copied into the project.
+    /// Certificates and lists that verify evidence of hardware: files or directories. They are copied into the
+    /// project.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub collateral: Vec<PathBuf>,
-    /// How secrets are sealed to wardens.
+    /// The key encapsulation that seals secrets to wardens.
     #[arg(long, value_enum, default_value_t)]
     pub kem: Kem,
 }

@@ -4,7 +4,7 @@ use blindsmith_receipts::Decision;
 
 /// What is said of a round that was not promoted.
 pub const WORSE: &str =
-    "the new model was not good enough on the rows that judge, or there was nothing left to train on";
+    "the new model scored too badly on the validation set, or there was nothing left to train on";
 
 /// A decision before it is sealed: equally long, whatever it is.
 pub fn decision_bytes(decision: &Decision) -> [u8; 64] {

@@ -14,8 +14,8 @@ use crate::rows::{DataArguments, Misfits, matrix_of};
 use crate::trust::appraise_warden;
 use crate::{Answer, Failure, ask};
 
-/// Encrypts rows under a fresh key, has them predicted, and decrypts the answer: neither rows nor answers
-/// can be read by anyone else.
+/// Encrypts rows under a fresh key, has the warden predict them, and decrypts the answer. The refinery can read
+/// neither rows nor answers.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith predict --project ./sales --data april.csv --out predictions.csv"

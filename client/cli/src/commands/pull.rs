@@ -18,8 +18,8 @@ use crate::connection::unexpected;
 use crate::project::{Keys, change_policy, load_policy, load_trust};
 use crate::{ClientProject, Connection, Failure};
 
-/// Fetches the refined model and writes it as safetensors with PyTorch's names: load it into an
-/// nn.Sequential of nn.Linear layers. It takes features as (x - mean) / standard deviation.
+/// Verifies the receipts, fetches the refined model, and writes it as safetensors with PyTorch's names: load it into
+/// an nn.Sequential of nn.Linear layers. The model takes features as (x - mean) / standard deviation.
 #[derive(Args)]
 #[command(
     disable_version_flag = true,
@@ -31,7 +31,7 @@ pub struct Pull {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Which version [default: the current one].
+    /// The version [default: the current one].
     #[arg(long, value_name = "N")]
     version: Option<u64>,
 }

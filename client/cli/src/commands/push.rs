@@ -10,8 +10,8 @@ use crate::project::Keys;
 use crate::rows::{DataArguments, Misfits, standardise};
 use crate::{Failure, Sender, era, send};
 
-/// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
-/// refused whole, before anything is encrypted.
+/// Reads, checks, standardises, shuffles and encrypts rows, and sends them. One bad value refuses the whole file
+/// before anything is encrypted.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  blindsmith push --project ./sales --data march.csv\n  blindsmith push --project ./sales --data held-out.csv --validation"
@@ -21,14 +21,14 @@ pub struct Push {
     common: ProjectArguments,
     #[command(flatten)]
     data: DataArguments,
-    /// These rows judge the model and are never trained on.
+    /// Use these rows as validation set: the warden measures the model on them and never trains on them.
     #[arg(long)]
     validation: bool,
-    /// Keep the file's order of rows instead of shuffling them: for rows that are in random order already.
+    /// Do not shuffle: the file's rows are in random order already.
     #[arg(long)]
     keep_order: bool,
-    /// The era of the upload, at least: its masks and secrets serve no rows of another era. Rows begin a new era by
-    /// themselves as they grow many; raise it by hand after a withdrawal.
+    /// The lowest era that the upload may have. Each era has masks and secrets of its own. A new era begins by itself
+    /// after many rows; raise it by hand after a withdrawal.
     #[arg(long, value_name = "N", default_value_t = 0)]
     era: u32,
 }

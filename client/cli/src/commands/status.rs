@@ -13,7 +13,7 @@ use super::{ProjectArguments, report};
 use crate::project::{Keys, has_policy};
 use crate::{ClientProject, Failure};
 
-/// Shows uploads and rounds; whoever holds the owner's key also sees what the rounds achieved.
+/// Shows uploads and rounds and, if the directory has the owner's key, what the rounds achieved.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith status --project ./sales\n  blindsmith status --project ./sales --json | jq .rounds"
@@ -212,10 +212,10 @@ fn withdrawn(uploads: &[UploadSummary], round: u64) -> Vec<String> {
     uploads.iter().filter(used).map(|u| u.upload.to_string()).collect()
 }
 
-/// A line below a round that used what was withdrawn since.
+/// A line below a round that used uploads that were withdrawn since.
 pub(super) fn mark(withdrawn: &[String]) -> Option<String> {
     let ids: Vec<&str> = withdrawn.iter().map(|id| &id[..16]).collect();
-    (!ids.is_empty()).then(|| format!("       used what was withdrawn since: {}", ids.join(", ")))
+    (!ids.is_empty()).then(|| format!("       used uploads that were withdrawn since: {}", ids.join(", ")))
 }
 
 /// Figures in the unit of the target, where there is one: the warden knows standard deviations alone.
@@ -466,7 +466,7 @@ mod tests {
         let marked = |round| withdrawn(&uploads, round).len();
         assert_eq!([0, 1, 2, 3, 4, 5].map(marked), [0, 1, 2, 1, 1, 0]);
         let line = mark(&withdrawn(&uploads, 2)).unwrap();
-        assert_eq!(line.trim(), "used what was withdrawn since: 0202020202020202, 0303030303030303");
+        assert_eq!(line.trim(), "used uploads that were withdrawn since: 0202020202020202, 0303030303030303");
         assert_eq!(mark(&[]), None);
     }
 
