@@ -41,7 +41,7 @@ enum What {
     Upload(upload::Upload),
     /// Encrypted predictions with real processes.
     Predict(predict::Predict),
-    /// Queries while a model is being trained, and projects that share a refinery, with real processes.
+    /// Queries during training, and projects that share a refinery, with real processes.
     Serving(serving::Serving),
     /// Every table of BENCHMARKS.md, as Markdown on standard output.
     #[command(hide = true)]

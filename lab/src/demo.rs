@@ -21,15 +21,15 @@ use blindsmith_client::{ClientProject, Connection, Failure, Keys};
 
 use crate::Services;
 
-/// Encrypts a model and rows, refines the model round by round while its owner is gone, fetches it, and
-/// trains the twin in the clear to compare. Refinery and warden run as processes of their own; the warden is
-/// simulated, which this command accepts by name and every output says.
+/// Encrypts a model and rows, refines the model round by round while its owner is away, fetches it, and trains the
+/// twin in the clear to compare. Refinery and warden run as separate processes. The warden is simulated: this command
+/// accepts that by name, and every output says so.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  blindsmith demo\n  blindsmith demo --dataset mnist --data-dir ./mnist --hidden 128 --epochs 5 --json\n  blindsmith demo --file churn.csv --label churned --hidden none --security 256"
 )]
 pub struct Demo {
-    /// Which data: the digits are built in, MNIST comes from --data-dir.
+    /// The data set: the digits are built in, MNIST comes from --data-dir.
     #[arg(long, value_enum, default_value = "digits", conflicts_with = "file")]
     dataset: DatasetName,
     /// Directory of MNIST's four IDX files, gzipped or not.
@@ -41,7 +41,7 @@ pub struct Demo {
     /// The label column of --file; several for multi-label or regression.
     #[arg(long, value_name = "COLUMN")]
     label: Vec<String>,
-    /// What is learnt of --file.
+    /// The kind of labels in --file.
     #[arg(long, value_enum, default_value = "classify")]
     task: TaskName,
     #[command(flatten)]

@@ -37,24 +37,24 @@ const ROW_BYTES: usize = 16 << 20;
 const CHUNK: usize = 32 << 10;
 const LABEL: &str = "class";
 
-/// Contributors send rows of the built-in digits at random times, one upload has its labels shuffled, refinery and
-/// warden are killed at random moments, and the owner is away throughout. Counts what became of every acknowledged
-/// upload. Every second contributor sends over HTTP, on loopback, the others over the refinery's socket. With --minutes,
-/// uploads, rounds and queries then go on, and memory, file handles and disk are watched. Real processes; the warden is
-/// simulated.
+/// Tests the service with real processes and a simulated warden, while the owner is away. Contributors send rows of
+/// the built-in digits at random times, one upload has its labels shuffled, and refinery and warden are killed at
+/// random moments. The command then checks what became of every acknowledged upload. Every second contributor sends
+/// over HTTP on loopback, the others over the refinery's socket. With --minutes, uploads, rounds and queries go on
+/// afterwards, and the command records memory, file handles and disk.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  blindsmith soak --json\n  blindsmith soak --minutes 60 --json")]
 pub struct Soak {
-    /// Minutes that uploads, rounds and queries go on after the kills.
+    /// Minutes for which uploads, rounds and queries go on after the kills.
     #[arg(long, value_name = "M", default_value_t = 0)]
     minutes: u64,
-    /// Contributors.
+    /// Number of contributors.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=20))]
     contributors: u32,
-    /// Uploads before the kills end.
+    /// Number of uploads before the kills end.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=40))]
     uploads: u32,
-    /// Times that refinery, warden or both are killed.
+    /// How often refinery, warden or both are killed.
     #[arg(long, value_name = "N", default_value_t = 20)]
     kills: u32,
     /// Threads of each process [default: all cores].

@@ -77,7 +77,7 @@ for (const [name, viewport, colorScheme] of [["phone", PHONE, "light"], ["phone-
       "SIMULATED warden: it protects nothing", newest.accuracy.toFixed(4), newest.loss.toFixed(4), "rolled-back", "restored",
       "the validation loss rose by more than the rules allow", "version 2 again", "b2b2b2b2b2b2b2b2 quarantined, 120 rows",
       "b3b3b3b3b3b3b3b3 refused, 80 rows", "Quarantined", "Admitted to the next round", "850",
-      "used what was withdrawn since: a6a6a6a6a6a6a6a6", "Classes at version 2", "0.6610", "0.7959",
+      "used uploads that were withdrawn since: a6a6a6a6a6a6a6a6", "Classes at version 2", "0.6610", "0.7959",
     ]) assert.ok(text.includes(part), `${part} in\n${text}`);
     for (const [name, value] of [["Uploads waiting", "2"], ["Rows waiting", "850"], ["Rounds waiting", "2"], ["Validation rows", "359"], ["Accuracy lies in (95 %)", "0.74 to 0.83"]]) {
       assert.equal(await tileOf(page, name), value, name);

@@ -6,7 +6,7 @@ mod allow_list;
 mod gramine;
 mod graph;
 mod layers;
-mod licences;
+mod links;
 mod secrets;
 mod size;
 mod source;
@@ -58,9 +58,9 @@ pub fn run() -> Result<ExitCode> {
         ("layers: who may depend on whom", layers::check(&graph)),
         ("warden and appraiser: external dependencies", allow_list::check(&warden, &appraiser, &tree)),
         ("tcb: its size", Size::of(&warden, &appraiser, &size::plain(&tree)?).check()),
-        ("licences: permissive ones only", licences::check(&graph, &tree)),
         ("secrets: not printed, copied or serialised", secrets::check(&tree)),
         ("gramine: manifests keep the host out", gramine::check(&tree)),
+        ("links: between documents", links::check(&tree)),
         ("tidy: sources and manifests", tidy::check(&tree, &roots(&everything))),
     ];
     let mut count = 0;

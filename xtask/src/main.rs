@@ -11,7 +11,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   demo [ARGS...]  build the workspace in release mode and run `blindsmith demo ARGS`
-  check           check the dependency order, the warden's dependencies, licences and sources
+  check           check the dependency order, the warden's dependencies, sources and documents
   tcb             print how much code is trusted: external crates of the warden, lines of ours
   check-demo      check the outcome of `blindsmith demo --json` that standard input brings
   measure [--out FILE] [--sigstruct FILE] [--tdx FILE] [-- SEV-SNP-MEASURE'S ARGUMENTS...]

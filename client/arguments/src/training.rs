@@ -76,7 +76,7 @@ pub struct TrainingArguments {
     /// Widths of the hidden layers, such as 128 or 64,32; none for a linear model.
     #[arg(long, value_name = "WIDTHS", default_value = "32")]
     pub hidden: Hidden,
-    /// Between layers.
+    /// The activation between layers.
     #[arg(long, value_enum, default_value = "gelu")]
     activation: ActivationName,
     /// Epochs of a round [default: chosen from the number of rows].
@@ -85,22 +85,22 @@ pub struct TrainingArguments {
     /// Rows of a batch, about [default: chosen from the number of rows].
     #[arg(long, value_name = "ROWS")]
     pub batch_rows: Option<usize>,
-    /// Rows that the warden treats at a time: larger batches pass in pieces, whose gradients are summed.
+    /// Rows that the warden processes at a time. It splits larger batches and sums the gradients of the pieces.
     #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
     pub micro_batch: usize,
-    /// How weights follow from gradients.
+    /// The optimiser.
     #[arg(long, value_enum, default_value = "nesterov")]
     optimiser: OptimiserName,
     /// Learning rate [default: 0.5; 0.001 for adam and adamw].
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f32>,
-    /// The learning rate's course over a round; `step` halves it every third epoch.
+    /// How the learning rate changes over a round; `step` halves it every third epoch.
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: ScheduleName,
     /// Weight decay [default: chosen from the number of rows].
     #[arg(long, value_name = "RATE")]
     weight_decay: Option<f32>,
-    /// Clips the gradient to this norm; 0 does not clip.
+    /// Clip the gradient to this norm; 0 does not clip.
     #[arg(long, value_name = "NORM", default_value_t = 0.25)]
     clip_norm: f32,
     /// Seed of the initial weights and of the order of the rows (never of encryption).

@@ -341,10 +341,10 @@ fn check_rules(receipt: &Receipt, policy: &OwnerPolicy) -> Result<(), String> {
     }
     let mut seen = BTreeSet::new();
     if let Some(q) = receipt.quarantined.iter().find(|q| !seen.insert(q.upload)) {
-        return Err(format!("the upload {} was set aside twice", q.upload));
+        return Err(format!("the upload {} was quarantined twice", q.upload));
     }
     if let Some(both) = receipt.uploads.iter().find(|upload| seen.contains(upload)) {
-        return Err(format!("the upload {both} was used and set aside"));
+        return Err(format!("the upload {both} was used and quarantined"));
     }
     seen.clear();
     match receipt.uploads.iter().find(|upload| !seen.insert(**upload)) {

@@ -420,8 +420,8 @@ fn current_versions_that_do_not_follow() {
     refuses(&bad(|r| r.orders = 0), &policy(), 3, "fewer of the owner's orders");
     let aside = |upload: u8| Quarantined { upload: Id([upload; 32]), reason: Reason::Worse };
     assert!(verify(&spoilt(3, |r| r.quarantined = vec![aside(7)]), &policy()).valid);
-    refuses(&spoilt(3, |r| r.quarantined = vec![aside(7); 2]), &policy(), 3, "set aside twice");
-    refuses(&spoilt(3, |r| r.quarantined = vec![aside(1)]), &policy(), 3, "used and set aside");
+    refuses(&spoilt(3, |r| r.quarantined = vec![aside(7); 2]), &policy(), 3, "quarantined twice");
+    refuses(&spoilt(3, |r| r.quarantined = vec![aside(1)]), &policy(), 3, "used and quarantined");
 }
 
 #[test]

@@ -231,7 +231,7 @@ fn withdrawn(uploads: &[UploadSummary], round: u64) -> Vec<String> {
 /// A line below a round that used what was withdrawn since.
 pub fn mark(withdrawn: &[String]) -> Option<String> {
     let ids: Vec<&str> = withdrawn.iter().map(|id| &id[..16]).collect();
-    (!ids.is_empty()).then(|| format!("       used what was withdrawn since: {}", ids.join(", ")))
+    (!ids.is_empty()).then(|| format!("       used uploads that were withdrawn since: {}", ids.join(", ")))
 }
 
 impl Report {
@@ -412,7 +412,7 @@ mod tests {
         let marked = |round| withdrawn(&uploads, round).len();
         assert_eq!([0, 1, 2, 3, 4, 5].map(marked), [0, 1, 2, 1, 1, 0]);
         let line = mark(&withdrawn(&uploads, 2)).unwrap();
-        assert_eq!(line.trim(), "used what was withdrawn since: 0202020202020202, 0303030303030303");
+        assert_eq!(line.trim(), "used uploads that were withdrawn since: 0202020202020202, 0303030303030303");
         assert_eq!(mark(&[]), None);
     }
 

@@ -28,7 +28,7 @@ const SIMULATED: &str = "# Written by --accept-simulated: wardens that prove not
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kem {
-    /// X-Wing: X25519 and ML-KEM-768. What is recorded today stays sealed to quantum computers.
+    /// X-Wing: X25519 and ML-KEM-768. Quantum computers cannot open messages that are recorded today.
     #[default]
     XWing,
     /// X25519 alone: shorter messages.

@@ -20,15 +20,15 @@ use tracing::{error, info};
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Examples:\n  blindsmith-refinery --store ./refinery\n  blindsmith-refinery --config refinery.toml\n\nThe operator's clients connect to STORE/refinery.sock, the warden to STORE/warden.sock; others by HTTP, if the\nconfiguration has http.listen. docs/refinery.toml explains every option."
+    after_help = "Examples:\n  blindsmith-refinery --store ./refinery\n  blindsmith-refinery --config refinery.toml\n\nThe operator's clients connect to STORE/refinery.sock, the warden to STORE/warden.sock. Other clients use HTTP, if the\nconfiguration has http.listen. docs/refinery.toml explains every option."
 )]
 struct Arguments {
     #[command(subcommand)]
     maintenance: Option<maintenance::Maintenance>,
-    /// Configuration; what else is given here goes before it.
+    /// Configuration file. Command-line options take precedence over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory of everything that is kept.
+    /// Directory where the refinery stores everything.
     #[arg(long, value_name = "DIR", required_unless_present = "config")]
     store: Option<PathBuf>,
     #[command(flatten)]

@@ -39,10 +39,10 @@ impl Elsewhere {
     }
 }
 
-/// Which store, and how to speak of it.
+/// Which store, and the form of the output.
 #[derive(Args)]
 pub struct Which {
-    /// The refinery's configuration, for its `[store]`; options given here go before it.
+    /// The refinery's configuration, of which `[store]` is read. Command-line options take precedence over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of the store.
@@ -81,7 +81,7 @@ pub fn configured(
     Ok(config)
 }
 
-/// What else the program does with a store.
+/// Maintenance of a store.
 #[derive(Subcommand)]
 pub enum Maintenance {
     /// Reads a configuration, tries database, object store, certificate and key, and prints what a refinery would do.
@@ -93,19 +93,19 @@ pub enum Maintenance {
         #[command(flatten)]
         elsewhere: Elsewhere,
     },
-    /// Reads everything and names what is damaged or missing (exit code 3). The refinery may be running.
+    /// Reads everything and names damaged and missing data (exit code 3). The refinery may be running.
     Fsck {
         #[command(flatten)]
         which: Which,
     },
-    /// Removes blobs that nothing refers to. The refinery may be running.
+    /// Removes blobs to which no record refers. The refinery may be running.
     Gc {
         #[command(flatten)]
         which: Which,
-        /// Leave those that are younger, in hours.
+        /// Keep blobs that are younger, in hours.
         #[arg(long, value_name = "HOURS", default_value_t = 24)]
         grace: u64,
-        /// Drop sealed states of rounds but the newest N of each project first; models and receipts stay.
+        /// First drop sealed states of all but the newest N rounds of each project; models and receipts stay.
         #[arg(long, value_name = "N")]
         keep_states: Option<u32>,
     },
@@ -113,11 +113,11 @@ pub enum Maintenance {
     Backup {
         #[command(flatten)]
         which: Which,
-        /// Where the copy is made.
+        /// The directory for the copy.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
-    /// Makes a store of a copy, in an empty directory.
+    /// Makes a store from a copy, in an empty directory.
     Restore {
         #[command(flatten)]
         which: Which,

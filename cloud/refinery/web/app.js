@@ -91,9 +91,9 @@ async function roundsOf(view, status) {
     const { word, reason, version } = decisionOf(round.decision);
     const aside = metrics?.quarantined.length ? metrics.quarantined : round.quarantined;
     const why = [metrics?.failure ?? reason, version !== undefined ? `version ${version} again` : null];
-    for (const q of aside) why.push(`set aside ${String(q.upload).slice(0, 16)}: ${REASONS[q.reason] ?? q.reason}`);
+    for (const q of aside) why.push(`quarantined ${String(q.upload).slice(0, 16)}: ${REASONS[q.reason] ?? q.reason}`);
     const withdrawn = withdrawnFrom(status, round.round);
-    if (withdrawn.length) why.push(`used what was withdrawn since: ${withdrawn.join(", ")}`);
+    if (withdrawn.length) why.push(`used uploads that were withdrawn since: ${withdrawn.join(", ")}`);
     return {
       number: round.round, word, current: round.current, uploads: round.uploads, rows: round.rows, metrics,
       rate: round.seconds > 0 && round.rows > 0 ? round.rows / round.seconds : null,

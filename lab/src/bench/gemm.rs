@@ -35,7 +35,7 @@ pub struct Gemm {
     /// Security level in bits: 128 or 256.
     #[arg(long, value_name = "BITS", default_value_t = 128)]
     pub security: u16,
-    /// What the plan takes the refinery to multiply on.
+    /// The device that the plan assumes at the refinery.
     #[arg(long, value_enum, default_value_t)]
     pub cloud: CloudName,
     /// Seconds to measure for, about.

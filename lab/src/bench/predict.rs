@@ -13,8 +13,8 @@ use blindsmith_arguments::CloudName;
 use blindsmith_client::Failure;
 use blindsmith_client::training::MICRO_BATCH;
 
-/// Encrypted predictions with real refinery and warden processes, as somebody who asks sees them: rows are
-/// encrypted, sent, multiplied, opened at the warden, and the answer is decrypted.
+/// Encrypted predictions with real refinery and warden processes, as a querier sees them: the client encrypts and
+/// sends rows, the refinery multiplies them, the warden opens the products, and the client decrypts the answer.
 #[derive(Args)]
 pub struct Predict {
     /// Rows of the large query.
@@ -29,7 +29,7 @@ pub struct Predict {
     /// Security level in bits: 128 or 256.
     #[arg(long, value_name = "BITS", default_value_t = 128)]
     pub security: u16,
-    /// What the plan takes the refinery to multiply on.
+    /// The device that the plan assumes at the refinery.
     #[arg(long, value_enum, default_value_t)]
     pub cloud: CloudName,
     /// Seconds to measure for, about.

@@ -16,7 +16,7 @@ use blindsmith_client::Failure;
 /// some minutes on an idle machine.
 #[derive(Args)]
 pub struct Report {
-    /// The file whose tables are replaced: what lies between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+    /// The file in which to replace the tables: the text between `<!-- begin NAME -->` and `<!-- end NAME -->`.
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
     /// Only these tables.

@@ -23,7 +23,7 @@ const ROWS: usize = 1024;
 /// By how much the larger project's rounds have more epochs.
 const LARGER: u32 = 8;
 
-/// Queries while nothing else goes on and while rounds do, and rounds of two projects at one refinery.
+/// Queries without and with running rounds, and rounds of two projects at one refinery.
 #[derive(Args)]
 pub struct Serving {
     /// Numbers of queriers that ask at the same time, each one query after the other.
@@ -38,7 +38,7 @@ pub struct Serving {
     /// Threads of each process [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Seconds that each figure is measured for.
+    /// Seconds for which each figure is measured.
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
     /// Print one JSON object on standard output.

@@ -75,11 +75,11 @@ pub(super) struct Setting {
     pub batch_rows: usize,
     /// Security level.
     pub security: Security,
-    /// What the plan takes the refinery to multiply on.
+    /// The device that the plan assumes at the refinery.
     pub cloud: Cloud,
     /// Threads of each process.
     pub threads: usize,
-    /// Rows that the warden treats at a time.
+    /// Rows that the warden processes at a time.
     pub micro_batch: usize,
 }
 

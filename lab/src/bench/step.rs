@@ -43,10 +43,10 @@ pub struct Step {
     /// Security level in bits: 128 or 256.
     #[arg(long, value_name = "BITS", default_value_t = 128)]
     pub security: u16,
-    /// Rows that the warden treats at a time.
+    /// Rows that the warden processes at a time.
     #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
     pub micro_batch: usize,
-    /// What the plan takes the refinery to multiply on.
+    /// The device that the plan assumes at the refinery.
     #[arg(long, value_enum, default_value_t)]
     pub cloud: CloudName,
     /// Print one JSON object on standard output.

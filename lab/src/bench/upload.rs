@@ -21,8 +21,8 @@ use blindsmith_client::spec::sizes;
 use blindsmith_client::training::MICRO_BATCH;
 use blindsmith_client::{Connection, Failure, Sender, send};
 
-/// What a contributor does: encrypt rows, pack them to 50 bits a residue, take their digests, and write them
-/// to a socket, at whose other end they are thrown away.
+/// The work of a contributor: encrypt rows, pack them to 50 bits a residue, take their digests, and write them to a
+/// socket, whose other end discards them.
 #[derive(Args)]
 pub struct Upload {
     /// Rows of the upload.
@@ -34,13 +34,13 @@ pub struct Upload {
     /// Outputs of the first layer, on which the plan of uploads depends.
     #[arg(long, default_value_t = 128)]
     pub outputs: usize,
-    /// Rows of a batch, on which it depends as well.
+    /// Rows of a batch, on which the plan of uploads depends as well.
     #[arg(long, default_value_t = 1024)]
     pub batch_rows: usize,
     /// Threads that encrypt [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// What the plan takes the refinery to multiply on.
+    /// The device that the plan assumes at the refinery.
     #[arg(long, value_enum, default_value_t)]
     pub cloud: CloudName,
     /// Uploads, of which the median counts.

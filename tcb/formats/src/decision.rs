@@ -4,7 +4,7 @@ use blindsmith_receipts::Decision;
 
 /// What is said of a round that was not promoted.
 pub const WORSE: &str =
-    "the new model was not good enough on the rows that judge, or there was nothing left to train on";
+    "the new model scored too badly on the validation set, or there was nothing left to train on";
 
 /// What is said of a round whose values left their range, whatever happened.
 pub const VALUES: &str = "training stopped: values left their range (it diverged, or they became too large): lower the learning rate \

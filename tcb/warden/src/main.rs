@@ -36,17 +36,18 @@ const ENCLAVE_KEY: &str = "sealing.key";
     after_help = "Example:\n  blindsmith-warden --refinery ./refinery/warden.sock --tee simulated --state ./warden"
 )]
 struct Arguments {
-    /// Options from a file, one `option = value` a line with the names of these; what else is given here goes before.
+    /// Read options from a file, one `option = value` a line, with the names of these options. Command-line options
+    /// take precedence over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The refinery's socket for wardens; `tcp:ADDRESS:PORT` from an enclave, or without a sandbox.
+    /// The refinery's socket for wardens; `tcp:ADDRESS:PORT` in an enclave, or without a sandbox.
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(Address::parse))]
     refinery: Address,
-    /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing. A `tdx` guest has no
-    /// sealing: what the warden holds is gone when it ends. None but `simulated` was ever run on its hardware.
+    /// The trusted execution environment. `simulated` is none: it protects nothing and proves nothing. A `tdx` guest
+    /// has no sealing: the warden's secrets are gone when it ends. `sgx`, `tdx` and `snp` never ran on hardware.
     #[arg(long, value_enum)]
     tee: TeeArgument,
-    /// Directory of the counters, and of the sealing key where hardware derives none.
+    /// Directory of the counters, and of the sealing key if hardware derives none.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
     /// The program that judges the evidence of wardens that take projects over [default: blindsmith-appraiser in the folder
@@ -56,22 +57,22 @@ struct Arguments {
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Whether the process gives up all rights that it does not need, as docs/sandbox.md says; only simulated wardens may
+    /// Whether the process gives up all rights that it does not need (docs/sandbox.md). Only simulated wardens may
     /// keep them.
     #[arg(long, value_enum, default_value = "on")]
     sandbox: Sandbox,
-    /// Whether memory has to be locked, so that secrets are not swapped out [default: try for simulated wardens, required
-    /// for others].
+    /// Whether memory must be locked, so that secrets are not swapped out [default: try for simulated wardens,
+    /// required for others].
     #[arg(long, value_enum)]
     memory_lock: Option<Lock>,
     /// Send operands and products through the socket instead of shared memory.
     #[arg(long)]
     no_shared_memory: bool,
-    /// Take the projects over from the warden that the refinery has, as far as their owners approved of this one
-    /// (blindsmith approve); that one is done with them then.
+    /// Take over the projects of the refinery's present warden whose owners approved of this warden (blindsmith
+    /// approve). The present warden then gives them up.
     #[arg(long)]
     take_over: bool,
-    /// End when the refinery closes the connection, instead of connecting again.
+    /// End when the refinery closes the connection, instead of reconnecting.
     #[arg(long)]
     once: bool,
 }

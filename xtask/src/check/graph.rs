@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use anyhow::{Context, Result};
-use cargo_metadata::{DependencyKind, Metadata, TargetKind};
+use cargo_metadata::{DependencyKind, Metadata};
 
 /// All crates of a build.
 pub struct Graph {
@@ -16,10 +16,6 @@ pub struct Crate {
     pub name: String,
     /// Where it lies in the workspace; none if it is external.
     pub folder: Option<String>,
-    /// The SPDX expression that it declares.
-    pub licence: Option<String>,
-    /// Whether it runs inside the compiler.
-    pub is_macro: bool,
 }
 
 /// One crate needs another.
@@ -50,8 +46,6 @@ impl Graph {
                 folder: folder
                     .and_then(|f| f.strip_prefix(&metadata.workspace_root).ok())
                     .map(|f| f.as_str().into()),
-                licence: package.license.clone(),
-                is_macro: package.targets.iter().any(|t| t.kind.contains(&TargetKind::ProcMacro)),
             }
         });
         let mut edges = vec![Vec::new(); metadata.packages.len()];
@@ -124,7 +118,7 @@ pub mod synthetic {
     use super::*;
 
     /// A graph from lines `a -> b`, `a -build-> b`, `a -dev-> b`. A name with a slash is a folder of the
-    /// workspace, one that ends in `!` a procedural macro, any other an external crate.
+    /// workspace, any other an external crate.
     pub fn graph(lines: &[&str]) -> Graph {
         let mut graph = Graph { crates: Vec::new(), edges: Vec::new() };
         for line in lines {
@@ -147,12 +141,9 @@ pub mod synthetic {
         if let Some(known) = graph.crates.iter().position(|c| c.name == name) {
             return known;
         }
-        graph.crates.push(Crate {
-            name: name.to_owned(),
-            folder: name.contains('/').then(|| name.to_owned()),
-            licence: Some("MIT OR Apache-2.0".into()),
-            is_macro: name.ends_with('!'),
-        });
+        graph
+            .crates
+            .push(Crate { name: name.to_owned(), folder: name.contains('/').then(|| name.to_owned()) });
         graph.edges.push(Vec::new());
         graph.crates.len() - 1
     }

@@ -185,31 +185,32 @@ orders = [
 
 # The rules that the owner gave with the secrets; every receipt names their digest.
 [rules]
-# Wrong answers of the refinery that are survived between two receipts. After one more its work is
-# refused; 0 refuses it at the first.
+# Most wrong answers of the refinery between two receipts. After one more the warden works no further for
+# this refinery; with 0 already after the first.
 faults = {faults}
 # Attempts at one round, 1 to 1000.
 attempts = {attempts}
-# When rounds take the same steps whatever they achieve, and keep their decisions sealed: "always", "when-shared"
+# When rounds take the same steps whatever they achieve, and seal their decisions to the owner: "always", "when-shared"
 # (from the first invitation of a contributor on) or "never".
 fixed_schedule = "{fixed_schedule}"
 # Predictions are multiples of 2^-precision, 1 to 16.
 precision = {precision}
-# Rows that may be predicted for one querier in the project's life.
+# Most rows that the warden predicts for one querier in the project's life.
 queries = {queries}
-# A round is promoted if its loss over the rows that judge is at most this, in thousandths of the loss
-# of the version before it.
+# A round is promoted if its validation loss is at most this, in thousandths of that of the version
+# before it.
 tolerance = {tolerance}
-# An upload is set aside if its loss is above this, in thousandths of the loss over the rows that judge,
-# and above that of a model that knows nothing. 0 sets none aside.
+# An upload is quarantined if its loss is above this, in thousandths of the validation loss, and above
+# the loss of a model that knows nothing. 0 quarantines none.
 screening = {screening}
-# Most held-out rows of one contributor that judge.
+# Most held-out rows of one contributor in the validation set.
 judging_rows = {judging_rows}
 # Old rows that a round trains on, for 100 new ones; without it, all.
 {replay}
-# Epochs without progress over the rows that judge after which a round stops early; 0 never does.
+# Epochs without progress on the validation set after which a round stops early; 0 never stops early.
 patience = {patience}
-# Most trainings in one round, 1 to 64: where a round makes the model worse, its uploads are tried apart.
+# Most trainings in one round, 1 to 64. If a round makes the model worse, the warden tries parts of its
+# uploads to find the one responsible.
 trials = {trials}
 "#
         )

@@ -97,7 +97,7 @@ fn decisions(chain: &[Signed]) -> String {
             let aside: usize = chain.iter().map(|s| s.receipt.quarantined.len()).sum();
             format!(
                 "after the release, {promoted} rounds were promoted, {back} rolled back and {failed} failed; \
-                 {restored} times the owner made an earlier version the current one; {aside} uploads were set aside"
+                 {restored} times the owner made an earlier version the current one; {aside} uploads were quarantined"
             )
         }
         sealed => {

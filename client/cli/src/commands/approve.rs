@@ -18,10 +18,10 @@ use blindsmith_client::layout::ATTESTATION_FILE;
 use blindsmith_client::policy::{change_policy, list, load_trust};
 use blindsmith_client::trust::now;
 
-/// Approves of wardens to which the project may be handed over while you are away: one that is started with --take-over
-/// gets it from the warden that has it. Without options, wardens with the measurement of the one that the refinery has now
-/// are approved. The newest approval counts alone. Their evidence is appraised by the warden that has the project, by the
-/// policy that the approval holds. Needs the owner's key.
+/// Approves of wardens to which the project may be handed over while you are away. A warden that is started with
+/// --take-over gets the project from the warden that has it, which first appraises its evidence by the policy in the
+/// approval. Without options, approves of wardens with the measurement of the refinery's present warden. Only the
+/// newest approval counts. Needs the owner's key.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  blindsmith approve --project ./sales\n  blindsmith approve --project ./sales --warden snp:3f0c... --attestation next.toml\n  blindsmith approve --project ./sales --none"
@@ -29,14 +29,14 @@ use blindsmith_client::trust::now;
 pub struct Approve {
     #[command(flatten)]
     common: ProjectArguments,
-    /// Approve of these instead: kind and measurement, in hexadecimal digits; of simulated wardens the SHA-256 of the
-    /// program.
+    /// Approve of these wardens instead: kind and measurement in hexadecimal digits; for simulated wardens the SHA-256
+    /// of the program.
     #[arg(long, value_name = "KIND:HEX", num_args = 1.., value_parser = parse)]
     warden: Vec<(String, Blob)>,
-    /// The policy by which their evidence is appraised, instead of the project's attestation.toml.
+    /// The policy by which the approved wardens' evidence is appraised, instead of the project's attestation.toml.
     #[arg(long, value_name = "FILE", conflicts_with = "none")]
     attestation: Option<PathBuf>,
-    /// Approve of none any more.
+    /// Withdraw all approvals.
     #[arg(long, conflicts_with = "warden")]
     none: bool,
 }

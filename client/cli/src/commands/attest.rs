@@ -37,26 +37,26 @@ enum Command {
     Appraise(Appraise),
 }
 
-/// Appraises stored evidence, offline: a quote of Intel SGX or TDX, a report of AMD SEV-SNP, or what a warden answered.
-/// Exits with 0 only if it is accepted, with 2 if it is refused, with 3 if a file cannot be used, with 64 if the arguments
-/// are wrong.
+/// Appraises stored evidence, offline: a quote of Intel SGX or TDX, a report of AMD SEV-SNP, or the stored answer of a
+/// warden. Exits with 0 only if the evidence is accepted, with 2 if it is refused, with 3 if a file cannot be used,
+/// with 64 if the arguments are wrong.
 #[derive(Args)]
 #[command(
     disable_version_flag = true,
     after_help = "Example:\n  blindsmith policy init trusted.toml\n  blindsmith attest appraise --evidence warden.quote --collateral collateral.json --policy trusted.toml"
 )]
 struct Appraise {
-    /// The evidence: a raw quote or report, what attest fetch --out wrote, or a project's evidence.cbor.
+    /// The evidence: a raw quote or report, a file that attest fetch --out wrote, or a project's evidence.cbor.
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
-    /// Collateral: Intel's as JSON, AMD's certificates in PEM or DER, AMD's revocation lists in DER. May be repeated; of a
-    /// directory, the files named *.json, *.pem, *.der, *.crt, *.cer and *.crl are taken.
+    /// Collateral: Intel's as JSON, AMD's certificates in PEM or DER, AMD's revocation lists in DER. May be repeated.
+    /// From a directory, the files *.json, *.pem, *.der, *.crt, *.cer and *.crl are taken.
     #[arg(long, value_name = "FILE")]
     collateral: Vec<PathBuf>,
-    /// The policy: what is trusted.
+    /// The policy that says which evidence is trusted.
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// The time to appraise at, in seconds since 1970 [default: now].
+    /// The time of appraisal, in seconds since 1970 [default: now].
     #[arg(long, value_name = "UNIX_SECONDS")]
     at: Option<u64>,
     /// Print one JSON object on standard output.

@@ -131,7 +131,7 @@ impl History {
                     println!("       {reason}");
                 }
                 for q in &r.quarantined {
-                    println!("       set aside {}: {}", &q.upload[..16], q.reason);
+                    println!("       quarantined {}: {}", &q.upload[..16], q.reason);
                 }
                 mark(&r.withdrawn).into_iter().for_each(|line| println!("{line}"));
             }
@@ -139,12 +139,12 @@ impl History {
     }
 }
 
-/// Makes the model of an earlier version the current one, from which later rounds go on. Needs the owner's key.
+/// Makes an earlier version the current one; later rounds continue from it. Needs the owner's key.
 #[derive(Args)]
 pub struct Rollback {
     #[command(flatten)]
     common: ProjectArguments,
-    /// Which version.
+    /// The version.
     #[arg(long, value_name = "VERSION")]
     to: u64,
 }
@@ -160,7 +160,7 @@ impl Rollback {
     }
 }
 
-/// Has a quarantined upload tried again. Needs the owner's key.
+/// Ends the quarantine of an upload: the next round tries it again. Needs the owner's key.
 #[derive(Args)]
 pub struct Readmit {
     #[command(flatten)]
@@ -178,8 +178,8 @@ impl Readmit {
     }
 }
 
-/// Forgives wrong answers and attempts that the rules allow no more of: the warden works with the refinery again. Needs
-/// the owner's key.
+/// Lets the warden work with the refinery again, after more wrong answers or attempts than the rules allow. Needs the
+/// owner's key.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  blindsmith forgive --project ./sales\n  blindsmith forgive --project ./sales --lost WARDEN"
@@ -187,8 +187,9 @@ impl Readmit {
 pub struct Forgive {
     #[command(flatten)]
     common: ProjectArguments,
-    /// Forgive nothing, but let the warden that handed the project over to this one go on: this one is lost, and never
-    /// began. If it did begin, there are two histories from then on.
+    /// Undo a hand-over to a warden that was lost before it began: WARDEN is its key, and the warden that handed the
+    /// project over continues. Wrong answers are not forgiven. If the lost warden did begin, there are two histories
+    /// from then on.
     #[arg(long, value_name = "WARDEN")]
     lost: Option<Id>,
 }
@@ -200,7 +201,7 @@ impl Forgive {
             Some(lost) => give(
                 &self.common,
                 Action::Resume { lost },
-                "the warden that had the project before goes on with it",
+                "the warden that had the project before may continue with it",
             ),
             None => give(&self.common, Action::Forgive, "wrong answers and attempts are forgiven"),
         }

@@ -23,27 +23,28 @@ enum BeyondName {
     Refuse,
 }
 
-/// Creates a project: fits the standardisation on the rows given, makes or imports a model, generates keys,
-/// and hands the secrets to the warden that the refinery offers, if it may be trusted.
+/// Creates a project: fits the standardisation on the given rows, makes or imports a model, generates keys, and hands
+/// the secrets to the refinery's warden if that warden is trusted.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith init --project ./sales --refinery ./refinery/refinery.sock --data first.csv --label churned \\\n    --hidden 32 --warm-epochs 20 --accept-simulated"
 )]
 pub struct Init {
-    /// The project's directory, which must not hold a project. One that was interrupted is begun anew.
+    /// The project's directory, which must not hold a project. An interrupted init is begun anew.
     #[arg(long, value_name = "DIR", default_value = "blindsmith-project")]
     project: PathBuf,
     /// The refinery: http(s)://HOST[:PORT], or the path of its socket.
     #[arg(long, value_name = "URL")]
     refinery: String,
-    /// Certificates (PEM) that lead to the refinery's, if not the system's do.
+    /// Certificates (PEM) of the authority that signed the refinery's certificate, if the system does not trust it.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The owner's key, made if the file is not there. Its public half, which is shown, is what a refinery's operator
-    /// lists as one that may create projects; it may own several. Without, each project has a new one.
+    /// The owner's key; made if the file does not exist. init shows the public half, which the operator of a refinery
+    /// lists in http.owners so that the key may create projects. A key may own several projects. Without this option
+    /// each project has a new key.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A name for people; the refinery sees it.
+    /// A name for people to read; the refinery sees it.
     #[arg(long, default_value = "project")]
     name: String,
     #[command(flatten)]
@@ -53,19 +54,20 @@ pub struct Init {
     /// The label column; several for multi-label or regression.
     #[arg(long, value_name = "COLUMN")]
     label: Vec<String>,
-    /// What is learnt.
+    /// The kind of labels.
     #[arg(long, value_enum, default_value = "classify")]
     task: TaskName,
     /// All classes, if the rows given may lack some: names, separated by commas, in quotes where they have one [default:
     /// those of the rows given].
     #[arg(long, value_name = "NAMES", value_parser = names)]
     classes: Option<Names>,
-    /// Ranges, or a fitted scaler, in place of the mean and the standard deviation of the rows given: a CSV with
+    /// Ranges, or a fitted scaler, in place of the mean and the standard deviation of the given rows: a CSV with
     /// column,min,max or column,mean,std; or JSON, such as the mean_, scale_ and feature_names_in_ of scikit-learn's
-    /// StandardScaler. Columns that it does not name follow from the rows given.
+    /// StandardScaler. Columns that the file does not name follow from the given rows.
     #[arg(long, value_name = "FILE")]
     ranges: Option<PathBuf>,
-    /// Rows that rounds will train on, about, for the settings that follow from their number [default: the rows given].
+    /// Approximate number of rows that rounds will train on; init chooses settings from it [default: the number of
+    /// given rows].
     #[arg(long, value_name = "ROWS")]
     expect_rows: Option<usize>,
     #[command(flatten)]
@@ -73,7 +75,7 @@ pub struct Init {
     /// Start from this model: safetensors of an nn.Sequential of nn.Linear layers. Its widths replace --hidden.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Epochs of training in the clear, here, on the rows given, before the model is encrypted.
+    /// Epochs of training in the clear, on this machine and the given rows, before the model is encrypted.
     #[arg(long, value_name = "N", default_value_t = 0)]
     warm_epochs: u32,
     /// Features are stored as (x - mean) / (FACTOR * standard deviation).
@@ -83,19 +85,19 @@ pub struct Init {
     /// that the rows given lack: they are counted, and clipped or dropped, or their file is refused.
     #[arg(long, value_enum, default_value = "clip")]
     beyond: BeyondName,
-    /// What the refinery will multiply on: encodings, and the layers that it multiplies, are chosen for it.
+    /// The device of the refinery. init chooses encodings, and the layers that the refinery multiplies, for it.
     #[arg(long, value_enum, default_value_t)]
     cloud: CloudName,
     /// Have the refinery multiply all layers, whatever that costs.
     #[arg(long, hide = true)]
     offload_all: bool,
-    /// Rounds start only when asked for, not by themselves when rows arrive.
+    /// Start rounds only by blindsmith refine, not when rows arrive.
     #[arg(long, conflicts_with_all = ["round_after", "round_at", "rounds_per_day"])]
     manual: bool,
-    /// A round starts by itself once there are so many new rows [default: 1, or none with --round-at].
+    /// Start a round by itself when there are so many new rows [default: 1; with --round-at, no number starts one].
     #[arg(long, value_name = "ROWS")]
     round_after: Option<u64>,
-    /// A round starts by itself at this time of the day (UTC), if new rows had arrived by then; later ones wait for the
+    /// Start a round by itself at this time of the day (UTC), if new rows had arrived by then. Later rows wait for the
     /// next day.
     #[arg(long, value_name = "HH:MM", value_parser = minute)]
     round_at: Option<u16>,
@@ -114,40 +116,41 @@ pub struct Init {
 /// What the warden keeps to; policy.toml explains each.
 #[derive(Debug, Clone, Args)]
 struct RulesArguments {
-    /// Wrong answers of the refinery that are survived between two rounds.
+    /// Most wrong answers of the refinery between two rounds; after one more the warden stops working on the project.
     #[arg(long, value_name = "N", default_value_t = Rules::default().faults)]
     faults: u32,
-    /// Attempts at one round.
+    /// Most attempts at one round.
     #[arg(long, value_name = "N", default_value_t = Rules::default().attempts)]
     attempts: u32,
-    /// When rounds take the same steps whatever they achieve, and seal what became of them: what becomes of an upload tells its
-    /// contributor of the model.
+    /// When rounds follow a fixed schedule: they take the same steps whatever they achieve, and decisions are sealed
+    /// to the owner. The fate of an upload would tell its contributor something about the model.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, default_missing_value = "always")]
     fixed_schedule: FixedName,
-    /// Predictions are multiples of 2^-BITS.
+    /// Round predictions to multiples of 2^-BITS.
     #[arg(long, value_name = "BITS", default_value_t = Rules::default().precision)]
     precision: u8,
-    /// Rows that may be predicted for one querier in the project's life.
+    /// Most rows that the warden predicts for one querier in the project's life.
     #[arg(long, value_name = "ROWS", default_value_t = Rules::default().queries)]
     queries: u64,
-    /// Promote a round whose loss over the rows that judge is at most RATIO times that of the version before.
+    /// Promote a round whose validation loss is at most RATIO times that of the version before.
     #[arg(long, value_name = "RATIO", default_value_t = thousandth(Rules::default().tolerance))]
     tolerance: f64,
-    /// Set an upload aside if its loss is above RATIO times that of the rows that judge, and above that of a model that
-    /// knows nothing; 0 sets none aside.
+    /// Quarantine an upload if its loss is above RATIO times the validation loss, and above the loss of a model that
+    /// knows nothing; 0 quarantines none.
     #[arg(long, value_name = "RATIO", default_value_t = thousandth(Rules::default().screening))]
     screening: f64,
-    /// Most held-out rows of one contributor that judge.
+    /// Most held-out rows of one contributor in the validation set.
     #[arg(long, value_name = "ROWS", default_value_t = Rules::default().judging_rows)]
     judging_rows: u64,
-    /// Old rows that a round trains on, for 100 new ones [default: all].
+    /// Replay: number of old rows that a round trains on for 100 new ones [default: all].
     #[arg(long, value_name = "PERCENT")]
     replay: Option<u32>,
-    /// Epochs without progress after which a round stops early, with the best model so far; 0 never does [default: chosen
-    /// from the number of rows].
+    /// Epochs without progress after which a round stops early, with the best model so far; 0 never stops early
+    /// [default: chosen from the number of rows].
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<u32>,
-    /// Most trainings in a round: where it makes the model worse, its new uploads are tried apart.
+    /// Most trainings in a round. If a round makes the model worse, the warden tries parts of its new uploads to find
+    /// the one responsible.
     #[arg(long, value_name = "N", default_value_t = Rules::default().trials)]
     trials: u32,
 }
@@ -186,7 +189,7 @@ enum FixedName {
     WhenShared,
     /// From the first round on.
     Always,
-    /// Never: contributors see what becomes of their uploads.
+    /// Never: contributors see whether their uploads are used or quarantined.
     Never,
 }
 

@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::orders::give;
 use super::{ProjectArguments, report, say_interrupted, warn_if_simulated};
 
-/// Makes a member of somebody else's project of you: a key of your own, terms of your own. Give the key that it prints
-/// to the owner, who runs `blindsmith invite`; then run it again, and it hands your seed to the warden, if that may be
-/// trusted.
+/// Makes you a member of somebody else's project, with your own key and terms. Run it twice. The first run prints your
+/// key: give it to the owner, who runs `blindsmith invite`. The second run hands your seed to the warden if that
+/// warden is trusted.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith join --project ./shared --invitation project.json --accept-simulated --least-contributors 3"
@@ -23,28 +23,29 @@ use super::{ProjectArguments, report, say_interrupted, warn_if_simulated};
 pub struct Join {
     #[command(flatten)]
     common: ProjectArguments,
-    /// The owner's project.json, the first time: it holds no secret.
+    /// The owner's project.json, which holds no secret; needed for the first run.
     #[arg(long, value_name = "FILE")]
     invitation: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArguments,
-    /// Least rows of a version that uses yours; the owner's do not count.
+    /// Least number of rows in a version that uses your rows; the owner's rows do not count.
     #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "invitation")]
     least_rows: u64,
-    /// Least contributors of a version that uses your rows, you among them; the owner does not count.
+    /// Least number of contributors to a version that uses your rows, including you; the owner does not count.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "invitation")]
     least_contributors: u32,
-    /// Least rows of a training step that uses yours; the owner's do not count.
+    /// Least number of rows in a training step that uses your rows; the owner's rows do not count.
     #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "invitation")]
     least_step_rows: u64,
-    /// Least contributors of a training step that uses your rows; the owner does not count.
+    /// Least number of contributors to a training step that uses your rows; the owner does not count.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "invitation")]
     least_step_contributors: u32,
-    /// Most versions that use your rows.
+    /// Most versions that may use your rows.
     #[arg(long, value_name = "N", default_value_t = i64::MAX as u64, requires = "invitation",
         hide_default_value = true)]
     most_versions: u64,
-    /// The owner sees validation figures of your rows from so many judged rows on.
+    /// Least number of your rows in the validation set from which the owner sees figures of them; with fewer, none of
+    /// your rows are used for validation.
     #[arg(long, value_name = "ROWS", default_value_t = 100, requires = "invitation")]
     metrics_rows: u64,
 }
@@ -101,8 +102,8 @@ enum RoleName {
     Viewer,
 }
 
-/// Writes a key file with which the refinery's page shows the project: uploads, rounds, and the learning curve. It opens no
-/// model, sends nothing and asks nothing. Needs the owner's key.
+/// Writes a key file with which the refinery's page shows the project: uploads, rounds, and the learning curve. The
+/// key opens no model, sends no rows and asks no queries. Needs the owner's key.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith viewer --project ./sales --out sales.viewer.key\n\nblindsmith revoke --member KEY takes it back: the refinery then shows it nothing more."
@@ -110,10 +111,10 @@ enum RoleName {
 pub struct Viewer {
     #[command(flatten)]
     common: ProjectArguments,
-    /// The key file to write; keep it as you keep the figures.
+    /// The key file to write. Keep it as secret as the figures.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// A name for people; the refinery sees it.
+    /// A name for people to read; the refinery sees it.
     #[arg(long, default_value = "viewer")]
     name: String,
 }
@@ -149,22 +150,22 @@ impl Viewer {
 pub struct Invite {
     #[command(flatten)]
     common: ProjectArguments,
-    /// The public key that blindsmith join printed; of one who is a member already, its first six digits or more.
+    /// The public key that blindsmith join printed; for a present member its first six digits or more are enough.
     #[arg(long, value_name = "KEY")]
     member: Prefix,
-    /// A name for people; the refinery sees it.
+    /// A name for people to read; the refinery sees it.
     #[arg(long, default_value = "member")]
     name: String,
-    /// What it may do.
+    /// The member's role.
     #[arg(long, value_enum, default_value = "contributor")]
     role: RoleName,
-    /// Most bytes stored at a time.
+    /// Most bytes that the member may have stored at a time.
     #[arg(long, value_name = "BYTES", default_value_t = Quota::default().bytes)]
     most_bytes: u64,
-    /// Most rows stored at a time.
+    /// Most rows that the member may have stored at a time.
     #[arg(long, value_name = "ROWS", default_value_t = Quota::default().rows)]
     most_rows: u64,
-    /// Most uploads stored at a time.
+    /// Most uploads that the member may have stored at a time.
     #[arg(long, value_name = "N", default_value_t = Quota::default().uploads)]
     most_uploads: u32,
 }
@@ -202,12 +203,12 @@ fn warn_without_judges(common: &ProjectArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Revokes a member: its rows enter no further round. Needs the owner's key.
+/// Revokes a member: its rows enter no further round, and its queries are refused. Needs the owner's key.
 #[derive(Args)]
 pub struct Revoke {
     #[command(flatten)]
     common: ProjectArguments,
-    /// Its public key, or the first six digits or more of it.
+    /// The member's public key, or its first six digits or more.
     #[arg(long, value_name = "KEY")]
     member: Prefix,
 }
@@ -220,7 +221,7 @@ impl Revoke {
     }
 }
 
-/// Lists the members of a project, as its owner's signed orders made them.
+/// Lists the members of a project, as they follow from the owner's signed orders.
 #[derive(Args)]
 pub struct Members {
     #[command(flatten)]
@@ -257,9 +258,9 @@ impl Members {
     }
 }
 
-/// Takes an upload of your own back: its rows are deleted at the refinery, its digest stays in the receipts, and versions
-/// that used it are marked. Models that were trained on it stay as they are: this does not unlearn. The upload's key follows
-/// from your own, which you and the warden keep: what counts is that the rows are gone.
+/// Withdraws an upload of your own. The refinery deletes its rows and marks versions that used it; its digest stays in
+/// the receipts. Models that were trained on it stay as they are: this does not unlearn. The upload's key is not
+/// deleted, because it follows from your own key, which you and the warden keep.
 #[derive(Args)]
 pub struct Withdraw {
     #[command(flatten)]

@@ -39,17 +39,17 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The whole story on real data: encrypt, refine, fetch, compare with training in the clear.
+    /// Runs a demonstration on real data: encrypt, refine, fetch, compare with training in the clear.
     Demo(demo::Demo),
     /// Measures what encryption costs on this machine.
     Bench(bench::Bench),
     /// Creates a project: model, training, keys; hands the secrets to the warden.
     Init(Box<init::Init>),
-    /// Tells, before anything runs, what the refinery will multiply and what training costs.
+    /// Predicts, before anything runs, what the refinery will multiply and what training costs.
     Plan(plan::Plan),
     /// Encrypts rows and sends them.
     Push(push::Push),
-    /// Runs a round now and waits for it; or waits for the rounds that run by themselves.
+    /// Runs a round now and waits for it, or only waits for rounds that run by themselves.
     Refine(refine::Refine),
     /// Shows uploads, rounds and, for the owner, what the rounds achieved.
     Status(status::Status),
@@ -61,19 +61,19 @@ enum Command {
     Pull(pull::Pull),
     /// Fetches the warden's receipts, for verify.
     Receipts(receipts::Receipts),
-    /// Predicts encrypted rows: only the asker reads rows and answers.
+    /// Predicts encrypted rows; only you can read rows and answers.
     Predict(predict::Predict),
     /// Verifies the warden's receipts, offline.
     Verify(verify::Verify),
-    /// Runs the service with contributors, a poisoned upload and kills, and counts.
+    /// Tests the service with contributors, a poisoned upload and kills.
     Soak(soak::Soak),
     /// Lists rounds, their decisions, and versions.
     History(history::History),
     /// Makes an earlier version the current one.
     Rollback(history::Rollback),
-    /// Has a quarantined upload tried again.
+    /// Gives a quarantined upload another try.
     Readmit(history::Readmit),
-    /// Forgives wrong answers of the refinery and attempts at a round.
+    /// Lets the warden work again after too many wrong answers or attempts.
     Forgive(history::Forgive),
     /// Approves of wardens to which the project may be handed over.
     Approve(approve::Approve),
@@ -83,13 +83,13 @@ enum Command {
     Invite(members::Invite),
     /// Revokes a member.
     Revoke(members::Revoke),
-    /// Lists the owner's orders, and makes one void that was refused.
+    /// Lists the owner's orders, and can void a refused one.
     Orders(orders::Orders),
     /// Lists members.
     Members(members::Members),
-    /// Writes a key file that shows the project and opens its figures, and no model.
+    /// Writes a key file that shows the project and its figures in the page, but opens no model.
     Viewer(members::Viewer),
-    /// Takes an upload of one's own back.
+    /// Withdraws an upload of your own.
     Withdraw(members::Withdraw),
     /// Fetches the warden's evidence and appraises it, or appraises stored evidence, offline.
     Attest(attest::Attest),
@@ -110,7 +110,7 @@ pub struct ProjectArguments {
     /// The refinery: `http(s)://HOST[:PORT]`, or the path of its socket [default: the one recorded].
     #[arg(long, value_name = "URL")]
     pub refinery: Option<String>,
-    /// Certificates (PEM) that lead to the refinery's, if not the system's do.
+    /// Certificates (PEM) of the authority that signed the refinery's certificate, if the system does not trust it.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Print one JSON object on standard output.

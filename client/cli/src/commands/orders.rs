@@ -21,8 +21,8 @@ pub(super) fn give(common: &ProjectArguments, action: Action, words: &str) -> Re
     report(common.json, &given, |o| println!("order {}: {words}", o.order))
 }
 
-/// Lists the orders of a project's owner, as the refinery shows them. The owner's own copy is compared with them; --void makes
-/// an order void that the refinery refused.
+/// Lists the orders of a project's owner, as the refinery shows them, and compares them with the owner's own record.
+/// --void voids an order that the refinery refused.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith orders --project ./sales\n  blindsmith orders --project ./sales --void"
@@ -30,8 +30,8 @@ pub(super) fn give(common: &ProjectArguments, action: Action, words: &str) -> Re
 pub struct Orders {
     #[command(flatten)]
     common: ProjectArguments,
-    /// Make void what was signed and refused: an order that does nothing takes its number, and receipts show if the refinery
-    /// gives the warden the other one. Needs the owner's key.
+    /// Void the order that was signed and refused. An order that does nothing takes its number; receipts show it if
+    /// the refinery gives the warden the other one. Needs the owner's key.
     #[arg(long)]
     void: bool,
 }

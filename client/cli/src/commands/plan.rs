@@ -35,16 +35,16 @@ pub struct Plan {
     /// Rows of a batch, about [default: that of init].
     #[arg(long, value_name = "ROWS")]
     pub batch_rows: Option<usize>,
-    /// Rows that the warden treats at a time: larger batches pass in pieces.
+    /// Rows that the warden processes at a time; it splits larger batches.
     #[arg(long, value_name = "ROWS", default_value_t = MICRO_BATCH)]
     pub micro_batch: usize,
-    /// What the refinery multiplies on.
+    /// The device of the refinery.
     #[arg(long, value_enum, default_value_t)]
     pub cloud: CloudName,
     /// Threads of each process [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Refinery and warden have machines like this one each.
+    /// Assume that refinery and warden each have a machine like this one.
     #[arg(long)]
     pub apart: bool,
     /// Security level in bits: 128 or 256.

@@ -21,13 +21,13 @@ pub struct Policy {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Writes a policy that explains every field. As written it accepts nothing; no file is replaced.
+    /// Writes a policy that explains every field and accepts nothing yet. It replaces no file.
     #[command(
         after_help = "Examples:\n  blindsmith policy init trusted.toml\n  blindsmith policy init --reference reference-values.toml trusted.toml"
     )]
     Init {
-        /// Reference values of a release, as cargo xtask measure writes them: the policy has their measurements, and no
-        /// section for environments of which they have none.
+        /// Reference values of a release, as cargo xtask measure writes them. The policy gets their measurements, and
+        /// has no section for environments without a measurement.
         #[arg(long, value_name = "FILE")]
         reference: Option<PathBuf>,
         /// The file to write.

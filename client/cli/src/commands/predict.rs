@@ -11,8 +11,8 @@ use clap::Args;
 
 use super::{ProjectArguments, bar, report, warn_if_simulated};
 
-/// Encrypts rows under a fresh key, has them predicted, and decrypts the answer: neither rows nor answers
-/// can be read by anyone else.
+/// Encrypts rows under a fresh key, has the warden predict them, and decrypts the answer. The refinery can read
+/// neither rows nor answers.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith predict --project ./sales --data april.csv --out predictions.csv"

@@ -10,14 +10,14 @@ use super::report;
 use blindsmith_client::failure::unexpected;
 use blindsmith_client::{ClientProject, Connection, Failure, Keys};
 
-/// Lists the projects of a refinery that a key may see, with their state. Over the local socket, where nobody is authenticated,
-/// all of them, if no key is given.
+/// Lists the projects of a refinery that a key may see, with their state. Over the local socket nobody is
+/// authenticated: without a key, lists all projects.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  blindsmith projects --refinery ./refinery/refinery.sock\n  blindsmith projects --project ./sales\n  blindsmith projects --refinery https://refinery.example.org --key owner.key --json"
 )]
 pub struct ProjectsCommand {
-    /// A project's directory, whose key and refinery are taken.
+    /// A project's directory, to take key and refinery from.
     #[arg(long, value_name = "DIR")]
     project: Option<PathBuf>,
     /// The refinery: `http(s)://HOST[:PORT]`, or the path of its socket.
@@ -26,7 +26,7 @@ pub struct ProjectsCommand {
     /// A key file: an owner's or a member's.
     #[arg(long, value_name = "FILE", conflicts_with = "project")]
     key: Option<PathBuf>,
-    /// Certificates (PEM) that lead to the refinery's, if not the system's do.
+    /// Certificates (PEM) of the authority that signed the refinery's certificate, if the system does not trust it.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Print one JSON object on standard output.

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{ProjectArguments, report, warn_if_simulated};
 
-/// Fetches the refined model and writes it as safetensors with PyTorch's names: load it into an
-/// nn.Sequential of nn.Linear layers. It takes features as (x - mean) / standard deviation.
+/// Verifies the receipts, fetches the refined model, and writes it as safetensors with PyTorch's names: load it into
+/// an nn.Sequential of nn.Linear layers. The model takes features as (x - mean) / standard deviation.
 #[derive(Args)]
 #[command(
     disable_version_flag = true,

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::{ProjectArguments, bar, report, warn_if_simulated};
 
-/// Reads, checks, standardises, shuffles and encrypts rows, and sends them. A file with one bad value is
-/// refused whole, before anything is encrypted.
+/// Reads, checks, standardises, shuffles and encrypts rows, and sends them. One bad value refuses the whole file
+/// before anything is encrypted.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  blindsmith push --project ./sales --data march.csv\n  blindsmith push --project ./sales --data held-out.csv --validation"
@@ -18,10 +18,10 @@ pub struct Push {
     common: ProjectArguments,
     #[command(flatten)]
     data: DataArguments,
-    /// These rows judge the model and are never trained on.
+    /// Use these rows as validation set: the warden measures the model on them and never trains on them.
     #[arg(long)]
     validation: bool,
-    /// Keep the file's order of rows instead of shuffling them: for rows that are in random order already.
+    /// Do not shuffle: the file's rows are in random order already.
     #[arg(long)]
     keep_order: bool,
     /// Push rows again that were pushed from this directory before: they then count twice.

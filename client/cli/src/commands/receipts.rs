@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::{ProjectArguments, report};
 
-/// Fetches what the warden signed of all rounds, for blindsmith verify: the receipts, its reports of wrong answers
-/// of the refinery, and the evidence that was appraised when the secrets were released. `show` prints a file of them.
+/// Fetches the statements that the warden signed about all rounds, for blindsmith verify: the receipts, the reports of
+/// wrong answers of the refinery, and the evidence that was appraised when the secrets were released. `show` prints a
+/// file of receipts.
 #[derive(Args)]
 #[command(
     disable_version_flag = true,
@@ -34,8 +35,8 @@ enum ReceiptsCommand {
     Show(Show),
 }
 
-/// Prints a file of receipts. Signatures are checked with the key that the file itself names: what that key is worth, and whether
-/// rounds follow each other, blindsmith verify tells.
+/// Prints a file of receipts. It checks signatures with the key that the file itself names. Use blindsmith verify to
+/// check that key, and that the rounds follow each other.
 #[derive(Args)]
 #[command(
     disable_version_flag = true,
@@ -102,7 +103,7 @@ fn print(found: &ReceiptsReport) {
             println!("  {} WRONG ANSWERS of the refinery since the receipt before", r.faults);
         }
         r.uploads.iter().for_each(|upload| println!("  used         {upload}"));
-        r.quarantined.iter().for_each(|q| println!("  set aside    {}: {}", q.upload, q.reason));
+        r.quarantined.iter().for_each(|q| println!("  quarantined  {}: {}", q.upload, q.reason));
     }
     for f in &found.faults {
         println!("\nwrong answer in round {}, attempt {}: {}", f.round, f.attempt, f.instruction);

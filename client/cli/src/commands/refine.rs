@@ -16,7 +16,7 @@ pub struct Refine {
     /// Epochs of this round [default: the project's].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     epochs: Option<u32>,
-    /// Ask for nothing; wait for the rounds that are running or due.
+    /// Only wait for the rounds that are running or due; ask for none.
     #[arg(long)]
     wait_only: bool,
 }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{ProjectArguments, report};
 
-/// Shows uploads and rounds; whoever holds the owner's key also sees what the rounds achieved.
+/// Shows uploads and rounds and, if the directory has the owner's key, what the rounds achieved.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith status --project ./sales\n  blindsmith status --project ./sales --json | jq .rounds"

@@ -19,13 +19,13 @@ use super::report;
     after_help = "Example:\n  blindsmith verify --receipts receipts.cbor --policy policy.toml\n  blindsmith verify --receipts receipts.cbor --policy policy.toml --model model.safetensors"
 )]
 pub struct Verify {
-    /// The receipts: a bundle, as the refinery gives it out.
+    /// The receipts: a bundle that blindsmith receipts wrote.
     #[arg(long, value_name = "FILE")]
     receipts: PathBuf,
-    /// The owner's policy.
+    /// The owner's policy.toml.
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// Another bundle of the project, from another time or person: both must tell the same story.
+    /// Another bundle of the project, from another time or person: both must tell the same history.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// A model that blindsmith pull wrote: say which receipt commits to it, and whether it is the current one.

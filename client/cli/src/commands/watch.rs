@@ -23,8 +23,9 @@ use blindsmith_client::{ClientProject, Connection, Failure, Workspace};
 /// How often the refinery is asked.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Shows a project while it learns: uploads, the round under way, decisions, speed; for whoever holds the owner's key
-/// also the learning curve. `q` ends it. Where standard output is no terminal it prints one line a change instead.
+/// Shows a project while it learns: uploads, the round under way, decisions, speed and, if the directory has the
+/// owner's key, the learning curve. `q` ends it. If standard output is no terminal, it prints one line for each change
+/// instead.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith watch --project ./sales\n  blindsmith watch --project ./sales | tee training.log\n  blindsmith watch --project ./sales --json | jq .progress"

@@ -356,7 +356,10 @@ fn a_contributor_withdraws_its_own_upload_and_nobody_elses() {
             assert!(withdrawn[2..].iter().all(|none| *none == json!([])));
         }
         let words = site.run(&["history", "--project", "p"]).ok().stdout;
-        assert!(words.contains(&format!("used what was withdrawn since: {}", &of_a[..16])), "{words}");
+        assert!(
+            words.contains(&format!("used uploads that were withdrawn since: {}", &of_a[..16])),
+            "{words}"
+        );
         history
     };
     marked(&site);

@@ -107,7 +107,7 @@ fn make_room(service: &Service, project: &Id, sender: &Id) -> Result<(), Refused
 }
 
 fn no_session() -> Refused {
-    let detail = "you have no such upload or query under way here: begin one; what was not ended may have been forgotten";
+    let detail = "you have no such open upload or query: begin a new one; the refinery forgets those that are left alone";
     Refused::new(StatusCode::NOT_FOUND, detail)
 }
 

@@ -15,8 +15,9 @@ use blindsmith_client::files::write_file;
 use blindsmith_client::trust::{Kem, fetch_evidence, now};
 use blindsmith_client::{ClientProject, Connection, Failure};
 
-/// Asks the refinery's warden for fresh evidence, with a nonce that is used once, and appraises the answer as init, join and
-/// predict do; nothing is released. By a project's policy, or by --refinery and --policy where there is no project yet.
+/// Asks the refinery's warden for fresh evidence, with a nonce that is used once, and appraises the answer as init,
+/// join and predict do. It releases nothing. It uses a project's policy, or --refinery and --policy if there is no
+/// project yet.
 #[derive(Args)]
 #[command(
     disable_version_flag = true,
@@ -29,20 +30,20 @@ pub struct Fetch {
     /// The refinery, if not the one recorded: `http(s)://HOST[:PORT]`, or the path of its socket.
     #[arg(long, value_name = "URL")]
     refinery: Option<String>,
-    /// Certificates (PEM) that lead to the refinery's, if not the system's do.
+    /// Certificates (PEM) of the authority that signed the refinery's certificate, if the system does not trust it.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The owner's key, as of init --key, that signs the request where there is no project: over HTTP a refinery answers
-    /// those alone whom it knows.
+    /// The owner's key (see init --key) that signs the request if there is no project. Over HTTP a refinery answers
+    /// only keys that it knows.
     #[arg(long, value_name = "FILE", conflicts_with = "project", requires_all = ["refinery", "policy"])]
     key: Option<PathBuf>,
     /// The policy, if not the project's attestation.toml.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Collateral, if not the project's; directories are opened.
+    /// Collateral, if not the project's: files or directories.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     collateral: Vec<PathBuf>,
-    /// The key encapsulation that is asked for, if not the project's.
+    /// The key encapsulation to ask for, if not the project's.
     #[arg(long, value_enum)]
     kem: Option<KemName>,
     /// Write the evidence as it came to this file: attest appraise reads it. It is written if it is refused too.

@@ -59,7 +59,7 @@ fn decision(round: &RoundReport) -> String {
         line += &format!(", because {reason}");
     }
     for q in &round.quarantined {
-        line += &format!(", set aside {}: {}", q.upload.get(..16).unwrap_or(&q.upload), q.reason);
+        line += &format!(", quarantined {}: {}", q.upload.get(..16).unwrap_or(&q.upload), q.reason);
     }
     line
 }

@@ -131,7 +131,7 @@ fn row(round: &RoundReport) -> Row<'_> {
     };
     let set_aside = match round.quarantined.len() {
         0 => String::new(),
-        n => format!("{n} set aside"),
+        n => format!("{n} quarantined"),
     };
     let why: Vec<&str> = [round.failure.as_deref().unwrap_or_default(), &set_aside]
         .into_iter()
