@@ -253,7 +253,7 @@ impl Site<'_> {
         // Every kill may cost an attempt.
         let rules = ["--attempts", "1000", "--judging-rows", "10000", "--fixed-schedule", "never"];
         self.must(&[init.as_slice(), &plan, &rules].concat())?;
-        self.must(&["push", "--project", &owner, "--data", &judging, "--validation"])?;
+        self.must(&["push", "--project", &owner, "--data", &judging, "--validation", "--again"])?;
         for member in 0..self.soak.contributors as usize {
             let (dir, name) = (self.member(member), format!("member {member}"));
             let invitation = self.path("owner/project.json");
@@ -283,7 +283,7 @@ impl Site<'_> {
         let dir = self.member(member);
         let deadline = Instant::now() + Duration::from_secs(300);
         loop {
-            match self.blindsmith(&["push", "--project", &dir, "--data", &file]) {
+            match self.blindsmith(&["push", "--project", &dir, "--data", &file, "--again"]) {
                 Ok(sent) => {
                     _ = std::fs::remove_file(&file);
                     return Ok(sent["upload"].as_str().unwrap_or_default().to_owned());

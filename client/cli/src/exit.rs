@@ -12,7 +12,7 @@ pub const USAGE: u8 = 64;
 pub fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::Other(_) => 1,
-        Failure::Settings(_) | Failure::EvidenceRefused(_) => 2,
+        Failure::Settings(_) | Failure::Repeated { .. } | Failure::EvidenceRefused(_) => 2,
         Failure::Data(_) | Failure::Unusable { .. } => 3,
         Failure::Unreachable { .. } | Failure::Connection(_) => 4,
         Failure::Refused(_) => 5,

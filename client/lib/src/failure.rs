@@ -24,6 +24,14 @@ pub enum Failure {
     /// Refused.
     #[error("refused: {0}")]
     Refused(String),
+    /// Rows that were pushed from this directory before.
+    #[error(
+        "these rows were pushed before, as upload {upload}. With --again they are pushed once more, and count twice"
+    )]
+    Repeated {
+        /// The upload that has them.
+        upload: String,
+    },
     /// The warden is not one to trust.
     #[error("secrets were not released: {0:#}")]
     NotTrusted(#[from] blindsmith_attest::Refused),

@@ -76,9 +76,7 @@ impl Workspace {
         let seed = keys.contributor(&id);
         let digest = pushed::digest(&seed, role, &rows.features, &rows.targets);
         if let Some(upload) = pushed::find(dir, &digest)?.filter(|_| !options.again) {
-            return Err(Failure::Settings(format!(
-                "these rows were pushed before, as upload {upload}. With --again they are pushed once more, and count twice"
-            )));
+            return Err(Failure::Repeated { upload });
         }
         let stored = era::stored_rows(&connection.status(id)?);
         let era = era::next(dir, stored, options.era)?;

@@ -365,6 +365,8 @@ impl<C: Cloud> Course<'_, '_, C> {
         }
         for (i, reason) in &decided.quarantined {
             standing.uploads.insert(ids[*i as usize], Place::Quarantined(*reason));
+            // Its rows may have judged, for want of others: a receipt says one thing of an upload.
+            used.remove(i);
         }
         // On a fixed schedule the refinery remembers none: the owner is told of all that are.
         let all = ids.iter().filter_map(|id| Some((*id, standing.quarantined(id)?)));

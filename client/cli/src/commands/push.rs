@@ -47,7 +47,11 @@ impl Push {
             era: self.era,
         };
         let bar = bar(rows.data.rows() as u64, "encrypting and sending");
-        let pushed = workspace.push(rows, options, &mut |done| bar.set_position(done))?;
+        let pushed = workspace.push(rows, options, &mut |done| bar.set_position(done));
+        let pushed = pushed.map_err(|failure| match failure {
+            Failure::Repeated { .. } => Failure::Settings(format!("{}: {failure}", self.data.data.display())),
+            other => other,
+        })?;
         bar.finish_and_clear();
         report(self.common.json, &pushed, |p| {
             println!("upload {}: {} rows, {} bytes, stored", p.upload, p.rows, p.bytes);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use blindsmith_client::Failure;
+use blindsmith_client::policy::has_policy;
 use blindsmith_client::receipts::{ReceiptsReport, read_bundle};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -65,8 +66,12 @@ impl Receipts {
             return show.run();
         }
         let out = self.out.ok_or_else(|| Failure::Settings("give the file to write: --out FILE".into()))?;
-        let bundle = self.common.open()?.receipts()?;
+        let mut workspace = self.common.open()?;
+        let bundle = workspace.receipts()?;
         std::fs::write(&out, bundle.to_bytes()).map_err(|e| Failure::project(&out, e))?;
+        if has_policy(&workspace.dir) {
+            workspace.compare_orders()?;
+        }
         let fetched = Fetched {
             receipts: bundle.receipts.len(),
             faults: bundle.faults.len(),

@@ -180,7 +180,7 @@ fn damaged_project_files_are_named() {
     for (damaged, words) in [
         (String::new(), "EOF"),
         (text[..text.len() / 2].to_owned(), "EOF"),
-        (with("\"format\": 6", "\"format\": 5"), "its format is 5, this program reads 6"),
+        (with("\"format\": 7", "\"format\": 6"), "its format is 6, this program reads 7"),
         (with("\"batch_rows\": 32", "\"batch_rows\": 0"), "batches of 0 rows"),
         (with("\"label_bytes\": 4", "\"label_bytes\": 0"), "0 bytes of labels"),
     ] {

@@ -178,7 +178,7 @@ fn a_session_that_was_left_makes_room_for_another_of_its_sender() {
     service.call("POST", &begin, &[], &owner).refused(409, "10 minutes makes room");
     leave(&service, &left);
     let new = service.begin(&spec.id(), &owner);
-    service.call("GET", &left, &[], &owner).refused(404, "no such upload");
+    service.call("GET", &left, &[], &owner).refused(404, "no such open upload");
     assert_eq!(service.offset(&theirs, &member), 0, "another's stays");
     // Those that somebody writes to do not make room.
     service.call("POST", &begin, &[], &owner).refused(409, "under way");

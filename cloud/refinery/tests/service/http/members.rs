@@ -73,8 +73,10 @@ fn contributors_see_and_touch_nothing_of_each_other() {
     assert_eq!(seen["contributors"][0]["contributor"], one.verifying().to_string());
     assert_eq!(seen["contributors"][0]["uploads"], 1);
     // Uploads under way.
-    service.call("GET", &of_one, &[], &two).refused(404, "no such upload");
-    service.call("PATCH", &format!("{of_one}?offset=100"), &[2; 10], &two).refused(404, "no such upload");
+    service.call("GET", &of_one, &[], &two).refused(404, "no such open upload");
+    service
+        .call("PATCH", &format!("{of_one}?offset=100"), &[2; 10], &two)
+        .refused(404, "no such open upload");
     assert_eq!(service.offset(&of_one, &one), 100);
     // Withdrawal.
     let path = format!("/v1/projects/{id}/uploads/{upload_of_one}");
