@@ -22,7 +22,7 @@ pub struct FormatArguments {
     #[arg(long, value_name = "COLUMN")]
     pub ignore: Vec<String>,
     /// A cell that marks a missing value, beside empty ones, in place of the usual marks; may be repeated [default: NA,
-    /// N/A, #N/A, <NA>, ?, nan, null; those that `init` was given].
+    /// N/A, #N/A, `<NA>`, ?, nan, null; those that `init` was given].
     #[arg(long, visible_alias = "na", value_name = "MARK")]
     pub missing_marker: Vec<String>,
 }
