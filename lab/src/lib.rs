@@ -12,7 +12,10 @@ use blindsmith_client::Failure;
 use serde::Serialize;
 
 /// Prints a result: one JSON object, or words.
-fn report<T: Serialize>(json: bool, value: &T, words: impl FnOnce(&T)) -> Result<(), Failure> {
+///
+/// # Errors
+/// If it has no JSON.
+pub fn report<T: Serialize>(json: bool, value: &T, words: impl FnOnce(&T)) -> Result<(), Failure> {
     if json {
         let text = serde_json::to_string(value).map_err(|e| Failure::Other(e.to_string()))?;
         println!("{text}");

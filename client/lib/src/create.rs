@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::failure::unexpected;
 use crate::pace::Pace;
 use crate::project::{FORMAT, Labelling};
-use crate::rows::{First, standardise};
+use crate::rows::{First, column_name, standardise};
 use crate::scales::Scales;
 use crate::spec::{bytes_per_row, new_spec, planned, sizes};
 use crate::training::Training;
@@ -345,11 +345,8 @@ fn class_weights(training: &Training, data: &Dataset) -> Result<Vec<f32>, Failur
 
 /// The features with one value only.
 fn constant_columns(standardiser: &Standardiser) -> Vec<String> {
-    let name = |column: usize| match standardiser.names() {
-        Some(names) => names[column].clone(),
-        None => format!("#{}", column + 1),
-    };
-    (0..standardiser.columns()).filter(|&column| standardiser.is_constant(column)).map(name).collect()
+    let constant = (0..standardiser.columns()).filter(|&column| standardiser.is_constant(column));
+    constant.map(|column| column_name(standardiser, column)).collect()
 }
 
 fn labelling(

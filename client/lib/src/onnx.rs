@@ -11,6 +11,7 @@ use blindsmith_learn::{Activation, Layer};
 use prost::Message;
 
 use crate::models::ModelVersion;
+use crate::rows::column_name;
 use crate::{ClientProject, Failure, Task};
 
 /// onnx.proto3, as far as a dense network needs it.
@@ -331,9 +332,8 @@ impl ModelVersion {
             _ => return Err(Failure::Settings("the project records no labels of its task".into())),
         }
         let json = |e: serde_json::Error| Failure::Other(e.to_string());
-        let names: Vec<String> = (0..standardiser.columns())
-            .map(|i| standardiser.names().map_or_else(|| format!("#{}", i + 1), |names| names[i].clone()))
-            .collect();
+        let names: Vec<String> =
+            (0..standardiser.columns()).map(|column| column_name(standardiser, column)).collect();
         let metadata = [
             ("blindsmith.project", project.id().to_string()),
             ("blindsmith.version", self.version.to_string()),

@@ -1,7 +1,7 @@
 //! A project as its owner sees it: uploads, rounds, and what the rounds achieved.
 
 use blindsmith_api::decision_word;
-use blindsmith_api::message::{ProjectStatus, UploadState, UploadSummary};
+use blindsmith_api::message::{ProjectStatus, Request, UploadState, UploadSummary};
 use blindsmith_formats::{RoundMetrics, VALUES, WORSE, model_context};
 use blindsmith_protocol::{Decision, Progress, Quarantined, Role, RoundSummary};
 use serde::Serialize;
@@ -10,7 +10,6 @@ use crate::figures::Figures;
 use crate::orders::KnownOrders;
 use crate::policy::has_policy;
 use crate::{ClientProject, Failure, Keys, Workspace};
-use blindsmith_api::message::Request;
 
 impl Workspace {
     /// What the refinery knows, opened with the owner's key where that is there; the owner's orders are compared where the

@@ -251,13 +251,17 @@ impl Misfits {
     }
 }
 
-fn misfits(standardiser: &Standardiser, counts: &[u64]) -> Vec<Misfit> {
-    let name = |column: usize| match standardiser.names() {
+/// The name of a column, or `#` and its position where columns have no names.
+pub(crate) fn column_name(standardiser: &Standardiser, column: usize) -> String {
+    match standardiser.names() {
         Some(names) => names[column].clone(),
         None => format!("#{}", column + 1),
-    };
+    }
+}
+
+fn misfits(standardiser: &Standardiser, counts: &[u64]) -> Vec<Misfit> {
     let there = counts.iter().enumerate().filter(|(_, values)| **values > 0);
-    there.map(|(column, &values)| Misfit { column: name(column), values }).collect()
+    there.map(|(column, &values)| Misfit { column: column_name(standardiser, column), values }).collect()
 }
 
 fn count(misfits: &[Misfit], what: &str) -> String {

@@ -24,10 +24,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use blindsmith_client::{Failure, Workspace};
-use blindsmith_lab::{bench, demo, soak};
+use blindsmith_lab::{bench, demo, report, soak};
 
 /// Train a model in a cloud that can read neither the model nor the data.
 #[derive(Parser)]
@@ -160,17 +159,6 @@ impl Cli {
             Command::Man(command) => command.run(),
         }
     }
-}
-
-/// Prints a result: one JSON object, or words.
-fn report<T: Serialize>(json: bool, value: &T, words: impl FnOnce(&T)) -> Result<(), Failure> {
-    if json {
-        let text = serde_json::to_string(value).map_err(|e| Failure::Other(e.to_string()))?;
-        println!("{text}");
-    } else {
-        words(value);
-    }
-    Ok(())
 }
 
 /// Says on standard error that a warden proves nothing, if it is such a one.
