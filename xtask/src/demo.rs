@@ -6,13 +6,14 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use cargo_metadata::MetadataCommand;
 
-/// Builds the workspace in release mode and runs `blindsmith demo` with `arguments`. Standard output is the
+/// Builds the three programs, without what the demonstration does not need, and runs `blindsmith demo` with `arguments`. Standard output is the
 /// demonstration's alone.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode> {
     let workspace = MetadataCommand::new().no_deps().exec().context("cannot read the workspace")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "--workspace", "--manifest-path"])
+        .args(["build", "--profile", "demo", "--no-default-features"])
+        .args(["-p", "blindsmith", "-p", "blindsmith-refinery", "-p", "blindsmith-warden", "--manifest-path"])
         .arg(workspace.workspace_root.join("Cargo.toml"))
         .stdout(std::io::stderr())
         .status()
@@ -21,7 +22,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let program = format!("blindsmith{}", std::env::consts::EXE_SUFFIX);
-    let program = workspace.target_directory.join("release").join(program);
+    let program = workspace.target_directory.join("demo").join(program);
     let mut demo = Command::new(&program);
     demo.arg("demo").args(arguments);
     become_it(demo).with_context(|| format!("cannot run {program}"))

@@ -127,6 +127,11 @@ pub enum FileDefect {
         "has files that end in .csv and others that end in .parquet; keep those of one format, or name one file"
     )]
     MixedDirectory,
+    /// Parquet, in a build that does not read it.
+    #[error(
+        "is Parquet, which this build does not read: build with the feature `parquet`, or save the table as CSV"
+    )]
+    WithoutParquet,
     /// Beyond one of the [`Limits`](crate::Limits).
     #[error("{what}: {found} exceeds the limit of {limit}; split the file or raise `{setting}`")]
     TooLarge {

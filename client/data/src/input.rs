@@ -8,10 +8,14 @@ use crate::array::Array;
 use crate::collector::{Collector, Gathered, LabelColumns};
 use crate::error::{Error, FileDefect, Result};
 use crate::limits::Limits;
+#[cfg(feature = "parquet")]
+use crate::parquet;
 use crate::reading::Reading;
 use crate::source::Source;
 use crate::table::{Columns, ReadOptions};
-use crate::{csv, idx, npy, parquet};
+#[cfg(not(feature = "parquet"))]
+use crate::without_parquet as parquet;
+use crate::{csv, idx, npy};
 
 /// One file, or what stands for it.
 enum Input<'a> {

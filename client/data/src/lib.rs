@@ -30,6 +30,8 @@
 //! ```
 
 #![forbid(unsafe_code)]
+// Instants, decimals and seeking, which only Parquet has.
+#![cfg_attr(not(feature = "parquet"), allow(dead_code))]
 
 mod array;
 mod choices;
@@ -51,8 +53,11 @@ mod model;
 mod model_file;
 mod npy;
 mod origin;
+#[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "parquet")]
 mod parquet_footer;
+#[cfg(feature = "parquet")]
 mod parquet_pages;
 mod preprocessing;
 mod reading;
@@ -63,6 +68,8 @@ mod survey;
 mod table;
 mod tally;
 mod value;
+#[cfg(not(feature = "parquet"))]
+mod without_parquet;
 
 pub use choices::{Choices, Imputation, Stand};
 pub use classes::Classes;

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,10 +15,13 @@ use blindsmith_keys::random_bytes;
 use blindsmith_protocol::{Blob, Id, Progress, Role, from_cbor, to_cbor};
 use serde::de::DeserializeOwned;
 use ureq::http;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::Failure;
 use crate::failure::unexpected;
+#[cfg(feature = "https")]
+use crate::tls;
+#[cfg(not(feature = "https"))]
+use crate::without_tls as tls;
 
 /// Tries of a request, and of a chunk since the last one that went through.
 const TRIES: u32 = 8;
@@ -118,27 +120,6 @@ fn pause(tries: u32) -> Duration {
     Duration::from_millis(100 << tries.min(10)).min(LONGEST_PAUSE)
 }
 
-fn roots(ca: Option<&Path>) -> Result<RootCerts, Failure> {
-    let certificates: Vec<Certificate<'static>> = match ca {
-        Some(path) => {
-            let pem = std::fs::read(path).map_err(|e| Failure::project(path, e))?;
-            let found = parse_pem(&pem).filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            });
-            found.collect()
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs().certs;
-            found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
-        }
-    };
-    if let (true, Some(path)) = (certificates.is_empty(), ca) {
-        return Err(Failure::project(path, "it holds no certificate in PEM"));
-    }
-    Ok(RootCerts::new_with_certs(&certificates))
-}
-
 impl HttpClient {
     /// A client of the refinery at this address, `http://` or `https://`; nothing is sent yet.
     pub fn new(url: &str, key: SigningKey, ca: Option<&Path>) -> Result<Self, Failure> {
@@ -153,20 +134,14 @@ impl HttpClient {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() || host.as_str().contains('@') {
             return Err(wrong());
         }
-        let mut tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-        if https {
-            tls = tls.root_certs(roots(ca)?);
-        }
-        let config = ureq::Agent::config_builder()
+        let settings = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
-            .tls_config(tls.build())
             .timeout_connect(Some(Duration::from_secs(20)))
             // The refinery closes connections that are idle for longer.
-            .max_idle_age(Duration::from_secs(3))
-            .build();
+            .max_idle_age(Duration::from_secs(3));
+        let config = tls::configured(settings, https, ca)?.build();
         Ok(HttpClient {
             agent: config.into(),
             base: format!("{scheme}://{host}"),

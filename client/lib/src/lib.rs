@@ -33,10 +33,14 @@ pub mod scales;
 pub mod spec;
 mod standing;
 mod terms;
+#[cfg(feature = "https")]
+mod tls;
 pub mod training;
 pub mod trust;
 mod unfinished;
 pub mod upload;
+#[cfg(not(feature = "https"))]
+mod without_tls;
 mod workspace;
 
 pub use connection::Connection;

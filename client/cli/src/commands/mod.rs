@@ -17,6 +17,7 @@ pub mod receipts;
 pub mod refine;
 pub mod status;
 pub mod verify;
+#[cfg(feature = "watch")]
 pub mod watch;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ enum Command {
     /// Lists the projects of a refinery that a key may see.
     Projects(projects::ProjectsCommand),
     /// Shows a project while it learns.
+    #[cfg(feature = "watch")]
     Watch(watch::Watch),
     /// Fetches and decrypts the refined model.
     Pull(pull::Pull),
@@ -135,6 +137,7 @@ impl Cli {
             Command::Refine(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Projects(command) => command.run(),
+            #[cfg(feature = "watch")]
             Command::Watch(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Receipts(command) => command.run(),

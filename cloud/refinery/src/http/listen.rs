@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -12,17 +11,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use super::shares::{Shares, origin};
+use super::tls::{Acceptor, TlsError};
 use super::{Service, router};
 use crate::config::Config;
 use crate::shared::Shared;
@@ -42,44 +39,20 @@ pub enum ListenError {
     #[error("http.listen = \"{0}\": {1}. Choose another address, or end what uses it")]
     Address(SocketAddr, std::io::Error),
     /// Certificate or key.
-    #[error("{}: {what}", path.display())]
-    Pem {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// They do not go together.
-    #[error("http.certificate and http.key: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A service that listens.
 pub struct HttpServer {
     service: Arc<Service>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
 }
 
-fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
-    let pem = |path: &Path, what: String| ListenError::Pem { path: path.to_owned(), what };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| pem(certificate, format!("no certificates in PEM: {e}")))?;
-    let key =
-        PrivateKeyDer::from_pem_file(key).map_err(|e| pem(key, format!("no private key in PEM: {e}")))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, ListenError> {
+fn acceptor(config: &Config) -> Result<Option<Acceptor>, ListenError> {
     match (&config.http.certificate, &config.http.key) {
-        (Some(certificate), Some(key)) => tls(certificate, key).map(Some),
+        (Some(certificate), Some(key)) => Ok(Some(Acceptor::read(certificate, key)?)),
         _ => Ok(None),
     }
 }
@@ -195,7 +168,7 @@ async fn sweep(service: Arc<Service>) {
 async fn connection(
     service: &Service,
     stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     router: Router,
     watcher: Watcher,
 ) {

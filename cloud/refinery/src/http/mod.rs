@@ -10,7 +10,11 @@ mod problem;
 mod projects;
 mod rate;
 mod shares;
+#[cfg(feature = "tls")]
+mod tls;
 mod uploads;
+#[cfg(not(feature = "tls"))]
+mod without_tls;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,6 +44,8 @@ use nonces::{NonceError, Nonces};
 use problem::Refused;
 use rate::Rates;
 use shares::Shares;
+#[cfg(not(feature = "tls"))]
+use without_tls as tls;
 
 type Answer = Result<Response, Refused>;
 

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migrate, MigrateError};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
 use tokio::time::timeout;
 
@@ -58,16 +57,28 @@ impl Location {
                     .into(),
             ));
         };
-        let options = PgConnectOptions::from_str(parsed.as_str());
-        let options = options.map_err(|e| StoreError::Place(format!("the metadata's URL: {e}")))?;
-        let socket = options.get_socket().map(|socket| socket.display().to_string());
-        let host = socket.unwrap_or_else(|| options.get_host().to_owned());
-        // The server's default is a database of the user's name.
-        let name = options.get_database().unwrap_or(options.get_username());
-        // Neither user nor password nor parameters, which may hold one.
-        let place = format!("postgres://{host}:{}/{name}", options.get_port());
-        Ok(Location { kind: Kind::Postgres, url: url.into(), place })
+        Ok(Location { kind: Kind::Postgres, url: url.into(), place: place_in_postgres(&parsed)? })
     }
+}
+
+/// As a database in PostgreSQL is named in messages.
+#[cfg(feature = "postgres")]
+fn place_in_postgres(url: &url::Url) -> Result<String, StoreError> {
+    let options = sqlx::postgres::PgConnectOptions::from_str(url.as_str());
+    let options = options.map_err(|e| StoreError::Place(format!("the metadata's URL: {e}")))?;
+    let socket = options.get_socket().map(|socket| socket.display().to_string());
+    let host = socket.unwrap_or_else(|| options.get_host().to_owned());
+    // The server's default is a database of the user's name.
+    let name = options.get_database().unwrap_or(options.get_username());
+    // Neither user nor password nor parameters, which may hold one.
+    Ok(format!("postgres://{host}:{}/{name}", options.get_port()))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn place_in_postgres(_: &url::Url) -> Result<String, StoreError> {
+    let why = "this refinery was built without PostgreSQL: build it with the feature `postgres`, or leave the \
+               records in the store's directory";
+    Err(StoreError::Place(why.into()))
 }
 
 /// Whether a database answers; one in a file that is not there yet would be made.

@@ -4,27 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig,
-};
+use object_store::{Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme};
 use tokio::time::timeout;
 use url::Url;
 
 use super::error::StoreError;
 use super::reach::{Reach, Standing};
 
-/// For so long a connection is waited for.
-const CONNECTION: Duration = Duration::from_secs(3);
-/// For so long something is asked again that failed. Whoever can wait longer tries again itself.
-const AGAIN: Duration = Duration::from_secs(5);
-/// The longest pause between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
 /// In this time a look at the store has ended, or the store is not reachable.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How often is looked.
@@ -47,20 +36,76 @@ pub(super) struct Objects {
     pub(super) place: String,
 }
 
-/// A builder with a URL, limits on how long it tries, and the settings that the environment has for it.
-macro_rules! built {
-    ($builder:ty, $key:ty, $url:expr) => {{
-        let client = ClientOptions::new().with_connect_timeout(CONNECTION);
-        let builder = <$builder>::new().with_url($url).with_retry(retries()).with_client_options(client);
-        let settings = settings().filter_map(|(name, value)| Some((name.parse::<$key>().ok()?, value)));
-        let builder = settings.fold(builder, |builder, (key, value)| builder.with_config(key, value));
-        builder.build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
-    }};
+/// Stores of providers.
+#[cfg(feature = "objects")]
+mod providers {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+    use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+    use object_store::{BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreScheme, RetryConfig};
+
+    use super::settings;
+
+    /// For so long a connection is waited for.
+    const CONNECTION: Duration = Duration::from_secs(3);
+    /// For so long something is asked again that failed. Whoever can wait longer tries again itself.
+    const AGAIN: Duration = Duration::from_secs(5);
+    /// The longest pause between two tries.
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// A builder with a URL, limits on how long it tries, and the settings that the environment has for it.
+    macro_rules! built {
+        ($builder:ty, $key:ty, $url:expr) => {{
+            let client = ClientOptions::new().with_connect_timeout(CONNECTION);
+            let builder = <$builder>::new().with_url($url).with_retry(retries()).with_client_options(client);
+            let settings = settings().filter_map(|(name, value)| Some((name.parse::<$key>().ok()?, value)));
+            let builder = settings.fold(builder, |builder, (key, value)| builder.with_config(key, value));
+            builder.build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
+        }};
+    }
+
+    fn retries() -> RetryConfig {
+        let backoff = BackoffConfig { max_backoff: PAUSE, ..BackoffConfig::default() };
+        RetryConfig { backoff, retry_timeout: AGAIN, ..RetryConfig::default() }
+    }
+
+    /// The store of a scheme; none if no provider has it.
+    pub(super) fn store(
+        scheme: &ObjectStoreScheme,
+        url: &str,
+    ) -> Option<Result<Arc<dyn ObjectStore>, Error>> {
+        // Another part of the program may have chosen one already.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        Some(match scheme {
+            ObjectStoreScheme::AmazonS3 => built!(AmazonS3Builder, AmazonS3ConfigKey, url),
+            ObjectStoreScheme::GoogleCloudStorage => {
+                built!(GoogleCloudStorageBuilder, GoogleConfigKey, url)
+            }
+            ObjectStoreScheme::MicrosoftAzure => built!(MicrosoftAzureBuilder, AzureConfigKey, url),
+            _ => return None,
+        })
+    }
 }
 
-fn retries() -> RetryConfig {
-    let backoff = BackoffConfig { max_backoff: PAUSE, ..BackoffConfig::default() };
-    RetryConfig { backoff, retry_timeout: AGAIN, ..RetryConfig::default() }
+/// What the URL of a store must begin with.
+#[cfg(feature = "objects")]
+const SCHEMES: &str = "use s3, gs, az or file";
+#[cfg(not(feature = "objects"))]
+const SCHEMES: &str = "use file; a refinery built with the feature `objects` has s3, gs and az too";
+
+#[cfg(not(feature = "objects"))]
+mod providers {
+    use std::sync::Arc;
+
+    use object_store::{Error, ObjectStore, ObjectStoreScheme};
+
+    /// None has any.
+    pub(super) fn store(_: &ObjectStoreScheme, _: &str) -> Option<Result<Arc<dyn ObjectStore>, Error>> {
+        None
+    }
 }
 
 /// Settings of the environment, by the names that builders know.
@@ -74,23 +119,16 @@ fn settings() -> impl Iterator<Item = (String, String)> {
 impl Objects {
     /// Names one. Nothing is asked of it.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
-        // Another part of the program may have chosen one already.
-        _ = rustls::crypto::ring::default_provider().install_default();
         let parsed: Url = url.parse().map_err(|e| StoreError::Place(format!("{url:?} is no URL: {e}")))?;
         let named = format!("{}://{}{}", parsed.scheme(), parsed.host_str().unwrap_or(""), parsed.path());
         let err = |source: Error| StoreError::Remote { place: named.clone(), source };
         let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|e| err(e.into()))?;
-        let store = match scheme {
+        let store = match scheme.clone() {
             ObjectStoreScheme::Local => Ok(Arc::new(LocalFileSystem::new().with_fsync(true)) as _),
             ObjectStoreScheme::Memory => Ok(Arc::new(InMemory::new()) as _),
-            ObjectStoreScheme::AmazonS3 => built!(AmazonS3Builder, AmazonS3ConfigKey, url),
-            ObjectStoreScheme::GoogleCloudStorage => {
-                built!(GoogleCloudStorageBuilder, GoogleConfigKey, url)
-            }
-            ObjectStoreScheme::MicrosoftAzure => built!(MicrosoftAzureBuilder, AzureConfigKey, url),
-            _ => {
-                return Err(StoreError::Place(format!("{named} is no object store: use s3, gs, az or file")));
-            }
+            scheme => providers::store(&scheme, url).ok_or_else(|| {
+                StoreError::Place(format!("{named} is no object store that this refinery has: {SCHEMES}"))
+            })?,
         };
         let store = store.map_err(err)?;
         let endpoint = settings().find(|(name, _)| name == "aws_endpoint" || name == "aws_endpoint_url");

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, PgConnection, Row};
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -54,14 +54,14 @@ impl From<sqlx::Error> for Unheld {
 
 /// A lock that is held.
 pub(super) struct Lock {
-    connection: PgConnection,
-    options: PgConnectOptions,
+    connection: AnyConnection,
+    options: AnyConnectOptions,
 }
 
 impl Lock {
     /// Takes the lock of a database, waiting a little for whoever has it to end.
     pub(super) async fn take(url: &str) -> Result<Self, Unheld> {
-        let options = PgConnectOptions::from_str(url)?.log_slow_statements(log::LevelFilter::Off, PATIENCE);
+        let options = AnyConnectOptions::from_str(url)?.log_slow_statements(log::LevelFilter::Off, PATIENCE);
         let mut connection = timeout(PATIENCE, connect(&options)).await.map_err(|_| Unheld::Late)??;
         let start = Instant::now();
         // The server may not have noticed yet that who had it is gone.
@@ -84,7 +84,7 @@ impl Lock {
     }
 
     /// Takes a lock that was lost.
-    async fn again(options: &PgConnectOptions, token: &Token) -> Result<Self, Unheld> {
+    async fn again(options: &AnyConnectOptions, token: &Token) -> Result<Self, Unheld> {
         let taken = async {
             let mut connection = connect(options).await?;
             let held = locked(&mut connection).await?;
@@ -101,7 +101,7 @@ impl Lock {
     }
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+async fn connect(options: &AnyConnectOptions) -> Result<AnyConnection, sqlx::Error> {
     let mut connection = options.connect().await?;
     for setting in SESSION {
         connection.execute(setting).await?;
@@ -110,12 +110,12 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error
 }
 
 /// One refinery for each schema of a database: the lock goes with its connection.
-async fn locked(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+async fn locked(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     let query = "SELECT pg_try_advisory_lock(1112821837, hashtext(current_schema()::text))";
     sqlx::query(query).fetch_one(connection).await?.try_get(0)
 }
 
-async fn written_by(connection: &mut PgConnection) -> Result<Option<Vec<u8>>, sqlx::Error> {
+async fn written_by(connection: &mut AnyConnection) -> Result<Option<Vec<u8>>, sqlx::Error> {
     let row = sqlx::query("SELECT token FROM writer WHERE id = 1").fetch_optional(connection).await?;
     row.map(|row| row.try_get(0)).transpose()
 }
