@@ -35,48 +35,30 @@ pub struct Arguments {
 /// What is wrong with the options.
 #[derive(Debug, Error)]
 pub enum ArgumentError {
-    #[error("{} is no option: blindsmith-warden --help lists them", .0.display())]
-    Unknown(OsString),
-    #[error("--{0} has no value")]
+    #[error("there is no option {0}: blindsmith-warden --help lists them")]
+    Unknown(String),
+    #[error("{0} has no value")]
     NoValue(&'static str),
-    #[error("--{0} takes no value")]
+    #[error("{0} takes no value")]
     Value(&'static str),
     #[error("--{0} is needed: blindsmith-warden --help says what it is")]
     Missing(&'static str),
-    #[error("--{name} is one of {}", .names.join(", "))]
-    Choice { name: &'static str, names: Vec<&'static str> },
-    #[error("--threads is a number from 1 on")]
+    #[error("{0} is one of {1}")]
+    Choice(&'static str, String),
+    #[error("threads is a number from 1 on")]
     Threads,
-    #[error("--refinery: {0}: write tcp:127.0.0.1:PORT")]
+    #[error("refinery: {0}: write tcp:127.0.0.1:PORT")]
     Address(std::net::AddrParseError),
-    #[error("{}: {source}", .path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("{}: it has more than {MAX_FILE} bytes", .0.display())]
-    Long(PathBuf),
-    #[error("{}: {error}", .path.display())]
-    Line { path: PathBuf, error: LineError },
-}
-
-/// What is wrong with a line of the file.
-#[derive(Debug, Error)]
-#[error("line {number}: {problem}")]
-pub struct LineError {
-    number: usize,
-    problem: LineProblem,
-}
-
-#[derive(Debug, Error)]
-enum LineProblem {
     #[error("it is not `option = value`, nor a comment (#)")]
     Form,
     #[error("{0} is given twice")]
     Twice(&'static str),
-    #[error("{0} has no value")]
-    NoValue(&'static str),
     #[error("{0} is true or false")]
     Switch(&'static str),
-    #[error("there is no option {0}: blindsmith-warden --help lists them")]
-    Unknown(String),
+    #[error("{0}: {1}")]
+    File(String, io::Error),
+    #[error("{0}, line {1}: {2}")]
+    Line(String, usize, Box<ArgumentError>),
 }
 
 /// Largest file, in bytes.
@@ -126,7 +108,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Argum
         }
         let text = text.strip_prefix("--").unwrap_or_default();
         let (name, joined) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-        let Some((name, switch)) = option(name) else { return Err(ArgumentError::Unknown(word)) };
+        let Some((name, switch)) = option(name) else {
+            return Err(ArgumentError::Unknown(word.display().to_string()));
+        };
         let value = match (joined, switch) {
             (Some(_), true) => return Err(ArgumentError::Value(name)),
             (Some(value), false) => value.into(),
@@ -136,45 +120,50 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Argum
         settings.insert(name, value);
     }
     if let Some(path) = settings.get(CONFIG).map(PathBuf::from) {
-        let text = read(&path)?;
-        let mut all = lines(&text).map_err(|error| ArgumentError::Line { path, error })?;
+        let name = || path.display().to_string();
+        let text = read(&path).map_err(|e| ArgumentError::File(name(), e))?;
+        let lines = lines(&text);
+        let mut all = lines.map_err(|(number, e)| ArgumentError::Line(name(), number, e.into()))?;
         all.extend(settings);
         settings = all;
     }
     Ok(Command::Run(Box::new(Arguments::of(&settings)?)))
 }
 
-fn read(path: &Path) -> Result<String, ArgumentError> {
+fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let file = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
-    file.map_err(|source| ArgumentError::File { path: path.to_owned(), source })?;
-    if text.len() as u64 > MAX_FILE { Err(ArgumentError::Long(path.to_owned())) } else { Ok(text) }
+    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    let long = text.len() as u64 > MAX_FILE;
+    if long { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
-/// The options of a file.
-fn lines(text: &str) -> Result<Settings, LineError> {
+/// The options of a file, or the number of a line and what is wrong with it.
+fn lines(text: &str) -> Result<Settings, (usize, ArgumentError)> {
     let mut seen = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let wrong = |problem| LineError { number, problem };
-        let (name, value) = line.split_once('=').ok_or_else(|| wrong(LineProblem::Form))?;
-        let (name, value) = (name.trim(), value.trim());
-        let known = option(name).filter(|(name, _)| *name != CONFIG);
-        let (name, switch) = known.ok_or_else(|| wrong(LineProblem::Unknown(name.into())))?;
-        let set = match (switch, value) {
-            (true, "true") => Some(OsString::new()),
-            (true, "false") => None,
-            (true, _) => return Err(wrong(LineProblem::Switch(name))),
-            (false, "") => return Err(wrong(LineProblem::NoValue(name))),
-            (false, value) => Some(value.into()),
-        };
-        if seen.insert(name, set).is_some() {
-            return Err(wrong(LineProblem::Twice(name)));
+        if !line.is_empty() && !line.starts_with('#') {
+            let (name, value) = assignment(line).map_err(|e| (number, e))?;
+            if seen.insert(name, value).is_some() {
+                return Err((number, ArgumentError::Twice(name)));
+            }
         }
     }
-    Ok(seen.into_iter().filter_map(|(name, set)| Some((name, set?))).collect())
+    Ok(seen.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+}
+
+/// An option in a line, and its value; none of a switch that is off.
+fn assignment(line: &str) -> Result<(&'static str, Option<OsString>), ArgumentError> {
+    let (name, value) = line.split_once('=').ok_or(ArgumentError::Form)?;
+    let (name, value) = (name.trim(), value.trim());
+    let known = option(name).filter(|(name, _)| *name != CONFIG);
+    let (name, switch) = known.ok_or_else(|| ArgumentError::Unknown(name.into()))?;
+    match (switch, value) {
+        (true, "true") => Ok((name, Some(OsString::new()))),
+        (true, "false") => Ok((name, None)),
+        (true, _) => Err(ArgumentError::Switch(name)),
+        (false, "") => Err(ArgumentError::NoValue(name)),
+        (false, value) => Ok((name, Some(value.into()))),
+    }
 }
 
 impl Arguments {
@@ -206,9 +195,9 @@ fn choice<T: Copy>(
     word: &OsString,
     choices: &[(&'static str, T)],
 ) -> Result<T, ArgumentError> {
-    let names = || choices.iter().map(|(name, _)| *name).collect();
+    let names = choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let found = choices.iter().find(|(name, _)| word == name);
-    found.map(|(_, choice)| *choice).ok_or_else(|| ArgumentError::Choice { name, names: names() })
+    found.map(|(_, choice)| *choice).ok_or(ArgumentError::Choice(name, names))
 }
 
 #[cfg(test)]
@@ -246,7 +235,8 @@ mod tests {
             ("once = yes", "true or false"),
             ("tee = simulated\ntee = simulated", "line 2: tee is given twice"),
         ] {
-            let message = lines(text).unwrap_err().to_string();
+            let (number, error) = lines(text).unwrap_err();
+            let message = format!("line {number}: {error}");
             assert!(message.contains(words), "{text:?}: {message}");
         }
     }
@@ -275,17 +265,17 @@ mod tests {
             (vec!["--tee", "real"], "simulated, sgx, tdx, snp"),
             (vec!["--sandbox", "no"], "on, off"),
             (vec!["--threads", "0"], "a number from 1 on"),
-            (vec!["--threads"], "--threads has no value"),
-            (vec!["--once=true"], "--once takes no value"),
-            (vec!["--onze"], "--onze is no option"),
-            (vec!["once"], "once is no option"),
+            (vec!["--threads"], "threads has no value"),
+            (vec!["--once=true"], "once takes no value"),
+            (vec!["--onze"], "no option --onze"),
+            (vec!["once"], "no option once"),
             (vec!["--refinery", "tcp:localhost:1"], "tcp:127.0.0.1:PORT"),
         ] {
             let found = arguments(&words).err().unwrap().to_string();
             assert!(found.contains(message), "{words:?}: {found}");
         }
         let missing = parse(["--tee", "simulated"].map(OsString::from)).err().unwrap();
-        assert!(missing.to_string().contains("--refinery is needed"));
+        assert!(missing.to_string().contains("refinery is needed"));
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod avx2;
 mod avx512;
 mod entries;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod roots;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;

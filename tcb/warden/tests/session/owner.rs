@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use blindsmith_evidence::{Claims, SimulatedReport, report_data};
+use blindsmith_appraisal::SimulatedReport;
+use blindsmith_evidence::{Claims, report_data};
 use blindsmith_formats::{
     Release, decode_model, encode_model, label_bytes, model_context, query_info, session_info,
 };
