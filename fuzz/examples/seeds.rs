@@ -5,13 +5,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use blindsmith_api::Withdrawal;
 use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request, Seen, UploadState, UploadSummary};
 use blindsmith_attest::chain::Trust;
 use blindsmith_formats::{RoundMetrics, encode_model, write_labels};
 use blindsmith_fuzz::{header, network, owner, recipe, release, request, spec, trust};
 use blindsmith_identity::{
-    Action, Approval, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, SigningKey, Terms, Withdrawal,
-    sign_order, sign_request,
+    Action, Approval, Enrolment, MemberRole, Order, PublicKey, Quota, Roster, SigningKey, Terms, sign_order,
+    sign_request,
 };
 use blindsmith_keys::Key;
 use blindsmith_learn::TrainerState;

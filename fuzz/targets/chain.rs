@@ -3,16 +3,14 @@
 #![no_main]
 
 use blindsmith_attest::chain::{Bundle, Measured, OwnerPolicy, verify, verify_against};
+use blindsmith_attest::open_receipt;
 use blindsmith_evidence::Tee;
 use blindsmith_fuzz::{owner, trust};
 use blindsmith_identity::{Kind, sign};
 use blindsmith_protocol::{Blob, Id, from_cbor};
-use blindsmith_receipts::{FAULT_TYPE, PublicKey, RECEIPT_TYPE, Rules, open_receipt};
+use blindsmith_receipts::{FAULT, PublicKey, RECEIPT, Rules};
 use ciborium::Value;
 use libfuzzer_sys::fuzz_target;
-
-const RECEIPT: Kind = Kind { content: RECEIPT_TYPE, aad: b"blindsmith receipt v1" };
-const FAULT: Kind = Kind { content: FAULT_TYPE, aad: b"blindsmith fault v1" };
 
 /// A policy that fits as much of the bundle as a policy can.
 fn policy(bundle: &Bundle) -> OwnerPolicy {

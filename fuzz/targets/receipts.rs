@@ -2,15 +2,11 @@
 
 #![no_main]
 
+use blindsmith_attest::{open_fault, open_receipt};
 use blindsmith_fuzz::{owner, signed};
 use blindsmith_identity::Kind;
-use blindsmith_receipts::{
-    FAULT_TYPE, RECEIPT_TYPE, open_fault, open_receipt, receipt_digest, sign_fault, sign_receipt,
-};
+use blindsmith_receipts::{FAULT, RECEIPT, receipt_digest, sign_fault, sign_receipt};
 use libfuzzer_sys::fuzz_target;
-
-const RECEIPT: Kind = Kind { content: RECEIPT_TYPE, aad: b"blindsmith receipt v1" };
-const FAULT: Kind = Kind { content: FAULT_TYPE, aad: b"blindsmith fault v1" };
 
 /// Whatever opens has one encoding: signing it again gives the same bytes.
 fn open(bytes: &[u8]) {

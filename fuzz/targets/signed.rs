@@ -2,10 +2,11 @@
 
 #![no_main]
 
+use blindsmith_api::{open_withdrawal, sign_withdrawal};
 use blindsmith_fuzz::{decoded, owner, signed};
 use blindsmith_identity::{
     Kind, Order, Roster, Terms, open_confirmed, open_enrolment, open_order, open_release, open_request,
-    open_withdrawal, sign_confirmed, sign_enrolment, sign_order, sign_release, sign_request, sign_withdrawal,
+    sign_confirmed, sign_enrolment, sign_order, sign_release, sign_request,
 };
 use libfuzzer_sys::fuzz_target;
 

@@ -2,13 +2,18 @@
 
 #![no_main]
 
-// The parser is the program's own, not its library's: it is compiled in here.
-#[path = "../../tcb/warden/src/config.rs"]
-mod config;
+// The parser is the program's own, not its library's: it is compiled in here, with what it needs.
+#[allow(dead_code, reason = "the program connects, this target parses")]
+#[path = "../../tcb/warden/src/address.rs"]
+mod address;
+#[allow(dead_code, reason = "the program uses all options")]
+#[path = "../../tcb/warden/src/arguments.rs"]
+mod arguments;
 
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
+use arguments::Command;
 use libfuzzer_sys::fuzz_target;
 use tempfile::NamedTempFile;
 
@@ -17,11 +22,9 @@ static FILE: OnceLock<NamedTempFile> = OnceLock::new();
 fuzz_target!(|data: &[u8]| {
     let path = FILE.get_or_init(|| NamedTempFile::new().expect("a temporary file")).path();
     blindsmith_fuzz::write(path, data);
-    let given = [OsString::from("warden"), "--config".into(), path.into()];
-    let Ok(expanded) = config::expand(given.clone()) else { return };
-    // What was given stays, and what the file says is options, never values alone.
-    assert_eq!(expanded[0], given[0]);
-    assert_eq!(expanded[expanded.len() - 2..], given[1..]);
-    let options = &expanded[1..expanded.len() - 2];
-    assert!(options.iter().all(|option| option.to_str().is_some_and(|o| o.starts_with("--"))));
+    let options = ["--config".into(), path.into(), "--state=own".into(), "--threads".into(), "3".into()];
+    let Ok(command) = arguments::parse::<[OsString; 5]>(options) else { return };
+    // A file never asks for help, and what the command line says stays.
+    let Command::Run(arguments) = command else { panic!("a file printed something") };
+    assert_eq!((arguments.state.to_str(), arguments.threads), (Some("own"), Some(3)));
 });

@@ -10,11 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_SIGNEDS, Trust};
 pub use owner::{KnownOrder, MAX_POLICY, MAX_WARDENS, Measured, Newest, OwnerPolicy, PolicyError};
 
+use crate::{open_fault, open_receipt};
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::Id;
-use blindsmith_receipts::{
-    Decision, FaultReport, FixedSchedule, PublicKey, Receipt, open_fault, open_receipt, receipt_digest,
-};
+use blindsmith_receipts::{Decision, FaultReport, FixedSchedule, PublicKey, Receipt, receipt_digest};
 use serde::Serialize;
 
 /// What verification found, in words for whoever reviews it.

@@ -5,9 +5,11 @@
 
 pub mod chain;
 mod explain;
+mod opening;
 mod reference;
 
 pub use blindsmith_appraisal as appraisal;
-pub use blindsmith_appraisal::{Appraised, AppraisedPolicy, LIFETIME, Refused, Session};
+pub use blindsmith_appraisal::{Appraised, AppraisedPolicy, LIFETIME, Refused, Session, confirmed};
 pub use explain::explain;
+pub use opening::{MAX_MEASUREMENT, MAX_TEE, SEALED_DECISION, open_fault, open_receipt};
 pub use reference::{MAX_REFERENCE, Reference, ReferenceError};

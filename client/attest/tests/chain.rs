@@ -1,5 +1,6 @@
 //! Chains of receipts: a sound one, and one for each defect, named by it.
 
+use blindsmith_attest::SEALED_DECISION;
 use blindsmith_attest::chain::{
     Bundle, Fault, KnownOrder, MAX_BUNDLE, MAX_SIGNEDS, Measured, Newest, OwnerPolicy, Trust, Verdict,
     equivocation, verify, verify_against,
@@ -10,7 +11,7 @@ use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, Id, to_cbor};
 use blindsmith_receipts::{
     Decision, FaultReport, FixedSchedule, PublicKey, Quarantined, RECEIPT_VERSION, Reason, Receipt, Rules,
-    SEALED_DECISION, SigningKey, commit, receipt_digest, receipt_signing_key, sign_fault, sign_receipt,
+    SigningKey, commit, receipt_digest, receipt_signing_key, sign_fault, sign_receipt,
 };
 
 fn key() -> SigningKey {
@@ -232,7 +233,7 @@ fn no_receipt() {
 #[test]
 fn signature_of_another_key() {
     let mut bundle = sound();
-    let receipt = blindsmith_receipts::open_receipt(&bundle.receipts[3].0, &key().verifying()).unwrap();
+    let receipt = blindsmith_attest::open_receipt(&bundle.receipts[3].0, &key().verifying()).unwrap();
     bundle.receipts[3] = Blob(sign_receipt(&receipt, &other_key()));
     refuses(&bundle, &policy(), 3, "the key identifier is not the expected key");
 }
@@ -620,7 +621,7 @@ fn what_others_sign_is_no_fork() {
     fork.trust = trust(Tee::Simulated, &other_key());
     assert_eq!(equivocation(&sound(), &fork), None, "another warden");
     let forged = sign_receipt(
-        &blindsmith_receipts::open_receipt(&sound().receipts[3].0, &key().verifying()).unwrap(),
+        &blindsmith_attest::open_receipt(&sound().receipts[3].0, &key().verifying()).unwrap(),
         &other_key(),
     );
     let mut bad = sound();

@@ -1,5 +1,6 @@
 //! A client's connection to a refinery: its socket on this machine, or HTTP.
 
+use blindsmith_attest::open_receipt;
 use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,7 +10,7 @@ use blindsmith_identity::{PublicKey, SigningKey};
 use blindsmith_protocol::{
     FrameError, Id, MAX_BODY, Progress, Role, from_cbor, read_body, read_head, write_frame,
 };
-use blindsmith_receipts::{Receipt, open_receipt};
+use blindsmith_receipts::Receipt;
 
 use crate::Failure;
 use crate::failure::unexpected;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use blindsmith_api::message::{Reply, Request};
-use blindsmith_attest::Appraised;
 use blindsmith_attest::chain::Trust;
+use blindsmith_attest::{Appraised, confirmed};
 use blindsmith_data::{Beyond, Dataset, InputColumn, ModelFile, Preprocessing, Standardiser, Targets};
 use blindsmith_formats::{Release, check_size, encode_model, model_context, recipe_opening, session_info};
 use blindsmith_identity::{Purpose, SignedRelease, sign_release};
@@ -403,7 +403,7 @@ pub fn release(
     else {
         return Err(unexpected());
     };
-    warden.confirmed(&id, &confirmation, &shown)?;
+    confirmed(warden, &id, &confirmation, &shown)?;
     Ok(Trust { evidence: warden.evidence().clone(), confirmation: shown })
 }
 

@@ -6,11 +6,12 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_api::message::{ProjectStatus, Reply, Request, Seen};
+use blindsmith_api::open_withdrawal;
 use blindsmith_api::{
     Accepted, BYTES, CBOR, COSE, EMPTY_QUERY, MAX_CHUNK, Offset, Problem, Refine, Session, VERSION_HEADER,
     authority, content_digest, sign,
 };
-use blindsmith_identity::{SigningKey, open_withdrawal};
+use blindsmith_identity::SigningKey;
 use blindsmith_keys::random_bytes;
 use blindsmith_protocol::{Blob, Id, Progress, Role, from_cbor, to_cbor};
 use serde::de::DeserializeOwned;

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use blindsmith_api::message::{Reply, Request};
-use blindsmith_attest::Appraised;
+use blindsmith_api::{Withdrawal, sign_withdrawal};
 use blindsmith_attest::appraisal::Policy;
 use blindsmith_attest::chain::{Measured, Trust};
+use blindsmith_attest::{Appraised, confirmed};
 use blindsmith_formats::enrolment_info;
 use blindsmith_identity::{
-    Action, Enrolment, MAX_TERMS_POLICY, MemberRole, Purpose, Quota, Terms, Withdrawal, sign_enrolment,
-    sign_withdrawal,
+    Action, Enrolment, MAX_TERMS_POLICY, MemberRole, Purpose, Quota, Terms, sign_enrolment,
 };
 use blindsmith_protocol::{Blob, Id};
 use serde::Serialize;
@@ -209,6 +209,6 @@ pub fn enrol(
     let (Reply::Confirmed { confirmation: shown }, _) = connection.request(&request, &[])? else {
         return Err(unexpected());
     };
-    warden.confirmed(&id, &confirmation, &shown)?;
+    confirmed(warden, &id, &confirmation, &shown)?;
     Ok(Trust { evidence: warden.evidence().clone(), confirmation: shown })
 }

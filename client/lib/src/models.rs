@@ -4,11 +4,12 @@ use std::path::Path;
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_attest::chain::{Bundle, OwnerPolicy};
+use blindsmith_attest::open_receipt;
 use blindsmith_data::{Linear, Model, ModelFile};
 use blindsmith_formats::{decode_model, encode_model, model_context};
 use blindsmith_learn::{Layer, Matrix};
 use blindsmith_protocol::{Blob, Decision, Id};
-use blindsmith_receipts::{commit, open_receipt};
+use blindsmith_receipts::commit;
 use serde::Serialize;
 
 use crate::failure::unexpected;

@@ -1,5 +1,6 @@
 //! Receipts: fetched, verified, and in words.
 
+use blindsmith_attest::{open_fault, open_receipt};
 use std::path::Path;
 
 use blindsmith_api::decision_word;
@@ -8,7 +9,7 @@ use blindsmith_attest::chain::{
     Bundle, MAX_BUNDLE, MAX_POLICY, MAX_SIGNEDS, Newest, OwnerPolicy, Trust, verify,
 };
 use blindsmith_protocol::{Blob, Decision, Id, from_cbor};
-use blindsmith_receipts::{Receipt, open_fault, open_receipt, receipt_digest};
+use blindsmith_receipts::{Receipt, receipt_digest};
 use serde::Serialize;
 
 use crate::failure::unexpected;

@@ -125,11 +125,11 @@ impl Data {
             seconds += started.elapsed().as_secs_f64();
             trace.extend(report.gradient_noise);
             if verbose {
-                let metrics = trainer.evaluate(&mut self.accelerator, &held_out, load)?;
+                let metrics = trainer.judge(&mut self.accelerator, &held_out, load)?.metrics();
                 println!("  epoch {}: loss {:.4}; {metrics:?}", report.epoch, report.loss);
             }
         }
-        let metrics = trainer.evaluate(&mut self.accelerator, &held_out, load)?;
+        let metrics = trainer.judge(&mut self.accelerator, &held_out, load)?.metrics();
         Ok((trainer, metrics.accuracy.unwrap_or(0.0), seconds))
     }
 }

@@ -95,7 +95,7 @@ impl Run {
         let batches = Sampler::new(blocks, batch_rows, 0)?;
         let (labels, block_rows) = (&self.labels, self.block_rows);
         let load = |_: &mut Twin, blocks: &[Block]| Ok(gather_labels(blocks, block_rows, labels)?);
-        Ok(self.trainer.evaluate(&mut self.twin, &batches, load)?)
+        Ok(self.trainer.judge(&mut self.twin, &batches, load)?.metrics())
     }
 
     /// The training's state.

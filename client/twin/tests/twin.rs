@@ -51,7 +51,7 @@ fn reference(recipe: &Recipe) -> (TrainerState, Metrics) {
     for _ in 0..recipe.epochs {
         trainer.train_epoch(&mut naive, &sampler, load).expect("epoch");
     }
-    let metrics = trainer.evaluate(&mut naive, &sampler, load).expect("metrics");
+    let metrics = trainer.judge(&mut naive, &sampler, load).expect("metrics").metrics();
     (trainer.state(), metrics)
 }
 

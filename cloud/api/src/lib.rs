@@ -8,6 +8,7 @@ pub mod message;
 mod openapi;
 mod route;
 mod signature;
+mod withdrawal;
 
 pub use answer::{
     Accepted, ContributorUploads, Created, Health, Offset, Problem, ProjectEntry, ProjectState, Projects,
@@ -19,6 +20,7 @@ pub use signature::{
     EMPTY_QUERY, Parameters, Request, SignatureError, Signed, SignedHeaders, TAG, authority, content_digest,
     parse_content_digest, sign,
 };
+pub use withdrawal::{Withdrawal, open_withdrawal, sign_withdrawal};
 
 /// Largest chunk of an upload or query, in bytes, that any refinery takes.
 pub const MAX_CHUNK: usize = 8 << 20;

@@ -6,8 +6,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
 use blindsmith_api::message::{Ledger, PAGE, ProjectStatus, Seen};
+use blindsmith_api::open_withdrawal;
 use blindsmith_api::{ProjectEntry, ProjectState, Projects};
-use blindsmith_identity::{MemberRole, PublicKey, open_enrolment, open_withdrawal};
+use blindsmith_identity::{MemberRole, PublicKey, open_enrolment};
 use blindsmith_protocol::{
     Blob, Evidence, Id, MAX_EPOCHS, MAX_UPLOADS, ProjectSpec, Role, RoundSummary, UploadHeader, to_cbor,
 };

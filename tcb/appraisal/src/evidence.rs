@@ -1,10 +1,11 @@
 //! Evidence: which kind it is, and its parts.
 
-use blindsmith_evidence::{MAX_CLAIMS, MAX_REPORT, SimulatedReport, report_data};
+use blindsmith_evidence::{MAX_CLAIMS, MAX_REPORT, report_data};
 use blindsmith_protocol::from_cbor;
 use dcap_qvl::quote::Quote;
 
 use super::Unusable;
+use super::simulated::SimulatedReport;
 use super::snp::{REPORT_LEN, Report};
 use super::text::line;
 

@@ -21,6 +21,7 @@ mod evidence;
 mod intel;
 mod policy;
 mod session;
+mod simulated;
 mod snp;
 mod text;
 
@@ -35,7 +36,8 @@ pub use policy::{
     Bytes, EXAMPLE, Enclave, Guest, IntelPlatform, MAX_POLICY, Platforms, Policy, SgxPolicy, SnpPolicy,
     SnpTcb, SnpTcbs, TdxGuest, TdxPolicy,
 };
-pub use session::{AppraisedPolicy, Session};
+pub use session::{AppraisedPolicy, Session, confirmed};
+pub use simulated::{SimulatedError, SimulatedReport};
 pub use text::one_of;
 
 /// Input that cannot be appraised at all.

@@ -1,9 +1,9 @@
 //! A session with a warden, for relying parties that appraise in their own process: clients.
 
-use blindsmith_evidence::{Appraised, Challenge, Refused};
-use blindsmith_identity::{Purpose, SigningKey};
-use blindsmith_keys::Suite;
-use blindsmith_protocol::{Evidence, Id};
+use blindsmith_evidence::{Appraised, Challenge, Refusal, Refused};
+use blindsmith_identity::{PublicKey, Purpose, SigningKey, open_confirmed};
+use blindsmith_keys::{Confirmation, Suite};
+use blindsmith_protocol::{Blob, Evidence, Id};
 use sha2::{Digest, Sha256};
 
 use crate::{Collateral, Policy, Unusable, appraise};
@@ -91,4 +91,29 @@ impl Session {
         let found = report.map(|report| appraise(&report, collateral, policy.policy(), now));
         answered.conclude(found.map_err(|e| e.to_string()))
     }
+}
+
+/// Makes sure that an appraised warden opened what was released to it; what verifies the project's receipts from now on.
+///
+/// # Errors
+/// [`Refused`]: the confirmation is not this warden's, of this session, or not by who opened the release.
+pub fn confirmed(
+    warden: &Appraised,
+    project: &Id,
+    confirmation: &Confirmation,
+    signed: &Blob,
+) -> Result<PublicKey, Refused> {
+    let fail = |found: String| {
+        let advice = "whether the warden has the secrets is not known: begin anew with another project";
+        let expected = "what the warden signs once it opened the release";
+        Refused::from(Refusal::new("confirmation", expected, found, advice))
+    };
+    let opened = open_confirmed(&signed.0, &warden.signing()).map_err(|e| fail(e.to_string()))?;
+    if opened.project != *project || opened.session != warden.session() {
+        return Err(fail("the confirmation of another session".into()));
+    }
+    if !confirmation.is(&opened.confirmation) {
+        return Err(fail("bytes that who opened the release would not show".into()));
+    }
+    Ok(opened.receipts)
 }

@@ -1,6 +1,8 @@
 //! Evidence that does not answer the session it is shown in: each defect is named by the claim that fails.
 
-use blindsmith_appraisal::{Appraised, AppraisedPolicy, Collateral, LIFETIME, Refusal, Refused, Session};
+use blindsmith_appraisal::{
+    Appraised, AppraisedPolicy, Collateral, LIFETIME, Refusal, Refused, Session, confirmed,
+};
 use blindsmith_evidence::{Attester, Claims, Simulated, Tee, report_data};
 use blindsmith_identity::{Confirmed, Purpose, SigningKey, open_request, sign_confirmed};
 use blindsmith_keys::{RecipientKey, Suite};
@@ -76,7 +78,7 @@ fn an_answer_to_the_session_is_accepted_and_confirms_a_release() {
     let good =
         Confirmed { project: PROJECT, session: claims.session(), receipts, confirmation: shown.bytes() };
     let signed = |confirmed: &Confirmed, key: &SigningKey| Blob(sign_confirmed(confirmed, key));
-    let confirm = |signed: &Blob| appraised.confirmed(&PROJECT, &expected, signed);
+    let confirm = |signed: &Blob| confirmed(&appraised, &PROJECT, &expected, signed);
     assert_eq!(confirm(&signed(&good, &warden())).unwrap(), receipts);
     for (what, signed) in [
         ("by another warden", signed(&good, &owner())),

@@ -2,11 +2,9 @@
 //! report is genuine and allowed is for an appraisal to say; whether it vouches for claims that answer this challenge is
 //! checked here, and needs no vendor's formats.
 
-use blindsmith_identity::{
-    AttestRequest, Confirmed, PublicKey, Purpose, SigningKey, open_confirmed, sign_request,
-};
-use blindsmith_keys::{Confirmation, Recipient, Suite};
-use blindsmith_protocol::{Blob, Evidence, Id};
+use blindsmith_identity::{AttestRequest, PublicKey, Purpose, SigningKey, sign_request};
+use blindsmith_keys::{Recipient, Suite};
+use blindsmith_protocol::{Evidence, Id};
 
 use crate::{Appraisal, Claims, Refusal, Refused, Tee, report_data};
 
@@ -188,31 +186,5 @@ impl Appraised {
     /// What was appraised.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
-    }
-
-    /// Makes sure that this warden opened what was released to it; what verifies the project's receipts from now on.
-    ///
-    /// # Errors
-    /// [`Refused`]: the confirmation is not this warden's, of this session, or not by who opened the release.
-    pub fn confirmed(
-        &self,
-        project: &Id,
-        confirmation: &Confirmation,
-        signed: &Blob,
-    ) -> Result<PublicKey, Refused> {
-        let fail = |found: String| {
-            let advice = "whether the warden has the secrets is not known: begin anew with another project";
-            let expected = "what the warden signs once it opened the release";
-            Refused::from(Refusal::new("confirmation", expected, found, advice))
-        };
-        let Confirmed { project: of, session, receipts, confirmation: shown } =
-            open_confirmed(&signed.0, &self.claims.signing).map_err(|e| fail(e.to_string()))?;
-        if of != *project || session != self.session() {
-            return Err(fail("the confirmation of another session".into()));
-        }
-        if !confirmation.is(&shown) {
-            return Err(fail("bytes that who opened the release would not show".into()));
-        }
-        Ok(receipts)
     }
 }

@@ -25,5 +25,5 @@ pub use claims::{Claims, ClaimsError, MAX_CLAIMS, Tee, report_data};
 pub use firmware::{Firmware, KeyRequest, SevGuest, sealing_secret};
 pub use gramine::{Devices, DevicesAt, Gramine};
 pub use question::{Finding, Given, Question, hear, tell};
-pub use simulated::{Simulated, SimulatedError, SimulatedReport};
+pub use simulated::{SIMULATED_DOMAIN, SIMULATED_MAGIC, Simulated};
 pub use tsm::{Configfs, Kernel, REPORTS, Tsm};

@@ -19,11 +19,21 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
+    /// A fixed number of bytes.
+    fn array<const COUNT: usize>(&mut self) -> Option<[u8; COUNT]> {
+        let (head, tail) = self.0.split_first_chunk()?;
+        self.0 = tail;
+        Some(*head)
+    }
+
     /// A number of 32 bits.
     pub fn number(&mut self) -> Option<usize> {
-        let (head, tail) = self.0.split_first_chunk::<4>()?;
-        self.0 = tail;
-        Some(u32::from_le_bytes(*head) as usize)
+        Some(u32::from_le_bytes(self.array()?) as usize)
+    }
+
+    /// A number of 64 bits.
+    pub fn count(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
     }
 
     /// Bytes that stand after their number, of 32 bits.
@@ -40,9 +50,7 @@ impl<'a> Reader<'a> {
 
     /// A digest, or another public value of 32 bytes.
     pub fn digest(&mut self) -> Option<[u8; 32]> {
-        let (head, tail) = self.0.split_first_chunk::<32>()?;
-        self.0 = tail;
-        Some(*head)
+        self.array()
     }
 
     /// A secret of 32 bytes.

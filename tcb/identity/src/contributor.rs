@@ -7,8 +7,6 @@ use crate::{Kind, PublicKey, SignedError, SigningKey, Terms, open, sign};
 
 const ENROLMENT: Kind =
     Kind { content: "application/vnd.blindsmith.enrolment+cbor", aad: b"blindsmith enrolment v1" };
-const WITHDRAWAL: Kind =
-    Kind { content: "application/vnd.blindsmith.withdrawal+cbor", aad: b"blindsmith withdrawal v1" };
 const INQUIRY: Kind =
     Kind { content: "application/vnd.blindsmith.inquiry+cbor", aad: b"blindsmith inquiry v1" };
 /// Longest sealed seed, in bytes.
@@ -27,16 +25,6 @@ pub struct Enrolment {
     pub session: [u8; 32],
     /// The seed, derived for this project and these terms, sealed (HPKE).
     pub envelope: Blob,
-}
-
-/// A contributor takes an upload of its own back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Withdrawal {
-    /// The project.
-    pub project: Id,
-    /// The upload.
-    pub upload: Id,
 }
 
 /// Somebody asks for predictions.
@@ -73,19 +61,6 @@ pub fn open_enrolment(bytes: &[u8], contributor: &PublicKey) -> Result<Enrolment
     Ok(enrolment)
 }
 
-/// Signs a withdrawal.
-pub fn sign_withdrawal(withdrawal: &Withdrawal, contributor: &SigningKey) -> Vec<u8> {
-    sign(withdrawal, &WITHDRAWAL, contributor)
-}
-
-/// Opens a withdrawal that should be signed by this contributor.
-///
-/// # Errors
-/// [`SignedError`] if it is another's or malformed.
-pub fn open_withdrawal(bytes: &[u8], contributor: &PublicKey) -> Result<Withdrawal, SignedError> {
-    open(bytes, &WITHDRAWAL, contributor)
-}
-
 /// Signs an inquiry.
 pub fn sign_inquiry(inquiry: &Inquiry, querier: &SigningKey) -> Vec<u8> {
     sign(inquiry, &INQUIRY, querier)
@@ -119,11 +94,7 @@ mod tests {
         let signed = sign_enrolment(&enrolment, &one);
         assert_eq!(open_enrolment(&signed, &one.verifying()).unwrap(), enrolment);
         assert!(open_enrolment(&signed, &other.verifying()).is_err());
-        assert!(open_withdrawal(&signed, &one.verifying()).is_err(), "another kind of message");
-        let withdrawal = Withdrawal { project: Id([1; 32]), upload: Id([2; 32]) };
-        let signed = sign_withdrawal(&withdrawal, &one);
-        assert_eq!(open_withdrawal(&signed, &one.verifying()).unwrap(), withdrawal);
-        assert!(open_withdrawal(&signed, &other.verifying()).is_err());
+        assert!(open_inquiry(&signed, &one.verifying()).is_err(), "another kind of message");
     }
 
     #[test]

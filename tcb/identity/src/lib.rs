@@ -10,10 +10,7 @@ mod order;
 mod session;
 mod terms;
 
-pub use contributor::{
-    Enrolment, Inquiry, Withdrawal, open_enrolment, open_inquiry, open_withdrawal, sign_enrolment,
-    sign_inquiry, sign_withdrawal,
-};
+pub use contributor::{Enrolment, Inquiry, open_enrolment, open_inquiry, sign_enrolment, sign_inquiry};
 pub use envelope::{Kind, MAX_SIGNED, SignedError, open, sign, signed_digest};
 pub use key::{PublicKey, SigningKey};
 pub use order::{

@@ -32,6 +32,14 @@ pub struct Context {
     pub product: ProductKind,
 }
 
+impl Context {
+    /// The first operand of a round's first attempt.
+    pub fn of_round(project: [u8; 32], round: u64) -> Self {
+        let product = ProductKind::Forward;
+        Context { project, round, attempt: 0, step: 0, layer: 0, part: 0, product }
+    }
+}
+
 /// The products of a training step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

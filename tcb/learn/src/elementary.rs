@@ -166,15 +166,10 @@ pub fn tanh(x: f32) -> f32 {
 }
 
 /// Phi(-|x|) and phi(x) of the normal distribution, absolute errors below 3e-7 and 5e-8 and relative ones
-/// below 3e-6 for |x| <= 5; x is clamped to |x| <= 12. Phi(x) = (1 + erf(x/sqrt 2))/2.
+/// below 3e-6 for |x| <= 5; x is clamped to |x| <= 12.
 #[inline]
 pub fn normal_tail(x: f32) -> (f32, f32) {
-    tail_at(at_most(x.abs(), 12.0))
-}
-
-/// Phi(-a) and phi(a) for 0 <= a <= 12.
-#[inline]
-fn tail_at(a: f32) -> (f32, f32) {
+    let a = at_most(x.abs(), 12.0);
     let (power, series) = exp_parts(-0.5 * a * a);
     let gauss = power + power * series;
     // Phi(-a) e^(a a/2) as a polynomial in t = 1/(1 + 0.26 a), interpolated at the ten Chebyshev nodes of
@@ -197,20 +192,13 @@ const TAIL: [f32; 10] = [
     0.033_105_294,
 ];
 
-/// erf x, absolute error below 5e-7.
-#[inline]
-pub fn erf(x: f32) -> f32 {
-    let (tail, _) = normal_tail(x * std::f32::consts::SQRT_2);
-    (1.0 - 2.0 * tail).copysign(x)
-}
-
 /// z Phi(z), absolute error below 5e-7, or 2e-7 of |z| where that is more, and its derivative,
 /// Phi(z) + z phi(z), absolute error below 5e-7.
 #[inline]
 pub fn gelu(z: f32) -> (f32, f32) {
     // Beyond 12 the density is nothing, and z must not grow against it.
     let a = at_most(z.abs(), 12.0);
-    let (tail, density) = tail_at(a);
+    let (tail, density) = normal_tail(a);
     let phi = 0.5 + (0.5 - tail).copysign(z);
     (at_least(z, 0.0) - z.abs() * tail, phi + a.copysign(z) * density)
 }

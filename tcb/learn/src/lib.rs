@@ -62,4 +62,4 @@ pub use recipe::{Recipe, RecipeError};
 pub use sampler::{Sampler, SamplerError};
 pub use schedule::{Position, Schedule};
 pub use state::{StateError, TrainerState};
-pub use trainer::{EpochReport, SetupError, StepReport, TrainError, Trainer, evaluate, predict};
+pub use trainer::{EpochReport, SetupError, StepReport, TrainError, Trainer, predict};

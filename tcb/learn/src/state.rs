@@ -106,7 +106,7 @@ impl TrainerState {
         }
     }
 
-    pub(crate) fn restore(self, trainer: &mut Trainer) -> Result<(), StateError> {
+    pub(crate) fn restore(&self, trainer: &mut Trainer) -> Result<(), StateError> {
         let parameters = trainer
             .network
             .layers_mut()

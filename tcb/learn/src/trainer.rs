@@ -6,7 +6,7 @@ use crate::batch::{Batch, BatchError, Block};
 use crate::elementary::{flush, mask, reciprocal_sqrt, select, sqrt};
 use crate::labels::Labels;
 use crate::loss::{Objective, ObjectiveError};
-use crate::metrics::{Metrics, Scoreboard};
+use crate::metrics::Scoreboard;
 use crate::network::{Layer, Network, NetworkError, PassError, Tape, expect_shape};
 use crate::optimiser::{Optimiser, Update};
 use crate::recipe::{Recipe, RecipeError};
@@ -362,29 +362,40 @@ impl Trainer {
         self.optimiser.update(2 * layer + 1, &mut values.bias, &gradient.bias, by);
     }
 
-    /// The metrics of the network as it is now.
-    pub fn evaluate<A: Accelerator>(
-        &self,
-        accelerator: &mut A,
-        batches: &Sampler,
-        load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
-    ) -> Result<Metrics, TrainError<A::Error>> {
-        evaluate(&self.network, &self.objective, accelerator, batches, load)
-    }
-
-    /// As [`Trainer::evaluate`], with the losses row by row.
+    /// The figures of the network as it is now over all blocks of a sampler, and the losses row by row; `load` as in
+    /// [`Trainer::train_epoch`].
     pub fn judge<A: Accelerator>(
         &self,
         accelerator: &mut A,
         batches: &Sampler,
-        load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
+        mut load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
     ) -> Result<Scoreboard, TrainError<A::Error>> {
-        judge(&self.network, &self.objective, accelerator, batches, load)
+        let mut tape = Tape::default();
+        let mut scores = Scoreboard::new(self.objective.clone());
+        accelerator.begin(Pass::Inference).map_err(TrainError::Accelerator)?;
+        self.network.load(accelerator, &mut tape)?;
+        for blocks in batches.in_order() {
+            let labels = load(accelerator, &blocks)?;
+            let batch = Batch::new(blocks, labels)?;
+            self.objective.check(batch.labels())?;
+            self.network.forward(accelerator, &batch, &mut tape)?;
+            scores.add(&mut tape.outputs, batch.labels());
+        }
+        Ok(scores)
     }
 
     /// A copy of all that training changes.
     pub fn state(&self) -> TrainerState {
         TrainerState::of(self)
+    }
+
+    /// Goes back to a state that this trainer had, in the memory that it has.
+    ///
+    /// # Errors
+    /// [`StateError`] if it is another trainer's, or not finite: the state may be half restored then.
+    pub fn go_back(&mut self, state: &TrainerState) -> Result<(), StateError> {
+        (self.tolerant, self.diverged) = (false, false);
+        state.restore(self)
     }
 
     /// A trainer that goes on where `state` was taken.
@@ -393,38 +404,6 @@ impl Trainer {
         state.restore(&mut trainer)?;
         Ok(trainer)
     }
-}
-
-/// The metrics of a network over all blocks of a sampler; `load` as in [`Trainer::train_epoch`].
-pub fn evaluate<A: Accelerator>(
-    network: &Network,
-    objective: &Objective,
-    accelerator: &mut A,
-    batches: &Sampler,
-    load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
-) -> Result<Metrics, TrainError<A::Error>> {
-    judge(network, objective, accelerator, batches, load).map(|scores| scores.metrics())
-}
-
-fn judge<A: Accelerator>(
-    network: &Network,
-    objective: &Objective,
-    accelerator: &mut A,
-    batches: &Sampler,
-    mut load: impl FnMut(&mut A, &[Block]) -> Result<Labels, TrainError<A::Error>>,
-) -> Result<Scoreboard, TrainError<A::Error>> {
-    let mut tape = Tape::default();
-    let mut scores = Scoreboard::new(objective.clone());
-    accelerator.begin(Pass::Inference).map_err(TrainError::Accelerator)?;
-    network.load(accelerator, &mut tape)?;
-    for blocks in batches.in_order() {
-        let labels = load(accelerator, &blocks)?;
-        let batch = Batch::new(blocks, labels)?;
-        objective.check(batch.labels())?;
-        network.forward(accelerator, &batch, &mut tape)?;
-        scores.add(&mut tape.outputs, batch.labels());
-    }
-    Ok(scores)
 }
 
 /// The predictions for a batch's rows: probabilities of the classes, of each label, or

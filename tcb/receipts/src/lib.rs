@@ -1,5 +1,5 @@
 //! Receipts: what a warden signs of each round, as COSE_Sign1 (RFC 9052) with Ed25519 (RFC 8032). A receipt
-//! names its predecessor, so they form a chain, which `client/attest` verifies.
+//! names its predecessor, so they form a chain. `client/attest` opens receipts and verifies chains.
 //!
 //! See `docs/receipts.md` for the formats in words.
 
@@ -13,11 +13,6 @@ mod rules;
 pub use blindsmith_identity::{MAX_SIGNED, PublicKey, SignedError, SigningKey};
 pub use blindsmith_protocol::{Decision, Quarantined, Reason};
 pub use commitment::commit;
-pub use envelope::{
-    FAULT_TYPE, RECEIPT_TYPE, open_fault, open_receipt, receipt_digest, receipt_signing_key, sign_fault,
-    sign_receipt,
-};
-pub use receipt::{
-    FaultReport, MAX_MEASUREMENT, MAX_REASON, MAX_TEE, RECEIPT_VERSION, Receipt, SEALED_DECISION,
-};
+pub use envelope::{FAULT, RECEIPT, receipt_digest, receipt_signing_key, sign_fault, sign_receipt};
+pub use receipt::{FaultReport, MAX_REASON, RECEIPT_VERSION, Receipt};
 pub use rules::{FixedSchedule, Rules, RulesError};

@@ -1,18 +1,10 @@
 //! What a warden signs: receipts of rounds, and reports of wrong answers.
 
-use blindsmith_protocol::{Blob, Decision, Id, MAX_UPLOADS, Quarantined};
+use blindsmith_protocol::{Blob, Decision, Id, Quarantined};
 use serde::{Deserialize, Serialize};
-
-use crate::SignedError;
 
 /// The version of both payloads.
 pub const RECEIPT_VERSION: u32 = 3;
-/// Bytes of a sealed decision: salt, padded decision, tag. All of them are equally long.
-pub const SEALED_DECISION: usize = 32 + 64 + 16;
-/// Longest name of a kind of trusted execution environment, in bytes.
-pub const MAX_TEE: usize = 64;
-/// Longest measurement, in bytes.
-pub const MAX_MEASUREMENT: usize = 64;
 /// Longest reason of a failure, and longest name of an instruction, in bytes.
 pub const MAX_REASON: usize = 256;
 
@@ -92,52 +84,4 @@ pub struct FaultReport {
     /// [`crate::receipt_digest`] of the newest receipt.
     #[serde(with = "serde_bytes")]
     pub previous: Option<[u8; 32]>,
-}
-
-impl Receipt {
-    /// Checks version and limits, as opening does. A receipt beyond them can be signed, but nobody opens it.
-    pub fn validate(&self) -> Result<(), SignedError> {
-        version(self.version)?;
-        text("tee", &self.tee, MAX_TEE)?;
-        limit("measurement", self.measurement.0.len(), MAX_MEASUREMENT)?;
-        limit("uploads", self.uploads.len(), MAX_UPLOADS)?;
-        limit("quarantined", self.quarantined.len(), MAX_UPLOADS)?;
-        match &self.decision {
-            Decision::Promoted | Decision::Restored { .. } => Ok(()),
-            Decision::Failed { reason } | Decision::RolledBack { reason } => {
-                text("reason", reason, MAX_REASON)
-            }
-            Decision::Sealed(Blob(sealed)) if sealed.len() == SEALED_DECISION => Ok(()),
-            Decision::Sealed(Blob(sealed)) => Err(SignedError::Limit(format!(
-                "a sealed decision has {SEALED_DECISION} bytes, this one {}",
-                sealed.len()
-            ))),
-        }
-    }
-}
-
-impl FaultReport {
-    /// Checks version and limits, as opening does. A report beyond them can be signed, but nobody opens it.
-    pub fn validate(&self) -> Result<(), SignedError> {
-        version(self.version)?;
-        text("tee", &self.tee, MAX_TEE)?;
-        text("instruction", &self.instruction, MAX_REASON)
-    }
-}
-
-fn version(version: u32) -> Result<(), SignedError> {
-    if version == RECEIPT_VERSION { Ok(()) } else { Err(SignedError::Version(version)) }
-}
-
-fn limit(what: &str, len: usize, most: usize) -> Result<(), SignedError> {
-    if len <= most { Ok(()) } else { Err(SignedError::Limit(format!("{what}: {len}, at most {most}"))) }
-}
-
-/// Texts are shown to people: control characters could disguise what is shown.
-fn text(what: &str, text: &str, most: usize) -> Result<(), SignedError> {
-    limit(what, text.len(), most)?;
-    if text.chars().any(char::is_control) {
-        return Err(SignedError::Limit(format!("{what}: control characters")));
-    }
-    Ok(())
 }

@@ -54,12 +54,6 @@ pub const fn sub(a: u64, b: u64) -> u64 {
     reduce_once(a + Q - b)
 }
 
-/// -a for a canonical operand.
-#[inline]
-pub const fn neg(a: u64) -> u64 {
-    reduce_once(Q - a)
-}
-
 const MASK50: u64 = (1 << 50) - 1;
 /// 2^50 mod q: what the part above bit 50 counts when it is folded down.
 const FOLD: u64 = (1 << 14) - 1;

@@ -64,16 +64,6 @@ impl<D: Domain> Poly<D> {
         self.values.len() * crate::LANES
     }
 
-    /// self + other.
-    pub fn add_assign(&mut self, other: &Self) {
-        backend::active().add_assign(self.as_mut_slice(), other.as_slice());
-    }
-
-    /// self - other.
-    pub fn sub_assign(&mut self, other: &Self) {
-        backend::active().sub_assign(self.as_mut_slice(), other.as_slice());
-    }
-
     /// The same buffer, zeroed, for another use: hot loops allocate nothing.
     pub fn recycle<E: Domain>(mut self) -> Poly<E> {
         self.as_mut_slice().fill(0);
@@ -104,15 +94,6 @@ impl Poly<Coeff> {
 }
 
 impl Poly<Mixed> {
-    /// The remaining stages of the forward transform, in place.
-    ///
-    /// # Panics
-    /// As [`Poly::<Coeff>::into_mixed`].
-    pub fn into_eval(mut self, roots: usize) -> Poly<Eval> {
-        backend::active().mixed_to_eval(Table::of(self.points()), self.as_mut_slice(), roots);
-        self.relabelled()
-    }
-
     /// The last stages of the inverse transform, in place.
     ///
     /// # Panics
@@ -124,12 +105,6 @@ impl Poly<Mixed> {
 }
 
 impl Poly<Eval> {
-    /// The inverse transform, in place.
-    pub fn into_coeff(mut self) -> Poly<Coeff> {
-        backend::active().inverse(Table::of(self.points()), self.as_mut_slice());
-        self.relabelled()
-    }
-
     /// The first stages of the inverse transform, to the mixed form with `roots` roots, in place.
     ///
     /// # Panics
@@ -137,16 +112,6 @@ impl Poly<Eval> {
     pub fn into_mixed(mut self, roots: usize) -> Poly<Mixed> {
         backend::active().eval_to_mixed(Table::of(self.points()), self.as_mut_slice(), roots);
         self.relabelled()
-    }
-
-    /// self + a b.
-    pub fn mul_add(&mut self, a: &Self, b: &Self) {
-        backend::active().mul_add(self.as_mut_slice(), a.as_slice(), b.as_slice());
-    }
-
-    /// self - a b.
-    pub fn mul_sub(&mut self, a: &Self, b: &Self) {
-        backend::active().mul_sub(self.as_mut_slice(), a.as_slice(), b.as_slice());
     }
 }
 

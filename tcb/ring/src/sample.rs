@@ -23,17 +23,7 @@ const BLOCK_BYTES: usize = 16;
 /// let mut noise = Stream::new([7; 32]);
 /// let mut poly = Poly::<Coeff>::zero(2048);
 /// noise.add_noise(0, &mut poly);
-/// let secret = Stream::new([8; 32]).ternary(0, 2048);
-/// let mask = Stream::new([9; 32]).uniform(0, 2048);
-///
-/// // An encryption of zero: noise - mask secret, point by point.
-/// let mut body = poly.into_eval();
-/// body.mul_sub(&mask, &secret);
-///
-/// // The secret takes the mask away; what is left is small.
-/// body.mul_add(&mask, &secret);
-/// let opened = body.into_coeff();
-/// let largest = opened.as_slice().iter().map(|&x| blindsmith_ring::modulus::to_signed(x).abs()).max();
+/// let largest = poly.as_slice().iter().map(|&x| blindsmith_ring::modulus::to_signed(x).abs()).max();
 /// assert!(largest.is_some_and(|x| 0 < x && x <= 21));
 /// ```
 pub struct Stream {
@@ -64,14 +54,7 @@ impl Stream {
     }
 
     /// Uniform residues by rejection: of each eight little-endian bytes the low 50 bits, if below q. For
-    /// public masks: rejection shows in the timing.
-    pub fn uniform(&mut self, number: u64, points: usize) -> Poly<Eval> {
-        let mut poly = Poly::<Eval>::zero(points);
-        self.uniform_into(number, poly.as_mut_slice());
-        poly
-    }
-
-    /// The residues of [`Stream::uniform`] into a slice of any length: a shorter one gets the first of them.
+    /// public masks: rejection shows in the timing. A shorter slice gets the first of them.
     pub fn uniform_into(&mut self, number: u64, out: &mut [u64]) {
         let mut spare = 0;
         loop {

@@ -4,6 +4,7 @@
 //! operand that it encrypts. `send` makes operands, `products` asks for products and opens them, `passes` are the calls of
 //! the training loop.
 
+mod collect;
 mod passes;
 mod products;
 mod send;
@@ -91,6 +92,24 @@ pub trait RowKeys: Sync {
     fn projections(&self, blocks: &[Block], which: Kept, sealed: &mut [u8]) -> Option<Vec<Projection>>;
 }
 
+/// What the products of a round are made with.
+pub struct Round<'a, C: Cloud, K: RowKeys> {
+    /// Who multiplies.
+    pub cloud: &'a C,
+    /// The project.
+    pub spec: &'a ProjectSpec,
+    /// The key from which those of all operands follow.
+    pub key: &'a Key,
+    /// Those of stored rows.
+    pub rows: &'a K,
+    /// Names the round; step and layer are counted by the accelerator.
+    pub context: Context,
+    /// The root mean square of the stored rows.
+    pub input_rms: f32,
+    /// Whether fresh randomness enters the operands' keys.
+    pub freshness: Freshness,
+}
+
 /// Multiplies encrypted matrices through a [`Cloud`].
 pub struct Encrypted<'a, C: Cloud, K: RowKeys> {
     cloud: &'a C,
@@ -139,24 +158,16 @@ struct Encodable<'m> {
 }
 
 impl<'a, C: Cloud, K: RowKeys> Encrypted<'a, C, K> {
-    /// An accelerator for one round: `context` names it (its step and layer are counted here), `input_rms`
-    /// is that of the stored rows.
-    pub fn new(
-        cloud: &'a C,
-        spec: &'a ProjectSpec,
-        key: &'a Key,
-        rows: &'a K,
-        context: Context,
-        input_rms: f32,
-        freshness: Freshness,
-    ) -> Self {
+    /// An accelerator for one round.
+    pub fn new(round: Round<'a, C, K>) -> Self {
+        let Round { cloud, spec, key, rows, context, input_rms, freshness } = round;
         Encrypted {
             cloud,
             spec,
             key,
             rows,
             context,
-            input_rms: input_rms as f64,
+            input_rms: input_rms.into(),
             eras: HashMap::new(),
             layers: spec.layers.iter().map(|_| Layer::default()).collect(),
             operands: 0,

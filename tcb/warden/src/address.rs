@@ -1,9 +1,9 @@
 //! Where the refinery is.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{AddrParseError, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -26,10 +26,10 @@ impl Address {
     ///
     /// # Errors
     /// No number of an address: no name is looked up.
-    pub fn parse(text: OsString) -> Result<Self, String> {
+    pub fn parse(text: &OsStr) -> Result<Self, AddrParseError> {
         match text.to_str().and_then(|text| text.strip_prefix(TCP)) {
             None => Ok(Address::Socket(text.into())),
-            Some(at) => at.parse().map(Address::Tcp).map_err(|e| format!("{e}: write tcp:127.0.0.1:PORT")),
+            Some(at) => at.parse().map(Address::Tcp),
         }
     }
 
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn addresses_are_paths_or_ports() {
-        let parse = |text: &str| Address::parse(text.into());
+        let parse = |text: &str| Address::parse(text.as_ref());
         for path in ["link.sock", "/run/tcp:1/link.sock", "127.0.0.1:80", ""] {
             assert_eq!(parse(path), Ok(Address::Socket(path.into())));
         }
@@ -78,7 +78,7 @@ mod tests {
         for wrong in
             ["tcp:", "tcp:localhost:7411", "tcp:127.0.0.1", "tcp://127.0.0.1:7411", "tcp:127.0.0.1:99999"]
         {
-            assert!(parse(wrong).unwrap_err().contains("tcp:127.0.0.1:PORT"), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use blindsmith_evidence::{Finding, Question, hear, tell};
 use blindsmith_protocol::FrameError;
+use thiserror::Error;
 
-use crate::transport::lock;
+use crate::lock::lock;
 
 /// How long an answer may take; an appraiser gives up on a question before.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -21,6 +22,20 @@ const START: Duration = Duration::from_secs(10);
 pub struct Appraiser {
     link: Mutex<Result<UnixStream, String>>,
     longest: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum AppraiserError {
+    /// There is no appraiser, or none any more.
+    #[error("hand-over is refused until this warden is started again: {0}")]
+    Gone(String),
+    /// Nothing was sent: who shows too much does not end the appraiser for others.
+    #[error("the evidence and what it is verified with: {0}")]
+    TooLarge(String),
+    /// It answered something else than it was asked.
+    #[error("this warden's appraiser answers something else than it was asked")]
+    Unasked,
 }
 
 impl Appraiser {
@@ -48,15 +63,14 @@ impl Appraiser {
     /// misbehaved once is not to be believed.
     ///
     /// # Errors
-    /// In words, why there is no answer now, or none any more.
-    pub(crate) fn ask(&self, question: &Question) -> Result<Finding, String> {
+    /// [`AppraiserError`]: there is no answer now, or none any more.
+    pub(crate) fn ask(&self, question: &Question) -> Result<Finding, AppraiserError> {
         let mut link = lock(&self.link);
-        let stream = link.as_mut().map_err(|why| refused(why))?;
+        let stream = link.as_mut().map_err(|why| AppraiserError::Gone(why.clone()))?;
         let mut until = Until::now(stream, self.longest);
         let told = tell(&mut until, question);
         if let Err(e @ FrameError::TooLarge { .. }) = told {
-            // Nothing was sent: who shows too much does not end the appraiser for others.
-            return Err(format!("the evidence and what it is verified with: {e}"));
+            return Err(AppraiserError::TooLarge(e.to_string()));
         }
         match told.and_then(|()| hear(&mut until)) {
             Ok(finding) => Ok(finding),
@@ -68,16 +82,11 @@ impl Appraiser {
                     }
                     e => format!("this warden's appraiser: {e}"),
                 };
-                let message = refused(&why);
-                *link = Err(why);
-                Err(message)
+                *link = Err(why.clone());
+                Err(AppraiserError::Gone(why))
             }
         }
     }
-}
-
-fn refused(why: &str) -> String {
-    format!("hand-over is refused until this warden is started again: {why}")
 }
 
 /// A connection that fails once it is too late: a peer that says a byte now and then does not hold a warden up.
@@ -165,10 +174,11 @@ mod tests {
             (long, "above the limit"),
         ] {
             let appraiser = answering(bytes);
-            let first = appraiser.ask(&question()).unwrap_err();
+            let ask = || appraiser.ask(&question()).unwrap_err().to_string();
+            let first = ask();
             assert!(first.contains(words) && first.contains("hand-over is refused"), "{words}: {first}");
             // It is not asked again.
-            assert_eq!(appraiser.ask(&question()).unwrap_err(), first);
+            assert_eq!(ask(), first);
         }
     }
 
@@ -187,7 +197,8 @@ mod tests {
         assert!(matches!(found, Finding::Appraisal(found) if found == known));
         let at = bytes.windows(3).position(|name| name == b"snp").unwrap();
         let other = [&bytes[..at], b"abc", &bytes[at + 3..]].concat();
-        assert!(answering(other).ask(&question()).unwrap_err().contains("a malformed message"));
+        let refused = answering(other).ask(&question()).unwrap_err().to_string();
+        assert!(refused.contains("a malformed message"));
         assert!(to_cbor(&known).len() < bytes.len());
     }
 
@@ -195,7 +206,7 @@ mod tests {
     fn a_question_that_is_too_large_is_refused_and_ends_nothing() {
         let appraiser = answering(message(&Finding::Ready));
         let large = Question::Policy("x".repeat(blindsmith_protocol::MAX_HEAD));
-        assert!(appraiser.ask(&large).unwrap_err().contains("above the limit"));
+        assert!(appraiser.ask(&large).unwrap_err().to_string().contains("above the limit"));
         assert!(matches!(appraiser.ask(&question()), Ok(Finding::Ready)));
     }
 
@@ -205,7 +216,7 @@ mod tests {
         tell(&mut other, &Finding::Ready).unwrap();
         let appraiser = Appraiser::within(own, START, Duration::from_millis(20)).unwrap();
         let first = appraiser.ask(&question()).unwrap_err();
-        assert!(first.contains("did not answer in time"), "{first}");
+        assert!(first.to_string().contains("did not answer in time"), "{first}");
         // An answer that comes afterwards is to nothing.
         _ = tell(&mut other, &Finding::Ready);
         assert_eq!(appraiser.ask(&question()).unwrap_err(), first);
@@ -221,6 +232,6 @@ mod tests {
         drop(other);
         assert!(matches!(Appraiser::ready(own), Err(FrameError::Closed)));
         let none = Appraiser::none("there is no appraiser");
-        assert!(none.ask(&question()).unwrap_err().ends_with(": there is no appraiser"));
+        assert!(none.ask(&question()).unwrap_err().to_string().ends_with(": there is no appraiser"));
     }
 }

@@ -18,7 +18,7 @@ use blindsmith_protocol::{Id, from_cbor, to_cbor};
 use serde::{Deserialize, Serialize};
 
 use crate::keep::replace_file;
-use crate::transport::lock;
+use crate::lock::lock;
 
 /// How far a project is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ impl Asked {
     ///
     /// None if it is not to be answered: its querier has asked for more than `most` rows, or the number was used by another
     /// query, or is older than the newest ones.
-    pub fn count(&self, number: u64, query: Query, (rows, most): (u64, u64)) -> Option<Self> {
+    pub fn count(&self, number: u64, query: Query, rows: u64, most: u64) -> Option<Self> {
         let mut asked = self.clone();
         let known = asked.newest.get(&number).copied();
         if known.is_none() {
@@ -234,7 +234,7 @@ mod tests {
     fn counters_survive_and_altered_ones_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (sealing, project, other) = (Key::random(), Id([1; 32]), Id([2; 32]));
-        let asked = Asked::default().count(5, Query::new(Id([4; 32]), 6), (99, 99)).unwrap();
+        let asked = Asked::default().count(5, Query::new(Id([4; 32]), 6), 99, 99).unwrap();
         let queriers = [(Id([8; 32]), asked)].into();
         let counter = Counter { attempts: 2, faults: 1, queriers, ..Counter::at(7, [3; 32]) };
         let counters = FileCounters::open(dir.path(), &sealing).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn queries_count_once_and_old_ones_are_not_answered() {
         let query = |byte: u8| Query::new(Id([byte; 32]), 7);
-        let ask = |asked: &Asked, number, byte| asked.count(number, query(byte), (10, 200));
+        let ask = |asked: &Asked, number, byte| asked.count(number, query(byte), 10, 200);
         let one = ask(&Asked::default(), 100, 1).unwrap();
         assert_eq!(one.rows, 10);
         // Given again it costs nothing, and is answered a few times.
@@ -264,7 +264,7 @@ mod tests {
         let thrice = ask(&twice, 100, 1).unwrap();
         assert_eq!((twice.rows, thrice.rows), (10, 10));
         assert_eq!(ask(&thrice, 100, 1), None, "too often");
-        assert_eq!(one.count(100, Query::new(Id([1; 32]), 8), (10, 200)), None, "from another version");
+        assert_eq!(one.count(100, Query::new(Id([1; 32]), 8), 10, 200), None, "from another version");
         assert_eq!(ask(&one, 100, 2), None, "another query under its number");
         // A few at a time come in any order; those before them are replays.
         let mut asked = one;

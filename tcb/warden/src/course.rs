@@ -3,9 +3,10 @@
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use blindsmith_formats::{ContributorMetrics, MAX_FAILURE, RoundMetrics};
-use blindsmith_keys::{Context, Freshness, Key, ProductKind};
+use blindsmith_keys::{Context, Freshness, Key};
 use blindsmith_learn::{
     Block, ClassLoss, Estimate, Losses, Matrix, Recipe, Rule, Sampler, Scoreboard, TrainError, Trainer,
     TrainerState,
@@ -13,12 +14,14 @@ use blindsmith_learn::{
 use blindsmith_protocol::{Id, Progress, Quarantined, Reason, Role};
 use blindsmith_receipts::Rules;
 
-use crate::accelerator::{Encrypted, ProductError, Spoiled};
+use crate::accelerator::{Encrypted, ProductError, Round, Spoiled};
 use crate::cloud::Cloud;
-use crate::decide::{Bench, Decided, Judgement, Screening, Training, decide, decide_once, find};
+use crate::decide::{Attempt, Bench, Decided, Judgement, Screening, decide, decide_once, find};
+use crate::error::RoundError;
+use crate::preparation::{Blocks, Material, Task};
 use crate::project::Project;
-use crate::round::{Blocks, Prepared, RoundError, Task, Uploads};
 use crate::standing::{Place, Standing};
+use crate::uploads::{Upload, Uploads};
 
 /// Rows of an upload by which it is screened, about.
 const SCREENED_ROWS: u64 = 512;
@@ -29,8 +32,8 @@ const ROWS_BESIDE_A_CLASS: f64 = 8.0;
 /// Rows of a batch where nothing is trained.
 const JUDGED_ROWS: usize = 1024;
 
-/// What a round did.
-pub(crate) struct Trained {
+/// What came of a round's trainings.
+pub(crate) struct Training {
     pub metrics: RoundMetrics,
     /// Rows of the trainings that were kept.
     pub rows: u64,
@@ -45,7 +48,7 @@ pub(crate) struct Trained {
     pub standing: Standing,
 }
 
-impl Trained {
+impl Training {
     /// A round that stopped where its values left their range.
     pub(crate) fn failed(round: u64, cause: String, standing: Standing) -> Self {
         let mut end = cause.len().min(MAX_FAILURE);
@@ -53,7 +56,7 @@ impl Trained {
             end -= 1;
         }
         let metrics = RoundMetrics { failure: Some(cause[..end].to_owned()), ..RoundMetrics::of(round) };
-        Trained { metrics, rows: 0, steps: 0, promoted: false, trials: 1, used: vec![], standing }
+        Training { metrics, rows: 0, steps: 0, promoted: false, trials: 1, used: vec![], standing }
     }
 }
 
@@ -79,6 +82,8 @@ struct Course<'a, 'c, C: Cloud> {
     aside: BTreeSet<u32>,
     /// Uploads whose rows do not count in the training under way, though they may be asked for.
     silent: BTreeSet<u32>,
+    /// The state that the trainer has, while it is known: a copy that is not taken twice.
+    state: Option<Arc<TrainerState>>,
     /// What the rows that judge say of the model that was just trained, until somebody asks.
     judged: Option<Judged>,
     /// Of the rows that judge, as they were judged last: the losses of each class.
@@ -108,38 +113,31 @@ struct Run {
     gradient_noise: Vec<Vec<f32>>,
 }
 
-/// Runs a round. On failure the caller restores the trainer.
+/// Runs a round whose trainer has the state `before`. On failure the caller restores it.
 pub(crate) fn run<C: Cloud>(
     project: &mut Project,
     cloud: &C,
-    Task { round, attempt, epochs }: Task,
-    Prepared { uploads, blocks }: Prepared,
-) -> Result<Trained, RoundError> {
-    let recipe = project.release.recipe.clone();
+    task: Task,
+    material: Material,
+    before: Arc<TrainerState>,
+) -> Result<Training, RoundError> {
+    let Material { uploads, blocks } = material;
     let fixed = project.fixed_schedule();
     let newcomers = project.members.since(project.standing.known);
     let Project { spec, id, encryption, trainer, standing, release, .. } = project;
-    let context =
-        Context { project: id.0, round, attempt, step: 0, layer: 0, part: 0, product: ProductKind::Forward };
-    let accelerator =
-        Encrypted::new(cloud, spec, encryption, &uploads, context, recipe.input_rms, Freshness::Fresh)
-            .tolerant(fixed);
+    let accelerator = Encrypted::new(Round {
+        cloud,
+        spec,
+        key: encryption,
+        rows: &uploads,
+        context: Context { attempt: task.attempt, ..Context::of_round(id.0, task.round) },
+        input_rms: release.recipe.input_rms,
+        freshness: Freshness::Fresh,
+    });
+    let sets = Sets::of(standing, &uploads, &blocks, fixed);
     trainer.tolerate(fixed);
-    let ids: Vec<Id> = uploads.headers.iter().map(|h| h.id()).collect();
-    let numbers = |keep: &dyn Fn(&Id) -> bool| -> Vec<u32> {
-        (0..).zip(&ids).filter(|(_, id)| keep(id)).map(|(i, _)| i).collect()
-    };
-    let aside = numbers(&|id| standing.quarantined(id).is_some());
-    let trains = |i: &u32| !blocks.training[*i as usize].is_empty();
-    let known = |id: &Id| standing.accepted(id) || standing.quarantined(id).is_some();
-    // On a fixed schedule it must not show what was set aside: it is asked for, and does not count.
-    let trained = |id: &Id| standing.accepted(id) || (fixed && known(id));
-    let old: Vec<u32> = numbers(&trained).into_iter().filter(trains).collect();
-    let new: Vec<u32> = numbers(&|id| !known(id)).into_iter().filter(trains).collect();
-    let judging_only =
-        numbers(&|id| fixed || !known(id)).into_iter().filter(|i| !trains(i)).collect::<Vec<_>>();
     let mut course = Course {
-        accelerator,
+        accelerator: accelerator.tolerant(fixed),
         trainer,
         uploads: &uploads,
         blocks,
@@ -147,14 +145,15 @@ pub(crate) fn run<C: Cloud>(
         rules: &release.rules,
         fixed,
         newcomers,
-        recipe,
-        draw: encryption.derive("replay", &[&round.to_be_bytes()]),
+        recipe: release.recipe.clone(),
+        draw: encryption.derive("replay", &[&task.round.to_be_bytes()]),
         owner: spec.owner,
-        round,
-        epochs,
-        old: old.iter().copied().collect(),
-        aside: aside.iter().copied().collect(),
+        round: task.round,
+        epochs: task.epochs,
+        old: sets.old.iter().copied().collect(),
+        aside: sets.aside.iter().copied().collect(),
         silent: BTreeSet::new(),
+        state: Some(before),
         judged: None,
         classes: vec![],
         one_sided: BTreeSet::new(),
@@ -165,10 +164,38 @@ pub(crate) fn run<C: Cloud>(
     };
     let rules = course.rules;
     let decided = match fixed {
-        true => decide_once(&mut course, &new, &old, &aside, rules)?,
-        false => decide(&mut course, &new, &old, rules)?,
+        true => decide_once(&mut course, &sets.new, &sets.old, &sets.aside, rules)?,
+        false => decide(&mut course, &sets.new, &sets.old, rules)?,
     };
-    course.finish(&ids, decided, &judging_only)
+    course.finish(decided, &sets.judging_only)
+}
+
+/// Uploads by what a round does with them, by number.
+struct Sets {
+    old: Vec<u32>,
+    new: Vec<u32>,
+    /// New ones of which no block is trained on.
+    judging_only: Vec<u32>,
+    aside: Vec<u32>,
+}
+
+impl Sets {
+    fn of(standing: &Standing, uploads: &Uploads, blocks: &Blocks, fixed: bool) -> Self {
+        let numbers = |keep: &dyn Fn(&Id) -> bool| -> Vec<u32> {
+            (0..).zip(uploads.iter()).filter(|(_, u)| keep(&u.header.id())).map(|(i, _)| i).collect()
+        };
+        let trains = |i: &u32| !blocks.training[*i as usize].is_empty();
+        let known = |id: &Id| standing.accepted(id) || standing.quarantined(id).is_some();
+        // On a fixed schedule it must not show what was set aside: it is asked for, and does not count.
+        let old = |id: &Id| standing.accepted(id) || (fixed && known(id));
+        let judges = |id: &Id| fixed || !known(id);
+        Sets {
+            old: numbers(&old).into_iter().filter(trains).collect(),
+            new: numbers(&|id| !known(id)).into_iter().filter(trains).collect(),
+            judging_only: numbers(&judges).into_iter().filter(|i| !trains(i)).collect(),
+            aside: numbers(&|id| standing.quarantined(id).is_some()),
+        }
+    }
 }
 
 impl<C: Cloud> Course<'_, '_, C> {
@@ -176,39 +203,39 @@ impl<C: Cloud> Course<'_, '_, C> {
     /// capped per contributor; to begin with, of the owner's own rows. On a fixed schedule what was accepted must not
     /// show: the owner's rows judge.
     fn judging(&self) -> Vec<Block> {
-        let header = |i: usize| &self.uploads.headers[i];
-        let own = |i: &usize| header(*i).contributor == self.owner;
-        let accepted = |i: &usize| {
-            let id = header(*i).id();
-            self.standing.accepted(&id) && !self.aside.contains(&(*i as u32)) && !self.used_up(*i)
+        let own = |i: &u32| self.uploads.of(*i).header.contributor == self.owner;
+        let accepted = |i: &u32| {
+            let id = self.uploads.of(*i).header.id();
+            self.standing.accepted(&id) && !self.aside.contains(i) && !self.used_up(*i)
         };
-        let all = 0..self.uploads.headers.len();
+        let all = 0..self.uploads.iter().len() as u32;
         let judges = all.clone().filter(|i| self.validates(*i) || (!self.fixed && accepted(i)));
         let found = self.capped(judges);
         if !found.is_empty() { found } else { self.capped(all.filter(own)) }
     }
 
     /// Whether an upload is the owner's, for validation.
-    fn validates(&self, upload: usize) -> bool {
-        let header = &self.uploads.headers[upload];
+    fn validates(&self, upload: u32) -> bool {
+        let header = &self.uploads.of(upload).header;
         header.contributor == self.owner && header.role == Role::Validation
     }
 
     /// Whether an upload's contributor allows no further version: its rows are neither trained on nor judge.
-    fn used_up(&self, upload: usize) -> bool {
-        let contributor = &self.uploads.headers[upload].contributor;
-        let versions = self.standing.versions.get(contributor).copied().unwrap_or(0);
-        self.uploads.terms[upload].as_ref().is_some_and(|terms| versions >= terms.versions)
+    fn used_up(&self, upload: u32) -> bool {
+        let upload = self.uploads.of(upload);
+        let versions = self.standing.versions.get(&upload.header.contributor).copied().unwrap_or(0);
+        upload.terms.as_ref().is_some_and(|terms| versions >= terms.versions)
     }
 
     /// The held-out blocks of uploads, of each contributor as many rows as the rules allow. Fewer than those from which
     /// its terms show figures of them do not judge: from figures over all rows and over the others' they would follow.
-    fn capped(&self, uploads: impl Iterator<Item = usize>) -> Vec<Block> {
+    fn capped(&self, uploads: impl Iterator<Item = u32>) -> Vec<Block> {
         let mut found = BTreeMap::<Id, (u64, u64, Vec<Block>)>::new();
         for i in uploads {
-            let (sum, least, blocks) = found.entry(self.uploads.headers[i].contributor).or_default();
-            *least = (*least).max(self.uploads.terms[i].as_ref().map_or(0, |t| t.metrics_rows));
-            for block in &self.blocks.held_out[i] {
+            let upload = self.uploads.of(i);
+            let (sum, least, blocks) = found.entry(upload.header.contributor).or_default();
+            *least = (*least).max(upload.terms.as_ref().map_or(0, |t| t.metrics_rows));
+            for block in &self.blocks.held_out[i as usize] {
                 if *sum < self.rules.judging_rows {
                     *sum += u64::from(block.rows);
                     blocks.push(*block);
@@ -270,8 +297,7 @@ impl<C: Cloud> Course<'_, '_, C> {
     }
 
     fn sampler(&self, blocks: Vec<Block>, batch_rows: usize) -> Result<Sampler, RoundError> {
-        Sampler::new(blocks, batch_rows, self.recipe.order_seed)
-            .map_err(|e| RoundError::Training(e.to_string()))
+        Sampler::new(blocks, batch_rows, self.recipe.order_seed).map_err(|e| RoundError::Refused(e.into()))
     }
 
     /// Trains for the round's epochs, or until the rows that judge show no progress any more.
@@ -279,7 +305,7 @@ impl<C: Cloud> Course<'_, '_, C> {
         self.trainer.begin_round(sampler, self.epochs);
         let steps = sampler.batches_per_epoch() as u64 * u64::from(self.epochs);
         let patience = if self.fixed { 0 } else { self.rules.patience };
-        let mut best: Option<(f64, TrainerState)> = None;
+        let mut best: Option<(f64, Arc<TrainerState>)> = None;
         let (mut without, mut step) = (0, 0);
         for _ in 0..self.epochs {
             let (uploads, silent, round) = (self.uploads, &self.silent, self.round);
@@ -301,7 +327,7 @@ impl<C: Cloud> Course<'_, '_, C> {
             }
             let Some(loss) = self.judge()?.map(|judged| judged.all.estimate().mean) else { continue };
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
-                (best, without) = (Some((loss, self.trainer.state())), 0);
+                (best, without) = (Some((loss, self.trainer.state().into())), 0);
             } else {
                 without += 1;
                 if without >= patience {
@@ -316,20 +342,8 @@ impl<C: Cloud> Course<'_, '_, C> {
     }
 
     /// What is said of the round, and how the project stands after it.
-    fn finish(
-        mut self,
-        ids: &[Id],
-        mut decided: Decided,
-        judging_only: &[u32],
-    ) -> Result<Trained, RoundError> {
-        let spoiled = self.accelerator.spoiled();
-        // Known only where nothing stops: under a fixed schedule.
-        let failure = match (self.diverged || self.trainer.diverged(), spoiled) {
-            (true, _) => Some("training diverged".to_owned()),
-            (_, Some(Spoiled::Overflow)) => Some("values became too large for the modulus".to_owned()),
-            (_, Some(Spoiled::OutOfRange)) => Some("a product was out of range".to_owned()),
-            (false, None) => None,
-        };
+    fn finish(mut self, mut decided: Decided, judging_only: &[u32]) -> Result<Training, RoundError> {
+        let failure = self.failure();
         // A training in which no row counted is no progress.
         let promoted = decided.promoted && failure.is_none() && !self.kept.uploads.is_empty();
         let judges = self.judging();
@@ -342,37 +356,24 @@ impl<C: Cloud> Course<'_, '_, C> {
             }
         };
         let contributors = self.by_contributor(&judges)?;
-        let mut standing = std::mem::take(&mut self.standing);
-        // Every upload is listed from now on, whatever became of it.
-        ids.iter().for_each(|id| _ = standing.uploads.entry(*id).or_insert(Place::Waiting));
-        let members = self.uploads.headers.iter().map(|h| h.contributor);
-        members.for_each(|id| _ = standing.versions.entry(id).or_default());
         let mut used: BTreeSet<u32> = judges.iter().map(|b| b.upload).collect();
-        let judging_only = self.screened(judging_only, &mut decided)?;
+        let accepted = self.screened(judging_only, &mut decided)?;
         if promoted {
-            for i in decided.accepted.iter().chain(&judging_only) {
-                standing.uploads.insert(ids[*i as usize], Place::Accepted);
-            }
             used.extend(&self.kept.uploads);
-            standing.current = self.round;
         }
-        // On a fixed schedule rounds count as versions: what the next one asks for must not tell promotions.
-        let (fixed, mut counted) = (self.fixed, BTreeSet::<Id>::new());
-        counted.extend(self.run.contributors.iter().filter(|_| fixed));
-        counted.extend(self.kept.contributors.iter().filter(|_| fixed || promoted));
-        for contributor in counted {
-            *standing.versions.entry(contributor).or_default() += 1;
-        }
-        for (i, reason) in &decided.quarantined {
-            standing.uploads.insert(ids[*i as usize], Place::Quarantined(*reason));
-            // Its rows may have judged, for want of others: a receipt says one thing of an upload.
-            used.remove(i);
-        }
+        // Its rows may have judged, for want of others: a receipt says one thing of an upload.
+        decided.quarantined.iter().for_each(|(i, _)| _ = used.remove(i));
+        let accepted = if promoted { [accepted, decided.accepted].concat() } else { vec![] };
+        let standing = self.standing_after(promoted, &accepted, &decided.quarantined);
+        let id = |i: u32| self.uploads.of(i).header.id();
+        let ids: Vec<Id> = self.uploads.iter().map(|upload| upload.header.id()).collect();
         // On a fixed schedule the refinery remembers none: the owner is told of all that are.
         let all = ids.iter().filter_map(|id| Some((*id, standing.quarantined(id)?)));
-        let new = decided.quarantined.iter().map(|(i, reason)| (ids[*i as usize], *reason));
-        let listed: Vec<(Id, Reason)> = if fixed { all.collect() } else { new.collect() };
+        let new = decided.quarantined.iter().map(|(i, reason)| (id(*i), *reason));
+        let listed: Vec<(Id, Reason)> = if self.fixed { all.collect() } else { new.collect() };
         let quarantined = listed.into_iter().map(|(upload, reason)| Quarantined { upload, reason }).collect();
+        // What was used must not tell what was not.
+        let used = if self.fixed { ids } else { used.into_iter().map(id).collect() };
         // Also where values that left their range, found at the end, keep it from becoming current: that must not show.
         let run = if decided.promoted { self.kept } else { self.run };
         let metrics = RoundMetrics {
@@ -385,19 +386,54 @@ impl<C: Cloud> Course<'_, '_, C> {
             gradient_noise: run.gradient_noise,
             ..RoundMetrics::of(self.round)
         };
-        let used = match self.fixed {
-            // What was used must not tell what was not.
-            true => ids.to_vec(),
-            false => used.into_iter().map(|i| ids[i as usize]).collect(),
-        };
         let (rows, steps, trials) = (run.rows, self.steps, decided.trials);
-        Ok(Trained { metrics, rows, steps, promoted, trials, used, standing })
+        Ok(Training { metrics, rows, steps, promoted, trials, used, standing })
+    }
+
+    /// Why the round failed, where that is known only at its end because nothing stops: under a fixed schedule.
+    fn failure(&self) -> Option<String> {
+        let failure = match (self.diverged || self.trainer.diverged(), self.accelerator.spoiled()) {
+            (true, _) => "training diverged",
+            (_, Some(Spoiled::Overflow)) => "values became too large for the modulus",
+            (_, Some(Spoiled::OutOfRange)) => "a product was out of range",
+            (false, None) => return None,
+        };
+        Some(failure.to_owned())
+    }
+
+    /// How the project stands after the round.
+    fn standing_after(
+        &mut self,
+        promoted: bool,
+        accepted: &[u32],
+        quarantined: &[(u32, Reason)],
+    ) -> Standing {
+        let mut standing = std::mem::take(&mut self.standing);
+        // Every upload is listed from now on, whatever became of it.
+        for Upload { header, .. } in self.uploads.iter() {
+            standing.uploads.entry(header.id()).or_insert(Place::Waiting);
+            standing.versions.entry(header.contributor).or_default();
+        }
+        if promoted {
+            standing.current = self.round;
+        }
+        // On a fixed schedule rounds count as versions: what the next one asks for must not tell promotions.
+        let (fixed, mut counted) = (self.fixed, BTreeSet::<Id>::new());
+        counted.extend(self.run.contributors.iter().filter(|_| fixed));
+        counted.extend(self.kept.contributors.iter().filter(|_| fixed || promoted));
+        counted.iter().for_each(|id| *standing.versions.entry(*id).or_default() += 1);
+        let accepted = accepted.iter().map(|i| (*i, Place::Accepted));
+        let aside = quarantined.iter().map(|(i, reason)| (*i, Place::Quarantined(*reason)));
+        for (i, place) in accepted.chain(aside) {
+            standing.uploads.insert(self.uploads.of(i).header.id(), place);
+        }
+        standing
     }
 
     /// Of new uploads that only judge, those that do not stand out; members' wait until there is something to compare
     /// them with.
     fn screened(&mut self, uploads: &[u32], decided: &mut Decided) -> Result<Vec<u32>, RoundError> {
-        let own = |i: &u32| self.uploads.headers[*i as usize].contributor == self.owner;
+        let own = |i: &u32| self.uploads.of(*i).header.contributor == self.owner;
         let (mut good, others): (Vec<u32>, Vec<u32>) = uploads.iter().partition(|i| own(i));
         let Some(after) = decided.after else { return Ok(good) };
         let mut found = find(self, &others, self.rules, after)?;
@@ -412,11 +448,11 @@ impl<C: Cloud> Course<'_, '_, C> {
     /// Figures of each contributor over its rows that judge.
     fn by_contributor(&mut self, judges: &[Block]) -> Result<Vec<ContributorMetrics>, RoundError> {
         let mut all = BTreeMap::<Id, (u64, Vec<Block>)>::new();
-        for header in &self.uploads.headers {
+        for header in self.uploads.iter().map(|upload| &upload.header) {
             all.entry(header.contributor).or_default().0 += u64::from(header.rows);
         }
         for block in judges {
-            let contributor = self.uploads.headers[block.upload as usize].contributor;
+            let contributor = self.uploads.of(block.upload).header.contributor;
             all.entry(contributor).or_default().1.push(*block);
         }
         let alone = all.len() == 1;
@@ -433,7 +469,7 @@ impl<C: Cloud> Course<'_, '_, C> {
 }
 
 impl<C: Cloud> Bench for Course<'_, '_, C> {
-    type State = TrainerState;
+    type State = Arc<TrainerState>;
     type Error = RoundError;
 
     fn judge(&mut self) -> Result<Option<Judgement>, RoundError> {
@@ -441,7 +477,7 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
             return Ok(judgement);
         }
         let (own, others): (Vec<Block>, _) =
-            self.judging().into_iter().partition(|b| self.validates(b.upload as usize));
+            self.judging().into_iter().partition(|b| self.validates(b.upload));
         // Of a few rows chance would decide.
         let enough = own.iter().map(|b| u64::from(b.rows)).sum::<u64>() >= ENOUGH_HELD_OUT;
         let mut losses = |blocks: Vec<Block>| -> Result<Option<Losses>, RoundError> {
@@ -480,7 +516,7 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         }
     }
 
-    fn train(&mut self, new: &[u32]) -> Result<Training<RoundError>, RoundError> {
+    fn train(&mut self, new: &[u32]) -> Result<Attempt<RoundError>, RoundError> {
         let (blocks, mut waiting) = self.allowed(new)?;
         let nothing_new = !new.is_empty() && waiting.len() == new.len();
         if blocks.is_empty() || nothing_new && !self.fixed {
@@ -489,12 +525,12 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
             return if new.is_empty() && !self.fixed {
                 Err(RoundError::Empty)
             } else {
-                Ok(Training { waiting, out_of_range: None })
+                Ok(Attempt { waiting, out_of_range: None })
             };
         }
         self.silent = self.silenced(&blocks)?;
         let counts = |b: &&Block| !self.silent.contains(&b.upload);
-        let contributor = |b: &Block| self.uploads.headers[b.upload as usize].contributor;
+        let contributor = |b: &Block| self.uploads.of(b.upload).header.contributor;
         let asked: BTreeSet<u32> = blocks.iter().map(|b| b.upload).collect();
         waiting.extend(new.iter().filter(|i| asked.contains(i) && self.silent.contains(i)));
         self.run = Run {
@@ -504,13 +540,14 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
             ..Run::default()
         };
         let sampler = self.sampler(blocks, self.recipe.batch_rows)?;
+        self.state = None;
         // A model with which values leave their range as soon as it is judged is of no use either.
         match self.epochs(&sampler).and_then(|()| self.judge()) {
             Ok(judgement) => {
                 self.judged = Some(Judged(judgement));
-                Ok(Training { waiting, out_of_range: None })
+                Ok(Attempt { waiting, out_of_range: None })
             }
-            Err(cause @ RoundError::Values(_)) => Ok(Training { waiting, out_of_range: Some(cause) }),
+            Err(cause @ RoundError::Values(_)) => Ok(Attempt { waiting, out_of_range: Some(cause) }),
             Err(e) => Err(e),
         }
     }
@@ -540,20 +577,22 @@ impl<C: Cloud> Bench for Course<'_, '_, C> {
         }
     }
 
-    fn save(&self) -> TrainerState {
-        self.trainer.state()
+    fn save(&mut self) -> Arc<TrainerState> {
+        self.state.get_or_insert_with(|| self.trainer.state().into()).clone()
     }
 
-    fn restore(&mut self, state: TrainerState) -> Result<(), RoundError> {
-        let failed = |e| RoundError::Training(format!("the model could not be restored: {e}"));
+    fn restore(&mut self, state: Arc<TrainerState>) -> Result<(), RoundError> {
+        let failed = |e| RoundError::refused(format!("the model could not be restored: {e}"));
         self.judged = None;
         self.diverged |= self.trainer.diverged();
         let epochs = self.trainer.epochs();
-        *self.trainer = Trainer::restore(self.recipe.clone(), state).map_err(failed)?;
+        self.trainer.go_back(&state).map_err(failed)?;
         self.trainer.tolerate(self.fixed);
         if self.fixed {
             // The order of the next round's batches must not tell that this one was taken back.
             self.trainer.resume_at(epochs);
+        } else {
+            self.state = Some(state);
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ use blindsmith_learn::{Estimate, Losses};
 use blindsmith_protocol::Reason;
 use blindsmith_receipts::Rules;
 
+use crate::verdict::{Control, Effect, History, Set, Verdict, verdict, verdict_once};
+
 /// What a loss may rise by in any case: a model that knows nothing has about 1.
 const FLOOR: f64 = 1e-3;
 /// Standard errors beyond which a difference is not taken for chance.
@@ -54,7 +56,7 @@ pub(crate) struct Judgement {
 }
 
 /// A training that ended.
-pub(crate) struct Training<E> {
+pub(crate) struct Attempt<E> {
     /// New uploads that the terms of their contributors keep out, with no others beside them: they were not trained on.
     pub waiting: Vec<u32>,
     /// Why it stopped, or could not be judged, if values left their range: the model is of no use.
@@ -72,7 +74,7 @@ pub(crate) trait Bench {
     /// Losses over some rows of an upload.
     fn screen(&mut self, upload: u32) -> Result<Screening, Self::Error>;
     /// Trains on these new uploads, on old ones beside them.
-    fn train(&mut self, new: &[u32]) -> Result<Training<Self::Error>, Self::Error>;
+    fn train(&mut self, new: &[u32]) -> Result<Attempt<Self::Error>, Self::Error>;
     /// Whether there are old rows to train on.
     fn has_old(&self) -> bool;
     /// From now on these count as old.
@@ -82,8 +84,8 @@ pub(crate) trait Bench {
     fn one_sided(&self, upload: u32) -> bool;
     /// From now on these are not trained on.
     fn set_aside(&mut self, uploads: &[u32]);
-    /// A copy of what training changes.
-    fn save(&self) -> Self::State;
+    /// What training changes, as it is now.
+    fn save(&mut self) -> Self::State;
     /// Goes back to it.
     fn restore(&mut self, state: Self::State) -> Result<(), Self::Error>;
 }
@@ -143,7 +145,7 @@ pub(crate) fn decide<B: Bench>(
     }
     let mut search = Search {
         sets: vec![clean],
-        control: None,
+        control: Control::Untried,
         ranged: false,
         in_range: false,
         cause: None,
@@ -170,8 +172,8 @@ pub(crate) fn decide<B: Bench>(
 /// What is still to be tried.
 struct Search<E> {
     sets: Vec<Vec<u32>>,
-    /// Whether a training over old rows alone makes the model worse, if it was tried.
-    control: Option<bool>,
+    /// What a training over old rows alone does to the model, by which it is judged.
+    control: Control,
     /// Whether values stayed in their range in one since the last upload was accepted.
     ranged: bool,
     /// Whether values stayed in their range in some training.
@@ -195,29 +197,72 @@ fn good(rules: &Rules, before: &Option<Judgement>, after: &Option<Judgement>) ->
     no_worse(&before.all, &after.all) && own.is_none_or(|(before, after)| no_worse(before, after))
 }
 
-/// Whether training makes the model worse without any new upload. Where there are no old rows, nobody can tell.
-fn worse_anyway<B: Bench>(
+/// What a training over old rows alone does, and why values left their range if they did. Where there are no old rows,
+/// nobody can tell.
+fn try_old<B: Bench>(
     bench: &mut B,
     rules: &Rules,
     current: &Option<Judgement>,
     decided: &mut Decided,
-) -> Result<bool, B::Error> {
+) -> Result<(Control, Option<B::Error>), B::Error> {
     if !bench.has_old() {
-        return Ok(false);
+        return Ok((Control::NoWorse, None));
     }
     let before = bench.save();
     let training = bench.train(&[])?;
     decided.trials += 1;
-    if let Some(cause) = training.out_of_range {
-        bench.restore(before)?;
-        return Err(cause);
-    }
-    let judged = bench.judge()?;
+    let judged = if training.out_of_range.is_none() { bench.judge()? } else { None };
     bench.restore(before)?;
-    Ok(!good(rules, current, &judged))
+    Ok(match training.out_of_range {
+        Some(cause) => (Control::OutOfRange, Some(cause)),
+        None if good(rules, current, &judged) => (Control::NoWorse, None),
+        None => (Control::Worse, None),
+    })
 }
 
-/// One training, kept or taken back.
+/// A training, and what it did.
+struct Trial {
+    /// New uploads that it went over.
+    uploads: Vec<u32>,
+    effect: Effect,
+    /// Those that stand out under the new model.
+    outstanding: Vec<u32>,
+    judged: Option<Judgement>,
+}
+
+impl Trial {
+    /// Looks at a model that was just trained, within its range or not.
+    fn of<B: Bench>(
+        bench: &mut B,
+        uploads: Vec<u32>,
+        in_range: bool,
+        rules: &Rules,
+        current: &Option<Judgement>,
+    ) -> Result<Self, B::Error> {
+        if !in_range {
+            return Ok(Trial { uploads, effect: Effect::OutOfRange, outstanding: vec![], judged: None });
+        }
+        let judged = bench.judge()?;
+        let outstanding = match mean(&judged) {
+            Some(loss) => find(bench, &uploads, rules, loss)?,
+            None => Vec::new(),
+        };
+        let effect = Effect::of(&outstanding, good(rules, current, &judged));
+        Ok(Trial { uploads, effect, outstanding, judged })
+    }
+}
+
+impl Effect {
+    fn of(outstanding: &[u32], good: bool) -> Self {
+        match good {
+            _ if !outstanding.is_empty() => Effect::StandsOut,
+            true => Effect::NoWorse,
+            false => Effect::Worse,
+        }
+    }
+}
+
+/// One training, and what the table says of it.
 fn attempt<B: Bench>(
     bench: &mut B,
     set: Vec<u32>,
@@ -226,102 +271,92 @@ fn attempt<B: Bench>(
     search: &mut Search<B::Error>,
 ) -> Result<(), B::Error> {
     let before = bench.save();
-    let Training { waiting, out_of_range } = bench.train(&set)?;
+    let Attempt { waiting, out_of_range: mut cause } = bench.train(&set)?;
     let trained: Vec<u32> = set.iter().copied().filter(|u| !waiting.contains(u)).collect();
     if trained.is_empty() && !set.is_empty() {
         return bench.restore(before);
     }
     decided.trials += 1;
-    if let Some(cause) = out_of_range {
+    search.in_range |= cause.is_none();
+    let trial = Trial::of(bench, trained, cause.is_none(), rules, &search.current)?;
+    let effect = trial.effect;
+    if effect != Effect::NoWorse {
         bench.restore(before)?;
-        return apart_by_range(bench, trained, cause, rules, decided, search);
     }
-    search.in_range = true;
-    let judged = bench.judge()?;
-    let found = match mean(&judged) {
-        Some(judged) => find(bench, &trained, rules, judged)?,
-        None => Vec::new(),
+    let set = match trial.uploads.as_slice() {
+        [] => Set::Old,
+        [one] if bench.one_sided(*one) => Set::OneSided,
+        [_] => Set::One,
+        _ => Set::Several,
     };
-    if !found.is_empty() {
-        bench.restore(before)?;
-        bench.set_aside(&found);
-        let rest: Vec<u32> = trained.into_iter().filter(|u| !found.contains(u)).collect();
-        decided.quarantined.extend(found.into_iter().map(|u| (u, Reason::ScreenedAfter)));
-        if !rest.is_empty() {
-            search.sets.push(rest);
-        }
-        return Ok(());
+    let history = History { promoted: decided.promoted, searching: search.cause.is_some() };
+    let mut said = verdict(effect, set, search.known(effect, bench.has_old()), history);
+    if said == Verdict::TryOld {
+        let (control, why) = try_old(bench, rules, &search.current, decided)?;
+        search.learn(effect, control);
+        cause = why.or(cause);
+        said = verdict(effect, set, control, history);
     }
-    if good(rules, &search.current, &judged) {
-        bench.accept(&trained);
-        decided.promoted = true;
-        decided.accepted.extend(trained);
-        decided.after = mean(&judged);
-        search.current = judged;
-        search.ranged = false;
-        return Ok(());
+    if said == Verdict::Fail {
+        return cause.map_or(Ok(()), Err);
     }
-    bench.restore(before)?;
-    if !trained.is_empty() && search.control.is_none() {
-        search.control = Some(worse_anyway(bench, rules, &search.current, decided)?);
+    if matches!(said, Verdict::Halve | Verdict::Quarantine(_)) {
+        search.cause = search.cause.take().or(cause);
     }
-    if search.control == Some(true) {
-        // It is not their doing: they wait. What leaves the range is still looked for.
-        if search.cause.is_none() {
-            search.sets.clear();
-        }
-        return Ok(());
-    }
-    // One whose classes are few of those that judge waits for rows of others.
-    if let Some(one) = search.halves(&trained).filter(|one| !bench.one_sided(*one)) {
-        bench.set_aside(&[one]);
-        decided.quarantined.push((one, Reason::Worse));
-    }
+    search.carry_out(bench, said, trial, decided);
     Ok(())
 }
 
 impl<E> Search<E> {
-    /// Has halves of some uploads tried, or gives the single one.
-    fn halves(&mut self, uploads: &[u32]) -> Option<u32> {
-        if uploads.len() <= 1 {
-            return uploads.first().copied();
-        }
-        let (first, second) = uploads.split_at(uploads.len() / 2);
-        self.sets.push(second.to_vec());
-        self.sets.push(first.to_vec());
-        None
-    }
-}
-
-/// Looks for what made values leave their range, as for what makes the model worse. Old rows alone are tried first: if
-/// values leave their range with them as well, no new upload is to blame, and the round fails as a whole.
-fn apart_by_range<B: Bench>(
-    bench: &mut B,
-    trained: Vec<u32>,
-    cause: B::Error,
-    rules: &Rules,
-    decided: &mut Decided,
-    search: &mut Search<B::Error>,
-) -> Result<(), B::Error> {
-    if trained.is_empty() {
-        return Err(cause);
-    }
-    if bench.has_old() && !std::mem::replace(&mut search.ranged, true) {
-        match worse_anyway(bench, rules, &search.current, decided) {
-            Ok(worse) => _ = search.control.get_or_insert(worse),
-            // What was accepted in this round brought the values so far: nobody new is to blame.
-            Err(_) if decided.promoted => {
-                search.sets.clear();
-                return Ok(());
+    /// Does what was decided of a training.
+    fn carry_out<B: Bench>(&mut self, bench: &mut B, verdict: Verdict, trial: Trial, decided: &mut Decided) {
+        let Trial { uploads, outstanding, judged, .. } = trial;
+        match verdict {
+            Verdict::Promote => {
+                bench.accept(&uploads);
+                decided.promoted = true;
+                decided.accepted.extend(uploads);
+                decided.after = mean(&judged);
+                self.current = judged;
+                self.ranged = false;
             }
-            Err(cause) => return Err(cause),
+            Verdict::Quarantine(Reason::OutOfRange) => self.out_of_range.extend(uploads),
+            Verdict::Quarantine(reason) => {
+                let aside = if outstanding.is_empty() { uploads.clone() } else { outstanding };
+                let rest: Vec<u32> = uploads.into_iter().filter(|u| !aside.contains(u)).collect();
+                self.sets.extend((!rest.is_empty()).then_some(rest));
+                bench.set_aside(&aside);
+                decided.quarantined.extend(aside.into_iter().map(|u| (u, reason)));
+            }
+            Verdict::Halve => {
+                let (first, second) = uploads.split_at(uploads.len() / 2);
+                self.sets.extend([second.to_vec(), first.to_vec()]);
+            }
+            Verdict::Stop => self.sets.clear(),
+            Verdict::Wait | Verdict::TryOld | Verdict::Fail => {}
         }
-        search.in_range = true;
     }
-    search.cause.get_or_insert(cause);
-    let one = search.halves(&trained);
-    search.out_of_range.extend(one);
-    Ok(())
+
+    /// What is known of a training over old rows alone, as far as it matters for this effect.
+    fn known(&self, effect: Effect, has_old: bool) -> Control {
+        match effect {
+            // What was accepted since may have moved the values.
+            Effect::OutOfRange if has_old && !self.ranged => Control::Untried,
+            Effect::OutOfRange => Control::NoWorse,
+            _ => self.control,
+        }
+    }
+
+    /// Remembers what such a training did.
+    fn learn(&mut self, effect: Effect, control: Control) {
+        self.ranged |= effect == Effect::OutOfRange;
+        if control != Control::OutOfRange {
+            self.in_range |= effect == Effect::OutOfRange;
+            if self.control == Control::Untried {
+                self.control = control;
+            }
+        }
+    }
 }
 
 /// Runs a round that takes the same steps whatever it achieves: one training on everything that was not set aside
@@ -341,7 +376,7 @@ pub(crate) fn decide_once<B: Bench>(
     bench.set_aside(&screened);
     let saved = bench.save();
     // On a fixed schedule a training goes on whatever its values.
-    let Training { waiting, out_of_range } = bench.train(new)?;
+    let Attempt { waiting, out_of_range } = bench.train(new)?;
     if let Some(cause) = out_of_range {
         return Err(cause);
     }
@@ -352,9 +387,10 @@ pub(crate) fn decide_once<B: Bench>(
     let counted = |u: &u32| ![&waiting[..], &screened, aside].iter().any(|list| list.contains(u));
     let found: Vec<u32> = found.into_iter().filter(counted).collect();
     let kept = |u: &&u32| counted(u) && !found.contains(u);
-    let good = found.is_empty() && good(rules, &current, &judged);
-    let mut decided = Decided { promoted: good, trials: 1, before, after, ..Decided::default() };
-    if good {
+    let effect = Effect::of(&found, good(rules, &current, &judged));
+    let promoted = verdict_once(effect) == Verdict::Promote;
+    let mut decided = Decided { promoted, trials: 1, before, after, ..Decided::default() };
+    if promoted {
         decided.accepted = new.iter().filter(kept).copied().collect();
         bench.accept(&decided.accepted);
     } else {

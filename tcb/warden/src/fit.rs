@@ -4,7 +4,7 @@ use blindsmith_formats::{check_size, label_bytes};
 use blindsmith_learn::Recipe;
 use blindsmith_protocol::ProjectSpec;
 
-use crate::project::{ProjectError, mismatch};
+use crate::error::{ProjectError, mismatch};
 
 /// The recipe is the owner's secret, the specification is public: they must speak of one model.
 pub(crate) fn check_recipe(spec: &ProjectSpec, recipe: &Recipe) -> Result<(), ProjectError> {

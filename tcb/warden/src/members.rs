@@ -6,11 +6,11 @@ use blindsmith_formats::enrolment_info;
 use blindsmith_identity::{Action, Approval, Origin, Roster, Terms, open_enrolment, open_order};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
-use blindsmith_receipts::receipt_signing_key;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::counters::Counter;
-use crate::session::Identity;
+use crate::error::Refusal;
+use crate::identity::{Delivery, Identity};
 
 /// Most terms under which a contributor has uploads.
 const MAX_TERMS: usize = 64;
@@ -26,7 +26,7 @@ pub(crate) struct Host<'a> {
 }
 
 /// A contributor under terms.
-pub(crate) struct Enrolled {
+pub(crate) struct Contributor {
     seed: Key,
     pub terms: Terms,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Members {
     pub roster: Roster,
     /// To which wardens the project may be handed over, and the order that says so.
     pub approval: Option<(Approval, Vec<u8>)>,
-    enrolled: BTreeMap<(Id, [u8; 32]), Enrolled>,
+    enrolled: BTreeMap<(Id, [u8; 32]), Contributor>,
 }
 
 impl Members {
@@ -48,20 +48,21 @@ impl Members {
         spec: &ProjectSpec,
         counter: &Counter,
         order: &[u8],
-    ) -> Result<Action, String> {
+    ) -> Result<Action, Refusal> {
         let signed = order;
-        let order = open_order(signed, &spec.owner.into()).map_err(|e| format!("the order: {e}"))?;
+        let order = open_order(signed, &spec.owner.into());
+        let order = order.map_err(|e| Refusal::new(format!("the order: {e}")))?;
         if order.project != spec.id() {
-            return Err("the order is of another project".into());
+            return Err(Refusal::new("the order is of another project"));
         }
         let mut roster = self.roster.clone();
-        roster.apply(&order).map_err(|e| e.to_string())?;
+        roster.apply(&order)?;
         if order.sequence == counter.orders && roster.digest().0 != counter.orders_digest {
-            return Err(format!(
+            return Err(Refusal::new(format!(
                 "orders up to number {} are others than those that the refinery gave before: the owner signed one of \
                  them without having been shown all",
                 order.sequence
-            ));
+            )));
         }
         self.roster = roster;
         if let Action::Approve(approval) = &order.action {
@@ -82,42 +83,49 @@ impl Members {
         host: &Host<'_>,
         contributor: &Id,
         enrolment: &[u8],
-    ) -> Result<(Blob, Blob), String> {
+    ) -> Result<(Blob, Blob), Refusal> {
         let project = host.spec.id();
-        let enrolment = open_enrolment(enrolment, &(*contributor).into()).map_err(|e| e.to_string())?;
+        let enrolment = open_enrolment(enrolment, &(*contributor).into())?;
         if enrolment.project != project {
-            return Err("the enrolment is for another project".into());
+            return Err(Refusal::new("the enrolment is for another project"));
         }
         if self.roster.contributor(&(*contributor).into()).is_none() {
-            return Err(not_invited(contributor));
+            return Err(Refusal::new(format!(
+                "{contributor} is not invited to this project: ask its owner for blindsmith invite"
+            )));
         }
         let info = enrolment_info(&enrolment.session, &enrolment.terms.digest());
-        let receipts = |_: &[u8]| Ok(receipt_signing_key(host.vault).verifying());
-        let sender = (&project, contributor);
-        let (opened, confirmation) =
-            host.identity.receive(&enrolment.session, sender, &info, &enrolment.envelope.0, receipts)?;
-        let mut seed: [u8; 32] =
-            opened.as_slice().try_into().map_err(|_| "an enrolment holds a seed of 32 bytes".to_string())?;
-        let key = Key::from_bytes(seed);
-        seed.zeroize();
-        let token = self.handed(host, contributor, key, enrolment.terms)?;
+        let delivery = Delivery {
+            session: &enrolment.session,
+            project: &project,
+            sender: contributor,
+            info: &info,
+            envelope: &enrolment.envelope.0,
+        };
+        let (opened, known) = host.identity.receive(&delivery)?;
+        let seed: &[u8; 32] = opened
+            .as_slice()
+            .try_into()
+            .map_err(|_| Refusal::new("an enrolment holds a seed of 32 bytes"))?;
+        let confirmation = host.identity.confirm(&delivery, host.vault, &known);
+        let token = self.take(host, contributor, Key::from_bytes(*seed), enrolment.terms)?;
         Ok((token, confirmation))
     }
 
     /// Takes a contributor's seed; its token, sealed for wardens of the project.
-    pub(crate) fn handed(
+    pub(crate) fn take(
         &mut self,
         host: &Host<'_>,
         contributor: &Id,
         seed: Key,
         terms: Terms,
-    ) -> Result<Blob, String> {
+    ) -> Result<Blob, Refusal> {
         let terms_bytes = to_cbor(&terms);
         let mut out = Zeroizing::new(Vec::with_capacity(32 + terms_bytes.len()));
         out.extend_from_slice(seed.expose());
         out.extend_from_slice(&terms_bytes);
         let token = host.vault.seal(&token_context(&host.spec.id(), contributor), &out);
-        self.admit(host, contributor, Enrolled { seed, terms })?;
+        self.admit(host, contributor, Contributor { seed, terms })?;
         Ok(Blob(token.0))
     }
 
@@ -127,41 +135,35 @@ impl Members {
     }
 
     /// Takes a contributor whose token a warden of the project sealed.
-    pub(crate) fn restored(&mut self, host: &Host<'_>, contributor: &Id, token: &[u8]) -> Result<(), String> {
+    pub(crate) fn restore(&mut self, host: &Host<'_>, contributor: &Id, token: &[u8]) -> Result<(), Refusal> {
         let damaged =
-            || "the token of an enrolment is not one that a warden of this project made".to_string();
+            || Refusal::new("the token of an enrolment is not one that a warden of this project made");
         let opened = host.vault.unseal(&token_context(&host.spec.id(), contributor), token);
         let opened = Zeroizing::new(opened.map_err(|_| damaged())?);
         let (seed, terms) = opened.split_first_chunk::<32>().ok_or_else(damaged)?;
         let terms: Terms = from_cbor(terms).map_err(|_| damaged())?;
-        terms.validate().map_err(|e| e.to_string())?;
-        self.admit(host, contributor, Enrolled { seed: Key::from_bytes(*seed), terms })
+        terms.validate()?;
+        self.admit(host, contributor, Contributor { seed: Key::from_bytes(*seed), terms })
     }
 
     /// A seed is held only where its contributor's own terms allow it, whatever the owner allows.
-    fn admit(&mut self, host: &Host<'_>, contributor: &Id, enrolled: Enrolled) -> Result<(), String> {
-        let tee = host.identity.tee().name();
-        if !enrolled.terms.allow_warden(tee, &host.identity.measurement) {
-            return Err(format!(
-                "the contributor's terms do not allow a warden of the kind {tee} with this measurement"
-            ));
-        }
-        if enrolled.terms.origin != host.origin {
-            return Err(
-                "the contributor's terms name another recipe or another initial model than this project's"
-                    .into(),
-            );
-        }
-        if !enrolled.terms.allow_recipient(&host.spec.owner.into()) {
-            return Err("the contributor's terms do not allow this owner to receive models".into());
-        }
-        let key = (*contributor, enrolled.terms.digest());
+    fn admit(&mut self, host: &Host<'_>, contributor: &Id, member: Contributor) -> Result<(), Refusal> {
+        let (tee, terms) = (host.identity.tee().name(), &member.terms);
+        let key = (*contributor, terms.digest());
         let others = self.enrolled.range((*contributor, [0; 32])..=(*contributor, [0xff; 32]));
-        if !self.enrolled.contains_key(&key) && others.count() >= MAX_TERMS {
-            return Err(format!("a contributor enrols under at most {MAX_TERMS} different terms"));
-        }
-        self.enrolled.insert(key, enrolled);
-        Ok(())
+        let refused = if !terms.allow_warden(tee, &host.identity.measurement) {
+            format!("the contributor's terms do not allow a warden of the kind {tee} with this measurement")
+        } else if terms.origin != host.origin {
+            "the contributor's terms name another recipe or another initial model than this project's".into()
+        } else if !terms.allow_recipient(&host.spec.owner.into()) {
+            "the contributor's terms do not allow this owner to receive models".into()
+        } else if !self.enrolled.contains_key(&key) && others.count() >= MAX_TERMS {
+            format!("a contributor enrols under at most {MAX_TERMS} different terms")
+        } else {
+            self.enrolled.insert(key, member);
+            return Ok(());
+        };
+        Err(Refusal::new(refused))
     }
 
     /// The seed of an upload's key, and the terms that it pins: the owner's own are its rules. None if nobody handed
@@ -183,10 +185,6 @@ impl Members {
 
 fn token_context(project: &Id, contributor: &Id) -> String {
     format!("enrolment {project} {contributor}")
-}
-
-fn not_invited(contributor: &Id) -> String {
-    format!("{contributor} is not invited to this project: ask its owner for blindsmith invite")
 }
 
 #[cfg(test)]
@@ -225,12 +223,12 @@ mod tests {
         let mut enrol = |contributor: u8, metrics_rows: usize| {
             let base = Terms::without_minima(PublicKey([2; 32]), "simulated", &[]);
             let terms = Terms { metrics_rows: metrics_rows as u64, ..base };
-            members.handed(&host, &Id([contributor; 32]), Key::random(), terms)
+            members.take(&host, &Id([contributor; 32]), Key::random(), terms)
         };
         for terms in 0..MAX_TERMS {
             enrol(5, terms).unwrap();
         }
-        assert!(enrol(5, MAX_TERMS).unwrap_err().contains("at most 64 different terms"));
+        assert!(enrol(5, MAX_TERMS).unwrap_err().to_string().contains("at most 64 different terms"));
         // Again under terms that are known, and another contributor beside it.
         enrol(5, 3).unwrap();
         for contributor in [4, 6] {

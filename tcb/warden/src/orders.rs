@@ -1,23 +1,21 @@
 //! What the warden does of what the owner orders.
 
 use blindsmith_identity::Action;
-use thiserror::Error;
 
 use crate::counters::Counter;
+use crate::error::{Refusal, RoundError};
+use crate::identity::Identity;
 use crate::project::Project;
-use crate::round::RoundError;
-use crate::session::Identity;
+
 use crate::standing::Place;
 
 /// Why an order is not carried out.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 pub(crate) enum OrderError {
     /// It is refused, and is no order.
-    #[error("{0}")]
-    Refused(String),
+    Refused(Refusal),
     /// It counts, and cannot be written down: the project must be restored before anything else is done.
-    #[error("the warden's counters: {0}")]
-    Counters(#[from] std::io::Error),
+    Counters(std::io::Error),
 }
 
 impl Project {
@@ -25,8 +23,8 @@ impl Project {
     pub(crate) fn order(&mut self, identity: &Identity, order: &[u8]) -> Result<(), OrderError> {
         let _counting = identity.counting();
         let counter = match self.counter(identity) {
-            Err(RoundError::Counters(e)) => return Err(e.into()),
-            counter => counter.map_err(|e| OrderError::Refused(e.to_string()))?,
+            Err(RoundError::Counters(e)) => return Err(OrderError::Counters(e)),
+            counter => counter.map_err(|e| OrderError::Refused(e.into()))?,
         };
         let before = self.members.roster.clone();
         let action = self.members.order(&self.spec, &counter, order).map_err(OrderError::Refused)?;
@@ -36,7 +34,9 @@ impl Project {
                 Action::Rollback { version } => {
                     if version > self.round {
                         self.members.roster = before;
-                        return Err(OrderError::Refused(format!("there is no version {version}")));
+                        return Err(OrderError::Refused(Refusal::new(format!(
+                            "there is no version {version}"
+                        ))));
                     }
                     self.rollback = Some(version);
                 }
@@ -65,16 +65,8 @@ impl Project {
                 }
                 _ => told,
             };
-            identity.counters.store(&self.id, &counter)?;
+            identity.counters.store(&self.id, &counter).map_err(OrderError::Counters)?;
         }
         Ok(())
-    }
-
-    /// That the refinery told this warden all orders of which it or the project's state knows.
-    pub(crate) fn told_all(&self, counter: &Counter) -> Result<(), String> {
-        match self.members.roster.sequence() < counter.orders.max(self.standing.orders) {
-            true => Err("the refinery withholds orders of the owner that it gave before".into()),
-            false => Ok(()),
-        }
     }
 }

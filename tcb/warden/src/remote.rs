@@ -17,7 +17,8 @@ use blindsmith_protocol::{
 use blindsmith_ring::{LANES, Lanes};
 
 use crate::cloud::{Bytes, Cloud, CloudError, Copier, Sink, Ticket};
-use crate::transport::{Transport, lock};
+use crate::lock::lock;
+use crate::transport::Transport;
 
 type Frame = (ToWarden, Vec<u8>);
 
@@ -31,6 +32,20 @@ const SLACK: u64 = 64 << 10;
 const MAX_WORDS: usize = MAX_BODY / 8;
 /// What a frame takes beside its body, about.
 const FRAME: u64 = 256;
+
+/// What a warden says of itself first.
+pub struct Greeting {
+    /// The kind of its environment.
+    pub tee: &'static str,
+    /// Its key.
+    pub holder: Id,
+    /// What tells this start of it from others.
+    pub start: Id,
+    /// What the link is for.
+    pub lane: Lane,
+    /// Whether it asks for the projects of the warden that the refinery has.
+    pub take_over: bool,
+}
 
 /// A refinery at the other end of a stream.
 pub struct Remote {
@@ -87,16 +102,10 @@ struct State {
 
 impl Remote {
     /// Speaks first: says hello, with shared memory if wanted and to be had.
-    pub fn connect(
-        stream: UnixStream,
-        tee: &str,
-        (holder, start): (Id, Id),
-        (lane, take_over): (Lane, bool),
-        share: bool,
-    ) -> Result<Self, FrameError> {
+    pub fn connect(stream: UnixStream, greeting: Greeting, share: bool) -> Result<Self, FrameError> {
+        let Greeting { tee, holder, start, lane, take_over } = greeting;
         let shared = if share { Transport::new().ok() } else { None };
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let tee = tee.to_owned();
+        let (tee, version) = (tee.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         let hello =
             FromWarden::Hello { tee, version, holder, start, lane, take_over, shared: shared.is_some() };
         let mut bytes = Vec::new();
@@ -501,9 +510,9 @@ mod tests {
     fn memory_of_an_operand_is_used_again_only_once_nobody_can_be_reading_it() {
         let (warden, refinery) = UnixStream::pair().unwrap();
         let mut answers = refinery.try_clone().unwrap();
-        let remote =
-            Remote::connect(warden, "simulated", (Id([1; 32]), Id([2; 32])), (Lane::Rounds, false), true)
-                .unwrap();
+        let (holder, start, lane) = (Id([1; 32]), Id([2; 32]), Lane::Rounds);
+        let greeting = Greeting { tee: "simulated", holder, start, lane, take_over: false };
+        let remote = Remote::connect(warden, greeting, true).unwrap();
         let mut refinery = BufReader::new(refinery);
         let multiply = |right| {
             let left = Left::Operand(9);

@@ -3,42 +3,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use blindsmith_formats::query_info;
-use blindsmith_identity::{PublicKey, open_inquiry};
-use blindsmith_keys::{Key, Suite};
+use blindsmith_identity::PublicKey;
+use blindsmith_keys::Key;
 use blindsmith_learn::{Network, Objective, Recipe};
-use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader};
+use blindsmith_protocol::{Blob, Id, ProjectSpec};
 use blindsmith_receipts::{FaultReport, MAX_REASON, RECEIPT_VERSION, Rules, receipt_signing_key, sign_fault};
 
-use crate::cloud::Cloud;
-use crate::counters::{Counter, Query};
+use crate::counters::Counter;
+use crate::error::RoundError;
+use crate::identity::Identity;
+use crate::lock::lock;
 use crate::project::Project;
-use crate::round::RoundError;
-use crate::session::Identity;
-use crate::transport::lock;
 
 /// The projects of a warden, for all its links.
 #[derive(Default)]
-pub struct Projects(Mutex<BTreeMap<Id, Arc<Held>>>);
+pub struct Projects(Mutex<BTreeMap<Id, Arc<Service>>>);
 
 /// A project, and what its queries are answered from.
-pub(crate) struct Held {
+pub(crate) struct Service {
     pub project: Mutex<Project>,
     serving: Mutex<Arc<Serving>>,
-    told: Mutex<Arc<Told>>,
+    audience: Mutex<Arc<Audience>>,
 }
 
-/// What the owner's orders say of queries.
-pub(crate) struct Told {
-    /// The number of the newest one that this warden was told.
-    orders: u64,
-    queriers: BTreeSet<PublicKey>,
+/// Who may ask, by the owner's orders.
+pub(crate) struct Audience {
+    /// The number of the newest one that this warden has.
+    pub orders: u64,
+    pub queriers: BTreeSet<PublicKey>,
 }
 
-impl Told {
+impl Audience {
     fn of(project: &Project) -> Self {
         let roster = &project.members.roster;
-        Told { orders: roster.sequence(), queriers: roster.queriers().copied().collect() }
+        Audience { orders: roster.sequence(), queriers: roster.queriers().copied().collect() }
     }
 }
 
@@ -59,16 +57,16 @@ pub(crate) struct Serving {
 }
 
 impl Projects {
-    pub(crate) fn find(&self, id: &Id) -> Option<Arc<Held>> {
+    pub(crate) fn find(&self, id: &Id) -> Option<Arc<Service>> {
         lock(&self.0).get(id).cloned()
     }
 
     pub(crate) fn insert(&self, project: Project) {
         let serving = Mutex::new(Arc::new(Serving::of(&project)));
-        let told = Mutex::new(Arc::new(Told::of(&project)));
-        let held = Held { serving, told, project: Mutex::new(project) };
-        let id = lock(&held.project).id;
-        lock(&self.0).insert(id, Arc::new(held));
+        let audience = Mutex::new(Arc::new(Audience::of(&project)));
+        let service = Service { serving, audience, project: Mutex::new(project) };
+        let id = lock(&service.project).id;
+        lock(&self.0).insert(id, Arc::new(service));
     }
 
     pub(crate) fn remove(&self, id: &Id) {
@@ -80,7 +78,7 @@ impl Projects {
     }
 }
 
-impl Held {
+impl Service {
     /// The version that answers queries now.
     pub(crate) fn serving(&self) -> Arc<Serving> {
         lock(&self.serving).clone()
@@ -91,14 +89,14 @@ impl Held {
         *lock(&self.serving) = Arc::new(Serving::of(project));
     }
 
-    /// What the owner's orders say of queries now.
-    pub(crate) fn told(&self) -> Arc<Told> {
-        lock(&self.told).clone()
+    /// Who may ask now.
+    pub(crate) fn audience(&self) -> Arc<Audience> {
+        lock(&self.audience).clone()
     }
 
     /// Queries are answered as the orders say that the project knows now.
-    pub(crate) fn tell(&self, project: &Project) {
-        *lock(&self.told) = Arc::new(Told::of(project));
+    pub(crate) fn admit(&self, project: &Project) {
+        *lock(&self.audience) = Arc::new(Audience::of(project));
     }
 }
 
@@ -119,46 +117,9 @@ impl Serving {
         }
     }
 
-    fn place(&self) -> Counter {
+    /// The counter of a project that stands here, without anything tried since.
+    pub(crate) fn place(&self) -> Counter {
         Counter::at(self.round, self.newest)
-    }
-
-    /// Answers a query of the owner or of a querier, whose signed inquiry holds the sealed seed.
-    pub(crate) fn answer<C: Cloud>(
-        &self,
-        (identity, told): (&Identity, &Told),
-        cloud: &C,
-        header: UploadHeader,
-        inquiry: &[u8],
-    ) -> Result<Vec<u8>, RoundError> {
-        let (query, querier) = (header.id(), PublicKey::from(header.contributor));
-        if header.contributor != self.spec.owner && !told.queriers.contains(&querier) {
-            return Err(RoundError::Query);
-        }
-        let inquiry = open_inquiry(inquiry, &querier).map_err(|_| RoundError::Query)?;
-        let suite =
-            Suite::numbered(inquiry.kem).filter(|_| (inquiry.project, inquiry.query) == (self.id, query));
-        let info = query_info(&self.id, &query, &header.contributor);
-        let opened = identity.key.open(suite.ok_or(RoundError::Query)?, &info, &inquiry.envelope.0);
-        let (seed, _) = opened.map_err(|_| RoundError::Query)?;
-        let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| RoundError::Query)?;
-        let rules = &self.rules;
-        identity.count(&self.id, self.place(), |counter| {
-            let asked = counter.queriers.get(&header.contributor).cloned().unwrap_or_default();
-            let asked = asked.count(
-                inquiry.number,
-                Query::new(query, self.round),
-                (u64::from(header.rows), rules.queries),
-            );
-            let allowed = counter.successor == [0; 32]
-                && counter.orders <= told.orders
-                && counter.faults <= rules.faults;
-            let asked = asked.filter(|_| allowed).ok_or(RoundError::Query)?;
-            let mut counter = counter;
-            counter.queriers.insert(header.contributor, asked);
-            Ok::<_, RoundError>(counter)
-        })?;
-        crate::query::answer(self, cloud, header, &Key::from_bytes(*seed))
     }
 
     /// Counts a wrong answer; the signed report of it.

@@ -5,10 +5,27 @@ use std::sync::Mutex;
 
 use blindsmith_evidence::Claims;
 use blindsmith_identity::PublicKey;
-use blindsmith_keys::Suite;
+use blindsmith_keys::{ReleaseError, Suite};
 use blindsmith_protocol::Id;
+use thiserror::Error;
 
-use crate::transport::lock;
+use crate::lock::lock;
+
+/// Why nothing is taken in a session.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum SessionError {
+    /// There is none.
+    #[error(
+        "no such session: it took a release already, or this warden was started anew since. Ask for evidence again"
+    )]
+    Unknown,
+    /// It is another's.
+    #[error("the session is about another project, or was begun by somebody else")]
+    Other,
+    /// What was sealed does not open in it.
+    #[error(transparent)]
+    Sealed(#[from] ReleaseError),
+}
 
 /// Sessions that wait for a release; of more the oldest is forgotten.
 const MOST: usize = 256;
@@ -39,16 +56,12 @@ impl Sessions {
     ///
     /// # Errors
     /// If there is no such session, of this project and who asked.
-    pub fn close(&self, id: &[u8; 32], project: &Id, sender: &PublicKey) -> Result<Suite, String> {
+    pub fn close(&self, id: &[u8; 32], project: &Id, sender: &PublicKey) -> Result<Suite, SessionError> {
         let mut sessions = lock(&self.0);
         let at = sessions.iter().position(|session| session.id == *id);
-        let found = at.and_then(|at| sessions.remove(at)).ok_or(
-            "no such session: it took a release already, or this warden was started anew since. Ask for evidence again",
-        )?;
-        if found.project != *project || found.asker != *sender {
-            return Err("the session is about another project, or was begun by somebody else".into());
-        }
-        Ok(found.suite)
+        let found = at.and_then(|at| sessions.remove(at)).ok_or(SessionError::Unknown)?;
+        let own = found.project == *project && found.asker == *sender;
+        own.then_some(found.suite).ok_or(SessionError::Other)
     }
 }
 
@@ -78,13 +91,19 @@ mod tests {
     fn a_session_takes_one_release_of_who_began_it() {
         let (sessions, project, asker) = (Sessions::default(), Id([4; 32]), PublicKey([5; 32]));
         let session = claims(1).session();
-        assert!(sessions.close(&session, &project, &asker).unwrap_err().contains("no such session"));
+        assert!(
+            sessions.close(&session, &project, &asker).unwrap_err().to_string().contains("no such session")
+        );
         sessions.open(&claims(1), Suite::XWing);
         assert_eq!(sessions.close(&session, &project, &asker), Ok(Suite::XWing));
-        assert!(sessions.close(&session, &project, &asker).unwrap_err().contains("no such session"));
+        assert!(
+            sessions.close(&session, &project, &asker).unwrap_err().to_string().contains("no such session")
+        );
         for (project, asker) in [(Id([9; 32]), asker), (project, PublicKey([9; 32]))] {
             sessions.open(&claims(1), Suite::XWing);
-            assert!(sessions.close(&session, &project, &asker).unwrap_err().contains("somebody else"));
+            assert!(
+                sessions.close(&session, &project, &asker).unwrap_err().to_string().contains("somebody else")
+            );
         }
     }
 

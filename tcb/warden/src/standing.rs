@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use blindsmith_formats::Reader;
 use blindsmith_protocol::{Id, Reason};
 
 /// Most uploads that a project's rounds are given in its life.
@@ -82,39 +83,24 @@ impl Standing {
         out
     }
 
-    /// What [`Standing::encode`] wrote at the beginning of these bytes, and what comes after it.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (current, rest) = bytes.split_first_chunk::<8>()?;
-        let (orders, rest) = rest.split_first_chunk::<8>()?;
-        let (known, rest) = rest.split_first_chunk::<8>()?;
-        let (uploads, mut rest) = count(rest)?;
+    /// What [`Standing::encode`] wrote.
+    pub(crate) fn decode(bytes: &mut Reader<'_>) -> Option<Self> {
         let mut standing = Standing {
-            current: u64::from_le_bytes(*current),
-            orders: u64::from_le_bytes(*orders),
-            known: u64::from_le_bytes(*known),
+            current: bytes.count()?,
+            orders: bytes.count()?,
+            known: bytes.count()?,
             ..Standing::default()
         };
-        for _ in 0..uploads {
-            let (id, tail) = rest.split_first_chunk::<32>()?;
-            let (place, tail) = tail.split_first()?;
-            standing.uploads.insert(Id(*id), *Place::ALL.get(*place as usize)?);
-            rest = tail;
+        let listed = |bytes: &mut Reader<'_>| bytes.number().filter(|count| *count <= MAX_LISTED);
+        for _ in 0..listed(bytes)? {
+            let (id, place) = (Id(bytes.digest()?), *bytes.take(1)?.first()?);
+            standing.uploads.insert(id, *Place::ALL.get(usize::from(place))?);
         }
-        let (versions, mut rest) = count(rest)?;
-        for _ in 0..versions {
-            let (id, tail) = rest.split_first_chunk::<32>()?;
-            let (number, tail) = tail.split_first_chunk::<8>()?;
-            standing.versions.insert(Id(*id), u64::from_le_bytes(*number));
-            rest = tail;
+        for _ in 0..listed(bytes)? {
+            standing.versions.insert(Id(bytes.digest()?), bytes.count()?);
         }
-        Some((standing, rest))
+        Some(standing)
     }
-}
-
-fn count(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (count, rest) = bytes.split_first_chunk::<4>()?;
-    let count = u32::from_le_bytes(*count) as usize;
-    (count <= MAX_LISTED).then_some((count, rest))
 }
 
 #[cfg(test)]
@@ -133,9 +119,11 @@ mod tests {
         };
         assert_eq!(same.encode().len(), bytes.len());
         bytes.extend(b"rest");
-        assert_eq!(Standing::decode(&bytes), Some((standing, b"rest".as_slice())));
+        let mut rest = Reader(&bytes);
+        assert_eq!(Standing::decode(&mut rest), Some(standing));
+        assert_eq!(rest.0, b"rest");
         for len in 0..bytes.len() - 4 {
-            assert_eq!(Standing::decode(&bytes[..len]), None, "{len}");
+            assert_eq!(Standing::decode(&mut Reader(&bytes[..len])), None, "{len}");
         }
     }
 
@@ -150,6 +138,6 @@ mod tests {
         let full = Standing { uploads, ..Standing::default() };
         assert!(full.has_room(&[id(0), id(MAX_LISTED - 1)]), "those that are listed");
         assert!(!full.has_room(&[id(MAX_LISTED)]), "the round is refused before it begins");
-        assert!(Standing::decode(&full.encode()).is_some());
+        assert!(Standing::decode(&mut Reader(&full.encode())).is_some());
     }
 }

@@ -1,9 +1,11 @@
 //! Shared memory on the warden's side: where its operands lie, and what may be used again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use blindsmith_shared::{Arena, Range, Region, SharedError};
+
+use crate::lock::lock;
 
 /// Groups of eight residues for operands: 64 GiB, of which only what is used is ever taken.
 const OPERANDS: usize = 1 << 30;
@@ -24,11 +26,6 @@ struct State {
     held: HashMap<u32, Arc<Range>>,
     /// Ranges that the refinery may still read until so many products were received.
     leaving: Vec<(u64, Vec<Range>)>,
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere ends the session; nothing half-written is used after it.
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl Transport {

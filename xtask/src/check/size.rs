@@ -24,9 +24,9 @@ struct Limits {
     tokens: usize,
 }
 
-const WARDEN: Limits = Limits { of: "the warden", crates: 102, lines: 19_700, tokens: 172_600 };
+const WARDEN: Limits = Limits { of: "the warden", crates: 89, lines: 19_930, tokens: 173_500 };
 /// What the warden has too does not count again.
-const APPRAISER: Limits = Limits { of: "the appraiser alone", crates: 53, lines: 2_150, tokens: 14_450 };
+const APPRAISER: Limits = Limits { of: "the appraiser alone", crates: 53, lines: 2_190, tokens: 15_020 };
 
 /// Lines of code, and tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

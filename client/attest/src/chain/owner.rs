@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::MAX_MEASUREMENT;
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::{Blob, Id};
-use blindsmith_receipts::{MAX_MEASUREMENT, PublicKey, Rules};
+use blindsmith_receipts::{PublicKey, Rules};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 

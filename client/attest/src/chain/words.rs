@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use blindsmith_evidence::Tee;
-use blindsmith_receipts::{Decision, FaultReport, Rules, open_receipt};
+use blindsmith_receipts::{Decision, FaultReport, Rules};
 
 use super::{Bundle, Measured, OwnerPolicy, Signed};
+use crate::open_receipt;
 
 /// Most instructions that are listed by name.
 const MOST_NAMES: usize = 16;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use blindsmith_formats::upload_context;
 use blindsmith_keys::{
-    Context, Freshness, Key, ProductKind, Projection, Scalars, Secrets, UploadKey, column_secrets, expand,
+    Context, Freshness, Key, Projection, Scalars, Secrets, UploadKey, column_secrets, expand,
 };
 use blindsmith_learn::{
     Accelerator, Activation, Block, Bounds, Labels, Left, Loss, Matrix, Moments, Pass, Recipe, Rule, Sampler,
@@ -24,8 +24,8 @@ use blindsmith_refinery::{Blocks, Engine, Factors, UploadFiles};
 use blindsmith_ring::backend;
 use blindsmith_twin::Twin;
 use blindsmith_warden::{
-    AdmissionKeys, Bytes, Cloud, CloudError, Encrypted, ProductError, ProductRequest, Reading, RowKeys, Sink,
-    Ticket, admit, column_scalars, era_scalars, input_scalars, open_projections,
+    AdmissionKeys, Bytes, Cloud, CloudError, Encrypted, ProductError, ProductRequest, Reading, Round,
+    RowKeys, Sink, Ticket, admit, column_scalars, era_scalars, input_scalars, open_projections,
 };
 
 /// An engine in this process.
@@ -173,7 +173,7 @@ impl RowKeys for Keys {
     }
 
     fn column_scalars(&self, owner: &(Id, u32)) -> Arc<Scalars> {
-        column_scalars(&self.project, &self.spec, (&owner.0, owner.1)).into()
+        column_scalars(&self.project, &self.spec, owner).into()
     }
 
     fn inputs(&self) -> Arc<Scalars> {
@@ -274,9 +274,15 @@ impl Data {
         key: &'a Key,
         freshness: Freshness,
     ) -> Encrypted<'a, InProcess<'a>, Keys> {
-        let (project, product) = (self.spec.id().0, ProductKind::Forward);
-        let context = Context { project, round: 1, attempt: 0, step: 0, layer: 0, part: 0, product };
-        Encrypted::new(cloud, &self.spec, key, &self.keys, context, self.recipe.input_rms, freshness)
+        Encrypted::new(Round {
+            cloud,
+            spec: &self.spec,
+            key,
+            rows: &self.keys,
+            context: Context::of_round(self.spec.id().0, 1),
+            input_rms: self.recipe.input_rms,
+            freshness,
+        })
     }
 
     fn twin(&self) -> Twin {
@@ -366,8 +372,8 @@ fn upload(spec: &ProjectSpec, rows: &Matrix) -> (Keys, Blocks) {
         UploadFiles { header: header.clone(), rows: file, projections: tempfile::tempfile().unwrap() };
     let blocks = Blocks::new(vec![files]);
     let cloud = InProcess::new(spec, &blocks);
-    let reading = Reading { index: 0, header: &header, key: &key, seed: &seed };
-    let nonce = admit(&cloud, (spec, &project), &reading, |_, _| true).unwrap();
+    let reading = Reading { spec, project: &project, index: 0, header: &header, key: &key, seed: &seed };
+    let nonce = admit(&cloud, &reading, |_, _| true).unwrap();
     drop(cloud);
     let admission = AdmissionKeys::new(&project, &header.id(), &nonce);
     (Keys { spec: spec.clone(), upload: key, seed, project, admission }, blocks)

@@ -8,8 +8,8 @@ use axum::Extension;
 use axum::extract::{MatchedPath, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use blindsmith_api::open_withdrawal;
 use blindsmith_api::{Accepted, BYTES, ContributorUploads, Offset, Session, UploadEntry, Uploads};
-use blindsmith_identity::open_withdrawal;
 use blindsmith_protocol::{Blob, Id, Role, UploadError, UploadHeader, from_cbor};
 
 use super::gate::{Caller, Standing};

@@ -160,7 +160,7 @@ fn attack_a_coefficient_where_no_entry_belongs() {
 fn attack_uniform_elements() {
     let context = context(4, 4, 32, 80);
     let uniform = |poly: &mut [u64]| {
-        poly.copy_from_slice(Stream::new([9; 32]).uniform(0, poly.len()).as_slice());
+        Stream::new([9; 32]).uniform_into(0, poly);
     };
     for place in 0..8 {
         assert!(!verdict_after(context, 32, |block| block.row_form.add_element(0, place, uniform)));

@@ -69,7 +69,7 @@ impl Form {
         let (strip, place, b, i) = (private / m, contraction / n, private % m, contraction % n);
         self.add_element(strip, place, |poly| match i {
             0 => poly[b] = value,
-            _ => poly[(n - i) * m + b] = modulus::neg(value),
+            _ => poly[(n - i) * m + b] = modulus::sub(0, value),
         });
     }
 

@@ -92,6 +92,7 @@ fn normal_distribution_erf_and_gelu_are_within_their_errors() {
     let near = || points().filter(|x| x.abs() <= 5.0).map(f64::from);
     assert!(near().all(|x| (f64::from(normal_tail(x as f32).0) / phi(-x.abs()) - 1.0).abs() < 3e-6));
     assert!(near().all(|x| (f64::from(normal_tail(x as f32).1) / density(x) - 1.0).abs() < 3e-6));
+    let erf = |x: f32| (1.0 - 2.0 * normal_tail(x * std::f32::consts::SQRT_2).0).copysign(x);
     assert!(worst_absolute(spread(-10.0, 10.0, 200_000), erf, libm::erf) < 5e-7);
     let worst = |z: f32| (f64::from(gelu(z).0) - f64::from(z) * phi(f64::from(z))).abs();
     assert!(points().all(|z| worst(z) < f64::max(5e-7, 2e-7 * f64::from(z.abs()))));
@@ -104,7 +105,7 @@ fn normal_distribution_erf_and_gelu_are_within_their_errors() {
 fn no_function_returns_a_subnormal_number() {
     let bad = |x: f32| x.is_subnormal();
     for x in spread(-1e4, 1e4, 100_000).map(flush) {
-        assert!(!bad(exp(x)) && !bad(tanh(x)) && !bad(erf(x)), "{x}");
+        assert!(!bad(exp(x)) && !bad(tanh(x)), "{x}");
         assert!(!bad(sigmoid(x).0) && !bad(sigmoid(x).1) && !bad(gelu(x).0) && !bad(gelu(x).1), "{x}");
         assert!(!bad(normal_tail(x).0) && !bad(normal_tail(x).1), "{x}");
     }

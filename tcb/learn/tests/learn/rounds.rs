@@ -38,7 +38,7 @@ impl Task {
         for _ in 0..epochs {
             trainer.train_epoch(&mut naive, &self.sampler, self.load()).expect("epoch");
         }
-        trainer.evaluate(&mut naive, &self.sampler, self.load()).expect("metrics")
+        trainer.judge(&mut naive, &self.sampler, self.load()).expect("metrics").metrics()
     }
 }
 
@@ -151,7 +151,7 @@ fn what_is_in_excluded_rows_changes_nothing() {
         (0..3).for_each(|_| {
             trainer.train_epoch(&mut naive, &task.sampler, task.load()).expect("epoch");
         });
-        let metrics = trainer.evaluate(&mut naive, &task.sampler, task.load()).expect("metrics");
+        let metrics = trainer.judge(&mut naive, &task.sampler, task.load()).expect("metrics").metrics();
         assert_eq!(metrics.rows, 34);
         (trainer.state(), metrics)
     };

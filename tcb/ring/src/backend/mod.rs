@@ -14,6 +14,8 @@ mod avx2;
 mod avx512;
 mod entries;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod roots;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
@@ -92,13 +94,6 @@ macro_rules! vector_methods {
                 return Portable.mul_add(out, a, b);
             }
             detected!(pointwise::mul_add(out, a, b))
-        }
-
-        fn mul_sub(&self, out: &mut [u64], a: &[u64], b: &[u64]) {
-            if !eights([out.len(), a.len(), b.len()]) {
-                return Portable.mul_sub(out, a, b);
-            }
-            detected!(pointwise::mul_sub(out, a, b))
         }
 
         fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
@@ -198,8 +193,6 @@ pub trait Backend: Sync + Send {
     fn mul(&self, out: &mut [u64], a: &[u64], b: &[u64]);
     /// out = out + a b.
     fn mul_add(&self, out: &mut [u64], a: &[u64], b: &[u64]);
-    /// out = out - a b.
-    fn mul_sub(&self, out: &mut [u64], a: &[u64], b: &[u64]);
     /// lo + 2^52 hi += the sum over k of scalars\[k\] a_k, unreduced, with a_k the k-th `lo.len()` residues of `a`;
     /// at most [`crate::modulus::MAX_CHAIN`] terms in all.
     fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]);

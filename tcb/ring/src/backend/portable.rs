@@ -73,13 +73,6 @@ impl Backend for Portable {
         }
     }
 
-    fn mul_sub(&self, out: &mut [u64], a: &[u64], b: &[u64]) {
-        assert!(out.len() == a.len() && a.len() == b.len());
-        for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-            *o = modulus::sub(*o, modulus::mul(a, b));
-        }
-    }
-
     fn scale_accumulate(&self, lo: &mut [u64], hi: &mut [u64], a: &[u64], scalars: &[u64]) {
         assert!(lo.len() == hi.len() && a.len() == lo.len() * scalars.len());
         const MASK52: u64 = (1 << 52) - 1;

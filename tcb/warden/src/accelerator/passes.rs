@@ -11,9 +11,11 @@ use blindsmith_matrix::{
 use blindsmith_protocol::{Left, MAX_CONTRACTION, MAX_STRIPES, Offload, Projection as Kept};
 use blindsmith_ring::modulus;
 
+use super::collect::Unwanted;
+use super::products::MaskPart;
 use super::send::{Common, Message};
 use super::{Encrypted, ProductError, RowKeys};
-use crate::cloud::{Cloud, CloudError, Copier, Sink};
+use crate::cloud::{Cloud, CloudError};
 use crate::operands::{
     Body, Gradient, Layer, LeftOperand, Norms, RightOperand, SharedTerms, Started, Weights, measure,
 };
@@ -130,7 +132,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             products.extend(layer.gradients.drain(..).flat_map(|gradient| gradient.tickets));
         }
         for ticket in products {
-            match self.cloud.collect(ticket, &mut Discarded) {
+            match self.cloud.collect(ticket, &mut Unwanted) {
                 // What the refinery could not compute is of no use either.
                 Ok(()) | Err(CloudError::Refused(_)) => {}
                 Err(e) => return Err(e.into()),
@@ -224,7 +226,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
         let count = right.stripes.len();
         let (mut expected, mut shapes, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
         for stripe in 0..count {
-            expected.push(Self::expected(&left, &right, stripe, (true, stripe == 0))?);
+            expected.push(Self::expected(&left, &right, stripe, true, stripe == 0)?);
             shapes.push(Self::product_shape(&left, &right, stripe, true, stripe == 0));
         }
         let mut whole = left.gradient();
@@ -239,7 +241,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
                 let sum = open.is_some().then_some(slot);
                 // Of all owners in the sum.
                 let shape = ProductShape { mask_sets: whole.owners.len(), ..*shape };
-                tickets.push(self.ask((left.name.clone(), &shape), &right, stripe, sum)?);
+                tickets.push(self.ask(left.name.clone(), &shape, &right, stripe, sum)?);
             } else {
                 self.cloud.accumulate(slot, left.name.clone(), right.name, section)?;
             }
@@ -338,15 +340,6 @@ struct GradientPart<'m> {
     last: bool,
 }
 
-/// A product that nobody wants any more.
-struct Discarded;
-
-impl Sink for Discarded {
-    fn copied(&mut self, _: usize, _: Copier<'_>) -> Result<(), CloudError> {
-        Ok(())
-    }
-}
-
 impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
     type Error = ProductError;
 
@@ -424,7 +417,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             _ => true,
         };
         let shape = Self::product_shape(&left, right, 0, left_masks, true);
-        let ticket = self.ask((left.name.clone(), &shape), right, 0, None)?;
+        let ticket = self.ask(left.name.clone(), &shape, right, 0, None)?;
         if let Left::Operand(name) = left.name {
             self.cloud.free(&[name])?;
         }
@@ -457,7 +450,8 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let (product, terms) = self.finish_rows(&mut started, &weights.forward, &what)?;
         match terms {
             Some(terms) => {
-                self.open_rows(&product, &started, &weights.forward, (&product, &terms), out)?;
+                let masks = MaskPart { product: &product, terms: &terms };
+                self.open_rows(&product, &started, &weights.forward, masks, out)?;
                 let shared = SharedTerms { sets: started.left.sets, product, terms };
                 // Those of stored rows serve further rows; a hidden layer's are of one product alone.
                 let stored = matches!(started.left.name, Left::Rows(_));
@@ -467,8 +461,8 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
             None => {
                 let shared = weights.terms.as_ref().ok_or(NOT_ANNOUNCED)?;
                 started.left.stand_under(&shared.sets).ok_or(NOT_ANNOUNCED)?;
-                let terms = (&shared.product, &shared.terms);
-                self.open_rows(&product, &started, &weights.forward, terms, out)?;
+                let masks = MaskPart { product: &shared.product, terms: &shared.terms };
+                self.open_rows(&product, &started, &weights.forward, masks, out)?;
                 self.reuse(Some(product));
             }
         }
@@ -536,7 +530,7 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let weights = self.layers[layer].weights.take().ok_or(NO_WEIGHTS)?;
         let right = weights.input.as_ref().ok_or(NO_WEIGHTS)?;
         let shape = Self::product_shape(&left, right, 0, true, true);
-        let ticket = self.ask((left.name.clone(), &shape), right, 0, None)?;
+        let ticket = self.ask(left.name.clone(), &shape, right, 0, None)?;
         if let Left::Operand(name) = left.name {
             self.cloud.free(&[name])?;
         }
@@ -565,7 +559,8 @@ impl<C: Cloud, K: RowKeys> Accelerator for Encrypted<'_, C, K> {
         let what = format!("input gradient of layer {layer}");
         let (product, terms) = self.finish_rows(&mut started, right, &what)?;
         let terms = terms.ok_or(NOT_ANNOUNCED)?;
-        self.open_rows(&product, &started, right, (&product, &terms), out)?;
+        let masks = MaskPart { product: &product, terms: &terms };
+        self.open_rows(&product, &started, right, masks, out)?;
         self.reuse(Some(product));
         self.reuse_terms(terms);
         self.layers[layer].weights = Some(weights);

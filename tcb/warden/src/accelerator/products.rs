@@ -9,11 +9,17 @@ use blindsmith_protocol::Left;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::collect::collect;
 use super::{Encrypted, ProductError, RowKeys};
 use crate::cloud::{Cloud, ProductRequest, Ticket};
-use crate::opening::collect;
+use crate::lock::lock;
 use crate::operands::{Body, Gradient, LeftOperand, RightOperand, SharedTerms, Started, StripKeys};
-use crate::transport::lock;
+
+/// The product that has the part P of some rows, and its terms.
+pub(super) struct MaskPart<'a> {
+    pub product: &'a Checked,
+    pub terms: &'a MaskTerms,
+}
 
 /// What opens one product besides its own residues.
 pub(super) struct Opening<'a> {
@@ -32,11 +38,7 @@ pub(super) struct Opening<'a> {
 
 impl Opening<'_> {
     /// Opens a product into the columns from `at` on of rows of `stride` values.
-    fn open(
-        &self,
-        product: &Checked,
-        (out, stride, at): (&mut [f32], usize, usize),
-    ) -> Result<(), OutOfRange> {
+    fn open(&self, product: &Checked, out: &mut [f32], stride: usize, at: usize) -> Result<(), OutOfRange> {
         let strip = |s: &StripKeys| RowStrip {
             rows: s.rows,
             secrets: s.secrets.iter().map(|(set, i, s)| (*set, self.secrets[*i].reference(*s))).collect(),
@@ -74,14 +76,15 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
     /// Asks for one stripe of a product.
     pub(super) fn ask(
         &self,
-        (name, shape): (Left, &ProductShape),
+        left: Left,
+        shape: &ProductShape,
         right: &RightOperand,
         stripe: usize,
         sum: Option<u32>,
     ) -> Result<Ticket, ProductError> {
         let section = right.section(stripe, shape.mask_sets > 0, shape.right_masks);
         let (right, residues) = (right.name, shape.residues());
-        Ok(self.cloud.request(ProductRequest { left: name, right, section, sum, residues })?)
+        Ok(self.cloud.request(ProductRequest { left, right, section, sum, residues })?)
     }
 
     /// Names the instruction that was answered wrongly; never a value.
@@ -128,7 +131,8 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
         left: &LeftOperand,
         right: &RightOperand,
         stripe: usize,
-        (left_masks, right_masks): (bool, bool),
+        left_masks: bool,
+        right_masks: bool,
     ) -> Result<u64, ProductError> {
         let Body::There(body) = &left.body else {
             return Err(ProductError::Order("a product before its projections"));
@@ -155,9 +159,9 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
     }
 
     /// The terms of masks for some columns, see [`MaskTerms::new`].
-    fn terms(&self, of_masks: &Checked, columns: usize, right: (&Secrets, usize)) -> MaskTerms {
+    fn terms(&self, of_masks: &Checked, columns: usize, right: &RightOperand, first: usize) -> MaskTerms {
         let memory = std::mem::take(&mut lock(&self.memory).terms);
-        MaskTerms::into(memory, of_masks, columns, right)
+        MaskTerms::into(memory, of_masks, columns, (&right.secrets, first))
     }
 
     /// Waits for a product of rows, checks it, and keeps the terms of its masks if it has them.
@@ -169,7 +173,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
     ) -> Result<(Checked, Option<MaskTerms>), ProductError> {
         self.take_body(&mut started.left)?;
         let Started { ticket, shape, stripe, left, left_masks, .. } = started;
-        let expected = Self::expected(left, right, *stripe, (*left_masks, true))?;
+        let expected = Self::expected(left, right, *stripe, *left_masks, true)?;
         let masks: Vec<&Scalars> = left.mask_scalars.iter().map(|s| &**s).collect();
         let check = Check {
             rows: &left.scalars,
@@ -180,7 +184,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             expected,
         };
         let product = self.checked(*ticket, *shape, check, what)?;
-        let terms = left_masks.then(|| self.terms(&product, shape.columns, (&right.secrets, 0)));
+        let terms = left_masks.then(|| self.terms(&product, shape.columns, right, 0));
         Ok((product, terms))
     }
 
@@ -190,14 +194,14 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
         product: &Checked,
         started: &Started,
         right: &RightOperand,
-        (of_left_masks, terms): (&Checked, &MaskTerms),
+        masks: MaskPart<'_>,
         out: &mut Matrix,
     ) -> Result<(), ProductError> {
         let (rows, cols): (Range<usize>, usize) = (started.rows.clone(), out.cols());
         let left = &started.left;
         let opening = Opening {
-            of_left_masks,
-            terms,
+            of_left_masks: masks.product,
+            terms: masks.terms,
             of_right_masks: product,
             strips: &left.strips,
             secrets: &left.secrets,
@@ -205,7 +209,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             first: 0,
             scales: [left.scale, right.scale],
         };
-        let done = opening.open(product, (out.values_mut(rows), cols, 0));
+        let done = opening.open(product, out.values_mut(rows), cols, 0);
         self.opened(done, out)
     }
 
@@ -258,7 +262,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
             };
             let product = self.checked(*ticket, shapes[i], check, &what)?;
             let of_masks = first.as_ref().unwrap_or(&product);
-            let terms = self.terms(of_masks, stripe.len(), (&right.secrets, stripe.start / strip));
+            let terms = self.terms(of_masks, stripe.len(), right, stripe.start / strip);
             let opening = Opening {
                 of_left_masks: &product,
                 terms: &terms,
@@ -269,7 +273,7 @@ impl<C: Cloud, K: RowKeys> Encrypted<'_, C, K> {
                 first: stripe.start / strip,
                 scales: [left.scale, right.scale],
             };
-            result = result.and(opening.open(&product, (out.as_mut_slice(), cols, stripe.start)));
+            result = result.and(opening.open(&product, out.as_mut_slice(), cols, stripe.start));
             self.reuse_terms(terms);
             // The first has what all stripes need.
             let done = match first {

@@ -8,7 +8,7 @@ use blindsmith_protocol::Id;
 
 use super::Course;
 use crate::cloud::Cloud;
-use crate::round::RoundError;
+use crate::error::RoundError;
 
 impl<C: Cloud> Course<'_, '_, C> {
     /// Old uploads that a training over these new ones goes over: all, or drawn up to the share that the rules name.
@@ -22,7 +22,7 @@ impl<C: Cloud> Course<'_, '_, C> {
         let wanted = rows(&mut new.iter().flat_map(blocks)).saturating_mul(u64::from(share)) / 100;
         // In the order of a keyed hash, the same for each training of the round.
         old.sort_by_cached_key(|b| {
-            let upload = self.uploads.headers[b.upload as usize].id();
+            let upload = self.uploads.of(b.upload).header.id();
             *self.draw.derive("block", &[&upload.0, &b.index.to_be_bytes()]).expose()
         });
         let mut sum = 0;
@@ -79,13 +79,13 @@ impl<C: Cloud> Course<'_, '_, C> {
     fn violated(&self, blocks: &[Block], silent: &BTreeSet<u32>) -> Result<Vec<u32>, RoundError> {
         let uploads: BTreeSet<u32> =
             blocks.iter().map(|b| b.upload).filter(|i| !silent.contains(i)).collect();
-        let terms = |i: u32| self.uploads.terms[i as usize].as_ref();
+        let terms = |i: u32| self.uploads.of(i).terms.as_ref();
         let bound: Vec<(u32, &Terms)> = uploads.iter().filter_map(|i| Some((*i, terms(*i)?))).collect();
         let (rows, contributors) = self.crowd(blocks, silent);
         let mut violated: BTreeSet<u32> = bound
             .iter()
             .filter(|(i, t)| {
-                rows < t.version_rows || contributors < t.version_contributors || self.used_up(*i as usize)
+                rows < t.version_rows || contributors < t.version_contributors || self.used_up(*i)
             })
             .map(|(i, _)| *i)
             .collect();
@@ -106,7 +106,7 @@ impl<C: Cloud> Course<'_, '_, C> {
     /// Rows and contributors of blocks, without silent ones, the owner's, among which nothing hides from it, and newcomers',
     /// whom it may have invited for this round.
     fn crowd(&self, blocks: &[Block], silent: &BTreeSet<u32>) -> (u64, u32) {
-        let contributor = |b: &Block| self.uploads.headers[b.upload as usize].contributor;
+        let contributor = |b: &Block| self.uploads.of(b.upload).header.contributor;
         let hides = |id: Id| id != self.owner && !self.newcomers.contains(&id);
         let others = blocks.iter().filter(|b| hides(contributor(b)) && !silent.contains(&b.upload));
         let rows = others.clone().map(|b| u64::from(b.rows)).sum();

@@ -58,7 +58,7 @@ impl Bench for Fake {
         self.one_sided.contains(&upload)
     }
 
-    fn train(&mut self, new: &[u32]) -> Result<Training<()>, ()> {
+    fn train(&mut self, new: &[u32]) -> Result<Attempt<()>, ()> {
         let (wait, go): (Vec<u32>, Vec<u32>) = new.iter().partition(|u| self.waiting.contains(u));
         self.loss *= self.training;
         for upload in &go {
@@ -67,7 +67,7 @@ impl Bench for Fake {
         }
         let left = go.iter().any(|u| self.out_of_range.contains(u)) || go.is_empty() && self.old_out_of_range;
         self.trainings.push(go);
-        Ok(Training { waiting: wait, out_of_range: left.then_some(()) })
+        Ok(Attempt { waiting: wait, out_of_range: left.then_some(()) })
     }
 
     fn has_old(&self) -> bool {
@@ -80,7 +80,7 @@ impl Bench for Fake {
         self.aside.extend(uploads);
     }
 
-    fn save(&self) -> Self::State {
+    fn save(&mut self) -> Self::State {
         (self.loss, self.trained.clone())
     }
 
@@ -252,7 +252,7 @@ fn rows_of_an_upload_that_was_set_aside_judge_neither_before_nor_after() {
         fn screen(&mut self, upload: u32) -> Result<Screening, ()> {
             self.0.screen(upload)
         }
-        fn train(&mut self, new: &[u32]) -> Result<Training<()>, ()> {
+        fn train(&mut self, new: &[u32]) -> Result<Attempt<()>, ()> {
             self.0.train(new)
         }
         fn has_old(&self) -> bool {
@@ -266,7 +266,7 @@ fn rows_of_an_upload_that_was_set_aside_judge_neither_before_nor_after() {
         fn set_aside(&mut self, uploads: &[u32]) {
             self.0.set_aside(uploads);
         }
-        fn save(&self) -> Self::State {
+        fn save(&mut self) -> Self::State {
             self.0.save()
         }
         fn restore(&mut self, state: Self::State) -> Result<(), ()> {

@@ -15,14 +15,14 @@ fn what_is_handed_over_survives_and_damage_is_refused() {
     let counter = Counter { attempts: 2, faults: 77, ..Counter::at(9, [4; 32]) };
     let terms = Terms::without_minima(PublicKey([1; 32]), "simulated", &[]);
     let (vault, seed, id) = (Key::random(), Key::random(), Id([5; 32]));
-    let bytes = Handed::encode(&vault, &counter, [(&id, &seed, &terms)].into_iter());
-    let handed = Handed::decode(&bytes).unwrap();
+    let bytes = Estate::encode(&vault, &counter, [(&id, &seed, &terms)].into_iter());
+    let handed = Estate::decode(&bytes).unwrap();
     assert_eq!((handed.vault.expose(), handed.counter), (vault.expose(), counter.clone()));
     let (found, found_seed, found_terms) = &handed.members[0];
     assert_eq!((found, found_seed.expose(), found_terms), (&id, seed.expose(), &terms));
-    let without = Handed::encode(&vault, &counter, std::iter::empty());
+    let without = Estate::encode(&vault, &counter, std::iter::empty());
     for len in (0..bytes.len()).filter(|len| *len != without.len()) {
-        assert!(Handed::decode(&bytes[..len]).is_none(), "truncated to {len}");
+        assert!(Estate::decode(&bytes[..len]).is_none(), "truncated to {len}");
     }
 }
 
@@ -118,11 +118,9 @@ impl Vector {
         let report = ["quote", "report"].into_iter().find_map(|key| self.facts[key].as_str()).unwrap();
         let report = Blob(Self::file(report));
         let evidence = Evidence { claims: Blob(claims.encode()), report, auxiliary: Blob::default() };
-        let challenges = Challenges::default();
-        lock(&challenges.0).insert(project, challenge);
         let (appraiser, collateral) = (appraiser(), collateral(body).unwrap());
-        let shown = Shown { appraiser: &appraiser, evidence: &evidence, collateral, now: at };
-        challenges.appraise(&project, &policy, &shown).unwrap_err()
+        let shown = Presentation { appraiser: &appraiser, evidence: &evidence, collateral, now: at };
+        appraise(challenge, &policy, &shown).unwrap_err().to_string()
     }
 }
 
@@ -156,7 +154,7 @@ fn a_contributors_own_policy_counts_beside_the_owners() {
         let collateral = collateral(&vector.collateral()).unwrap();
         let now = vector.facts["verify_at"].as_u64().unwrap();
         let appraiser = appraiser();
-        let shown = Shown { appraiser: &appraiser, evidence: &evidence, collateral, now };
+        let shown = Presentation { appraiser: &appraiser, evidence: &evidence, collateral, now };
         let mut policies = Policies { shown: &shown, seen: BTreeMap::new() };
         let mut accept = |text: &str| policies.accept(text).unwrap();
         // Twice: what is known is not appraised again.

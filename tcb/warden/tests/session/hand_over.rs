@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::os::unix::net::UnixStream;
 
 use blindsmith_evidence::{Claims, Finding, Question, hear, tell};
-use blindsmith_identity::{Action, Approval, Order, PublicKey, Roster, sign_order};
+use blindsmith_identity::{Action, Approval, Order, PublicKey, Roster, open, sign_order};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Evidence, FromWarden, Id, Outcome, ToWarden, from_cbor};
-use blindsmith_receipts::open_receipt;
+use blindsmith_receipts::{RECEIPT, Receipt};
 use blindsmith_warden::Appraiser;
 
 use super::owner::{Owner, signing};
@@ -26,7 +26,7 @@ impl Released {
     fn to(refinery: &mut Refinery) -> Self {
         let owner = Owner::new();
         let (record, receipts, holding) = owner.hand_over_keyed(refinery);
-        assert!(open_receipt(&record.receipt.0, &receipts).is_ok());
+        assert!(open::<Receipt>(&record.receipt.0, &RECEIPT, &receipts).is_ok());
         Released { owner, state: record.state.0, holding, receipts, given: RefCell::default() }
     }
 

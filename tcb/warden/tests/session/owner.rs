@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use blindsmith_evidence::{Claims, SimulatedReport, report_data};
+use blindsmith_appraisal::SimulatedReport;
+use blindsmith_evidence::{Claims, report_data};
 use blindsmith_formats::{
     Release, decode_model, encode_model, label_bytes, model_context, query_info, session_info,
 };
 use blindsmith_identity::{
-    AttestRequest, Inquiry, Origin, PublicKey, Purpose, SignedRelease, SigningKey, open_confirmed,
+    AttestRequest, Inquiry, Origin, PublicKey, Purpose, SignedRelease, SigningKey, open, open_confirmed,
     sign_inquiry, sign_release, sign_request,
 };
 use blindsmith_keys::{Confirmation, Freshness, Key, Recipient, Suite};
@@ -17,7 +18,7 @@ use blindsmith_protocol::{
     AdmittedUpload, Blob, FromWarden, Id, Instruction, Outcome, ProjectSpec, Role, RoundRecord, ToWarden,
     UploadHeader, from_cbor,
 };
-use blindsmith_receipts::{Rules, commit, open_receipt};
+use blindsmith_receipts::{RECEIPT, Receipt, Rules, commit};
 
 use super::refinery::Refinery;
 use super::stock;
@@ -155,7 +156,7 @@ impl Owner {
 
     /// What the project began with, as the record of round 0 has it.
     pub fn origin(&self, record: &RoundRecord, receipts: &PublicKey) -> Origin {
-        let receipt = open_receipt(&record.receipt.0, receipts).unwrap();
+        let receipt: Receipt = open(&record.receipt.0, &RECEIPT, receipts).unwrap();
         Origin { recipe: receipt.recipe, model: Id(receipt.after) }
     }
 
@@ -164,7 +165,7 @@ impl Owner {
         let context = model_context("model", &self.id(), record.summary.round);
         let opened = self.key.unseal(&context, &record.model.0).unwrap();
         let (opening, model) = opened.split_first_chunk::<32>().unwrap();
-        let receipt = open_receipt(&record.receipt.0, receipts).unwrap();
+        let receipt: Receipt = open(&record.receipt.0, &RECEIPT, receipts).unwrap();
         assert_eq!(receipt.after, commit(opening, model));
         model.to_vec()
     }

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use blindsmith_keys::{
-    Context, Freshness, Key, ProductKind, Projection, Scalars, Secrets, UploadKey, column_secrets,
-};
+use blindsmith_keys::{Context, Freshness, Key, Projection, Scalars, Secrets, UploadKey, column_secrets};
 use blindsmith_learn::{Block, Matrix};
 use blindsmith_matrix::{Encoding, MaskSeed, Scale, Security};
 use blindsmith_protocol::{Id, Layer, Offload, ProjectSpec, Projection as Kept, Role, Trigger, UploadHeader};
 use blindsmith_warden::{
-    AdmissionKeys, Encrypted, Reading, RowKeys, admit, column_scalars, era_scalars, input_scalars,
+    AdmissionKeys, Encrypted, Reading, Round, RowKeys, admit, column_scalars, era_scalars, input_scalars,
     open_projections,
 };
 
@@ -132,8 +130,10 @@ impl Stock {
     fn admit(&mut self) {
         let cloud = self.cloud();
         for (i, header) in self.headers.iter().enumerate() {
-            let reading = Reading { index: i as u32, header, key: &self.keys[i], seed: &self.seeds[i] };
-            let nonce = admit(&cloud, (&self.spec, &self.project), &reading, |_, _| true).unwrap();
+            let (spec, project) = (&self.spec, &self.project);
+            let (key, seed) = (&self.keys[i], &self.seeds[i]);
+            let reading = Reading { spec, project, index: i as u32, header, key, seed };
+            let nonce = admit(&cloud, &reading, |_, _| true).unwrap();
             self.admissions.push(AdmissionKeys::new(&self.project, &header.id(), &nonce));
         }
         self.uploads = cloud.into_uploads();
@@ -156,10 +156,15 @@ impl Stock {
 
     /// An accelerator of which the noise is the same each time.
     pub fn encrypted<'a>(&'a self, cloud: &'a Local) -> Encrypted<'a, Local, Stock> {
-        let project = self.spec.id().0;
-        let product = ProductKind::Forward;
-        let context = Context { project, round: 1, attempt: 0, step: 0, layer: 0, part: 0, product };
-        Encrypted::new(cloud, &self.spec, &self.project, self, context, RMS, Freshness::Reproducible)
+        Encrypted::new(Round {
+            cloud,
+            spec: &self.spec,
+            key: &self.project,
+            rows: self,
+            context: Context::of_round(self.spec.id().0, 1),
+            input_rms: RMS,
+            freshness: Freshness::Reproducible,
+        })
     }
 }
 
@@ -193,8 +198,8 @@ impl RowKeys for Stock {
         column_secrets(&self.seeds[upload], self.keys[upload].context()).into()
     }
 
-    fn column_scalars(&self, (contributor, era): &(Id, u32)) -> Arc<Scalars> {
-        column_scalars(&self.project, &self.spec, (contributor, *era)).into()
+    fn column_scalars(&self, owner: &(Id, u32)) -> Arc<Scalars> {
+        column_scalars(&self.project, &self.spec, owner).into()
     }
 
     fn inputs(&self) -> Arc<Scalars> {

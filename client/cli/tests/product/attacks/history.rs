@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use blindsmith_attest::chain::{Bundle, OwnerPolicy};
+use blindsmith_attest::open_receipt;
 use blindsmith_protocol::{Blob, RoundRecord, ToWarden};
-use blindsmith_receipts::open_receipt;
 
 use super::products::Scene;
 use super::proxy::Frame;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use blindsmith_attest::chain::{Bundle, OwnerPolicy};
+use blindsmith_attest::open_fault;
 use blindsmith_matrix::{MaskSeed, OperandShape, Side};
 use blindsmith_protocol::{BlockRef, FromWarden, Instruction, Left, ToWarden};
-use blindsmith_receipts::open_fault;
 use blindsmith_ring::Q;
 
 use super::proxy::{Frame, Proxy};

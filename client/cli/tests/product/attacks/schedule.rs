@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use blindsmith_attest::open_receipt;
 use blindsmith_protocol::{FromWarden, Instruction, Outcome, RoundRecord, ToWarden, from_cbor};
-use blindsmith_receipts::{Decision, open_receipt};
+use blindsmith_receipts::Decision;
 
 use serde_json::json;
 

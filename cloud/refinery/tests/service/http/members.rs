@@ -1,9 +1,8 @@
 //! Members: what the owner's orders let them do, and what they see of each other.
 
 use blindsmith_api::message::Ledger;
-use blindsmith_identity::{
-    Action, MemberRole, Order, Quota, Roster, SigningKey, Withdrawal, open_order, sign_order, sign_withdrawal,
-};
+use blindsmith_api::{Withdrawal, sign_withdrawal};
+use blindsmith_identity::{Action, MemberRole, Order, Quota, Roster, SigningKey, open_order, sign_order};
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor};
 use serde_json::json;
 

@@ -9,9 +9,10 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
-use super::roots::{Constant, PairRoots, Roots};
+use super::roots::{Constant, PairRoots, Roots, roots_of};
 use super::vector::*;
 use crate::Table;
+use crate::backend::roots::quarters;
 
 /// The fewest points that these transforms serve.
 const MIN_POINTS: usize = 8;
@@ -25,12 +26,12 @@ pub(super) fn serves(points: usize, block_len: usize) -> bool {
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn forward_mixed(table: &Table, x: &mut [u64], roots: usize) {
-    forward_stages::<true>(Roots::of(table), x.as_chunks_mut::<4>().0, 1, roots);
+    forward_stages::<true>(roots_of(table), x.as_chunks_mut::<4>().0, 1, roots);
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn mixed_to_eval(table: &Table, x: &mut [u64], roots: usize) {
-    let constants = Roots::of(table);
+    let constants = roots_of(table);
     let x = x.as_chunks_mut::<4>().0;
     let registers = x.len();
     forward_stages::<false>(constants, x, roots, registers);
@@ -41,7 +42,7 @@ pub(super) fn mixed_to_eval(table: &Table, x: &mut [u64], roots: usize) {
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn inverse_mixed(table: &Table, x: &mut [u64], roots: usize) {
-    let constants = Roots::of(table);
+    let constants = roots_of(table);
     let k = roots.trailing_zeros() as usize;
     let last = Last { scale: constants.scales[k], roots: &constants.last_from_mixed[k..=k] };
     if roots > 1 {
@@ -51,7 +52,7 @@ pub(super) fn inverse_mixed(table: &Table, x: &mut [u64], roots: usize) {
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn eval_to_mixed(table: &Table, x: &mut [u64], roots: usize) {
-    let constants = Roots::of(table);
+    let constants = roots_of(table);
     let scale = constants.scales[(x.len() / roots).trailing_zeros() as usize];
     let last = Last { scale, roots: &constants.last_from_values[roots..2 * roots] };
     let x = x.as_chunks_mut::<4>().0;
@@ -256,18 +257,6 @@ fn inverse_last_two_stages<const FROM_RESIDUES: bool>(roots: &Roots, x: &mut [Re
             store(d, lift(x3));
         }
     }
-}
-
-/// Four registers at distances of `len`, `len` times.
-#[inline]
-fn quarters(
-    x: &mut [Register],
-    len: usize,
-) -> impl Iterator<Item = (&mut Register, &mut Register, &mut Register, &mut Register)> {
-    let (upper, lower) = x.split_at_mut(2 * len);
-    let (a, b) = upper.split_at_mut(len);
-    let (c, d) = lower.split_at_mut(len);
-    a.iter_mut().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| (a, b, c, d))
 }
 
 #[inline]

@@ -50,11 +50,6 @@ pub(super) fn mul_add(out: &mut [u64], a: &[u64], b: &[u64]) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn mul_sub(out: &mut [u64], a: &[u64], b: &[u64]) {
-    map_doubles(out, [a, b], |o, [a, b]| _mm256_sub_pd(o, product(a, b)));
-}
-
-#[target_feature(enable = "avx2,fma")]
 pub(super) fn reduce_pairs(out: &mut [u64], lo: &[u64], hi: &[u64]) {
     let two_to_52 = Constant::new((1 << 52) % crate::Q);
     let factor = (_mm256_set1_pd(two_to_52.w), _mm256_set1_pd(two_to_52.w_over_q));

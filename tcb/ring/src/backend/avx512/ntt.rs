@@ -9,9 +9,10 @@ use std::arch::x86_64::*;
 use std::array::{from_fn, from_mut, from_ref};
 
 use super::entries::mul_ranks;
-use super::roots::{Constant, PairRoots, Roots};
+use super::roots::{Constant, PairRoots, Roots, roots_of};
 use super::vector::*;
 use crate::Table;
+use crate::backend::roots::quarters;
 use crate::modulus::Q;
 
 /// The fewest points that these transforms serve.
@@ -29,12 +30,12 @@ pub(super) fn serves(points: usize, block_len: usize) -> bool {
 
 #[target_feature(enable = "avx512ifma")]
 pub(super) fn forward_mixed(table: &Table, x: &mut [u64], roots: usize) {
-    forward_stages::<true>(Roots::of(table), x.as_chunks_mut::<8>().0, 1, roots);
+    forward_stages::<true>(roots_of(table), x.as_chunks_mut::<8>().0, 1, roots);
 }
 
 #[target_feature(enable = "avx512ifma")]
 pub(super) fn mixed_to_eval(table: &Table, x: &mut [u64], roots: usize) {
-    let constants = Roots::of(table);
+    let constants = roots_of(table);
     let x = x.as_chunks_mut::<8>().0;
     let registers = x.len();
     forward_stages::<false>(constants, x, roots, registers);
@@ -43,7 +44,7 @@ pub(super) fn mixed_to_eval(table: &Table, x: &mut [u64], roots: usize) {
 
 #[target_feature(enable = "avx512ifma")]
 pub(super) fn inverse_mixed(table: &Table, x: &mut [u64], roots: usize) {
-    let constants = Roots::of(table);
+    let constants = roots_of(table);
     let k = roots.trailing_zeros() as usize;
     let last = Last { scale: constants.scales[k], first: 1, roots: &constants.last_from_mixed[k..=k] };
     if roots > 1 {
@@ -53,7 +54,7 @@ pub(super) fn inverse_mixed(table: &Table, x: &mut [u64], roots: usize) {
 
 #[target_feature(enable = "avx512ifma")]
 pub(super) fn eval_to_mixed(table: &Table, x: &mut [u64], roots: usize) {
-    let constants = Roots::of(table);
+    let constants = roots_of(table);
     let scale = constants.scales[(x.len() / roots).trailing_zeros() as usize];
     let x = x.as_chunks_mut::<8>().0;
     let registers = x.len();
@@ -78,7 +79,7 @@ const TOGETHER: usize = 512;
 /// A few roots at a time.
 #[target_feature(enable = "avx512ifma")]
 pub(super) fn mul_fold(table: &Table, out: &mut [u64], (a, b): (&[u64], &[u64]), rank: usize, x: &mut [u64]) {
-    let constants = Roots::of(table);
+    let constants = roots_of(table);
     let (strip, roots) = (out.len(), table.points() / out.len());
     let scale = constants.scales[strip.trailing_zeros() as usize];
     let count = (TOGETHER / strip).clamp(1, roots);
@@ -281,18 +282,6 @@ fn inverse_last_two_stages(roots: &Roots, x: &mut [Register], last: Last) {
             store(d, mul_by_canonical(x3, w));
         }
     }
-}
-
-/// Four registers at distances of `len`, `len` times.
-#[inline]
-fn quarters(
-    x: &mut [Register],
-    len: usize,
-) -> impl Iterator<Item = (&mut Register, &mut Register, &mut Register, &mut Register)> {
-    let (upper, lower) = x.split_at_mut(2 * len);
-    let (a, b) = upper.split_at_mut(len);
-    let (c, d) = lower.split_at_mut(len);
-    a.iter_mut().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| (a, b, c, d))
 }
 
 #[target_feature(enable = "avx512ifma")]

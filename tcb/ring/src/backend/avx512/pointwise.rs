@@ -45,15 +45,6 @@ pub(super) fn mul_add(out: &mut [u64], a: &[u64], b: &[u64]) {
 }
 
 #[target_feature(enable = "avx512ifma")]
-pub(super) fn mul_sub(out: &mut [u64], a: &[u64], b: &[u64]) {
-    map(out, [a, b], |o, [a, b]| {
-        let minus_a = _mm512_sub_epi64(splat(Q), a);
-        let (lo, hi) = accumulate((o, _mm512_setzero_si512()), minus_a, b);
-        reduce_product(lo, hi)
-    });
-}
-
-#[target_feature(enable = "avx512ifma")]
 pub(super) fn reduce_pairs(out: &mut [u64], lo: &[u64], hi: &[u64]) {
     map(out, [lo, hi], |_, [lo, hi]| reduce_pair(lo, hi));
 }

@@ -1,8 +1,8 @@
-//! Products: collected whole before one is accepted.
+//! Products are collected whole before one is accepted.
 
 use blindsmith_keys::Received;
 
-use crate::accelerator::ProductError;
+use super::ProductError;
 use crate::cloud::{Cloud, CloudError, Copier, Sink, Ticket};
 
 /// A product as it is handed over.
@@ -22,7 +22,7 @@ impl Sink for Arriving<'_> {
 }
 
 /// Waits for a product.
-pub(crate) fn collect<'a, C: Cloud>(
+pub(super) fn collect<'a, C: Cloud>(
     cloud: &C,
     ticket: Ticket,
     product: Received<'a>,
@@ -32,5 +32,14 @@ pub(crate) fn collect<'a, C: Cloud>(
     match arriving.failure {
         Some(cause) => Err(cause),
         None => Ok(done.map(|()| arriving.product)?),
+    }
+}
+
+/// A product that nobody wants any more.
+pub(super) struct Unwanted;
+
+impl Sink for Unwanted {
+    fn copied(&mut self, _: usize, _: Copier<'_>) -> Result<(), CloudError> {
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The test vectors of `tests/vectors/receipts.json`: made from fixed keys, compared bit for bit, and opened.
 //! Negative ones are named by their defect.
 
+use blindsmith_attest::{MAX_MEASUREMENT, MAX_TEE, SEALED_DECISION, open_fault, open_receipt};
 use blindsmith_keys::Key;
 use blindsmith_protocol::{Blob, Id, to_cbor};
 use blindsmith_receipts::*;
@@ -128,7 +129,7 @@ struct Parts {
 impl Parts {
     fn new() -> Self {
         Parts {
-            headers: headers(Some(RECEIPT_TYPE), Some(&key().verifying().0)).algorithm(Algorithm::EdDSA),
+            headers: headers(Some(RECEIPT.content), Some(&key().verifying().0)).algorithm(Algorithm::EdDSA),
             unprotected: coset::Header::default(),
             payload: to_cbor(&release()),
             aad: RECEIPT_AAD,
@@ -196,7 +197,7 @@ fn envelopes() -> Vec<(&'static str, Vec<u8>)> {
     let good = Parts::new().signed();
     let kid = key().verifying().0;
     let typed = |content| headers(Some(content), Some(&kid));
-    let usual = || typed(RECEIPT_TYPE);
+    let usual = || typed(RECEIPT.content);
     let eddsa = |headers: HeaderBuilder| with_headers(headers.algorithm(Algorithm::EdDSA));
     let other_tag = [&[0xd8, 98], &good[1..]].concat();
     let long_array = [&good[..1], &[0x98, 4], &good[2..]].concat();
@@ -217,13 +218,13 @@ fn envelopes() -> Vec<(&'static str, Vec<u8>)> {
         ("algorithm_es256", with_headers(usual().algorithm(Algorithm::ES256))),
         ("algorithm_ed25519_by_its_newer_name", with_headers(usual().algorithm(Algorithm::Ed25519))),
         ("content_type_missing", eddsa(headers(None, Some(&kid)))),
-        ("content_type_of_a_fault", eddsa(typed(FAULT_TYPE))),
+        ("content_type_of_a_fault", eddsa(typed(FAULT.content))),
         ("content_type_cbor", eddsa(typed("application/cbor"))),
         ("critical_header", eddsa(usual().add_critical(HeaderParameter::Alg))),
         ("protected_header_too_many", eddsa(usual().value(99, 1.into()))),
         ("unprotected_header", Parts { unprotected, ..Parts::new() }.signed()),
-        ("key_identifier_missing", eddsa(headers(Some(RECEIPT_TYPE), None))),
-        ("key_identifier_of_another_key", eddsa(headers(Some(RECEIPT_TYPE), Some(&[9; 32])))),
+        ("key_identifier_missing", eddsa(headers(Some(RECEIPT.content), None))),
+        ("key_identifier_of_another_key", eddsa(headers(Some(RECEIPT.content), Some(&[9; 32])))),
         ("payload_detached", detached.to_tagged_vec().unwrap()),
         ("signature_of_another_key", Parts { key: seed(8), ..Parts::new() }.signed()),
         ("signature_of_another_domain", Parts { aad: FAULT_AAD, ..Parts::new() }.signed()),
@@ -383,7 +384,7 @@ fn a_key_of_small_order_is_refused() {
     let mut neutral = [0; 32];
     neutral[0] = 1;
     let mut message = Parts {
-        headers: headers(Some(RECEIPT_TYPE), Some(&neutral)).algorithm(Algorithm::EdDSA),
+        headers: headers(Some(RECEIPT.content), Some(&neutral)).algorithm(Algorithm::EdDSA),
         ..Parts::new()
     }
     .message();
