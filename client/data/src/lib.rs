@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod array;
+mod cells;
 mod choices;
 mod classes;
 mod collector;
@@ -64,6 +65,7 @@ mod table;
 mod tally;
 mod value;
 
+pub use cells::{Cell, Cells, Values};
 pub use choices::{Choices, Imputation, Stand};
 pub use classes::Classes;
 pub use collector::{LabelColumns, LabelValues};

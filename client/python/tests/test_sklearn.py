@@ -1,0 +1,80 @@
+"""Estimators are ones of scikit-learn: its own checks, pipelines, cross-validation, copies and pickles."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import blindsmith
+
+pytest.importorskip("sklearn")
+from sklearn.base import clone  # noqa: E402
+from sklearn.datasets import load_diabetes  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import PolynomialFeatures  # noqa: E402
+from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
+
+from blindsmith.sklearn import EncryptedClassifier, EncryptedRegressor  # noqa: E402
+
+#: Checks that an estimator does not pass, with the reason.
+EXPECTED: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("estimator", [EncryptedClassifier, EncryptedRegressor])
+def test_scikit_learns_own_checks_pass(service, estimator):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = estimator(refinery=service, hidden=(8,), epochs=40, learning_rate=0.3)
+        results = check_estimator(made, expected_failed_checks=EXPECTED, on_fail=None)
+    failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
+    assert not failed, failed
+    assert sum(r["status"] == "passed" for r in results) > 30
+
+
+def test_classes_of_any_kind_are_learnt_in_pipelines(service, iris):
+    rows, labels = iris
+    names = np.array(["setosa", "versicolor", "virginica"], object)[labels]
+    pipeline = make_pipeline(PolynomialFeatures(2, include_bias=False), EncryptedClassifier(service, hidden=(16,)))
+    pipeline.fit(rows, names)
+    assert pipeline.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert pipeline.score(rows, names) > 0.9
+    assert pipeline.predict_proba(rows).shape == (150, 3)
+
+
+def test_cross_validation_and_search(service, iris):
+    scores = cross_val_score(EncryptedClassifier(service, hidden=(8,)), *iris, cv=3)
+    assert scores.mean() > 0.8
+    search = GridSearchCV(EncryptedClassifier(service), {"hidden": [(), (8,)]}, cv=2).fit(*iris)
+    assert search.best_score_ > 0.7
+
+
+def test_more_rows_are_learnt(service, iris):
+    rows, labels = iris
+    estimator = EncryptedClassifier(service, hidden=(8,))
+    for part in range(3):
+        estimator.partial_fit(rows[part::3], labels[part::3], classes=[0, 1, 2])
+    assert len(estimator.project_.history()) == 4 and estimator.score(rows, labels) > 0.8
+    with pytest.raises(ValueError, match="was not named"):
+        estimator.partial_fit(rows, labels + 5)
+
+
+def test_copies_and_pickles_have_no_keys(service, iris):
+    estimator = EncryptedClassifier(service, hidden=(8,)).fit(*iris)
+    assert not hasattr(clone(estimator), "project_dir_")
+    pickled = pickle.dumps(estimator)
+    key = (estimator.project_.dir / "owner.key").read_bytes()
+    assert len(key) > 30 and not any(line and line in pickled for line in key.split(b"\n"))
+    again = pickle.loads(pickled)
+    assert (again.predict(iris[0]) == estimator.predict(iris[0])).mean() > 0.98
+    (estimator.project_.dir / "owner.key").rename(estimator.project_.dir / "away")
+    with pytest.raises(blindsmith.BlindsmithError):
+        pickle.loads(pickled).predict(iris[0])
+
+
+def test_numbers_are_learnt(service):
+    rows, targets = load_diabetes(return_X_y=True)
+    assert EncryptedRegressor(service, hidden=()).fit(rows, targets).score(rows, targets) > 0.4
+    both = np.column_stack([targets, -targets])
+    assert EncryptedRegressor(service, hidden=()).fit(rows, both).predict(rows[:7]).shape == (7, 2)
