@@ -18,8 +18,21 @@ from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
 from blindsmith.sklearn import EncryptedClassifier, EncryptedRegressor  # noqa: E402
 
-#: Checks that an estimator does not pass, with the reason.
-EXPECTED: dict[str, str] = {}
+#: Checks that an estimator does not pass, with the reason. Each of them trains twice on the same rows and compares predictions.
+TWICE = "rows are shuffled before they are sent, and encryption draws fresh randomness: two fits are never quite the same"
+EXPECTED = {
+    EncryptedClassifier: {
+        "check_classifier_data_not_an_array": TWICE,
+        "check_supervised_y_2d": TWICE,
+        "check_fit_idempotent": TWICE,
+    },
+    EncryptedRegressor: {
+        "check_regressor_data_not_an_array": TWICE,
+        "check_regressors_int": TWICE,
+        "check_supervised_y_2d": TWICE,
+        "check_fit_idempotent": TWICE,
+    },
+}
 
 
 @pytest.mark.parametrize("estimator", [EncryptedClassifier, EncryptedRegressor])
@@ -27,7 +40,7 @@ def test_scikit_learns_own_checks_pass(service, estimator):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = estimator(refinery=service, hidden=(8,), epochs=40, learning_rate=0.3)
-        results = check_estimator(made, expected_failed_checks=EXPECTED, on_fail=None)
+        results = check_estimator(made, expected_failed_checks=EXPECTED[estimator], on_fail=None)
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert not failed, failed
     assert sum(r["status"] == "passed" for r in results) > 30

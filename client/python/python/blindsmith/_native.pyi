@@ -5,6 +5,34 @@ from typing import Any, Callable, final
 
 from ._data import Source
 
+__all__ = [
+    "VERSION",
+    "Cancel",
+    "Model",
+    "init",
+    "join",
+    "push",
+    "request_round",
+    "wait",
+    "status",
+    "record",
+    "predict",
+    "standardised",
+    "is_ready",
+    "pull",
+    "receipts",
+    "verify",
+    "verify_files",
+    "enrol",
+    "members",
+    "invite",
+    "revoke",
+    "rollback",
+    "readmit",
+    "forgive",
+    "withdraw",
+]
+
 VERSION: str
 
 _Path = str | PathLike[str]

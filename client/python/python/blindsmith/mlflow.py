@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from . import progress
 from .results import Round
@@ -14,8 +15,8 @@ __all__ = ["autolog"]
 
 
 def _log(project: Project, ended: Round) -> None:
-    import mlflow
-
+    # By its name from outside: this module has it too.
+    mlflow: Any = importlib.import_module("mlflow")
     if mlflow.active_run() is None:
         mlflow.start_run(run_name=project.name)
     if project.created is not None and ended.round == 1:

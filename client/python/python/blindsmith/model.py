@@ -54,9 +54,14 @@ class Model:
         return self._native.features
 
     def standardise(self, features: Any) -> Any:
-        """Features (rows x features, as numbers) as the first layer takes them: (x - centre) / scale, clipped."""
+        """Features (rows x features, as numbers) as the first layer takes them: (x - centre) / scale, clipped.
+
+        A column that was constant in the first rows counts as 0.
+        """
         centre, scale, factor = self._native.standardisation
-        return np.clip((np.asarray(features, np.float64) - centre) / scale, -factor, factor)
+        varies = scale > 0
+        rows = (np.asarray(features, np.float64) - centre) / np.where(varies, scale, 1)
+        return np.clip(np.where(varies, rows, 0), -factor, factor)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes safetensors, or an ONNX graph with the standardisation inside if the name ends in .onnx."""
@@ -79,7 +84,8 @@ class Model:
                 self.register_buffer("scale", torch.tensor(np.asarray(scale), dtype=torch.float64))
 
             def forward(self, x: Any) -> Any:
-                return torch.clamp((x - self.centre) / self.scale, -factor, factor).to(torch.float32)
+                rows = torch.where(self.scale > 0, (x - self.centre) / self.scale, 0.0)
+                return torch.clamp(rows, -factor, factor).to(torch.float32)
 
         kinds = {name: module for module, name in _ACTIVATIONS.items()}
         modules: list[Any] = [Standardise()]

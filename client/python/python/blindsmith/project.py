@@ -46,7 +46,13 @@ def _reading(settings: dict[str, Any]) -> dict[str, Any]:
 def _listed(value: Any) -> list[str]:
     if value is None:
         return []
-    return [value] if isinstance(value, (str, int)) else [str(each) for each in value]
+    return [str(value)] if isinstance(value, (str, int)) else [str(each) for each in value]
+
+
+def _where(refinery: Any) -> str | None:
+    """The address or the socket of a refinery, or of what `local` gave."""
+    found = getattr(refinery, "refinery", refinery)
+    return None if found is None else os.fspath(found)
 
 
 def _trust(settings: dict[str, Any], local: bool) -> dict[str, Any]:
@@ -80,8 +86,7 @@ class Project:
         self, dir: str | os.PathLike[str], *, refinery: str | Local | None = None, ca: str | os.PathLike[str] | None = None
     ) -> None:
         self.dir = Path(dir)
-        where = getattr(refinery, "refinery", refinery)
-        self._place = (self.dir, where, None if ca is None else Path(ca))
+        self._place = (self.dir, _where(refinery), None if ca is None else Path(ca))
         self._record: dict[str, Any] = json.loads(_native.record(self._place))
         self._heard = -1
         #: What :meth:`init` said of the new project; None of one that was opened.
@@ -146,7 +151,6 @@ class Project:
         """
         reading = _reading(settings)
         is_local = not isinstance(refinery, (str, os.PathLike))
-        where = refinery.refinery if is_local else os.fspath(refinery)  # type: ignore[union-attr, arg-type]
         trust = _trust(settings, is_local)
         layers = None
         if model is not None and is_sequential(model):
@@ -166,7 +170,7 @@ class Project:
             settings["beyond_refuse"] = settings.pop("beyond") == "refuse"
         told = {
             "dir": os.fspath(dir),
-            "refinery": where,
+            "refinery": _where(refinery),
             "ca": None if ca is None else os.fspath(ca),
             "task": task,
             "label": names,
@@ -200,12 +204,11 @@ class Project:
         """
         if invitation is not None:
             is_local = refinery is not None and not isinstance(refinery, (str, os.PathLike))
-            where = getattr(refinery, "refinery", refinery)
             trust = _trust(settings, is_local)
             told = {
                 "dir": os.fspath(dir),
                 "invitation": os.fspath(invitation),
-                "refinery": None if where is None else os.fspath(where),
+                "refinery": _where(refinery),
                 "trust": trust,
                 **settings,
             }

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Sequence, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -106,6 +106,8 @@ class _Encrypted(BaseEstimator):
             weight_decay=self.weight_decay,
             optimiser=self.optimiser,
             seed=0 if self.random_state is None else int(self.random_state),
+            # Rows are all the caller's: there is nobody to be screened.
+            screening=0.0,
             # Rows are pushed once, and their round is waited for.
             manual=True,
             name=type(self).__name__,
@@ -134,7 +136,7 @@ class _Encrypted(BaseEstimator):
         return self.project_.predict(rows, progress=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        state: dict[str, Any] = {**cast(Any, super().__getstate__())}
         # The directory has the keys. A copy of this without it predicts nothing.
         state.pop("_project", None)
         if isinstance(state.get("refinery"), Local):
@@ -193,7 +195,8 @@ class EncryptedClassifier(ClassifierMixin, _Encrypted):
 
     def predict(self, X: Any) -> Any:
         """The class of each row, predicted encrypted."""
-        found = self._predicted(X).values.astype(int)
+        # Of the rounded probabilities, so that it is what predict_proba says.
+        found = self._predicted(X).probabilities.argmax(axis=1)
         return self.classes_[found]
 
     def predict_proba(self, X: Any) -> Any:
