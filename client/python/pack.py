@@ -41,7 +41,7 @@ def main(target: Path, out: Path) -> None:
         if path.suffix in (".py", ".pyi", ".typed") or path.name == "py.typed":
             files[path.relative_to(HERE / "python").as_posix()] = (path.read_bytes(), 0o644)
     with tempfile.TemporaryDirectory() as folder:
-        native = stripped(target / "libblindsmith_native.so", Path(folder))
+        native = stripped(target / "deps" / "libblindsmith_native.so", Path(folder))
         files["blindsmith/_native.abi3.so"] = (native.read_bytes(), 0o755)
         for program in PROGRAMS:
             files[f"blindsmith/_bin/{program}"] = (stripped(target / program, Path(folder)).read_bytes(), 0o755)

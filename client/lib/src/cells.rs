@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use blindsmith_data::{Cells, Choices, ReadOptions, Table};
-use blindsmith_learn::{Matrix, Targets};
 
 use crate::predictions::Query;
 use crate::rows::{First, Format, Rows, Source, standardise};
@@ -61,28 +60,30 @@ impl DataCells<'_> {
         }
     }
 
-    /// What is made of each part. Where that fails, `whole` says why: it sees the rows that a user counts.
-    fn in_parts<T>(
+    /// Rows of a part.
+    fn step(&self) -> usize {
+        let rows = self.data.rows().max(1);
+        let apart = self.labels.as_ref().is_some_and(|labels| labels.rows() != rows);
+        if apart { rows } else { (PART / self.data.columns().max(1)).clamp(1, rows) }
+    }
+
+    /// What is made of all rows, from what is made of each part. Where a part is refused, the whole is read at once: what is
+    /// said then names the row that a user counts.
+    fn in_parts<T, A>(
         &self,
         interrupter: &Interrupter,
         make: impl Fn(&Self) -> Result<T, Failure>,
-    ) -> Result<Vec<T>, Failure> {
-        let rows = self.data.rows();
-        let apart = self.labels.as_ref().is_some_and(|labels| labels.rows() != rows);
-        let step = if apart { rows.max(1) } else { (PART / self.data.columns().max(1)).max(1) };
-        if rows <= step {
-            return Ok(vec![make(self)?]);
-        }
-        let mut parts = Vec::with_capacity(rows.div_ceil(step));
-        for from in (0..rows).step_by(step) {
+        join: impl Fn(&mut dyn Iterator<Item = Result<T, Failure>>) -> Result<A, Failure>,
+    ) -> Result<A, Failure> {
+        let (rows, step) = (self.data.rows(), self.step());
+        let mut parts = (0..rows.max(1)).step_by(step).map(|from| {
             interrupter.check()?;
-            match make(&self.part(from..rows.min(from + step))) {
-                Ok(part) => parts.push(part),
-                Err(Failure::Data(_)) => return make(self).map(|whole| vec![whole]),
-                Err(other) => return Err(other),
-            }
+            make(&self.part(from..rows.min(from + step)))
+        });
+        match join(&mut parts) {
+            Err(Failure::Data(_)) if step < rows => join(&mut std::iter::once_with(|| make(self))),
+            joined => joined,
         }
-        Ok(parts)
     }
 
     /// Rows with labels of an existing project, standardised.
@@ -90,13 +91,13 @@ impl DataCells<'_> {
     /// # Errors
     /// If they do not fit the project.
     pub fn rows(&self, project: &ClientProject, interrupter: &Interrupter) -> Result<Rows, Failure> {
-        let parts = self.in_parts(interrupter, |part| {
+        let make = |part: &Self| {
             let labelled = Source::labelled(part, project)?;
             let mut rows = standardise(project, labelled.data)?;
             rows.misfits = rows.misfits.with_columns(labelled.misfits);
             Ok(rows)
-        })?;
-        join(parts).ok_or_else(|| Failure::Other("parts of other shapes".into()))
+        };
+        self.in_parts(interrupter, make, |parts| Rows::joined(self.data.rows(), parts))
     }
 
     /// Rows of a query, standardised; labels among their columns are kept apart to compare with.
@@ -104,35 +105,7 @@ impl DataCells<'_> {
     /// # Errors
     /// If they do not fit the project.
     pub fn query(&self, project: &ClientProject, interrupter: &Interrupter) -> Result<Query, Failure> {
-        let parts = self.in_parts(interrupter, |part| project.query(Source::query(part, project)?))?;
-        Query::joined(parts).ok_or_else(|| Failure::Other("parts of other shapes".into()))
+        let make = |part: &Self| project.query(Source::query(part, project)?);
+        self.in_parts(interrupter, make, |parts| Query::joined(self.data.rows(), parts))
     }
-}
-
-/// All rows in one matrix.
-fn join(mut parts: Vec<Rows>) -> Option<Rows> {
-    if parts.len() == 1 {
-        return parts.pop();
-    }
-    let (mut features, mut classes, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut misfits, mut rows) = (crate::rows::Misfits::default(), 0);
-    let (width, mut outputs) = (parts.first()?.features.cols(), 0);
-    features.reserve_exact(width * parts.iter().map(|part| part.features.rows()).sum::<usize>());
-    for part in parts {
-        rows += part.features.rows();
-        features.extend_from_slice(part.features.as_slice());
-        misfits.add(part.misfits);
-        match part.targets {
-            Targets::Classes(more) => classes.extend(more),
-            Targets::Values(more) => {
-                outputs = more.cols();
-                values.extend_from_slice(more.as_slice());
-            }
-        }
-    }
-    let targets = match outputs {
-        0 => Targets::Classes(classes),
-        outputs => Targets::Values(Matrix::from_rows(rows, outputs, values)?),
-    };
-    Some(Rows { features: Matrix::from_rows(rows, width, features)?, targets, misfits })
 }

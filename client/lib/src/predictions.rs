@@ -44,13 +44,24 @@ impl Query {
         self.standardised.matrix.rows()
     }
 
-    /// One query of the rows of several, in their order; none of none.
-    pub fn joined(parts: impl IntoIterator<Item = Query>) -> Option<Self> {
-        let mut parts = parts.into_iter();
-        let mut all = parts.next()?;
+    /// One query of the rows of several, in their order; `rows` is how many there are, about.
+    ///
+    /// # Errors
+    /// The first of the parts that has one, or parts that do not go together.
+    pub fn joined(
+        rows: usize,
+        parts: &mut dyn Iterator<Item = Result<Query, Failure>>,
+    ) -> Result<Self, Failure> {
+        let unlike = || Failure::Other("parts of different shapes".into());
+        let mut all = parts.next().ok_or_else(unlike)??;
+        if all.rows() >= rows {
+            return Ok(all);
+        }
         let columns = all.standardised.matrix.columns();
-        let mut values = std::mem::take(&mut all.standardised.matrix).into_vec();
+        let mut values = Vec::with_capacity(rows * columns);
+        values.extend_from_slice(all.standardised.matrix.as_slice());
         for part in parts {
+            let part = part?;
             values.extend_from_slice(part.standardised.matrix.as_slice());
             if let (Some(all), Some(more)) = (&mut all.classes, part.classes) {
                 all.extend(more);
@@ -58,8 +69,9 @@ impl Query {
             all.ids.iter_mut().zip(part.ids).for_each(|(all, more)| all.cells.extend(more.cells));
             all.misfits.add(part.misfits);
         }
-        all.standardised.matrix = blindsmith_data::Matrix::new(values.len() / columns, columns, values)?;
-        Some(all)
+        let count = values.len().checked_div(columns).unwrap_or(0);
+        all.standardised.matrix = blindsmith_data::Matrix::new(count, columns, values).ok_or_else(unlike)?;
+        Ok(all)
     }
 }
 

@@ -352,6 +352,44 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// All rows of several parts, in their order; `rows` is how many there are, about.
+    ///
+    /// # Errors
+    /// The first of the parts that has one, or parts that do not go together.
+    pub fn joined(
+        rows: usize,
+        parts: &mut dyn Iterator<Item = Result<Rows, Failure>>,
+    ) -> Result<Self, Failure> {
+        let unlike = || Failure::Other("parts of different shapes".into());
+        let first = parts.next().ok_or_else(unlike)??;
+        if first.features.rows() >= rows {
+            return Ok(first);
+        }
+        let (width, mut misfits) = (first.features.cols(), first.misfits);
+        let mut features = Vec::with_capacity(rows * width);
+        features.extend_from_slice(first.features.as_slice());
+        let mut targets = first.targets;
+        for part in parts {
+            let part = part?;
+            features.extend_from_slice(part.features.as_slice());
+            misfits.add(part.misfits);
+            match (&mut targets, part.targets) {
+                (learn::Targets::Classes(all), learn::Targets::Classes(more)) => all.extend(more),
+                (learn::Targets::Values(all), learn::Targets::Values(more)) => {
+                    let mut values = std::mem::take(all).into_vec();
+                    values.extend_from_slice(more.as_slice());
+                    let columns = more.cols().max(1);
+                    *all = learn::Matrix::from_rows(values.len() / columns, columns, values)
+                        .ok_or_else(unlike)?;
+                }
+                _ => return Err(unlike()),
+            }
+        }
+        let count = features.len().checked_div(width).unwrap_or(0);
+        let features = learn::Matrix::from_rows(count, width, features).ok_or_else(unlike)?;
+        Ok(Rows { features, targets, misfits })
+    }
+
     /// Puts the rows into the order that is drawn from `seed`.
     pub fn shuffle(&mut self, seed: &[u8; 32]) {
         let order = Permutation::keyed(self.features.rows(), seed);
