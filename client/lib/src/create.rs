@@ -118,7 +118,7 @@ impl NewProject {
         let (standardiser, targets) = self.scales.apply(standardiser, labelling.targets.take())?;
         labelling.targets = targets;
         self.check_constants(&standardiser, &labelling, rows)?;
-        let pace = Pace::of(self.expect_rows.unwrap_or(rows));
+        let pace = Pace::of(self.expect_rows.unwrap_or(rows), self.task);
         let training = self.training.clone().paced(&pace);
         let mut recipe =
             training.recipe(standardiser.columns(), labelling.outputs(), labelling.loss(), self.factor)?;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use blindsmith_arguments::CloudName;
-use blindsmith_client::Failure;
 use blindsmith_client::pace::Pace;
 use blindsmith_client::spec::sizes;
 use blindsmith_client::training::MICRO_BATCH;
+use blindsmith_client::{Failure, Task};
 use blindsmith_lab::bench::{Widths, calibration, threads_or_all, use_threads};
 use blindsmith_matrix::{Encoding, Security};
 use blindsmith_plan::{Cloud, Costs, Machine, Network, Prediction, plan, predict};
@@ -142,7 +142,7 @@ impl Plan {
             return Err(Failure::Settings("at least one row is needed".into()));
         }
         let widths = self.layers.0.clone();
-        let usual = Pace::of(self.rows).batch_rows;
+        let usual = Pace::of(self.rows, Task::Classify).batch_rows;
         let (batch_rows, steps) = batches(self.rows, self.batch_rows.unwrap_or(usual));
         let network = Network {
             widths,
