@@ -9,7 +9,7 @@ use crate::rows::{First, Format, Rows, Source, standardise};
 use crate::{ClientProject, Failure, Interrupter, Task};
 
 /// Cells of a part.
-const PART: usize = 1 << 20;
+const PART: usize = 1 << 18;
 
 /// A user's rows in memory.
 pub struct DataCells<'a> {
