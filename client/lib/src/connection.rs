@@ -3,6 +3,7 @@
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request};
 use blindsmith_identity::{PublicKey, SigningKey};
@@ -29,17 +30,26 @@ enum Transport {
 struct Patient {
     stream: UnixStream,
     interrupter: Interrupter,
+    /// When the user was asked.
+    asked: Instant,
 }
 
 impl Patient {
-    fn wait<T>(&self, mut transfer: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    fn new(stream: UnixStream) -> Self {
+        Patient { stream, interrupter: Interrupter::default(), asked: Instant::now() }
+    }
+
+    /// Transfers; while nothing comes, and while much does, the user is asked now and then.
+    fn wait<T>(&mut self, mut transfer: impl FnMut(&UnixStream) -> std::io::Result<T>) -> std::io::Result<T> {
         loop {
-            match transfer() {
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if self.interrupter.is_interrupted() {
-                        return Err(std::io::Error::other(Stopped));
-                    }
+            if self.interrupter.is_set() && self.asked.elapsed() >= PERIOD {
+                self.asked = Instant::now();
+                if self.interrupter.is_interrupted() {
+                    return Err(std::io::Error::other(Stopped));
                 }
+            }
+            match transfer(&self.stream) {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 done => return done,
             }
         }
@@ -48,13 +58,13 @@ impl Patient {
 
 impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.wait(|| (&self.stream).read(buffer))
+        self.wait(|mut stream| stream.read(buffer))
     }
 }
 
 impl Write for Patient {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.wait(|| (&self.stream).write(bytes))
+        self.wait(|mut stream| stream.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -66,11 +76,10 @@ impl Connection {
     /// Connects to the refinery's socket.
     pub fn open(socket: &Path) -> Result<Self, Failure> {
         let unreachable = |source| Failure::Unreachable { socket: socket.display().to_string(), source };
-        let patient = |stream| Patient { stream, interrupter: Interrupter::default() };
         let writer = UnixStream::connect(socket).map_err(unreachable)?;
         let reader = writer.try_clone().map_err(unreachable)?;
-        let reader = BufReader::with_capacity(1 << 16, patient(reader));
-        Ok(Connection(Transport::Socket { reader, writer: patient(writer) }))
+        let reader = BufReader::with_capacity(1 << 16, Patient::new(reader));
+        Ok(Connection(Transport::Socket { reader, writer: Patient::new(writer) }))
     }
 
     /// From now on operations end with [`Failure::Interrupted`] once this says so. The connection is of no use after that.

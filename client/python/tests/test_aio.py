@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import time
 
 import pytest
 
@@ -29,14 +28,14 @@ def test_operations_run_beside_each_other_and_are_cancelled(iris):
                 assert [ended.round async for ended in first.rounds(follow=True)] == [0, 1]
                 assert (await first.predict(rows)).rows == 150
                 assert (await first.pull()).version == 1 and await first.verify()
-                waiting = asyncio.ensure_future(first.refine(epochs=100_000))
+                waiting = asyncio.ensure_future(first.refine(epochs=1_000_000))
                 while not (await first.status()).busy:
                     await asyncio.sleep(0.01)
-                started = time.monotonic()
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
-                assert time.monotonic() - started < 20
+                # The round goes on: nobody waited for its end.
+                assert (await first.status()).busy
                 assert "SIMULATED" in repr(first) and "SIMULATED" in repr(service)
 
     asyncio.run(main())
