@@ -11,7 +11,7 @@ pub const USAGE: u8 = 64;
 /// appraised, 64 wrong usage.
 pub fn code(failure: &Failure) -> u8 {
     match failure {
-        Failure::Other(_) => 1,
+        Failure::Other(_) | Failure::Interrupted => 1,
         Failure::Settings(_) | Failure::Repeated { .. } | Failure::EvidenceRefused(_) => 2,
         Failure::Data(_) | Failure::Unusable { .. } => 3,
         Failure::Unreachable { .. } | Failure::Connection(_) => 4,

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::array::Array;
+use crate::cells::Cells;
 use crate::collector::{Collector, Gathered, LabelColumns};
 use crate::error::{Error, FileDefect, Result};
 use crate::limits::Limits;
@@ -21,8 +22,44 @@ use crate::{csv, idx, npy};
 enum Input<'a> {
     Path(PathBuf),
     Memory(&'a str, &'a [u8]),
+    Cells(&'a Cells<'a>),
     /// The content of what can be read once only.
     Kept(String, Vec<u8>),
+}
+
+/// What is read of an input.
+enum Opened<'a> {
+    Source(Source<'a>),
+    Cells(&'a Cells<'a>),
+}
+
+/// Features or labels that are apart from each other.
+enum Apart<'a> {
+    Array(Array<'a>),
+    Cells(&'a Cells<'a>),
+}
+
+impl Apart<'_> {
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Array(array) => array.rows(),
+            Self::Cells(cells) => cells.rows() as u64,
+        }
+    }
+
+    fn read(self, collector: &mut Collector<'_>) -> Result<()> {
+        match self {
+            Self::Array(array) => array.read(collector),
+            Self::Cells(cells) => cells.read(collector),
+        }
+    }
+
+    fn read_labels(self, features: u64, collector: &mut Collector<'_>) -> Result<()> {
+        match self {
+            Self::Array(array) => array.read_labels(features, collector),
+            Self::Cells(cells) => cells.read_labels(features, collector),
+        }
+    }
 }
 
 /// The files of one table, which can be read more than once.
@@ -55,17 +92,21 @@ impl Input<'_> {
         Ok(Self::Kept(name, content))
     }
 
-    fn open(&self, limits: &Limits) -> Result<Source<'_>> {
-        match self {
-            Self::Path(path) => Source::open(path, limits),
-            Self::Memory(name, bytes) => Source::memory(name, bytes, limits),
-            Self::Kept(name, bytes) => Source::memory(name, bytes, limits),
-        }
+    fn open(&self, limits: &Limits) -> Result<Opened<'_>> {
+        Ok(Opened::Source(match self {
+            Self::Path(path) => Source::open(path, limits)?,
+            Self::Memory(name, bytes) => Source::memory(name, bytes, limits)?,
+            Self::Kept(name, bytes) => Source::memory(name, bytes, limits)?,
+            Self::Cells(cells) => return Ok(Opened::Cells(cells)),
+        }))
     }
 
     /// Reads it as a table of any format.
     fn read(&self, collector: &mut Collector<'_>) -> Result<()> {
-        let source = self.open(&collector.options().limits)?;
+        let source = match self.open(&collector.options().limits)? {
+            Opened::Source(source) => source,
+            Opened::Cells(cells) => return cells.read(collector),
+        };
         if source.head.is_empty() {
             return Err(Error::file(&source.file, FileDefect::Empty));
         }
@@ -80,12 +121,15 @@ impl Input<'_> {
         }
     }
 
-    fn array(&self, options: &ReadOptions) -> Result<Array<'_>> {
-        let source = self.open(&options.limits)?;
+    fn apart(&self, options: &ReadOptions) -> Result<Apart<'_>> {
+        let source = match self.open(&options.limits)? {
+            Opened::Source(source) => source,
+            Opened::Cells(cells) => return Ok(Apart::Cells(cells)),
+        };
         if npy::is(&source.head) {
-            npy::open(source, options)
+            npy::open(source, options).map(Apart::Array)
         } else if idx::is(&source.head) {
-            idx::open(source, options)
+            idx::open(source, options).map(Apart::Array)
         } else {
             Err(Error::malformed(&source.file, ".npy or IDX", "it begins as neither"))
         }
@@ -104,6 +148,12 @@ impl<'a> Inputs<'a> {
 
     pub(crate) fn memory(name: &'a str, bytes: &'a [u8]) -> Self {
         Self { name: name.into(), features: vec![Input::Memory(name, bytes)], labels: None }
+    }
+
+    /// A table in memory, whose labels may be apart.
+    pub(crate) fn cells(features: &'a Cells<'a>, labels: Option<&'a Cells<'a>>) -> Self {
+        let labels = labels.map(Input::Cells);
+        Self { name: features.name().into(), features: vec![Input::Cells(features)], labels }
     }
 
     /// A file of features and one of labels.
@@ -125,8 +175,8 @@ impl<'a> Inputs<'a> {
             self.features.iter().try_for_each(|input| input.read(&mut collector))?;
             return collector.finish(&self.name);
         };
-        let features = feature_input.array(options)?;
-        let labels = label_input.array(options)?;
+        let features = feature_input.apart(options)?;
+        let labels = label_input.apart(options)?;
         let mut of_labels = Collector::new(options, None);
         labels.read_labels(features.rows(), &mut of_labels)?;
         let of_labels = of_labels.finish(&self.name)?;

@@ -34,6 +34,7 @@
 #![cfg_attr(not(feature = "parquet"), allow(dead_code))]
 
 mod array;
+mod cells;
 mod choices;
 mod classes;
 mod collector;
@@ -71,6 +72,7 @@ mod value;
 #[cfg(not(feature = "parquet"))]
 mod without_parquet;
 
+pub use cells::{Cell, Cells, Values};
 pub use choices::{Choices, Imputation, Stand};
 pub use classes::Classes;
 pub use collector::{LabelColumns, LabelValues};

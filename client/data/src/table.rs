@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::cells::Cells;
 use crate::choices::Choices;
 use crate::classes::Classes;
 use crate::collector::{LabelColumns, LabelValues};
@@ -172,6 +173,19 @@ impl Table {
         options: &ReadOptions,
     ) -> Result<Self> {
         Self::from_inputs(&Inputs::memory(features.0, features.1).with_labels(labels.0, labels.1), options)
+    }
+
+    /// Reads a table in memory, with its labels among its columns or apart. All columns of `labels` are labels then;
+    /// `options.labels` is not looked at.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_cells(
+        features: &Cells<'_>,
+        labels: Option<&Cells<'_>>,
+        options: &ReadOptions,
+    ) -> Result<Self> {
+        Self::from_inputs(&Inputs::cells(features, labels), options)
     }
 
     /// Reads one part of a directory of MNIST's standard IDX files, each gzipped or not.

@@ -1,9 +1,10 @@
 //! A client's connection to a refinery: its socket on this machine, or HTTP.
 
 use blindsmith_attest::open_receipt;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use blindsmith_api::message::{Ledger, ProjectStatus, Reply, Request};
 use blindsmith_identity::{PublicKey, SigningKey};
@@ -12,17 +13,64 @@ use blindsmith_protocol::{
 };
 use blindsmith_receipts::Receipt;
 
-use crate::Failure;
-use crate::failure::unexpected;
+use crate::failure::{Stopped, unexpected};
 use crate::http::HttpClient;
+use crate::interrupter::PERIOD;
 use crate::standing::merge;
+use crate::{Failure, Interrupter};
 
 /// Requests go out and replies come back in turn.
 pub struct Connection(Transport);
 
 enum Transport {
-    Socket { reader: BufReader<UnixStream>, writer: UnixStream },
+    Socket { reader: BufReader<Patient>, writer: Patient },
     Http(Box<HttpClient>),
+}
+
+/// A stream whose user may lose patience.
+struct Patient {
+    stream: UnixStream,
+    interrupter: Interrupter,
+    /// When the user was asked.
+    asked: Instant,
+}
+
+impl Patient {
+    fn new(stream: UnixStream) -> Self {
+        Patient { stream, interrupter: Interrupter::default(), asked: Instant::now() }
+    }
+
+    /// Transfers; while nothing comes, and while much does, the user is asked now and then.
+    fn wait<T>(&mut self, mut transfer: impl FnMut(&UnixStream) -> std::io::Result<T>) -> std::io::Result<T> {
+        loop {
+            if self.interrupter.is_set() && self.asked.elapsed() >= PERIOD {
+                self.asked = Instant::now();
+                if self.interrupter.is_interrupted() {
+                    return Err(std::io::Error::other(Stopped));
+                }
+            }
+            match transfer(&self.stream) {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.wait(|mut stream| stream.read(buffer))
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.wait(|mut stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        (&self.stream).flush()
+    }
 }
 
 impl Connection {
@@ -31,8 +79,31 @@ impl Connection {
         let unreachable = |source| Failure::Unreachable { socket: socket.display().to_string(), source };
         let writer = UnixStream::connect(socket).map_err(unreachable)?;
         let reader = writer.try_clone().map_err(unreachable)?;
-        let reader = BufReader::with_capacity(1 << 16, reader);
-        Ok(Connection(Transport::Socket { reader, writer }))
+        let reader = BufReader::with_capacity(1 << 16, Patient::new(reader));
+        Ok(Connection(Transport::Socket { reader, writer: Patient::new(writer) }))
+    }
+
+    /// From now on operations end with [`Failure::Interrupted`] once this says so. The connection is of no use after that.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn interrupt_with(&mut self, interrupter: &Interrupter) -> Result<(), Failure> {
+        let (reader, writer) = match &mut self.0 {
+            Transport::Socket { reader, writer } => (reader.get_mut(), writer),
+            Transport::Http(client) => {
+                client.interrupter = interrupter.clone();
+                return Ok(());
+            }
+        };
+        let period = interrupter.is_set().then_some(PERIOD);
+        let set = |stream: &UnixStream| {
+            stream.set_read_timeout(period).and_then(|()| stream.set_write_timeout(period))
+        };
+        for patient in [reader, writer] {
+            set(&patient.stream).map_err(blindsmith_protocol::FrameError::Io)?;
+            patient.interrupter = interrupter.clone();
+        }
+        Ok(())
     }
 
     /// Connects to a refinery by its address, `http://` or `https://`, whose requests this key signs, or by its socket's
@@ -58,6 +129,7 @@ impl Connection {
                 return body.iter().try_for_each(|part| client.request(request, part).map(drop));
             }
         };
+        writer.interrupter.check()?;
         match write_frame(writer, request, body) {
             // A refinery that refuses an upload says why and closes: its words are waiting.
             Err(FrameError::Io(e)) => match self.receive() {

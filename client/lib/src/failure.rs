@@ -20,7 +20,10 @@ pub enum Failure {
     },
     /// The connection broke.
     #[error("the refinery: {0}")]
-    Connection(#[from] blindsmith_protocol::FrameError),
+    Connection(#[source] blindsmith_protocol::FrameError),
+    /// Whoever waited asked for the end: see [`Interrupter`](crate::Interrupter).
+    #[error("interrupted: nothing of it counts")]
+    Interrupted,
     /// Refused.
     #[error("refused: {0}")]
     Refused(String),
@@ -85,6 +88,22 @@ impl Failure {
     /// About a file that cannot be appraised.
     pub fn unusable(path: &Path, message: impl std::fmt::Display) -> Self {
         Failure::Unusable { path: path.display().to_string(), message: message.to_string() }
+    }
+}
+
+/// What a transfer fails with that is interrupted.
+#[derive(Debug, Error)]
+#[error("interrupted")]
+pub(crate) struct Stopped;
+
+impl From<blindsmith_protocol::FrameError> for Failure {
+    fn from(error: blindsmith_protocol::FrameError) -> Self {
+        match &error {
+            blindsmith_protocol::FrameError::Io(e) if e.get_ref().is_some_and(|e| e.is::<Stopped>()) => {
+                Failure::Interrupted
+            }
+            _ => Failure::Connection(error),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blindsmith_api::message::{ProjectStatus, Reply, Request, Seen};
@@ -17,12 +16,12 @@ use blindsmith_protocol::{Blob, Id, Progress, Role, from_cbor, to_cbor};
 use serde::de::DeserializeOwned;
 use ureq::http;
 
-use crate::Failure;
 use crate::failure::unexpected;
 #[cfg(feature = "https")]
 use crate::tls;
 #[cfg(not(feature = "https"))]
 use crate::without_tls as tls;
+use crate::{Failure, Interrupter};
 
 /// Tries of a request, and of a chunk since the last one that went through.
 const TRIES: u32 = 8;
@@ -41,6 +40,8 @@ pub(crate) struct HttpClient {
     authority: String,
     key: SigningKey,
     session: Option<Sending>,
+    /// Asked between tries, chunks and events.
+    pub interrupter: Interrupter,
 }
 
 /// An upload or query under way.
@@ -149,6 +150,7 @@ impl HttpClient {
             authority: authority(host.as_str(), https),
             key,
             session: None,
+            interrupter: Interrupter::default(),
         })
     }
 
@@ -203,6 +205,7 @@ impl HttpClient {
     fn call(&self, call: &Call<'_>, accept: &str) -> Result<Answer, Failure> {
         let mut tries = 0;
         loop {
+            self.interrupter.check()?;
             tries += 1;
             let wait = match self.once(call, accept).and_then(Self::read) {
                 Ok(answer) if answer.status < 300 => return Ok(answer),
@@ -214,7 +217,7 @@ impl HttpClient {
                 Err(e) if refused_connection(&e) || !call.again || tries >= TRIES => return Err(self.lost(e)),
                 Err(_) => pause(tries),
             };
-            sleep(wait);
+            self.interrupter.sleep(wait)?;
         }
     }
 
@@ -328,6 +331,7 @@ impl HttpClient {
         let end = start + bytes.len() as u64;
         let mut tries = 0;
         while sending.offset < end {
+            self.interrupter.check()?;
             let from = (sending.offset - start) as usize;
             let chunk = &bytes[from..bytes.len().min(from + sending.chunk)];
             let query = format!("?offset={}", sending.offset);
@@ -345,7 +349,7 @@ impl HttpClient {
                 Ok(answer) => match (answer.problem().offset, answer.retry_after()) {
                     (Some(offset), _) if answer.status == 409 && tries < TRIES => offset,
                     (_, Some(wait)) if tries < TRIES => {
-                        sleep(wait);
+                        self.interrupter.sleep(wait)?;
                         continue;
                     }
                     // The chunk was altered on the way.
@@ -355,7 +359,7 @@ impl HttpClient {
                 Err(e) if tries >= TRIES => return Err(self.lost(e)),
                 Err(_) => {
                     // The refinery may be starting again: patience, then where it stands.
-                    sleep(pause(tries));
+                    self.interrupter.sleep(pause(tries))?;
                     let Ok(answer) = self.once(&get(&sending.path), "*/*").and_then(Self::read) else {
                         continue;
                     };
@@ -387,10 +391,11 @@ impl HttpClient {
             tries += 1;
             let wait = match self.once(&get(&path), "text/event-stream") {
                 Ok(response) if response.status() == 200 => {
-                    if follow(response, &mut |progress| {
+                    let ended = follow(response, &self.interrupter, &mut |progress| {
                         tries = 0;
                         observe(progress);
-                    }) {
+                    });
+                    if ended? {
                         return Ok(());
                     }
                     pause(tries)
@@ -409,13 +414,17 @@ impl HttpClient {
                 let source = std::io::Error::other("its events break off");
                 return Err(Failure::Unreachable { socket: self.base.clone(), source });
             }
-            sleep(wait);
+            self.interrupter.sleep(wait)?;
         }
     }
 }
 
 /// Reads events; true once nothing is left to wait for, false if they broke off.
-fn follow(response: http::Response<ureq::Body>, observe: &mut dyn FnMut(&Progress)) -> bool {
+fn follow(
+    response: http::Response<ureq::Body>,
+    interrupter: &Interrupter,
+    observe: &mut dyn FnMut(&Progress),
+) -> Result<bool, Failure> {
     /// Longest line: an event has less.
     const MAX_LINE: u64 = 4096;
     let mut reader = BufReader::new(response.into_body().into_reader());
@@ -424,13 +433,14 @@ fn follow(response: http::Response<ureq::Body>, observe: &mut dyn FnMut(&Progres
         let mut line = String::new();
         match std::io::Read::take(&mut reader, MAX_LINE).read_line(&mut line) {
             Ok(read) if read > 0 => {}
-            _ => return false,
+            _ => return Ok(false),
         }
+        interrupter.check()?;
         if let Some(name) = line.strip_prefix("event:") {
             event = name.trim().to_owned();
         } else if let Some(data) = line.strip_prefix("data:") {
             match (event.as_str(), serde_json::from_str(data)) {
-                ("idle", _) => return true,
+                ("idle", _) => return Ok(true),
                 ("progress", Ok(progress)) => observe(&progress),
                 _ => {}
             }

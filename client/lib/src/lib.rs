@@ -5,6 +5,7 @@
 //! begins with [`NewProject`].
 
 pub mod card;
+pub mod cells;
 pub mod collateral;
 mod connection;
 pub mod create;
@@ -14,6 +15,7 @@ pub mod figures;
 pub mod files;
 mod http;
 mod ids;
+mod interrupter;
 mod keys;
 pub mod layout;
 pub mod members;
@@ -47,6 +49,7 @@ pub use connection::Connection;
 pub use create::NewProject;
 pub use failure::Failure;
 pub use ids::Prefix;
+pub use interrupter::Interrupter;
 pub use keys::Keys;
 pub use orders::GivenOrder;
 pub use project::{ClientProject, Labelling, Task};

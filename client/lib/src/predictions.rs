@@ -1,6 +1,6 @@
 //! Predictions of encrypted rows.
 
-use blindsmith_data::{Dataset, Identifiers, Standardised};
+use blindsmith_data::{Identifiers, Standardised, Targets};
 use blindsmith_identity::Purpose;
 use serde::Serialize;
 
@@ -31,7 +31,8 @@ pub struct Predictions {
 /// Rows that are standardised, to be asked.
 pub struct Query {
     standardised: Standardised,
-    labelled: Option<Dataset>,
+    /// The classes that the rows have, where that is known.
+    classes: Option<Vec<u32>>,
     ids: Vec<Identifiers>,
     /// What did not fit the recorded standardisation.
     pub misfits: Misfits,
@@ -41,6 +42,36 @@ impl Query {
     /// How many rows it has.
     pub fn rows(&self) -> usize {
         self.standardised.matrix.rows()
+    }
+
+    /// One query of the rows of several, in their order; `rows` is how many there are, about.
+    ///
+    /// # Errors
+    /// The first of the parts that has one, or parts that do not go together.
+    pub fn joined(
+        rows: usize,
+        parts: &mut dyn Iterator<Item = Result<Query, Failure>>,
+    ) -> Result<Self, Failure> {
+        let unlike = || Failure::Other("parts of different shapes".into());
+        let mut all = parts.next().ok_or_else(unlike)??;
+        if all.rows() >= rows {
+            return Ok(all);
+        }
+        let columns = all.standardised.matrix.columns();
+        let mut values = Vec::with_capacity(rows * columns);
+        values.extend_from_slice(all.standardised.matrix.as_slice());
+        for part in parts {
+            let part = part?;
+            values.extend_from_slice(part.standardised.matrix.as_slice());
+            if let (Some(all), Some(more)) = (&mut all.classes, part.classes) {
+                all.extend(more);
+            }
+            all.ids.iter_mut().zip(part.ids).for_each(|(all, more)| all.cells.extend(more.cells));
+            all.misfits.add(part.misfits);
+        }
+        let count = values.len().checked_div(columns).unwrap_or(0);
+        all.standardised.matrix = blindsmith_data::Matrix::new(count, columns, values).ok_or_else(unlike)?;
+        Ok(all)
     }
 }
 
@@ -53,7 +84,11 @@ impl ClientProject {
         let QueryRows { features, labelled, ids, misfits, .. } = rows;
         let standardised = self.standardiser.apply(features)?;
         let misfits = Misfits::of_features(&self.standardiser, &standardised).with_columns(misfits);
-        Ok(Query { standardised, labelled, ids, misfits })
+        let classes = labelled.and_then(|data| match data.targets {
+            Targets::Classes { index, .. } => Some(index),
+            _ => None,
+        });
+        Ok(Query { standardised, classes, ids, misfits })
     }
 }
 
@@ -76,13 +111,13 @@ impl Workspace {
     /// If the warden is not one to trust, or refuses.
     pub fn predict(&mut self, query: Query, observe: &mut dyn FnMut(u64)) -> Result<Predictions, Failure> {
         let querier = Keys::load(&self.dir)?.identity();
-        let Query { standardised, labelled, ids, misfits } = query;
+        let Query { standardised, classes, ids, misfits } = query;
         let rows = matrix_of(standardised.matrix);
         let warden = self.appraise_warden(&querier, Purpose::Query)?;
         let number = query_number(&self.dir)?;
         let (spec, connection) = (&self.project.spec, &mut self.connection);
         let answer = ask(connection, spec, (&querier, number), &warden, &rows, observe)?;
-        Ok(describe(&self.project, &answer, warden.tee(), (labelled, misfits))?.identified(ids))
+        Ok(describe(&self.project, &answer, warden.tee(), (classes, misfits))?.identified(ids))
     }
 }
 
@@ -90,7 +125,7 @@ fn describe(
     project: &ClientProject,
     Answer { outputs, classes: chosen }: &Answer,
     warden: &'static str,
-    (labelled, misfits): (Option<Dataset>, Misfits),
+    (known, misfits): (Option<Vec<u32>>, Misfits),
 ) -> Result<Predictions, Failure> {
     let labelling = &project.labelling;
     let width = labelling.outputs();
@@ -123,13 +158,10 @@ fn describe(
             (columns, outputs.chunks_exact(width).map(|o| o.iter().copied().map(number).collect()).collect())
         }
     };
-    let accuracy = match labelled.map(|d| d.targets) {
-        Some(blindsmith_data::Targets::Classes { index, .. }) if index.len() == chosen.len() => {
-            let right = index.iter().zip(chosen).filter(|(a, b)| a == b).count();
-            Some(right as f64 / rows as f64)
-        }
-        _ => None,
-    };
+    let accuracy = known.filter(|known| known.len() == rows).map(|known| {
+        let right = known.iter().zip(chosen).filter(|(a, b)| a == b).count();
+        right as f64 / rows as f64
+    });
     let clipped_values = misfits.clipped_values();
     Ok(Predictions { rows, columns, predictions, accuracy, clipped_values, misfits, warden })
 }

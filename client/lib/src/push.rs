@@ -4,7 +4,7 @@ use blindsmith_keys::random_bytes;
 use blindsmith_protocol::{ProjectSpec, Role};
 use serde::Serialize;
 
-use crate::rows::{Labelled, Misfits, standardise};
+use crate::rows::{Labelled, Misfits, Rows, standardise};
 use crate::upload::{Sender, send};
 use crate::{Failure, Keys, Workspace, era, pushed};
 
@@ -63,13 +63,26 @@ impl Workspace {
         options: PushOptions,
         observe: &mut dyn FnMut(u64),
     ) -> Result<StoredRows, Failure> {
+        let mut rows = standardise(&self.project, labelled.data)?;
+        rows.misfits = rows.misfits.with_columns(labelled.misfits);
+        self.push_rows(rows, options, observe)
+    }
+
+    /// Encrypts and sends rows that are standardised already; `observe` is told how many are sent.
+    ///
+    /// # Errors
+    /// If the refinery refuses them.
+    pub fn push_rows(
+        &mut self,
+        mut rows: Rows,
+        options: PushOptions,
+        observe: &mut dyn FnMut(u64),
+    ) -> Result<StoredRows, Failure> {
         let Workspace { dir, project, connection } = self;
         let keys = Keys::load(dir)?;
-        let Labelled { mut data, misfits, .. } = labelled;
         if !options.keep_order {
-            data.shuffle(&random_bytes());
+            rows.shuffle(&random_bytes());
         }
-        let rows = standardise(project, data)?;
         let id = project.id();
         let role = if options.validation { Role::Validation } else { Role::Training };
         let count = rows.features.rows();
@@ -88,7 +101,7 @@ impl Workspace {
             new: sent.new,
             rows: count,
             clipped_values: rows.misfits.clipped_values(),
-            misfits: rows.misfits.with_columns(misfits),
+            misfits: rows.misfits,
             bytes: sent.bytes,
             era,
             strip: few(&self.project.spec, count),

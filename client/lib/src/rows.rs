@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use blindsmith_data::{
-    Choices, Classes, ColumnRef, Columns, Counted, Dataset, Frame, Identifiers, LabelKind, Preprocessing,
-    ReadOptions, Standardised, Standardiser, Table, Targets,
+    Choices, Classes, ColumnRef, Columns, Counted, Dataset, Frame, Identifiers, LabelKind, Permutation,
+    Preprocessing, ReadOptions, Standardised, Standardiser, Table, Targets,
 };
 use blindsmith_learn as learn;
 use serde::Serialize;
@@ -98,29 +98,30 @@ pub struct QueryRows {
     pub left_out: Vec<String>,
 }
 
-impl DataFile {
-    fn table(&self, options: &ReadOptions) -> Result<Table, Failure> {
-        Ok(match &self.labels {
-            Some(labels) => Table::read_pair(&self.data, labels, options)?,
-            None => Table::read(&self.data, options)?,
-        })
-    }
+/// Where a table comes from.
+pub(crate) trait Source {
+    fn format(&self) -> &Format;
 
-    /// Rows with labels, as a new project sees them; of classes, those of `classes` if there are any, else those found.
-    pub fn first(
+    /// Whether the labels are no columns of the table, but apart.
+    fn labels_apart(&self) -> bool;
+
+    fn table(&self, options: &ReadOptions) -> Result<Table, Failure>;
+
+    /// See [`DataFile::first`].
+    fn first(
         &self,
         task: Task,
         labels: &[String],
         classes: Option<&[String]>,
         columns: Choices,
     ) -> Result<First, Failure> {
-        if labels.is_empty() && self.labels.is_none() {
+        if labels.is_empty() && !self.labels_apart() {
             return Err(Failure::Settings("name the label column: --label NAME".into()));
         }
         if classes.is_some() && task != Task::Classify {
             return Err(Failure::Settings("--classes goes with --task classify".into()));
         }
-        let options = self.format.options(task, labels, Columns::Inferred(columns));
+        let options = self.format().options(task, labels, Columns::Inferred(columns));
         let table = self.table(&options)?;
         let (left_out, preprocessing) = (table.left_out.clone(), table.preprocessing.clone());
         // A position holds for this file only: another may order its columns otherwise.
@@ -143,25 +144,19 @@ impl DataFile {
             beyond: project.standardiser.beyond(),
         };
         let Labelling { task, columns: labels, missing, .. } = &project.labelling;
-        let options = self.format.options(*task, labels, columns);
+        let options = self.format().options(*task, labels, columns);
         ReadOptions { missing: options.missing.or_else(|| missing.clone()), ..options }
     }
 
-    /// Rows with labels of an existing project.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or does not fit the project.
-    pub fn labelled(&self, project: &ClientProject) -> Result<Labelled, Failure> {
+    /// See [`DataFile::labelled`].
+    fn labelled(&self, project: &ClientProject) -> Result<Labelled, Failure> {
         let table = self.table(&self.of(project))?;
         let (left_out, misfits) = (table.left_out.clone(), Misfits::of_columns(&table));
         Ok(Labelled { data: dataset(table, &project.labelling)?, misfits, left_out })
     }
 
-    /// Rows of a query: labels, where the file has them, are kept apart to compare with.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or does not fit the project.
-    pub fn query(&self, project: &ClientProject) -> Result<QueryRows, Failure> {
+    /// See [`DataFile::query`].
+    fn query(&self, project: &ClientProject) -> Result<QueryRows, Failure> {
         let options = ReadOptions { labels_optional: true, ..self.of(project) };
         let mut table = self.table(&options)?;
         let (misfits, ids) = (Misfits::of_columns(&table), std::mem::take(&mut table.ids));
@@ -171,6 +166,52 @@ impl DataFile {
             None => None,
         };
         Ok(QueryRows { features, labelled, ids, misfits, left_out })
+    }
+}
+
+impl Source for DataFile {
+    fn format(&self) -> &Format {
+        &self.format
+    }
+
+    fn labels_apart(&self) -> bool {
+        self.labels.is_some()
+    }
+
+    fn table(&self, options: &ReadOptions) -> Result<Table, Failure> {
+        Ok(match &self.labels {
+            Some(labels) => Table::read_pair(&self.data, labels, options)?,
+            None => Table::read(&self.data, options)?,
+        })
+    }
+}
+
+impl DataFile {
+    /// Rows with labels, as a new project sees them; of classes, those of `classes` if there are any, else those found.
+    pub fn first(
+        &self,
+        task: Task,
+        labels: &[String],
+        classes: Option<&[String]>,
+        columns: Choices,
+    ) -> Result<First, Failure> {
+        Source::first(self, task, labels, classes, columns)
+    }
+
+    /// Rows with labels of an existing project.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or does not fit the project.
+    pub fn labelled(&self, project: &ClientProject) -> Result<Labelled, Failure> {
+        Source::labelled(self, project)
+    }
+
+    /// Rows of a query: labels, where the file has them, are kept apart to compare with.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or does not fit the project.
+    pub fn query(&self, project: &ClientProject) -> Result<QueryRows, Failure> {
+        Source::query(self, project)
     }
 }
 
@@ -227,6 +268,25 @@ impl Misfits {
     /// The same, with those of columns of `other`.
     pub fn with_columns(self, other: Misfits) -> Self {
         Misfits { unknown: other.unknown, filled: other.filled, ..self }
+    }
+
+    /// Adds those of more rows.
+    pub fn add(&mut self, more: Misfits) {
+        let Misfits { clipped, clipped_targets, differing, unknown, filled } = more;
+        for (all, more) in [
+            (&mut self.clipped, clipped),
+            (&mut self.clipped_targets, clipped_targets),
+            (&mut self.differing, differing),
+            (&mut self.unknown, unknown),
+            (&mut self.filled, filled),
+        ] {
+            for misfit in more {
+                match all.iter_mut().find(|known| known.column == misfit.column) {
+                    Some(known) => known.values += misfit.values,
+                    None => all.push(misfit),
+                }
+            }
+        }
     }
 
     /// How many features were clipped.
@@ -289,6 +349,60 @@ pub struct Rows {
     pub targets: learn::Targets,
     /// What did not fit.
     pub misfits: Misfits,
+}
+
+impl Rows {
+    /// All rows of several parts, in their order; `rows` is how many there are, about.
+    ///
+    /// # Errors
+    /// The first of the parts that has one, or parts that do not go together.
+    pub fn joined(
+        rows: usize,
+        parts: &mut dyn Iterator<Item = Result<Rows, Failure>>,
+    ) -> Result<Self, Failure> {
+        let unlike = || Failure::Other("parts of different shapes".into());
+        let first = parts.next().ok_or_else(unlike)??;
+        if first.features.rows() >= rows {
+            return Ok(first);
+        }
+        let (width, mut misfits) = (first.features.cols(), first.misfits);
+        let mut features = Vec::with_capacity(rows * width);
+        features.extend_from_slice(first.features.as_slice());
+        let mut targets = first.targets;
+        for part in parts {
+            let part = part?;
+            features.extend_from_slice(part.features.as_slice());
+            misfits.add(part.misfits);
+            match (&mut targets, part.targets) {
+                (learn::Targets::Classes(all), learn::Targets::Classes(more)) => all.extend(more),
+                (learn::Targets::Values(all), learn::Targets::Values(more)) => {
+                    let mut values = std::mem::take(all).into_vec();
+                    values.extend_from_slice(more.as_slice());
+                    let columns = more.cols().max(1);
+                    *all = learn::Matrix::from_rows(values.len() / columns, columns, values)
+                        .ok_or_else(unlike)?;
+                }
+                _ => return Err(unlike()),
+            }
+        }
+        let count = features.len().checked_div(width).unwrap_or(0);
+        let features = learn::Matrix::from_rows(count, width, features).ok_or_else(unlike)?;
+        Ok(Rows { features, targets, misfits })
+    }
+
+    /// Puts the rows into the order that is drawn from `seed`.
+    pub fn shuffle(&mut self, seed: &[u8; 32]) {
+        let order = Permutation::keyed(self.features.rows(), seed);
+        let width = self.features.cols();
+        order.permute_rows(self.features.as_mut_slice(), width);
+        match &mut self.targets {
+            learn::Targets::Classes(classes) => order.permute_rows(classes, 1),
+            learn::Targets::Values(values) => {
+                let width = values.cols();
+                order.permute_rows(values.as_mut_slice(), width);
+            }
+        }
+    }
 }
 
 /// Standardises rows and targets as the project records.

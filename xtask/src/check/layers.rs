@@ -133,7 +133,7 @@ mod tests {
     use super::super::graph::synthetic::graph;
     use super::*;
 
-    const SOUND: [&str; 38] = [
+    const SOUND: [&str; 39] = [
         "tcb/ring -> aes",
         "tcb/matrix -> tcb/ring",
         "tcb/keys -> tcb/matrix",
@@ -168,6 +168,7 @@ mod tests {
         "client/cli -> lab/",
         "lab/ -> client/data",
         "client/data -> csv",
+        "client/python -> client/data",
         "client/attest -> tcb/protocol",
         "csv -> memchr",
         "xtask -> csv",
@@ -202,6 +203,8 @@ mod tests {
             ("tcb/warden -> client/data", "tcb/warden: must not reach client/data"),
             ("tcb/warden -build-> cloud/compute", "tcb/warden: must not reach cloud/compute"),
             ("client/data -> lab/", "client/data: must not reach lab/"),
+            ("client/python -> lab/", "client/python: must not reach lab/"),
+            ("client/python -> tcb/warden", "client/python: must not reach tcb/warden"),
             ("client/cli -> tcb/warden", "client/cli: must not reach tcb/warden"),
             ("client/cli -> xtask/x", "client/cli: must not reach xtask/x"),
             ("client/cli -> constant-time/", "client/cli: must not reach constant-time/"),
