@@ -15,7 +15,7 @@ pub enum Effect {
     },
     /// The warden does this now.
     Start(Task),
-    /// Remove the round's job from the store's queue.
+    /// Remove the round's job from the store's queue, if its record did not.
     EndJob,
     /// Put the round's job back into the store's queue, for the next warden.
     ReturnJob {

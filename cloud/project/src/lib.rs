@@ -7,6 +7,8 @@
 mod checks;
 mod effect;
 mod event;
+#[cfg(test)]
+mod fixtures;
 mod health;
 mod orders;
 mod part;

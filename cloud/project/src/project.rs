@@ -104,7 +104,7 @@ impl Project {
             Event::Turn => return self.turn(now),
             Event::RoundProgressed(progress) => self.queue.progress = Some(progress),
             Event::RoundStored(record) => self.round_stored(record),
-            Event::RoundEnded(result) => self.round_ended(result, now),
+            Event::RoundEnded(result) => return self.round_ended(result, now),
             Event::RoundLost { why } => return self.round_lost(&why, now),
             Event::RollbackEnded(result) => self.rollback_ended(result, now),
         }

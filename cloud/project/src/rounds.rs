@@ -75,7 +75,7 @@ impl Project {
         self.rounds.push(PastRound { round, orders, began: at.saturating_sub(seconds as u64), at, asked });
     }
 
-    pub(crate) fn round_ended(&mut self, result: Result<(), Failure>, now: Now) {
+    pub(crate) fn round_ended(&mut self, result: Result<(), Failure>, now: Now) -> Vec<Effect> {
         self.queue.end();
         let before = self.health.retry();
         if let Some(rollback) = &mut self.rollback {
@@ -92,6 +92,7 @@ impl Project {
                 Health::Failed { why: Some(why), uploads: self.uploads.len() }
             }
         };
+        vec![Effect::EndJob]
     }
 
     pub(crate) fn round_lost(&mut self, why: &str, now: Now) -> Vec<Effect> {
@@ -103,8 +104,7 @@ impl Project {
             return vec![Effect::ReturnJob { why: why.to_owned() }];
         }
         let why = format!("the warden was lost {attempt} times in this round: {why}");
-        self.round_ended(Err(Failure::Refused(why)), now);
-        vec![Effect::EndJob]
+        self.round_ended(Err(Failure::Refused(why)), now)
     }
 
     pub(crate) fn rollback_ended(&mut self, result: Result<(), Failure>, now: Now) {

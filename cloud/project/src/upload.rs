@@ -222,3 +222,30 @@ impl Upload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fixtures::header;
+
+    #[test]
+    fn what_could_not_be_read_is_tried_again_after_longer_and_longer_waits() {
+        let mut now = Now::default();
+        let mut upload = Upload::new(header(1), None, now);
+        assert!(upload.is_unread(now) && upload.is_new());
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            upload.try_again("no room".into(), now);
+            assert!(!upload.is_unread(now) && !upload.is_new(), "no round starts for it");
+            assert_eq!((upload.state(), upload.reason()), (UploadState::Stored, Some("no room".into())));
+            let before = now.steady;
+            while !upload.is_unread(now) {
+                now.steady += Duration::from_secs(1);
+            }
+            waits.push((now.steady - before).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    }
+}

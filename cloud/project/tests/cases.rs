@@ -77,6 +77,10 @@ fn every_case_is_as_it_was_decided() {
 
 #[test]
 fn a_wrong_expectation_is_found() {
+    if std::env::var_os("REWRITE").is_some() {
+        // The files are being written.
+        return;
+    }
     for file in files() {
         let text = std::fs::read_to_string(&file).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 use super::shares::{Shares, origin};
 use super::{Service, router};
 use crate::config::Config;
-use crate::shared::Shared;
+use crate::state::Shared;
 
 /// Largest head of a request that is read, in bytes.
 const MAX_HEAD: usize = 32 << 10;
