@@ -3,11 +3,13 @@
 //! Every check runs, and everything found is reported, before the command fails.
 
 mod allow_list;
+mod circles;
 mod gramine;
 mod graph;
 mod layers;
 mod links;
 mod secrets;
+mod shape;
 mod size;
 mod source;
 mod tidy;
@@ -61,6 +63,8 @@ pub fn run() -> Result<ExitCode> {
         ("secrets: not printed, copied or serialised", secrets::check(&tree)),
         ("gramine: manifests keep the host out", gramine::check(&tree)),
         ("links: between documents", links::check(&tree)),
+        ("circles: imports between files of a crate", circles::check(&tree, &circles::HELD)),
+        ("shape: functions, parameters, modules", shape::check(&tree, &shape::HELD)),
         ("tidy: sources and manifests", tidy::check(&tree, &roots(&everything))),
     ];
     let mut count = 0;

@@ -1,9 +1,10 @@
 //! Answers, as JSON.
 
-use crate::message::UploadState;
 use blindsmith_protocol::Decision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
+
+use crate::status::UploadState;
 
 /// A problem (RFC 9457): what was refused or failed, why, and in `detail` what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Access, Method, ROUTES, Route};
+use crate::route::{Access, Method, ROUTES, Route};
 
 /// The names of the numbers that a route's query may have.
 fn queries(route: &Route) -> &'static [&'static str] {

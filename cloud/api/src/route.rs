@@ -1,5 +1,7 @@
 //! The routes: one table, from which the service's router is checked and its description made.
 
+use crate::media::{BYTES, CBOR, COSE};
+
 /// A method of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
@@ -98,49 +100,49 @@ routes! {
     Get "/metrics" Public: "Counters and gauges for Prometheus.", None => (200, "text/plain", "Metrics");
     Get "/openapi.json" Public: "This description.", None => (200, JSON, "OpenAPI 3.1");
     Post "/v1/attest" Known: "The warden's evidence for who asks.",
-        Some((crate::COSE, "The signed request")) => (200, crate::CBOR, "Evidence");
+        Some((COSE, "The signed request")) => (200, CBOR, "Evidence");
     Post "/v1/projects" Creator: "Creates a project, whose specification names the signing key as its owner.",
-        Some((crate::CBOR, "An array: specification, sealed initial model")) => (201, JSON, "Created");
+        Some((CBOR, "An array: specification, sealed initial model")) => (201, JSON, "Created");
     Get "/v1/projects" Known: "The projects that the key owns or is a member of.", None => (200, JSON, "Projects");
     Get "/v1/projects/{project}" Member: "Status, or the part of it that follows ?run=NUMBER&change=NUMBER&rounds=NUMBER, which are `seen` of the part before. Contributors and queriers see uploads of their own alone. CBOR if asked for.",
         None => (200, JSON, "Status; there is another part if `more`");
-    Get "/v1/projects/{project}/spec" Member: "The specification.", None => (200, crate::CBOR, "Specification");
+    Get "/v1/projects/{project}/spec" Member: "The specification.", None => (200, CBOR, "Specification");
     Post "/v1/projects/{project}/attest" Member: "The warden's evidence for who asks.",
-        Some((crate::COSE, "The signed request")) => (200, crate::CBOR, "Evidence");
+        Some((COSE, "The signed request")) => (200, CBOR, "Evidence");
     Post "/v1/projects/{project}/release" Owner: "Hands a sealed release to the warden.",
-        Some((crate::COSE, "The signed and sealed release")) => (200, crate::COSE, "The warden's confirmation");
+        Some((COSE, "The signed and sealed release")) => (200, COSE, "The warden's confirmation");
     Get "/v1/projects/{project}/orders" Member: "The owner's signed orders, in sequence.",
-        None => (200, crate::CBOR, "An array of signed orders");
+        None => (200, CBOR, "An array of signed orders");
     Post "/v1/projects/{project}/orders" Owner: "Carries out the next signed order.",
-        Some((crate::COSE, "The signed order")) => (204, "", "Done");
+        Some((COSE, "The signed order")) => (204, "", "Done");
     Post "/v1/projects/{project}/enrolments" Contributor: "Hands a contributor's seed to the warden.",
-        Some((crate::COSE, "The signed enrolment")) => (200, crate::COSE, "The warden's confirmation");
+        Some((COSE, "The signed enrolment")) => (200, COSE, "The warden's confirmation");
     Get "/v1/projects/{project}/uploads" Lists: "The uploads: a contributor's own, or all for owner and viewers.",
         None => (200, JSON, "Uploads");
     Post "/v1/projects/{project}/uploads" Contributor: "Begins an upload.", None => (201, JSON, "Session");
     Get "/v1/projects/{project}/uploads/{session}" Contributor: "How far an upload is.", None => (200, JSON, "Offset");
     Patch "/v1/projects/{project}/uploads/{session}" Contributor:
         "Appends a chunk at ?offset=BYTES; 409 with the durable offset if it is another.",
-        Some((crate::BYTES, "Row blocks, cut anywhere")) => (200, JSON, "Offset");
+        Some((BYTES, "Row blocks, cut anywhere")) => (200, JSON, "Offset");
     Post "/v1/projects/{project}/uploads/{session}/commit" Contributor: "Ends an upload; answers once it is durable.",
-        Some((crate::CBOR, "The upload's header")) => (200, JSON, "Accepted");
+        Some((CBOR, "The upload's header")) => (200, JSON, "Accepted");
     Delete "/v1/projects/{project}/uploads/{session}" Contributor:
         "Takes an upload back, named by its identifier, with the contributor's signed withdrawal.",
-        Some((crate::COSE, "The signed withdrawal")) => (204, "", "Done");
+        Some((COSE, "The signed withdrawal")) => (204, "", "Done");
     Post "/v1/projects/{project}/queries" Querier: "Begins a query.", None => (201, JSON, "Session");
     Get "/v1/projects/{project}/queries/{session}" Querier: "How far a query is.", None => (200, JSON, "Offset");
     Patch "/v1/projects/{project}/queries/{session}" Querier: "Appends a chunk, as to an upload.",
-        Some((crate::BYTES, "Row blocks, cut anywhere")) => (200, JSON, "Offset");
+        Some((BYTES, "Row blocks, cut anywhere")) => (200, JSON, "Offset");
     Post "/v1/projects/{project}/queries/{session}/ask" Querier: "Ends a query; answers once the warden did.",
-        Some((crate::CBOR, "An array: header, sealed seed")) => (200, crate::BYTES, "The sealed answer");
+        Some((CBOR, "An array: header, sealed seed")) => (200, BYTES, "The sealed answer");
     Post "/v1/projects/{project}/rounds" Owner: "Asks for a round.",
         Some((JSON, "Refine")) => (202, "", "The round waits for its turn");
     Get "/v1/projects/{project}/rounds" Member: "The rounds so far from ?from=NUMBER on, as many as an answer should have.",
         None => (200, JSON, "An array of rounds; empty after the last");
     Get "/v1/projects/{project}/models/{version}" Owner: "The sealed model of a version, or `newest`.",
-        None => (200, crate::BYTES, "The sealed model");
+        None => (200, BYTES, "The sealed model");
     Get "/v1/projects/{project}/receipts" Member: "The warden's receipts from round ?from=NUMBER on, and after the last of them its reports of wrong answers after &faults=NUMBER of them, as many as a page has.",
-        None => (200, crate::CBOR, "Ledger; there is another page if `more`");
+        None => (200, CBOR, "Ledger; there is another page if `more`");
     Get "/v1/projects/{project}/events" Member: "Progress, as server-sent events, until no round runs or is due.",
         None => (200, "text/event-stream", "Events `progress`, then one `idle`");
 }

@@ -61,6 +61,27 @@ pub fn extent(code: &[Token<'_>]) -> usize {
     code.len()
 }
 
+/// The code without what only tests see.
+pub fn without_tests<'a>(source: &Source<'a>) -> Vec<Token<'a>> {
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < source.code.len() {
+        let here = source.from(at);
+        if !here.iter().take(7).map(|token| token.text).eq(["#", "[", "cfg", "(", "test", ")", "]"]) {
+            kept.push(source.code[at]);
+            at += 1;
+            continue;
+        }
+        // Other attributes of the item, then the item.
+        at += 7;
+        while source.from(at).first().is_some_and(|token| token.text == "#") {
+            at += 1 + extent(source.from(at + 1));
+        }
+        at += extent(source.from(at)).max(1);
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +107,15 @@ mod tests {
         assert_eq!(source.from(at("E") + extent(source.from(at("E"))))[0].text, "[");
         let group = at("g") - 1;
         assert_eq!(source.from(group + extent(source.from(group)))[0].text, "i");
+    }
+
+    #[test]
+    fn what_only_tests_see_is_left_out() {
+        let source = Source::parse(
+            "a; #[cfg(test)] #[path = \"x\"] pub mod b; c; #[cfg(test)] mod d { e; } #[cfg(unix)] f; #[cfg(test)]",
+        );
+        let names: Vec<_> =
+            without_tests(&source).into_iter().filter(|t| t.is_name).map(|t| t.text).collect();
+        assert_eq!(names, ["a", "c", "cfg", "unix", "f"]);
     }
 }

@@ -16,7 +16,7 @@ use super::gate::Caller;
 use super::problem::Refused;
 use super::shares::Share;
 use super::{Answer, Service};
-use crate::shared::now;
+use crate::clock;
 
 /// One who watches.
 struct Watcher {
@@ -75,11 +75,11 @@ impl Watcher {
     fn look(&mut self) -> Option<Event> {
         let state = self.service.shared.lock();
         let found = state.projects.get(&self.project);
-        if found.is_none_or(|p| p.idle(state.warden.is_some(), now())) {
+        if found.is_none_or(|p| p.idle(state.warden.is_some(), clock::now())) {
             self.over = true;
             return Some(Event::default().event("idle").data("{}"));
         }
-        let progress = found.and_then(|p| p.progress.clone());
+        let progress = found.and_then(|p| p.progress().cloned());
         if progress.is_none() || progress == self.sent {
             return None;
         }

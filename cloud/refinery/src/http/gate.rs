@@ -14,29 +14,22 @@ use blindsmith_api::{
     parse_content_digest,
 };
 use blindsmith_identity::{MAX_SIGNED, MemberRole, PublicKey};
+use blindsmith_project::Membership;
 use blindsmith_protocol::{Id, ProjectSpec};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Service;
 use super::nonces::NonceError;
 use super::problem::Refused;
-use super::{Service, now};
-
-/// What a key is to a project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Owner,
-    Member(MemberRole),
-    /// Not to any project that the request names.
-    None,
-}
+use crate::clock;
 
 /// A request that passed.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub key: PublicKey,
-    pub standing: Standing,
+    pub membership: Membership,
     /// The project that the path names.
     project: Option<(Id, Arc<ProjectSpec>)>,
     /// As it was signed. Its memory counts as taken until the last copy of it is gone, wherever that is.
@@ -46,7 +39,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// Whether it sees all uploads, or those of its own alone.
     pub fn sees_all(&self) -> bool {
-        matches!(self.standing, Standing::Owner | Standing::Member(MemberRole::Viewer))
+        matches!(self.membership, Membership::Owner | Membership::Member(MemberRole::Viewer))
     }
 
     /// The project of a route that has one.
@@ -90,12 +83,12 @@ async fn drain(mut body: Body) {
 }
 
 /// A body and the room that was made for it.
-struct Held {
+struct ReservedBody {
     bytes: Vec<u8>,
     _memory: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for ReservedBody {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -112,11 +105,11 @@ async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refus
     let host = host_of(service, request)?;
     let length = length_of(headers, request.body())?;
     let (key, created) = (signed.parameters.key, signed.parameters.created);
-    check_time(created, now(), service.http.max_clock_skew)?;
+    check_time(created, clock::unix(), service.http.max_clock_skew)?;
     let project = project_of(service, request.uri().path(), &key);
     // Strangers cost one look into a table, and no signature.
     let known = match &project {
-        Some(Ok((_, _, standing))) => *standing != Standing::None,
+        Some(Ok((_, _, membership))) => *membership != Membership::None,
         Some(Err(_)) | None => known(service, &key),
     };
     if !known {
@@ -136,8 +129,8 @@ async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refus
     };
     signed.verify(&covered).map_err(|e| unauthorised(&e))?;
     let project = project.transpose()?;
-    let standing = project.as_ref().map_or(Standing::None, |(_, _, standing)| *standing);
-    allowed(route, standing, service.http.may_create(&key))?;
+    let membership = project.as_ref().map_or(Membership::None, |(_, _, membership)| *membership);
+    allowed(route, membership, service.http.may_create(&key))?;
     let most = body_limit(service, route);
     if length > most {
         let detail = format!("a body of {length} bytes, where {most} are possible here: send smaller chunks");
@@ -152,13 +145,14 @@ async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refus
     })?;
     let memory = if length > 0 { Some(service.reserve(length)?) } else { None };
     let bytes = read(service, std::mem::take(request.body_mut()), length as usize).await?;
-    let body = memory.map_or_else(Bytes::new, |memory| Bytes::from_owner(Held { bytes, _memory: memory }));
+    let body =
+        memory.map_or_else(Bytes::new, |memory| Bytes::from_owner(ReservedBody { bytes, _memory: memory }));
     if <[u8; 32]>::from(Sha256::digest(&body)) != digest {
         let detail = "the body is not the one that was signed (Content-Digest): it was altered on the way, send it again";
         return Err(Refused::new(StatusCode::BAD_REQUEST, detail));
     }
     let project = project.map(|(id, spec, _)| (id, spec));
-    Ok(Caller { key, standing, project, body })
+    Ok(Caller { key, membership, project, body })
 }
 
 fn route_of(request: &Request) -> Result<&'static Route, Refused> {
@@ -218,7 +212,7 @@ fn check_time(created: u64, now: u64, skew: u64) -> Result<(), Refused> {
     Err(Refused::new(StatusCode::UNAUTHORIZED, detail).with_time(now))
 }
 
-type Found = (Id, Arc<ProjectSpec>, Standing);
+type Found = (Id, Arc<ProjectSpec>, Membership);
 
 /// The project that a path names, if it names one.
 fn project_of(service: &Service, path: &str, key: &PublicKey) -> Option<Result<Found, Refused>> {
@@ -227,36 +221,26 @@ fn project_of(service: &Service, path: &str, key: &PublicKey) -> Option<Result<F
         let detail = "the path names no project: an identifier has 64 hexadecimal digits";
         return Some(Err(Refused::new(StatusCode::NOT_FOUND, detail)));
     };
-    let found = service.shared.project(&id, |p| (id, p.spec.clone(), p.standing(key)));
+    let found = service.shared.project(&id, |p| (id, p.spec().clone(), p.membership(key)));
     Some(found.map_err(Refused::from))
 }
 
 /// Whether a key may create projects, or is something to any.
 fn known(service: &Service, key: &PublicKey) -> bool {
     service.http.may_create(key)
-        || service.shared.lock().projects.values().any(|p| p.standing(key) != Standing::None)
+        || service.shared.lock().projects.values().any(|p| p.membership(key) != Membership::None)
 }
 
-impl crate::shared::Project {
-    /// What a key is to this project.
-    pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
-        if Id::from(*key) == self.spec.owner {
-            return Standing::Owner;
-        }
-        self.roster.member(key).map_or(Standing::None, |member| Standing::Member(member.role))
-    }
-}
-
-fn allowed(route: &Route, standing: Standing, creator: bool) -> Result<(), Refused> {
-    let member = |role| standing == Standing::Owner || standing == Standing::Member(role);
+fn allowed(route: &Route, membership: Membership, creator: bool) -> Result<(), Refused> {
+    let member = |role| membership == Membership::Owner || membership == Membership::Member(role);
     let may = match route.access {
         Access::Public | Access::Known => true,
         Access::Creator => creator,
-        Access::Owner => standing == Standing::Owner,
+        Access::Owner => membership == Membership::Owner,
         Access::Contributor => member(MemberRole::Contributor),
         Access::Querier => member(MemberRole::Querier),
         Access::Lists => member(MemberRole::Contributor) || member(MemberRole::Viewer),
-        Access::Member => standing != Standing::None,
+        Access::Member => membership != Membership::None,
     };
     if may {
         return Ok(());

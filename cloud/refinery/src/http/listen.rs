@@ -22,7 +22,7 @@ use super::shares::{Shares, origin};
 use super::tls::{Acceptor, TlsError};
 use super::{Service, router};
 use crate::config::Config;
-use crate::shared::Shared;
+use crate::state::Shared;
 
 /// Largest head of a request that is read, in bytes.
 const MAX_HEAD: usize = 32 << 10;

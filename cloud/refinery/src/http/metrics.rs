@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::shared::RoundCounts;
+use crate::state::RoundCounts;
 use crate::store::Standing;
 
 /// Counts of a service since it started. No project, key or name is in them.

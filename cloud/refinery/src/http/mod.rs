@@ -19,7 +19,7 @@ mod without_tls;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -30,13 +30,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use blindsmith_api::{Health, Method, Ready, StoreParts, openapi};
 use blindsmith_identity::PublicKey;
+use blindsmith_project::Upload;
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::info;
 
+use crate::clock;
 use crate::config::{Config, HttpConfig, LimitsConfig};
-use crate::shared::{Shared, Stored};
+use crate::state::Shared;
 use crate::store::{PartialId, Standing};
 pub use listen::{HttpServer, ListenError};
 use metrics::{Gauges, Metrics};
@@ -77,11 +79,6 @@ pub(crate) struct Service {
     requests: AtomicU64,
     /// True once the service was told to end.
     ending: watch::Sender<bool>,
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 impl Service {
@@ -158,7 +155,7 @@ impl Service {
     }
 
     fn take_nonce(&self, key: &PublicKey, nonce: &[u8; 16]) -> Result<(), NonceError> {
-        self.nonces.lock().unwrap_or_else(|e| e.into_inner()).take(key, nonce, now())
+        self.nonces.lock().unwrap_or_else(|e| e.into_inner()).take(key, nonce, clock::unix())
     }
 
     /// Sends bytes piece by piece; their room is free again when they are gone.
@@ -309,11 +306,11 @@ async fn finish(State(service): State<Arc<Service>>, request: Request, next: Nex
 }
 
 async fn health() -> Answer {
-    json(&Health { version: env!("CARGO_PKG_VERSION").into(), time: now() })
+    json(&Health { version: env!("CARGO_PKG_VERSION").into(), time: clock::unix() })
 }
 
 async fn ready(State(service): State<Arc<Service>>) -> Answer {
-    let warden = service.shared.lock().warden.clone();
+    let warden = service.shared.lock().warden.as_ref().map(|served| served.tee.clone());
     let reason = match *service.ending.borrow() {
         true => Some("it is ending"),
         false => None,
@@ -364,16 +361,16 @@ async fn metrics(State(service): State<Arc<Service>>) -> Answer {
     let gauges = {
         let nonces = service.nonces.lock().unwrap_or_else(|e| e.into_inner()).len();
         let free = service.memory.available_permits() as u64 * UNIT;
-        let state = service.shared.lock();
+        let (state, time) = (service.shared.lock(), clock::now());
         Gauges {
             connections: service.connections.load(Ordering::Relaxed),
             bytes_in_flight: service.limits.bytes_in_flight.saturating_sub(free),
             nonces,
             projects: state.projects.len(),
-            jobs: state.jobs.len(),
-            due: state.projects.values().filter(|p| p.due(now())).count(),
-            unread: state.uploads(Stored::is_unread),
-            waiting: state.uploads(Stored::is_new),
+            jobs: state.jobs(),
+            due: state.projects.values().filter(|p| p.due(time)).count(),
+            unread: state.uploads(|u| u.is_unread(time)),
+            waiting: state.uploads(Upload::is_new),
             warden: state.warden.is_some(),
             rounds: state.counts.clone(),
             store: service.shared.store.standing(),

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use blindsmith_api::Problem;
 
-use crate::operations::{Kind, Refusal};
+use crate::refusal::{Refusal, RefusalKind};
 
 /// A refusal on its way out; the request's identifier is added on the way.
 #[derive(Debug, Clone)]
@@ -67,23 +67,23 @@ impl Refused {
 impl From<Refusal> for Refused {
     fn from(Refusal { kind, message }: Refusal) -> Self {
         let status = match kind {
-            Kind::Unknown => StatusCode::NOT_FOUND,
-            Kind::Conflict => StatusCode::CONFLICT,
-            Kind::Gone => StatusCode::GONE,
-            Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            Kind::Quota => StatusCode::PAYLOAD_TOO_LARGE,
-            Kind::Unavailable => return Refused::busy(message, 5),
-            Kind::Store => {
+            RefusalKind::Unknown => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Gone => StatusCode::GONE,
+            RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            RefusalKind::Quota => StatusCode::PAYLOAD_TOO_LARGE,
+            RefusalKind::Unavailable => return Refused::busy(message, 5),
+            RefusalKind::Store => {
                 tracing::error!("{message}");
                 let detail =
                     "the refinery's store is full or does not answer, its log says more: try again later";
                 return Refused::busy(detail, 5);
             }
-            Kind::Away => {
+            RefusalKind::Away => {
                 tracing::warn!("{message}");
                 return Refused::busy("the refinery's store is not reachable: try again", 5);
             }
-            Kind::Failed => {
+            RefusalKind::Failed => {
                 // Paths and the operating system's words are for the operator.
                 tracing::error!("{message}");
                 let detail = "the refinery could not do it: its log says why";

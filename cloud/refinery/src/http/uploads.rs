@@ -10,13 +10,17 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use blindsmith_api::open_withdrawal;
 use blindsmith_api::{Accepted, BYTES, ContributorUploads, Offset, Session, UploadEntry, Uploads};
+use blindsmith_project::Membership;
 use blindsmith_protocol::{Blob, Id, Role, UploadError, UploadHeader, from_cbor};
 
-use super::gate::{Caller, Standing};
+use super::gate::Caller;
 use super::problem::Refused;
 use super::projects::{done, is, numbers};
-use super::{Answer, Service, blocking, invalid, json, now};
-use crate::operations::{Kind, Refusal, asked_role, stored_role};
+use super::{Answer, Service, blocking, invalid, json};
+use crate::clock;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::requests::queries::check_asked;
+use crate::requests::uploads::check_stored;
 use crate::store::{Extent, Partial, PartialId, StoreError, most_bytes};
 
 type Caught = Extension<Caller>;
@@ -32,23 +36,23 @@ pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller):
     let listed = service.shared.project(&project, |p| {
         let mut sums: BTreeMap<Id, ContributorUploads> = BTreeMap::new();
         let mut uploads = Vec::new();
-        for upload in &p.uploads {
-            let contributor = upload.header.contributor;
+        for upload in p.uploads() {
+            let contributor = upload.header().contributor;
             if !caller.sees_all() && !is(&caller.key, &contributor) {
                 continue;
             }
-            let bytes = upload.header.body_bytes(spec);
+            let bytes = upload.header().body_bytes(spec);
             if !upload.withdrawn() {
                 let sum = sums.entry(contributor).or_default();
                 sum.uploads += 1;
-                sum.rows += u64::from(upload.header.rows);
+                sum.rows += u64::from(upload.header().rows);
                 sum.bytes += bytes;
             }
             uploads.push(UploadEntry {
-                upload: upload.id.to_string(),
+                upload: upload.id().to_string(),
                 contributor: contributor.to_string(),
-                role: if upload.header.role == Role::Validation { "validation" } else { "training" }.into(),
-                rows: upload.header.rows,
+                role: if upload.header().role == Role::Validation { "validation" } else { "training" }.into(),
+                rows: upload.header().rows,
                 bytes,
                 state: upload.state(),
                 reason: upload.reason(),
@@ -85,7 +89,7 @@ fn make_room(service: &Service, project: &Id, sender: &Id) -> Result<(), Refused
     let mut own: Vec<Partial> = store.partials()?;
     own.retain(|partial| partial.project == *project && partial.sender == *sender);
     let mut excess = (own.len() + 1).saturating_sub(most);
-    let quiet = |partial: &Partial| now().saturating_sub(partial.updated / 1000);
+    let quiet = |partial: &Partial| clock::unix().saturating_sub(partial.updated / 1000);
     for partial in own.iter().filter(|partial| quiet(partial) >= QUIET) {
         if excess == 0 {
             break;
@@ -201,8 +205,8 @@ fn most_of_upload(shared: &crate::Shared, caller: &Caller, partial: &Partial) ->
     let (project, spec) = caller.project()?;
     let rows = most_bytes(spec);
     let left = shared.project(&project, |p| {
-        let quota = p.roster.contributor(&caller.key).map(|member| member.quota.bytes);
-        quota.map(|bytes| bytes.saturating_sub(p.stored(&Id::from(caller.key)).1))
+        let quota = p.roster().contributor(&caller.key).map(|member| member.quota.bytes);
+        quota.map(|bytes| bytes.saturating_sub(p.stock(&Id::from(caller.key)).bytes))
     })?;
     match left {
         // Owners have no quota.
@@ -218,8 +222,8 @@ fn most_of_query(
     partial: &Partial,
     limit: u64,
 ) -> Result<u64, Refused> {
-    match caller.standing {
-        Standing::Owner => Ok(limit),
+    match caller.membership {
+        Membership::Owner => Ok(limit),
         _ => Ok(limit.saturating_sub(others(shared, partial)?)),
     }
 }
@@ -245,8 +249,7 @@ pub(super) async fn commit(
     let (upload, new) = blocking(move || {
         let _slot = slot;
         let upload = header.id();
-        let there =
-            shared.project(&project, |p| p.uploads.iter().any(|u| u.id == upload && !u.withdrawn()))?;
+        let there = shared.project(&project, |p| p.upload(&upload).is_some_and(|u| !u.withdrawn()))?;
         let found = own(&shared, &caller, &session);
         if there {
             // Whoever did not hear that it was stored asks again.
@@ -258,8 +261,8 @@ pub(super) async fn commit(
         let (id, partial) = found?;
         let _alone = locks.alone(&id)?;
         // Before its blocks are read: how they are cut depends on it.
-        stored_role(&header)?;
-        let incoming = whole(&shared, &caller, (id, partial), &header)?;
+        check_stored(&header)?;
+        let incoming = whole(&shared, &caller, partial, &header)?;
         Ok(shared.commit(incoming, header)?)
     })
     .await?;
@@ -273,7 +276,7 @@ pub(super) async fn commit(
 fn whole<'a>(
     shared: &'a crate::Shared,
     caller: &Caller,
-    (id, partial): (PartialId, Partial),
+    partial: Partial,
     header: &UploadHeader,
 ) -> Result<crate::store::Incoming<'a>, Refused> {
     let (project, spec) = caller.project()?;
@@ -283,7 +286,7 @@ fn whole<'a>(
         let e = UploadError::Length { got, expected, rows: header.rows };
         return Err(Refused::new(StatusCode::CONFLICT, e.to_string()).with_offset(got));
     }
-    Ok(shared.store.open_partial(&id, spec, Extent::from(header))?)
+    Ok(shared.store.open_partial(&partial.id, spec, Extent::from(header))?)
 }
 
 /// Ends a query, and waits for the answer.
@@ -311,17 +314,17 @@ pub(super) async fn ask(
         let _turn = turn;
         if shared.lock().warden.is_none() {
             let none = "no warden is connected: try again later";
-            return Err(Refusal::new(Kind::Unavailable, none).into());
+            return Err(Refusal::new(RefusalKind::Unavailable, none).into());
         }
         let (id, partial) = own(&shared, &caller, &session)?;
         let _alone = locks.alone(&id)?;
-        asked_role(&header)?;
+        check_asked(&header)?;
         let most = locks.limits.query_bytes;
         if header.body_bytes(caller.project()?.1) > most {
             let detail = format!("a query has at most {most} bytes here: ask about fewer rows at once");
             return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
-        let incoming = whole(&shared, &caller, (id, partial), &header)?;
+        let incoming = whole(&shared, &caller, partial, &header)?;
         let query = shared.query(incoming, &header)?;
         // Its rows are a file of their own from here on.
         shared.store.abandon_partial(&id)?;

@@ -1,303 +1,192 @@
-//! Uploads read by the warden, and rounds over those that it admitted.
+//! Rounds over the uploads that the warden admitted.
 
-use super::*;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-impl Link {
-    /// Has an upload read by the warden, and keeps what it found.
-    pub(super) fn admit(
-        &mut self,
-        shared: &Shared,
-        project: &Id,
-        upload: &Id,
-    ) -> Result<Result<Verdict, Failure>, FrameError> {
-        let found = {
-            let state = shared.lock();
-            let p = state.projects.get(project);
-            p.and_then(|p| Some((p.spec.clone(), p.uploads.iter().find(|u| u.id == *upload)?.header.clone())))
-        };
-        let Some((spec, header)) = found else { return Ok(Err(Failure::Here("no such upload".into()))) };
-        let files = shared.store.rows(project, upload).and_then(|rows| {
-            let kept = shared.store.projections()?;
-            let projections =
-                kept.reopen().map_err(|e| StoreError::Io { path: kept.path().into(), source: e })?;
-            Ok((kept, UploadFiles { header: header.clone(), rows, projections }))
-        });
-        let (kept, files) = match files {
-            Ok(files) => files,
-            Err(e) => return Ok(Err(Failure::Here(e.to_string()))),
-        };
-        let blocks = Blocks::new(vec![files]);
-        let memory = self.operands();
-        let mut engine =
-            Engine::new(&spec, &blocks).with_row_bytes(shared.row_bytes).with_shared(memory.as_deref());
-        self.send(&ToWarden::Admit { project: *project, header }, &[])?;
-        let verdict = match self.follow(shared, project, &mut engine)? {
-            (Outcome::Admitted { admission }, _) => Verdict::Admitted(admission),
-            (Outcome::Malformed { reason }, _) => Verdict::Refused(reason),
-            (Outcome::Unable { message }, _) => return Ok(Err(Failure::Here(message))),
-            (Outcome::Refused { message }, _) => return Ok(Err(Failure::There(message))),
-            (Outcome::Fault { instruction, report }, _) => {
-                return Ok(Err(Failure::There(fault(shared, project, &instruction, &report))));
+use blindsmith_project::{Event, Round, Verdict};
+use blindsmith_protocol::{
+    AdmittedUpload, Decision, FrameError, Id, Outcome, ProjectSpec, RoundRecord, ToWarden, from_cbor,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::error::{LinkError, unexpected};
+use super::log::log_round;
+use super::session::{LEASE, Session, TakenJob, patiently};
+use crate::clock;
+use crate::engine::{Blocks, Engine, UploadFiles};
+use crate::store::{JobName, ROUND_JOB};
+
+/// What a round goes over.
+struct Assignment {
+    spec: Arc<ProjectSpec>,
+    project: Id,
+    number: u64,
+    uploads: Vec<AdmittedUpload>,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    /// The round is stored.
+    Stored,
+    /// The warden did nothing: these uploads are no contributor's.
+    Forged(Vec<Id>),
+}
+
+impl Session<'_> {
+    /// Runs a round, and reports how it ended.
+    pub(super) fn run_round(&mut self, project: Id, round: &Round) -> Result<(), FrameError> {
+        let result = match self.leased(project, round) {
+            Ok(()) => Ok(()),
+            Err(LinkError::Broken(e)) => {
+                let effects = self.shared.report(&project, Event::RoundLost { why: e.to_string() });
+                self.carry_out(&effects);
+                return Err(e);
             }
-            _ => return Err(FrameError::Unexpected("not an answer to an upload")),
+            Err(other) => Err(other.into_failure()?),
         };
-        let stored = shared.store.judge(project, upload, kept, &verdict);
-        Ok(stored.map(|()| verdict).map_err(|e| Failure::Here(e.to_string())))
+        let effects = self.shared.report(&project, Event::RoundEnded(result));
+        self.carry_out(&effects);
+        Ok(())
     }
 
-    /// Takes a round's job, runs it, and ends the job.
-    pub(super) fn leased(
-        &mut self,
-        shared: &Shared,
-        round: &Round,
-    ) -> Result<Result<(), Failure>, FrameError> {
-        let (job, now) = (round.job(), SystemTime::now());
-        let taken = || {
-            if !round.asked {
-                shared.store.enqueue(&job, &[], now)?;
-            }
-            shared.store.take_job(&job, now, LEASE)
-        };
-        match taken() {
-            Ok(Some(lease)) => self.job = Some((lease, Instant::now())),
-            Ok(None) => return Ok(Ok(())),
-            Err(e) => return Ok(Err(Failure::Here(e.to_string()))),
+    /// Takes a round's job, and runs it.
+    fn leased(&mut self, project: Id, round: &Round) -> Result<(), LinkError> {
+        let job = JobName { project, kind: ROUND_JOB.into(), key: round.key.clone() };
+        let (store, now) = (&self.shared.store, SystemTime::now());
+        if !round.asked {
+            store.enqueue(&job, &[], now)?;
         }
-        let done = match rehearsed(shared, &round.project) {
-            Ok(()) => self.round(shared, round)?,
-            Err(e) => Err(Failure::Here(e.to_string())),
-        };
-        // Still there if there was no round.
-        self.end_job(shared);
-        Ok(done)
+        let Some(lease) = store.take_job(&job, now, LEASE)? else { return Ok(()) };
+        self.job = Some(TakenJob { lease, since: Instant::now() });
+        self.rehearse(&project)?;
+        self.round(project, round)
     }
 
-    /// Takes a round's job out of the queue without a round.
-    pub(super) fn end_job(&mut self, shared: &Shared) {
-        if let Some((lease, _)) = self.job.take()
-            && let Err(e) = shared.store.finish_job(&lease)
-        {
-            warn!(project = %lease.job.project, "a round's job stays in the queue: {e}");
-        }
-    }
-
-    /// Gives a round's job back for the next warden.
-    pub(super) fn give_back(&mut self, shared: &Shared, why: &str) {
-        if let Some((lease, _)) = self.job.take()
-            && let Err(e) = shared.store.give_job_back(&lease, why)
-        {
-            warn!(project = %lease.job.project, "a round's job stays taken until the refinery starts anew: {e}");
-        }
-    }
-
-    /// Keeps a round's job while the round goes on.
-    pub(super) fn extend_job(&mut self, shared: &Shared) {
-        let Some((lease, since)) = &mut self.job else { return };
-        if since.elapsed() < LEASE / 4 {
-            return;
-        }
-        match shared.store.extend_job(lease, SystemTime::now() + LEASE) {
-            Ok(()) => *since = Instant::now(),
-            Err(e) => warn!(project = %lease.job.project, "a round's job was not extended: {e}"),
+    /// After a round that could not be stored: whether one like the newest could be now. What a round costs, and the
+    /// attempt that the warden counts, is not spent before.
+    pub(super) fn rehearse(&self, project: &Id) -> Result<(), LinkError> {
+        let obstructed = |p: &blindsmith_project::Project| p.newest().filter(|_| p.obstructed());
+        match self.shared.lock().projects.get(project).and_then(obstructed) {
+            Some(round) => Ok(self.shared.store.rehearse(project, round)?),
+            None => Ok(()),
         }
     }
 
     /// Runs a round, without the uploads that the warden refuses.
-    pub(super) fn round(
-        &mut self,
-        shared: &Shared,
-        round: &Round,
-    ) -> Result<Result<(), Failure>, FrameError> {
+    fn round(&mut self, project: Id, round: &Round) -> Result<(), LinkError> {
         let mut read_again = HashSet::new();
         loop {
-            let given = {
-                let state = shared.lock();
-                let Some(p) = state.projects.get(&round.project) else {
-                    return Ok(Err(Failure::There("no such project".into())));
-                };
+            let assignment = {
+                let state = self.shared.lock();
+                let found = state.projects.get(&project);
+                let p = found.ok_or_else(|| LinkError::Refused("no such project".into()))?;
                 if !round.asked && !p.has_new() {
-                    return Ok(Ok(()));
+                    return Ok(());
                 }
-                Given {
-                    spec: p.spec.clone(),
-                    number: p.rounds.last().map_or(0, |r| r.round) + 1,
-                    uploads: p.uploads.iter().filter_map(Stored::admitted).collect(),
-                }
+                let number = p.newest().map_or(0, |newest| newest) + 1;
+                Assignment { spec: p.spec().clone(), project, number, uploads: p.admitted() }
             };
-            let forged = match self.attempt(shared, round, given)? {
-                Attempt::Over(done) => return Ok(done),
+            let forged = match self.attempt(round, assignment)? {
+                Attempt::Stored => return Ok(()),
                 Attempt::Forged(uploads) => uploads,
             };
             if forged.is_empty() {
-                return Err(FrameError::Unexpected("the warden refused uploads and named none"));
+                return Err(unexpected("the warden refused uploads and named none"));
             }
             for upload in forged {
                 // Another warden may have admitted it: this one reads it for itself, once.
-                let verdict = match read_again.insert(upload) {
-                    true => match self.admit(shared, &round.project, &upload)? {
-                        Ok(verdict) => verdict,
-                        Err(here @ Failure::Here(_)) => return Ok(Err(here)),
-                        Err(Failure::There(why)) => Verdict::Refused(why),
-                    },
-                    false => Verdict::Refused("the warden did not admit it".into()),
-                };
-                let judged = shared.update(&round.project, |p| p.judge(&upload, verdict)).unwrap_or(false);
-                if !judged {
-                    return Err(FrameError::Unexpected("the warden refused an upload that it was not given"));
-                }
+                self.judge_again(project, upload, read_again.insert(upload))?;
             }
         }
     }
 
-    fn attempt(&mut self, shared: &Shared, round: &Round, given: Given) -> Result<Attempt, FrameError> {
-        let Given { spec, number, uploads } = given;
-        let Round { project, attempt, epochs, .. } = *round;
-        let failed = |message: String| Ok(Attempt::Over(Err(Failure::There(message))));
-        let here = |e: StoreError| Ok(Attempt::Over(Err(Failure::Here(e.to_string()))));
-        let mut files = Vec::with_capacity(uploads.len());
-        for AdmittedUpload { header, .. } in &uploads {
-            let id = header.id();
-            let open = || Ok((shared.store.rows(&project, &id)?, shared.store.kept(&project, &id)?));
-            match patiently(open) {
-                Ok((rows, projections)) => {
-                    files.push(UploadFiles { header: header.clone(), rows, projections });
-                }
-                Err(e) => return here(e),
-            }
+    fn judge_again(&mut self, project: Id, upload: Id, first: bool) -> Result<(), LinkError> {
+        let verdict = match first {
+            true => match self.admit(&project, &upload) {
+                Err(LinkError::Refused(why)) => Verdict::Refused(why),
+                other => other?,
+            },
+            false => Verdict::Refused("the warden did not admit it".into()),
+        };
+        let known = self.shared.project(&project, |p| p.upload(&upload).is_some());
+        if !known.unwrap_or(false) {
+            return Err(unexpected("the warden refused an upload that it was not given"));
         }
-        let blocks = Blocks::new(files);
-        let memory = self.operands();
+        self.shared.report(&project, Event::UploadJudged { upload, verdict });
+        Ok(())
+    }
+
+    fn attempt(&mut self, round: &Round, assignment: Assignment) -> Result<Attempt, LinkError> {
+        let Assignment { spec, project, number, uploads } = assignment;
+        let shared = self.shared;
+        let blocks = self.blocks(&project, &uploads)?;
+        let memory = self.warden.operands();
         let mut engine =
             Engine::new(&spec, &blocks).with_row_bytes(shared.row_bytes).with_shared(memory.as_deref());
-        let (traffic, cpu) = (self.traffic, clock_gettime(ClockId::ProcessCPUTime));
+        let (traffic, cpu) = (self.warden.traffic, clock_gettime(ClockId::ProcessCPUTime));
         let start = Instant::now();
-        self.send(&ToWarden::Round { project, round: number, attempt, epochs, uploads }, &[])?;
-        let mut record: RoundRecord = match self.follow(shared, &project, &mut engine)? {
+        let Round { attempt, epochs, .. } = *round;
+        self.warden.send(&ToWarden::Round { project, round: number, attempt, epochs, uploads }, &[])?;
+        let mut record: RoundRecord = match self.follow(&project, &mut engine)? {
             (Outcome::Round, body) => from_cbor(&body)?,
             (Outcome::Forged { uploads }, _) => return Ok(Attempt::Forged(uploads)),
             (Outcome::Unable { message }, _) => {
-                self.restore(shared)?;
-                return Ok(Attempt::Over(Err(Failure::Here(message))));
+                self.restore()?;
+                return Err(LinkError::InTheWay(message));
             }
-            (Outcome::Refused { message }, _) => return failed(message),
+            (Outcome::Refused { message }, _) => return Err(LinkError::Refused(message)),
             (Outcome::Fault { instruction, report }, _) => {
-                return failed(fault(shared, &project, &instruction, &report));
+                return Err(self.fault(&project, &instruction, &report));
             }
-            _ => return Err(FrameError::Unexpected("not the end of a round")),
+            _ => return Err(unexpected("not the end of a round")),
         };
         if record.summary.round != number {
-            return failed("the warden ended another round than the one it was given".into());
+            let message = "the warden ended another round than the one it was given";
+            return Err(LinkError::Refused(message.into()));
         }
         let spent = clock_gettime(ClockId::ProcessCPUTime) - cpu;
         record.summary.seconds = start.elapsed().as_secs_f64();
         record.summary.cloud_seconds = engine.busy.as_secs_f64();
         record.summary.cloud_cpu_seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9;
-        record.summary.traffic_bytes = self.traffic - traffic;
-        (record.summary.at, record.summary.asked) = (now(), round.asked);
+        record.summary.traffic_bytes = self.warden.traffic - traffic;
+        record.summary.asked = round.asked;
+        self.store_round(&project, record)?;
+        Ok(Attempt::Stored)
+    }
+
+    /// The uploads' files.
+    fn blocks(&self, project: &Id, uploads: &[AdmittedUpload]) -> Result<Blocks, LinkError> {
+        let store = &self.shared.store;
+        let mut files = Vec::with_capacity(uploads.len());
+        for AdmittedUpload { header, .. } in uploads {
+            let id = header.id();
+            let (rows, projections) =
+                patiently(|| Ok((store.rows(project, &id)?, store.kept(project, &id)?)))?;
+            files.push(UploadFiles { header: header.clone(), rows, projections });
+        }
+        Ok(Blocks::new(files))
+    }
+
+    /// Stores what a round left, with the end of its job, and reports it.
+    fn store_round(&mut self, project: &Id, mut record: RoundRecord) -> Result<(), LinkError> {
+        let shared = self.shared;
+        record.summary.at = clock::unix();
         let job = self.job.take();
-        let ends = job.as_ref().map(|(lease, _)| lease);
-        if let Err(e) = patiently(|| shared.store.save_round(&project, &record, ends)) {
+        let ends = job.as_ref().map(|job| &job.lease);
+        if let Err(e) = patiently(|| shared.store.save_round(project, &record, ends)) {
             self.job = job;
             // The warden is a round ahead of what is stored: it goes back.
-            self.restore(shared)?;
-            return here(e);
+            self.restore()?;
+            return Err(e.into());
         }
-        self.send(&ToWarden::Stored { project, round: number }, &[])?;
-        crate::shared::log_round(&project, &record.summary);
-        shared.record(&project, &record);
-        let failure = match record.summary.decision {
-            Decision::Failed { reason } => Err(Failure::There(reason)),
+        let round = record.summary.round;
+        self.warden.send(&ToWarden::Stored { project: *project, round }, &[])?;
+        log_round(project, &record.summary);
+        shared.round_stored(project, &record);
+        match record.summary.decision {
+            Decision::Failed { reason } => Err(LinkError::Refused(reason)),
             _ => Ok(()),
-        };
-        Ok(Attempt::Over(failure))
-    }
-
-    /// Has an earlier version made the current one.
-    pub(super) fn roll_back(
-        &mut self,
-        shared: &Shared,
-        project: Id,
-        version: u64,
-    ) -> Result<Result<(), Failure>, FrameError> {
-        let newest = shared.lock().projects.get(&project).and_then(|p| p.rounds.last().map(|r| r.round));
-        let Some(newest) = newest else { return Ok(Err(Failure::There("no such project".into()))) };
-        let here = |e: StoreError| Ok(Err(Failure::Here(e.to_string())));
-        let model = match rehearsed(shared, &project).and_then(|()| shared.store.round(&project, version)) {
-            Ok(record) => record.model,
-            // A version that there is not.
-            Err(e @ StoreError::Missing(_)) => return Ok(Err(Failure::There(e.to_string()))),
-            Err(e) => return here(e),
-        };
-        let round = newest + 1;
-        self.send(&ToWarden::Rollback { project, round, version }, &[&model.0])?;
-        let mut record: RoundRecord = match self.finish()? {
-            (Outcome::Round, body) => from_cbor(&body)?,
-            (Outcome::Unable { message }, _) => {
-                self.restore(shared)?;
-                return Ok(Err(Failure::Here(message)));
-            }
-            (Outcome::Refused { message }, _) => return Ok(Err(Failure::There(message))),
-            _ => return Err(FrameError::Unexpected("not an answer to a rollback")),
-        };
-        (record.summary.at, record.summary.asked) = (now(), true);
-        if let Err(e) = patiently(|| shared.store.save_round(&project, &record, None)) {
-            self.restore(shared)?;
-            return here(e);
-        }
-        self.send(&ToWarden::Stored { project, round }, &[])?;
-        info!(%project, version, "an earlier version is current again");
-        shared.record(&project, &record);
-        Ok(Ok(()))
-    }
-}
-
-/// Keeps the warden's report of a wrong answer for the owner; what is said of it.
-pub(super) fn fault(shared: &Shared, project: &Id, instruction: &str, report: &Blob) -> String {
-    warn!(%project, instruction, "the warden found a wrong answer");
-    let kept = shared.store.save_fault(project, &report.0);
-    let unkept = kept.err().map(|e| format!(" (its signed report could not be kept: {e})"));
-    let unkept = unkept.unwrap_or_default();
-    format!(
-        "this refinery answered an instruction wrongly, and the round was abandoned: {instruction}{unkept}"
-    )
-}
-
-/// After a round that could not be stored: whether one like the newest could be now. What a round costs, and the attempt
-/// that the warden counts, is not spent before.
-fn rehearsed(shared: &Shared, project: &Id) -> Result<(), StoreError> {
-    let newest = {
-        let state = shared.lock();
-        let troubled = state.projects.get(project).filter(|p| p.trouble.is_some());
-        troubled.and_then(|p| p.rounds.last()).map(|r| r.round)
-    };
-    newest.map_or(Ok(()), |round| shared.store.rehearse(project, round))
-}
-
-/// For so long a round waits for a database or an object store that is away, rather than lose what it did.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// How often it asks.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// Does what a client would be told to try again later.
-fn patiently<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let start = Instant::now();
-    loop {
-        match work() {
-            Err(e) if e.is_away() && start.elapsed() < PATIENCE => std::thread::sleep(AGAIN),
-            done => return done,
         }
     }
-}
-
-/// What a round is given.
-struct Given {
-    spec: Arc<ProjectSpec>,
-    number: u64,
-    uploads: Vec<AdmittedUpload>,
-}
-
-enum Attempt {
-    Over(Result<(), Failure>),
-    /// Nothing was done: these are no contributor's.
-    Forged(Vec<Id>),
 }

@@ -145,7 +145,7 @@ impl<'a> Incoming<'a> {
         let rows = Id(*self.hash.finalize().as_bytes());
         let bytes = self.bytes;
         let Incoming { store, file, partial, .. } = self;
-        store.add_upload(header, file, (rows, bytes), partial)
+        store.add_upload(header, file, rows, bytes, partial)
     }
 
     /// Turns the content into a file without a name, for a query that is answered and forgotten.

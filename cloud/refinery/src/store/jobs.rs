@@ -9,6 +9,9 @@ use super::Store;
 use super::error::StoreError;
 use super::metadata::{Refusal, bytes, digest, milliseconds, number, some_bytes, some_text, text, time};
 
+/// The kind of the jobs that are rounds.
+pub const ROUND_JOB: &str = "round";
+
 /// Which job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobName {

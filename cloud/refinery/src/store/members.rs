@@ -56,12 +56,7 @@ impl Store {
 
     /// Keeps what tells this warden that a contributor is enrolled. Tokens of earlier terms stay: uploads under those
     /// still need them.
-    pub fn enrol(
-        &self,
-        project: &Id,
-        contributor: &Id,
-        (holder, token): (&Id, &[u8]),
-    ) -> Result<(), StoreError> {
+    pub fn enrol(&self, project: &Id, contributor: &Id, holder: &Id, token: &[u8]) -> Result<(), StoreError> {
         let insert = sqlx::query(
             "INSERT INTO enrolments (project, contributor, token, created, holder) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT DO NOTHING",
@@ -79,12 +74,13 @@ impl Store {
     pub fn taken_over(
         &self,
         project: &Id,
-        (holder, holding): (&Id, &[u8]),
+        holder: &Id,
+        holding: &[u8],
         tokens: &[(Id, Blob)],
     ) -> Result<(), StoreError> {
         // The holding comes last: without it the hand-over is repeated.
         for (contributor, token) in tokens {
-            self.enrol(project, contributor, (holder, &token.0))?;
+            self.enrol(project, contributor, holder, &token.0)?;
         }
         self.hold(project, holder, holding)
     }

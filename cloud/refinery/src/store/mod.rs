@@ -48,11 +48,11 @@ pub use error::StoreError;
 pub use fsck::{Collected, Findings};
 pub(crate) use incoming::most_bytes;
 pub use incoming::{Extent, Incoming};
-pub use jobs::{JobName, Lease, Queued};
+pub use jobs::{JobName, Lease, Queued, ROUND_JOB};
 pub use partials::{Partial, PartialId};
 pub use projects::StoredProject;
 pub use reach::Standing;
-pub use uploads::{StoredUpload, UploadState, Verdict};
+pub use uploads::{StoredUpload, UploadState};
 
 use blobs::Blobs;
 use error::io_error;

@@ -1,12 +1,13 @@
 //! Projects, and all that a refinery has in mind of them when it starts.
 
+use blindsmith_project::Verdict;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
 use sqlx::any::AnyRow;
 
 use super::Store;
 use super::error::{StoreError, damaged};
 use super::metadata::{Refusal, bytes, digest, now};
-use super::uploads::{UploadState, Verdict};
+use super::uploads::UploadState;
 
 /// A project that was found.
 pub struct StoredProject {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use blindsmith_project::add_round;
 use blindsmith_protocol::{Blob, Id, RoundRecord, RoundSummary, to_cbor};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -11,7 +12,13 @@ use super::error::{StoreError, damaged};
 use super::jobs::Lease;
 use super::metadata::{Refusal, bytes, digest, now, number, some_digest};
 use super::named::{Named, Places};
-use crate::shared::add;
+
+/// A column of blobs in a numbered table.
+struct Column {
+    table: &'static str,
+    number: &'static str,
+    name: &'static str,
+}
 
 impl Store {
     /// Stores what a round left. One that has its number already is replaced: a warden ended it again because
@@ -121,7 +128,7 @@ impl Store {
         let mut ranges = Vec::new();
         self.each_round(project, |record| {
             if record.used.contains(upload) {
-                add(&mut ranges, record.summary.round);
+                add_round(&mut ranges, record.summary.round);
             }
         })?;
         Ok(ranges)
@@ -158,7 +165,7 @@ impl Store {
     /// The signed receipts of rounds, from this one on, up to about so many bytes and at least one; whether there are
     /// more.
     pub fn receipts(&self, project: &Id, from: u64, most: usize) -> Result<(Vec<Blob>, bool), StoreError> {
-        self.page(("rounds", "round", "receipt"), (project, from), most)
+        self.page(Column { table: "rounds", number: "round", name: "receipt" }, project, from, most)
     }
 
     /// The reports of wrong answers that follow so many of them, in the same way.
@@ -168,14 +175,15 @@ impl Store {
         count: u64,
         most: usize,
     ) -> Result<(Vec<Blob>, bool), StoreError> {
-        self.page(("faults", "sequence", "report"), (project, count), most)
+        self.page(Column { table: "faults", number: "sequence", name: "report" }, project, count, most)
     }
 
     /// A column of a table from a number on: what has about so many bytes, and whether there is more.
     fn page(
         &self,
-        (table, number_column, column): (&str, &str, &str),
-        (project, from): (&Id, u64),
+        Column { table, number: number_column, name: column }: Column,
+        project: &Id,
+        from: u64,
         most: usize,
     ) -> Result<(Vec<Blob>, bool), StoreError> {
         /// Entries that are looked at; each counts as a few bytes more than it has.

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 
-use blindsmith_protocol::{Blob, Id, UploadHeader, from_cbor, to_cbor};
-use serde::{Deserialize, Serialize};
+use blindsmith_project::Verdict;
+use blindsmith_protocol::{Id, UploadHeader, from_cbor, to_cbor};
 use sqlx::any::AnyRow;
 use tempfile::NamedTempFile;
 
@@ -11,15 +11,6 @@ use super::error::{StoreError, damaged};
 use super::metadata::{digest, now, number, some_bytes, some_digest, text};
 use super::partials::PartialId;
 use super::{Store, files};
-
-/// What a warden found when it read an upload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
-    /// It stands in rounds; what tells the warden so.
-    Admitted(Blob),
-    /// It does not, and why.
-    Refused(String),
-}
 
 /// What became of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +112,8 @@ impl Store {
         &self,
         header: &UploadHeader,
         file: NamedTempFile,
-        (rows, bytes): (Id, u64),
+        rows: Id,
+        bytes: u64,
         partial: Option<PartialId>,
     ) -> Result<(), StoreError> {
         let (project, upload) = (header.project, header.id());

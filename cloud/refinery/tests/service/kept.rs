@@ -129,7 +129,7 @@ fn orders_have_no_gaps_and_enrolments_stay() {
 
         let who = Id([7; 32]);
         for token in [b"old", b"new", b"old"] {
-            store.enrol(&project, &who, (&Id([7; 32]), token)).unwrap();
+            store.enrol(&project, &who, &Id([7; 32]), token).unwrap();
         }
         // Uploads under earlier terms still need theirs.
         let mut tokens: Vec<_> = store.enrolments(&project, &Id([7; 32])).unwrap();

@@ -1,99 +1,20 @@
-//! Clients: one thread a connection, requests in turn.
+//! Clients on the refinery's own machine, over a Unix socket: one thread a connection, requests in turn.
 
-use std::io::{self, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::io::{BufReader, Write};
+use std::os::unix::net::UnixStream;
 
 use blindsmith_api::message::{Reply, Request};
 use blindsmith_identity::PublicKey;
 use blindsmith_protocol::{FrameError, Id, MAX_BODY, MAX_SEALED, read_body, read_head, to_cbor, write_frame};
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::link::serve_warden;
-use crate::operations::{Kind, Refusal, unknown};
-use crate::shared::{Shared, now};
+use crate::clock;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::state::Shared;
 use crate::store::Extent;
 
-/// Where a refinery listens.
-#[derive(Debug, Clone)]
-pub struct Addresses {
-    /// Socket for clients.
-    pub clients: PathBuf,
-    /// Socket for the warden.
-    pub warden: PathBuf,
-    /// Port for a warden in an enclave.
-    pub enclave: Option<SocketAddr>,
-}
-
-/// Listens until the process ends.
-pub fn serve(shared: Arc<Shared>, addresses: &Addresses) -> std::io::Result<()> {
-    let wardens = listen(&addresses.warden)?;
-    let enclaves = addresses.enclave.map(TcpListener::bind).transpose()?;
-    let clients = listen(&addresses.clients)?;
-    let for_wardens = shared.clone();
-    std::thread::spawn(move || wardens.incoming().for_each(|stream| accept(&for_wardens, stream)));
-    if let Some(enclaves) = enclaves {
-        info!(enclaves = ?addresses.enclave, "listening");
-        let shared = shared.clone();
-        let connected = |stream: TcpStream| {
-            stream.set_nodelay(true)?;
-            // What is done with a connected stream does not depend on its kind; memory is not shared on this one.
-            Ok(UnixStream::from(OwnedFd::from(stream)))
-        };
-        std::thread::spawn(move || {
-            enclaves.incoming().for_each(|stream| accept(&shared, stream.and_then(connected)));
-        });
-    }
-    info!(clients = %addresses.clients.display(), warden = %addresses.warden.display(), "listening");
-    for stream in clients.incoming() {
-        let shared = shared.clone();
-        match stream {
-            Ok(stream) => _ = std::thread::spawn(move || serve_client(&shared, stream)),
-            Err(e) => warn!("a client could not be accepted: {e}"),
-        }
-    }
-    Ok(())
-}
-
-/// Serves a warden, in a thread of its own.
-fn accept(shared: &Arc<Shared>, stream: io::Result<UnixStream>) {
-    let shared = shared.clone();
-    // The stream is closed after what became of it was said.
-    let serve = move |stream: UnixStream| match serve_warden(&shared, &stream) {
-        Ok(()) | Err(FrameError::Closed) => info!("the warden left"),
-        Err(e) => warn!("the link to the warden ended: {e}"),
-    };
-    match stream {
-        Ok(stream) => _ = std::thread::spawn(move || serve(stream)),
-        Err(e) => warn!("a warden could not be accepted: {e}"),
-    }
-}
-
-/// Binds a socket, replacing one that nobody serves any more.
-fn listen(path: &Path) -> std::io::Result<UnixListener> {
-    if path.exists() {
-        if UnixStream::connect(path).is_ok() {
-            let message = format!("{} is served by another process", path.display());
-            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, message));
-        }
-        if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-            let message = format!("{} is not a socket: choose another path", path.display());
-            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, message));
-        }
-        std::fs::remove_file(path)?;
-    }
-    // Whoever can open the socket may ask for everything: its user alone, from its first moment on.
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let listener = UnixListener::bind(path);
-    rustix::process::umask(before);
-    listener
-}
-
-fn serve_client(shared: &Shared, stream: UnixStream) {
+/// Serves a client until it leaves.
+pub(crate) fn serve_client(shared: &Shared, stream: UnixStream) {
     let mut client = match stream.try_clone() {
         Ok(reading) => Client { reader: BufReader::with_capacity(1 << 16, reading), writer: stream, shared },
         Err(e) => return warn!("a client could not be served: {e}"),
@@ -136,11 +57,13 @@ impl Client<'_> {
             _ => 0,
         };
         let body = read_body(&mut self.reader, body, limit)?;
-        let answer = match request {
-            Request::Watch { project } => self.watch(&project)?,
-            other => self.answer(other, body),
-        };
-        self.send(answer)
+        match request {
+            Request::Watch { project } => self.watch(&project),
+            other => {
+                let answer = self.answer(other, body);
+                self.send(answer)
+            }
+        }
     }
 
     fn send(&mut self, answer: Answer) -> Result<(), FrameError> {
@@ -186,25 +109,30 @@ impl Client<'_> {
                 Ok((Reply::Receipts, to_cbor(&shared.receipts(&project, from, faults)?)))
             }
             Request::Watch { .. } | Request::Push { .. } => {
-                Err(Refusal::new(Kind::Invalid, "this request takes no body"))
+                Err(Refusal::new(RefusalKind::Invalid, "this request takes no body"))
             }
             Request::Blocks { .. } | Request::Commit { .. } | Request::Ask { .. } => {
-                Err(Refusal::new(Kind::Invalid, "an upload begins with push"))
+                Err(Refusal::new(RefusalKind::Invalid, "an upload begins with push"))
             }
         }
     }
 
-    fn watch(&mut self, project: &Id) -> Result<Answer, FrameError> {
+    /// Follows a project until there is nothing to wait for.
+    fn watch(&mut self, project: &Id) -> Result<(), FrameError> {
         let mut sent = None;
         loop {
             let progress = {
                 let mut state = self.shared.lock();
                 loop {
-                    let Some(found) = state.projects.get(project) else { return Ok(Err(unknown(project))) };
-                    if found.idle(state.warden.is_some(), now()) {
-                        return Ok(Ok((Reply::Done, Vec::new())));
+                    let Some(found) = state.projects.get(project) else {
+                        drop(state);
+                        return self.send(Err(Refusal::no_project(project)));
+                    };
+                    if found.idle(state.warden.is_some(), clock::now()) {
+                        drop(state);
+                        return self.reply(&Reply::Done);
                     }
-                    let progress = found.progress.clone();
+                    let progress = found.progress().cloned();
                     if progress.is_some() && progress != sent {
                         break progress;
                     }
