@@ -22,8 +22,9 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
+use super::routes::router;
+use super::service::Service;
 use super::shares::{Shares, origin};
-use super::{Service, router};
 use crate::config::Config;
 use crate::state::Shared;
 
