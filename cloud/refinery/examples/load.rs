@@ -229,6 +229,37 @@ fn peak(pid: u32) -> anyhow::Result<String> {
     Ok(line.context("its peak")?.trim().to_owned())
 }
 
+/// Makes all clients members of the project.
+fn invite_all(owner: &Client<'_>, spec: &ProjectSpec) -> anyhow::Result<()> {
+    let path = format!("/v1/projects/{}/orders", spec.id());
+    let mut roster = Roster::default();
+    for (kind, count, role) in [(0, UPLOADERS, MemberRole::Contributor), (1, QUERIERS, MemberRole::Querier)] {
+        for i in 0..count {
+            let mut seed = [i; 32];
+            seed[0] = kind;
+            let member = SigningKey::from_seed(&seed).verifying();
+            let action = Action::Invite { member, name: "load".into(), role, quota: Quota::default() };
+            let order = roster.next(spec.id(), action);
+            roster.apply(&order)?;
+            owner.send("POST", &path, "", &sign_order(&order, &owner.key))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints what happened in so many seconds, with uploads of so many bytes.
+fn report(counts: &Counts, bytes: usize, seconds: f64) {
+    println!("{UPLOADERS} clients x {UPLOADS} uploads of {} bytes, {QUERIERS} x {QUERIES} queries", bytes);
+    println!("seconds            {seconds:.1}");
+    let sent = f64::from(UPLOADERS) * f64::from(UPLOADS) * bytes as f64;
+    println!("uploaded           {:.1} MB/s", sent / seconds / 1e6);
+    for (status, count) in counts.statuses.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+        println!("status {status}         {count}");
+    }
+    println!("with Retry-After   {}", counts.told_when.load(Ordering::Relaxed));
+    println!("connections broken {}", counts.broken.load(Ordering::Relaxed));
+}
+
 fn main() -> anyhow::Result<()> {
     let program = std::env::args().nth(1).context("give the path of blindsmith-refinery")?;
     let dir = tempfile::tempdir()?;
@@ -244,18 +275,7 @@ fn main() -> anyhow::Result<()> {
     let spec = spec(&owner.key)?;
     owner.send("POST", "/v1/projects", "", &to_cbor(&(&spec, Blob(vec![0; 100]))))?;
     let project = format!("/v1/projects/{}", spec.id());
-    let mut roster = Roster::default();
-    for (kind, count, role) in [(0, UPLOADERS, MemberRole::Contributor), (1, QUERIERS, MemberRole::Querier)] {
-        for i in 0..count {
-            let mut seed = [i; 32];
-            seed[0] = kind;
-            let member = SigningKey::from_seed(&seed).verifying();
-            let action = Action::Invite { member, name: "load".into(), role, quota: Quota::default() };
-            let order = roster.next(spec.id(), action);
-            roster.apply(&order)?;
-            owner.send("POST", &format!("{project}/orders"), "", &sign_order(&order, &owner.key))?;
-        }
-    }
+    invite_all(&owner, &spec)?;
     for lane in [Lane::Rounds, Lane::Queries] {
         let socket = dir.path().join("store/warden.sock");
         std::thread::spawn(move || warden(&socket, lane));
@@ -295,19 +315,7 @@ fn main() -> anyhow::Result<()> {
             });
         }
     });
-    let seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{UPLOADERS} clients x {UPLOADS} uploads of {} bytes, {QUERIERS} x {QUERIES} queries",
-        rows.len()
-    );
-    println!("seconds            {seconds:.1}");
-    let sent = f64::from(UPLOADERS) * f64::from(UPLOADS) * rows.len() as f64;
-    println!("uploaded           {:.1} MB/s", sent / seconds / 1e6);
-    for (status, count) in counts.statuses.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-        println!("status {status}         {count}");
-    }
-    println!("with Retry-After   {}", counts.told_when.load(Ordering::Relaxed));
-    println!("connections broken {}", counts.broken.load(Ordering::Relaxed));
+    report(&counts, rows.len(), start.elapsed().as_secs_f64());
     println!("peak memory        {}", peak(refinery.0.id())?);
     Ok(())
 }

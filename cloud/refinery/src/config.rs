@@ -234,6 +234,68 @@ impl Default for LogConfig {
     }
 }
 
+impl HttpConfig {
+    /// Whether listener, TLS, owners and names go together.
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return fail("http.certificate and http.key go together: give both for TLS, or none");
+        }
+        if let Some(Owners::Word(word)) = &self.owners
+            && word != "anyone"
+        {
+            return fail("http.owners is a list of public keys (64 hexadecimal digits each), or \"anyone\"");
+        }
+        if let Some(address) = self.listen
+            && !address.ip().is_loopback()
+        {
+            if self.owners.is_none() {
+                return fail(
+                    "http.owners must say who may create projects, because http.listen is not a loopback address: a \
+                     list of public keys, or \"anyone\"",
+                );
+            }
+            if self.authorities.is_empty() {
+                return fail(
+                    "http.authorities must name the service, because http.listen is not a loopback address: else a \
+                     request signed for another refinery could be sent on to this one",
+                );
+            }
+        }
+        if self
+            .authorities
+            .iter()
+            .any(|name| name.is_empty() || name.contains('/') || *name != name.to_lowercase())
+        {
+            return fail("http.authorities are names in small letters, with :PORT if not the scheme's own");
+        }
+        Ok(())
+    }
+}
+
+impl LimitsConfig {
+    fn check_sizes(&self) -> Result<(), ConfigError> {
+        if self.chunk_bytes == 0 || self.chunk_bytes > MAX_CHUNK as u64 {
+            return Err(ConfigError(format!("limits.chunk_bytes must be 1 to {MAX_CHUNK}")));
+        }
+        if self.model_bytes == 0 || self.model_bytes > MAX_BODY as u64 {
+            return Err(ConfigError(format!("limits.model_bytes must be 1 to {MAX_BODY}")));
+        }
+        if self.row_bytes > 1 << 40 {
+            return Err(ConfigError(format!("limits.row_bytes must be 0 to {}", 1_u64 << 40)));
+        }
+        // Models go out as large as rounds leave them.
+        let least = 2 * MAX_BODY as u64;
+        if !(least..=1 << 40).contains(&self.bytes_in_flight) {
+            return Err(ConfigError(format!("limits.bytes_in_flight must be {least} to {}", 1_u64 << 40)));
+        }
+        Ok(())
+    }
+}
+
+fn fail(why: &str) -> Result<(), ConfigError> {
+    Err(ConfigError(why.to_owned()))
+}
+
 impl Config {
     /// Reads and checks a file.
     ///
@@ -260,8 +322,6 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the first that is not possible.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let fail = |why: &str| Err(ConfigError(why.to_owned()));
-        let (http, limits) = (&self.http, &self.limits);
         if self.threads == Some(0) {
             return fail("threads must be at least 1; leave it out to use all cores");
         }
@@ -271,37 +331,14 @@ impl Config {
                          keep the warden's place",
             );
         }
-        if http.certificate.is_some() != http.key.is_some() {
-            return fail("http.certificate and http.key go together: give both for TLS, or none");
-        }
-        if let Some(Owners::Word(word)) = &http.owners
-            && word != "anyone"
-        {
-            return fail("http.owners is a list of public keys (64 hexadecimal digits each), or \"anyone\"");
-        }
-        if let Some(address) = http.listen
-            && !address.ip().is_loopback()
-        {
-            if http.owners.is_none() {
-                return fail(
-                    "http.owners must say who may create projects, because http.listen is not a loopback address: a \
-                     list of public keys, or \"anyone\"",
-                );
-            }
-            if http.authorities.is_empty() {
-                return fail(
-                    "http.authorities must name the service, because http.listen is not a loopback address: else a \
-                     request signed for another refinery could be sent on to this one",
-                );
-            }
-        }
-        if http
-            .authorities
-            .iter()
-            .any(|name| name.is_empty() || name.contains('/') || *name != name.to_lowercase())
-        {
-            return fail("http.authorities are names in small letters, with :PORT if not the scheme's own");
-        }
+        self.http.check()?;
+        self.check_counts()?;
+        self.check_times()?;
+        self.limits.check_sizes()
+    }
+
+    fn check_counts(&self) -> Result<(), ConfigError> {
+        let (http, limits) = (&self.http, &self.limits);
         let positive = [
             ("http.max_clock_skew", http.max_clock_skew),
             ("http.header_timeout", http.header_timeout),
@@ -326,6 +363,11 @@ impl Config {
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError(format!("{name} must be at least 1")));
         }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<(), ConfigError> {
+        let (http, limits) = (&self.http, &self.limits);
         let seconds = [http.max_clock_skew, http.header_timeout, http.body_timeout, http.write_timeout];
         if seconds.iter().chain([&http.shutdown_timeout]).any(|s| *s > 86_400) || limits.session_hours > 8760
         {
@@ -333,22 +375,8 @@ impl Config {
                 "times in [http] are at most a day (86400 seconds), limits.session_hours at most a year",
             );
         }
-        if limits.chunk_bytes == 0 || limits.chunk_bytes > MAX_CHUNK as u64 {
-            return Err(ConfigError(format!("limits.chunk_bytes must be 1 to {MAX_CHUNK}")));
-        }
-        if limits.model_bytes == 0 || limits.model_bytes > MAX_BODY as u64 {
-            return Err(ConfigError(format!("limits.model_bytes must be 1 to {MAX_BODY}")));
-        }
         if self.local.take_over_wait > 24 * 60 * 60 {
             return fail("local.take_over_wait is at most a day (86400 seconds)");
-        }
-        if limits.row_bytes > 1 << 40 {
-            return Err(ConfigError(format!("limits.row_bytes must be 0 to {}", 1_u64 << 40)));
-        }
-        // Models go out as large as rounds leave them.
-        let least = 2 * MAX_BODY as u64;
-        if !(least..=1 << 40).contains(&limits.bytes_in_flight) {
-            return Err(ConfigError(format!("limits.bytes_in_flight must be {least} to {}", 1_u64 << 40)));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Why nothing was done that a client asked for. Each request either happens, or is refused and changes nothing.
 
-use blindsmith_project::Refusal as Refused;
+use blindsmith_project::Refusal as ProjectRefusal;
 use blindsmith_protocol::Id;
 
 use crate::link::error::LinkError;
@@ -67,20 +67,21 @@ impl From<StoreError> for Refusal {
     }
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
+impl From<ProjectRefusal> for Refusal {
+    fn from(refused: ProjectRefusal) -> Self {
         let kind = match &refused {
-            Refused::NotReleased
-            | Refused::Unable(_)
-            | Refused::NothingToTrainOn { .. }
-            | Refused::TooManyRounds
-            | Refused::Roster(_) => RefusalKind::Conflict,
-            Refused::Withdrawn(_) => RefusalKind::Gone,
-            Refused::TooManyUploads | Refused::Quota { .. } => RefusalKind::Quota,
-            Refused::NotYours { .. } => RefusalKind::Unknown,
-            Refused::Order(_) | Refused::OtherProject | Refused::NoVersion { .. } | Refused::NoUpload(_) => {
-                RefusalKind::Invalid
-            }
+            ProjectRefusal::NotReleased
+            | ProjectRefusal::Unable(_)
+            | ProjectRefusal::NothingToTrainOn { .. }
+            | ProjectRefusal::TooManyRounds
+            | ProjectRefusal::Roster(_) => RefusalKind::Conflict,
+            ProjectRefusal::Withdrawn(_) => RefusalKind::Gone,
+            ProjectRefusal::TooManyUploads | ProjectRefusal::Quota { .. } => RefusalKind::Quota,
+            ProjectRefusal::NotYours { .. } => RefusalKind::Unknown,
+            ProjectRefusal::Order(_)
+            | ProjectRefusal::OtherProject
+            | ProjectRefusal::NoVersion { .. }
+            | ProjectRefusal::NoUpload(_) => RefusalKind::Invalid,
         };
         Refusal::new(kind, refused.to_string())
     }

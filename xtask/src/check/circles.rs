@@ -10,7 +10,7 @@ use super::source::{Source, Token, without_tests};
 use super::tree::Tree;
 
 /// The crates that are held to it.
-pub const HELD: [&str; 2] = ["cloud/api", "cloud/project"];
+pub const HELD: [&str; 3] = ["cloud/api", "cloud/project", "cloud/refinery"];
 
 /// The files of a crate by module path, from the crate's root down.
 type Modules<'a> = BTreeMap<Vec<&'a str>, &'a str>;

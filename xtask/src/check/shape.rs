@@ -6,7 +6,7 @@ use super::source::{Source, Token, extent};
 use super::tree::Tree;
 
 /// The crates that are held to it.
-pub const HELD: [&str; 2] = ["cloud/api", "cloud/project"];
+pub const HELD: [&str; 3] = ["cloud/api", "cloud/project", "cloud/refinery"];
 
 /// Lines of a function, from `fn` to its last brace.
 const MOST_LINES: usize = 70;

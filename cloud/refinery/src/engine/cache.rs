@@ -7,7 +7,7 @@ use blindsmith_shared::{Arena, Range};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
-use super::EngineError::{self, Unfit};
+use super::error::EngineError::{self, Unfit};
 
 /// Bytes of eight packed residues: forms of blocks are whole numbers of them, and allotted by them.
 const UNIT: usize = 50;

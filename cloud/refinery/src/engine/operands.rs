@@ -9,8 +9,8 @@ use blindsmith_ring::LANES;
 use blindsmith_shared::Region;
 use rayon::prelude::*;
 
-use super::EngineError::{self, Unfit};
-use super::{MOST_RESIDUES, resized};
+use super::buffer::{MOST_RESIDUES, resized};
+use super::error::EngineError::{self, Unfit};
 
 /// Buffers, and masks, of operands that were freed, which serve others: as many of each are kept.
 const SPARE: usize = 8;

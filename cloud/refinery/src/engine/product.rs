@@ -8,11 +8,12 @@ use blindsmith_matrix::{Encoding, MaskSeed, Masks, ProductShape, Side};
 use blindsmith_protocol::{BlockRef, Id, Left, MAX_CONTRACTION};
 use rayon::prelude::*;
 
-use super::EngineError::{self, Unfit};
+use super::buffer::{MOST_RESIDUES, resized};
 use super::cache::{Form, Key};
+use super::error::EngineError::{self, Unfit};
 use super::operands::expand;
+use super::session::{Engine, Factors};
 use super::sum::SetName;
-use super::{Engine, Factors, MOST_RESIDUES, resized};
 
 /// Eras whose row masks are kept, beside those of the product under way.
 const KEPT_ERAS: usize = 16;

@@ -7,9 +7,8 @@ use blindsmith_protocol::{
     BlockRef, Instruction, MAX_BATCH_ROWS, MAX_BODY, ProjectSpec, Projection, Role, UploadHeader,
 };
 
-use super::EngineError::{self, Unfit};
 use super::cache::Form;
-use crate::store::read_at;
+use super::error::EngineError::{self, Unfit};
 
 /// Rows of one instruction. Batches are of about the number of rows asked for, never twice as many.
 pub(super) const MOST_ROWS: usize = 2 * MAX_BATCH_ROWS as usize;
@@ -55,7 +54,7 @@ pub(super) struct Part<'a> {
 
 impl Part<'_> {
     pub(super) fn read(&self, out: &mut [u8]) -> Result<(), EngineError> {
-        Ok(read_at(self.file, out, self.offset)?)
+        Ok(self.file.read_exact_at(out, self.offset)?)
     }
 }
 

@@ -5,8 +5,8 @@ use blindsmith_protocol::Id;
 use blindsmith_ring::backend as ring;
 use rayon::prelude::*;
 
-use super::EngineError::{self, Unfit};
-use super::zeroed;
+use super::buffer::zeroed;
+use super::error::EngineError::{self, Unfit};
 
 /// What tells one mask set of a left operand from another: a contributor and an era, where they matter.
 pub(super) type SetName = (Id, u32);
@@ -20,20 +20,22 @@ pub(super) struct Sum {
     pub residues: Vec<u64>,
 }
 
-/// The shape of a sum of two products, and its mask sets: those of the first, then those that are new.
+/// The shape of a sum and another product, and its mask sets: those of the first, then those that are new.
 ///
 /// # Errors
 /// [`EngineError::Unfit`] if the products differ in anything else.
 pub(super) fn united(
-    (first, sets): (&ProductShape, &[SetName]),
-    (second, others): (&ProductShape, &[SetName]),
+    sum: &Sum,
+    second: &ProductShape,
+    others: &[SetName],
 ) -> Result<(ProductShape, Vec<SetName>), EngineError> {
+    let (first, sets) = (&sum.shape, &sum.sets);
     let masked = (first.mask_sets > 0, second.mask_sets > 0);
     let alike = ProductShape { mask_sets: first.mask_sets, ..*second };
     if *first != alike || masked.0 != masked.1 {
         return Err(Unfit("a sum of another shape"));
     }
-    let mut all = sets.to_vec();
+    let mut all = sets.clone();
     all.extend(others.iter().filter(|set| !sets.contains(set)));
     let mask_sets = if masked.0 { all.len() } else { 0 };
     Ok((ProductShape { mask_sets, ..*first }, all))
@@ -45,7 +47,7 @@ impl Sum {
     /// # Errors
     /// As [`united`].
     pub fn add(self, other: &Sum) -> Result<Sum, EngineError> {
-        let (shape, sets) = united((&self.shape, &self.sets), (&other.shape, &other.sets))?;
+        let (shape, sets) = united(&self, &other.shape, &other.sets)?;
         let mut sum = match shape == self.shape {
             true => Sum { sets, ..self },
             false => {

@@ -12,10 +12,11 @@ use blindsmith_protocol::{Id, Progress};
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::answer::Answer;
 use super::gate::Caller;
-use super::problem::Refused;
+use super::problem::HttpRefusal;
+use super::service::Service;
 use super::shares::Share;
-use super::{Answer, Service};
 use crate::clock;
 
 /// One who watches.
@@ -36,9 +37,10 @@ pub(super) async fn events(
 ) -> Answer {
     let (project, _) = caller.project()?;
     let place = service.watchers.clone().try_acquire_owned();
-    let place = place.map_err(|_| Refused::busy("too many clients follow events: try again", 10))?;
+    let place = place.map_err(|_| HttpRefusal::busy("too many clients follow events: try again", 10))?;
     let share = service.watching.take(caller.key);
-    let share = share.ok_or_else(|| Refused::busy("too many follow events with this key: try again", 10))?;
+    let share =
+        share.ok_or_else(|| HttpRefusal::busy("too many follow events with this key: try again", 10))?;
     let watcher = Watcher {
         changed: service.shared.changed.subscribe(),
         ending: service.ending.subscribe(),

@@ -20,9 +20,10 @@ use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Service;
+use super::answer::no_route;
 use super::nonces::NonceError;
-use super::problem::Refused;
+use super::problem::HttpRefusal;
+use super::service::Service;
 use crate::clock;
 
 /// A request that passed.
@@ -43,8 +44,8 @@ impl Caller {
     }
 
     /// The project of a route that has one.
-    pub fn project(&self) -> Result<(Id, &Arc<ProjectSpec>), Refused> {
-        let none = || Refused::new(StatusCode::NOT_FOUND, "this route is about a project");
+    pub fn project(&self) -> Result<(Id, &Arc<ProjectSpec>), HttpRefusal> {
+        let none = || HttpRefusal::new(StatusCode::NOT_FOUND, "this route is about a project");
         self.project.as_ref().map(|(id, spec)| (*id, spec)).ok_or_else(none)
     }
 }
@@ -94,9 +95,9 @@ impl AsRef<[u8]> for ReservedBody {
     }
 }
 
-async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refused> {
+async fn admit(service: &Service, request: &mut Request) -> Result<Caller, HttpRefusal> {
     let route = route_of(request)?;
-    let unauthorised = |e: &dyn std::fmt::Display| Refused::new(StatusCode::UNAUTHORIZED, e.to_string());
+    let unauthorised = |e: &dyn std::fmt::Display| HttpRefusal::new(StatusCode::UNAUTHORIZED, e.to_string());
     let headers = request.headers();
     let signed = Signed::parse(single(headers, "signature-input")?, single(headers, "signature")?)
         .map_err(|e| unauthorised(&e))?;
@@ -117,7 +118,7 @@ async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refus
             Some(Ok(_)) => "this key is not a member of this project: the owner's order makes it one",
             _ => "this key is unknown here: it may not create projects and is not a member of any",
         };
-        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+        return Err(HttpRefusal::new(StatusCode::FORBIDDEN, detail));
     }
     let query = request.uri().query().map_or_else(|| EMPTY_QUERY.to_owned(), |q| format!("?{q}"));
     let covered = blindsmith_api::Request {
@@ -134,14 +135,14 @@ async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refus
     let most = body_limit(service, route);
     if length > most {
         let detail = format!("a body of {length} bytes, where {most} are possible here: send smaller chunks");
-        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        return Err(HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     service.take_rate(&key, length)?;
     service.take_nonce(&key, &signed.parameters.nonce).map_err(|e| match e {
         NonceError::Replayed => {
             unauthorised(&"this request was made before: sign it anew, with a fresh nonce")
         }
-        NonceError::Full => Refused::busy("too many requests of late: try again", 10),
+        NonceError::Full => HttpRefusal::busy("too many requests of late: try again", 10),
     })?;
     let memory = if length > 0 { Some(service.reserve(length)?) } else { None };
     let bytes = read(service, std::mem::take(request.body_mut()), length as usize).await?;
@@ -149,57 +150,60 @@ async fn admit(service: &Service, request: &mut Request) -> Result<Caller, Refus
         memory.map_or_else(Bytes::new, |memory| Bytes::from_owner(ReservedBody { bytes, _memory: memory }));
     if <[u8; 32]>::from(Sha256::digest(&body)) != digest {
         let detail = "the body is not the one that was signed (Content-Digest): it was altered on the way, send it again";
-        return Err(Refused::new(StatusCode::BAD_REQUEST, detail));
+        return Err(HttpRefusal::new(StatusCode::BAD_REQUEST, detail));
     }
     let project = project.map(|(id, spec, _)| (id, spec));
     Ok(Caller { key, membership, project, body })
 }
 
-fn route_of(request: &Request) -> Result<&'static Route, Refused> {
+fn route_of(request: &Request) -> Result<&'static Route, HttpRefusal> {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     // What HEAD asks for is what GET would answer.
     let method = if *request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
     let found = ROUTES.iter().find(|route| route.path == path && route.method.name() == method);
-    found.ok_or_else(super::no_route)
+    found.ok_or_else(no_route)
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refused> {
+fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, HttpRefusal> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().and_then(|value| value.to_str().ok());
     match (value, values.next()) {
         (Some(value), None) => Ok(value),
-        _ => Err(Refused::new(
+        _ => Err(HttpRefusal::new(
             StatusCode::UNAUTHORIZED,
             format!("requests are signed: give one header {name}, as docs/service.md describes"),
         )),
     }
 }
 
-fn host_of(service: &Service, request: &Request) -> Result<String, Refused> {
+fn host_of(service: &Service, request: &Request) -> Result<String, HttpRefusal> {
     let given = match request.uri().authority() {
         Some(authority) => Some(authority.as_str()),
         None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()),
     };
-    let given = given.ok_or_else(|| Refused::new(StatusCode::BAD_REQUEST, "the request names no host"))?;
+    let given =
+        given.ok_or_else(|| HttpRefusal::new(StatusCode::BAD_REQUEST, "the request names no host"))?;
     let host = authority(given, service.http.certificate.is_some());
     if !service.http.authorities.is_empty() && !service.http.authorities.contains(&host) {
         let detail =
             "this refinery does not go by the name that the request has: use one that its operator gave";
-        return Err(Refused::new(StatusCode::MISDIRECTED_REQUEST, detail));
+        return Err(HttpRefusal::new(StatusCode::MISDIRECTED_REQUEST, detail));
     }
     Ok(host)
 }
 
 /// The length of a body, which must be told beforehand: it is what room is made for.
-fn length_of(headers: &HeaderMap, body: &Body) -> Result<u64, Refused> {
+fn length_of(headers: &HeaderMap, body: &Body) -> Result<u64, HttpRefusal> {
     use axum::body::HttpBody;
     match body.size_hint().exact() {
         Some(length) if !headers.contains_key(header::TRANSFER_ENCODING) => Ok(length),
-        _ => Err(Refused::new(StatusCode::LENGTH_REQUIRED, "give the length of the body (Content-Length)")),
+        _ => {
+            Err(HttpRefusal::new(StatusCode::LENGTH_REQUIRED, "give the length of the body (Content-Length)"))
+        }
     }
 }
 
-fn check_time(created: u64, now: u64, skew: u64) -> Result<(), Refused> {
+fn check_time(created: u64, now: u64, skew: u64) -> Result<(), HttpRefusal> {
     let off = created.abs_diff(now);
     if off <= skew {
         return Ok(());
@@ -209,20 +213,20 @@ fn check_time(created: u64, now: u64, skew: u64) -> Result<(), Refused> {
         "the request is {off} s too {side} for the refinery's clock, which says {now} (seconds since 1970, UTC): set \
          your clock, or send the request at once after signing it; {skew} s are allowed"
     );
-    Err(Refused::new(StatusCode::UNAUTHORIZED, detail).with_time(now))
+    Err(HttpRefusal::new(StatusCode::UNAUTHORIZED, detail).with_time(now))
 }
 
-type Found = (Id, Arc<ProjectSpec>, Membership);
+type PathProject = (Id, Arc<ProjectSpec>, Membership);
 
 /// The project that a path names, if it names one.
-fn project_of(service: &Service, path: &str, key: &PublicKey) -> Option<Result<Found, Refused>> {
+fn project_of(service: &Service, path: &str, key: &PublicKey) -> Option<Result<PathProject, HttpRefusal>> {
     let name = path.strip_prefix("/v1/projects/")?.split('/').next()?;
     let Ok(id) = name.parse::<Id>() else {
         let detail = "the path names no project: an identifier has 64 hexadecimal digits";
-        return Some(Err(Refused::new(StatusCode::NOT_FOUND, detail)));
+        return Some(Err(HttpRefusal::new(StatusCode::NOT_FOUND, detail)));
     };
     let found = service.shared.project(&id, |p| (id, p.spec().clone(), p.membership(key)));
-    Some(found.map_err(Refused::from))
+    Some(found.map_err(HttpRefusal::from))
 }
 
 /// Whether a key may create projects, or is something to any.
@@ -231,7 +235,7 @@ fn known(service: &Service, key: &PublicKey) -> bool {
         || service.shared.lock().projects.values().any(|p| p.membership(key) != Membership::None)
 }
 
-fn allowed(route: &Route, membership: Membership, creator: bool) -> Result<(), Refused> {
+fn allowed(route: &Route, membership: Membership, creator: bool) -> Result<(), HttpRefusal> {
     let member = |role| membership == Membership::Owner || membership == Membership::Member(role);
     let may = match route.access {
         Access::Public | Access::Known => true,
@@ -246,7 +250,7 @@ fn allowed(route: &Route, membership: Membership, creator: bool) -> Result<(), R
         return Ok(());
     }
     let detail = format!("this is for {} alone", route.access.words());
-    Err(Refused::new(StatusCode::FORBIDDEN, detail))
+    Err(HttpRefusal::new(StatusCode::FORBIDDEN, detail))
 }
 
 /// Most bytes of a route's body.
@@ -266,10 +270,10 @@ fn body_limit(service: &Service, route: &Route) -> u64 {
 }
 
 /// Reads a body of a known length, no slower than allowed.
-async fn read(service: &Service, mut body: Body, length: usize) -> Result<Vec<u8>, Refused> {
+async fn read(service: &Service, mut body: Body, length: usize) -> Result<Vec<u8>, HttpRefusal> {
     let seconds = service.http.body_timeout + length as u64 / service.http.minimum_rate;
     let deadline = tokio::time::Instant::from_std(Instant::now() + Duration::from_secs(seconds));
-    let cut = |detail: &str| Refused::new(StatusCode::BAD_REQUEST, detail);
+    let cut = |detail: &str| HttpRefusal::new(StatusCode::BAD_REQUEST, detail);
     let reading = async {
         let mut bytes = Vec::with_capacity(length);
         while let Some(frame) = body.frame().await {
@@ -286,7 +290,8 @@ async fn read(service: &Service, mut body: Body, length: usize) -> Result<Vec<u8
         }
         Ok(bytes)
     };
-    let late = || Refused::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly: send smaller chunks");
+    let late =
+        || HttpRefusal::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly: send smaller chunks");
     let bytes = tokio::time::timeout_at(deadline, reading).await.map_err(|_| late())??;
     service.metrics.received_bytes.fetch_add(length as u64, std::sync::atomic::Ordering::Relaxed);
     Ok(bytes)

@@ -18,9 +18,13 @@ use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
+use super::routes::router;
+use super::service::Service;
 use super::shares::{Shares, origin};
+#[cfg(feature = "tls")]
 use super::tls::{Acceptor, TlsError};
-use super::{Service, router};
+#[cfg(not(feature = "tls"))]
+use super::without_tls::{Acceptor, TlsError};
 use crate::config::Config;
 use crate::state::Shared;
 

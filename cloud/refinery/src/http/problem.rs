@@ -5,10 +5,11 @@ use axum::response::{IntoResponse, Response};
 use blindsmith_api::Problem;
 
 use crate::refusal::{Refusal, RefusalKind};
+use crate::store::StoreError;
 
 /// A refusal on its way out; the request's identifier is added on the way.
 #[derive(Debug, Clone)]
-pub(crate) struct Refused {
+pub(crate) struct HttpRefusal {
     status: StatusCode,
     detail: String,
     retry_after: Option<u64>,
@@ -16,29 +17,32 @@ pub(crate) struct Refused {
     server_time: Option<u64>,
 }
 
-impl Refused {
+impl HttpRefusal {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Refused { status, detail: detail.into(), retry_after: None, offset: None, server_time: None }
+        HttpRefusal { status, detail: detail.into(), retry_after: None, offset: None, server_time: None }
     }
 
     /// Too much is going on: worth another try after so many seconds.
     pub fn busy(detail: impl Into<String>, seconds: u64) -> Self {
-        Refused { retry_after: Some(seconds), ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+        HttpRefusal {
+            retry_after: Some(seconds),
+            ..HttpRefusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        }
     }
 
     /// The key asked for more than it may.
     pub fn too_fast(seconds: u64) -> Self {
         let detail =
             format!("this key asks for more than the refinery allows it: wait {seconds} s, then go on");
-        Refused { retry_after: Some(seconds), ..Refused::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+        HttpRefusal { retry_after: Some(seconds), ..HttpRefusal::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     pub fn with_offset(self, offset: u64) -> Self {
-        Refused { offset: Some(offset), ..self }
+        HttpRefusal { offset: Some(offset), ..self }
     }
 
     pub fn with_time(self, now: u64) -> Self {
-        Refused { server_time: Some(now), ..self }
+        HttpRefusal { server_time: Some(now), ..self }
     }
 
     /// As the client gets it.
@@ -64,7 +68,7 @@ impl Refused {
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for HttpRefusal {
     fn from(Refusal { kind, message }: Refusal) -> Self {
         let status = match kind {
             RefusalKind::Unknown => StatusCode::NOT_FOUND,
@@ -72,35 +76,35 @@ impl From<Refusal> for Refused {
             RefusalKind::Gone => StatusCode::GONE,
             RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             RefusalKind::Quota => StatusCode::PAYLOAD_TOO_LARGE,
-            RefusalKind::Unavailable => return Refused::busy(message, 5),
+            RefusalKind::Unavailable => return HttpRefusal::busy(message, 5),
             RefusalKind::Store => {
                 tracing::error!("{message}");
                 let detail =
                     "the refinery's store is full or does not answer, its log says more: try again later";
-                return Refused::busy(detail, 5);
+                return HttpRefusal::busy(detail, 5);
             }
             RefusalKind::Away => {
                 tracing::warn!("{message}");
-                return Refused::busy("the refinery's store is not reachable: try again", 5);
+                return HttpRefusal::busy("the refinery's store is not reachable: try again", 5);
             }
             RefusalKind::Failed => {
                 // Paths and the operating system's words are for the operator.
                 tracing::error!("{message}");
                 let detail = "the refinery could not do it: its log says why";
-                return Refused::new(StatusCode::INTERNAL_SERVER_ERROR, detail);
+                return HttpRefusal::new(StatusCode::INTERNAL_SERVER_ERROR, detail);
             }
         };
-        Refused::new(status, message)
+        HttpRefusal::new(status, message)
     }
 }
 
-impl From<crate::StoreError> for Refused {
-    fn from(e: crate::StoreError) -> Self {
+impl From<StoreError> for HttpRefusal {
+    fn from(e: StoreError) -> Self {
         Refusal::from(e).into()
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for HttpRefusal {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -111,19 +115,18 @@ impl IntoResponse for Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StoreError;
 
     #[test]
     fn a_store_in_trouble_is_worth_another_try_and_its_places_stay_here() {
         let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let full = Refused::from(StoreError::Io { path: "/secret/place".into(), source });
+        let full = HttpRefusal::from(StoreError::Io { path: "/secret/place".into(), source });
         assert_eq!((full.status, full.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
         let (what, place, why) = ("database", "/secret/place".into(), "secret".into());
-        let away = Refused::from(StoreError::Unreachable { what, place, why });
+        let away = HttpRefusal::from(StoreError::Unreachable { what, place, why });
         assert_eq!((away.status, away.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
         assert!(away.detail.contains("not reachable: try again"));
         let damaged = StoreError::Damaged { path: "/secret/place".into(), why: "a bit".into() };
-        let damaged = Refused::from(damaged);
+        let damaged = HttpRefusal::from(damaged);
         assert_eq!((damaged.status, damaged.retry_after), (StatusCode::INTERNAL_SERVER_ERROR, None));
         assert!([full, away, damaged].iter().all(|refused| !refused.detail.contains("secret")));
     }

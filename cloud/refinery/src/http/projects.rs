@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use blindsmith_api::message::{PAGE, Seen};
 use blindsmith_api::{BYTES, CBOR, COSE, Created, Refine, VERSION_HEADER, json_of};
-use blindsmith_identity::PublicKey;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, from_cbor, to_cbor};
 
+use super::answer::{Answer, blocking, bytes, done, invalid, json};
 use super::gate::Caller;
-use super::problem::Refused;
-use super::{Answer, Service, blocking, bytes, invalid, json};
+use super::problem::HttpRefusal;
+use super::query::numbers_or_zero;
+use super::service::Service;
 
 /// Bytes that a project's lists may take in an answer, reserved while it is made.
 const LISTS: u64 = 4 << 20;
@@ -47,7 +48,7 @@ pub(super) async fn create(
             parsed.map_err(|e| invalid(format!("not an array of specification and model: {e}")))?;
         if spec.owner != Id::from(caller.key) {
             let detail = "the specification names another owner than the key that signed the request";
-            return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+            return Err(HttpRefusal::new(StatusCode::FORBIDDEN, detail));
         }
         let id = spec.id();
         shared.create(spec, &model.0)?;
@@ -63,30 +64,6 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
 ) -> Answer {
     json(&service.shared.projects(Some(&caller.key)))
-}
-
-/// The numbers of a query such as `run=1&rounds=2`; none if it has one twice, one that is not among the names, or something
-/// that is no number.
-pub(super) fn numbers<const N: usize>(query: Option<&str>, names: [&str; N]) -> Option<[Option<u64>; N]> {
-    let mut found = [None; N];
-    for pair in query.into_iter().flat_map(|query| query.split('&')) {
-        let (name, value) = pair.split_once('=')?;
-        let at = names.iter().position(|known| *known == name)?;
-        let number = value.parse::<u64>().ok().filter(|_| value.bytes().all(|b| b.is_ascii_digit()))?;
-        if found[at].replace(number).is_some() {
-            return None;
-        }
-    }
-    Some(found)
-}
-
-/// The same, zero for those that are not there.
-fn numbers_or_zero<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[u64; N], Refused> {
-    let found = numbers(query, names).ok_or_else(|| {
-        let named = names.map(|name| format!("{name}=NUMBER")).join("&");
-        Refused::new(StatusCode::BAD_REQUEST, format!("the query can have: ?{named}"))
-    })?;
-    Ok(found.map(Option::unwrap_or_default))
 }
 
 /// A part of the status, as this caller may see it.
@@ -210,7 +187,7 @@ pub(super) async fn model(
         number => {
             let parsed = number.parse::<u64>();
             let detail = "a version is a number, or newest";
-            Some(parsed.map_err(|_| Refused::new(StatusCode::NOT_FOUND, detail))?)
+            Some(parsed.map_err(|_| HttpRefusal::new(StatusCode::NOT_FOUND, detail))?)
         }
     };
     let memory = service.reserve(record_bytes(spec))?;
@@ -237,14 +214,4 @@ pub(super) async fn receipts(
     let (page, memory) =
         blocking(move || Ok((to_cbor(&shared.receipts(&project, from, faults)?), memory))).await?;
     Ok(service.stream(CBOR, page, memory))
-}
-
-/// Whether a contributor's key is the caller's own.
-pub(super) fn is(key: &PublicKey, contributor: &Id) -> bool {
-    Id::from(*key) == *contributor
-}
-
-/// A response that has no body.
-pub(super) fn done() -> Response {
-    StatusCode::NO_CONTENT.into_response()
 }

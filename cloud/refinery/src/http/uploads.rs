@@ -10,27 +10,30 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use blindsmith_api::open_withdrawal;
 use blindsmith_api::{Accepted, BYTES, ContributorUploads, Offset, Session, UploadEntry, Uploads};
+use blindsmith_identity::PublicKey;
 use blindsmith_project::Membership;
 use blindsmith_protocol::{Blob, Id, Role, UploadError, UploadHeader, from_cbor};
 
+use super::answer::{Answer, blocking, done, invalid, json};
 use super::gate::Caller;
-use super::problem::Refused;
-use super::projects::{done, is, numbers};
-use super::{Answer, Service, blocking, invalid, json};
+use super::problem::HttpRefusal;
+use super::query::numbers;
+use super::service::Service;
 use crate::clock;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::requests::queries::check_asked;
 use crate::requests::uploads::check_stored;
-use crate::store::{Extent, Partial, PartialId, StoreError, most_bytes};
+use crate::state::Shared;
+use crate::store::{Extent, Incoming, Partial, PartialId, StoreError, most_bytes};
 
-type Caught = Extension<Caller>;
-type Named = Path<(String, String)>;
+type CallerExtension = Extension<Caller>;
+type SessionPath = Path<(String, String)>;
 
 /// Seconds after which an upload or query that nothing is sent to makes room for another one of its sender.
 const QUIET: u64 = 600;
 
 /// The uploads that the caller may see.
-pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller): Caught) -> Answer {
+pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller): CallerExtension) -> Answer {
     let (project, spec) = caller.project()?;
     let _memory = service.reserve(4 << 20)?;
     let listed = service.shared.project(&project, |p| {
@@ -65,7 +68,7 @@ pub(super) async fn list(State(service): State<Arc<Service>>, Extension(caller):
 }
 
 /// Begins an upload or a query.
-pub(super) async fn begin(State(service): State<Arc<Service>>, Extension(caller): Caught) -> Answer {
+pub(super) async fn begin(State(service): State<Arc<Service>>, Extension(caller): CallerExtension) -> Answer {
     let (project, _) = caller.project()?;
     let sender = Id::from(caller.key);
     let locks = service.clone();
@@ -81,7 +84,7 @@ pub(super) async fn begin(State(service): State<Arc<Service>>, Extension(caller)
 }
 
 /// Forgets what of a sender's nobody goes on with, those first that were quiet for longest, until it may begin another.
-fn make_room(service: &Service, project: &Id, sender: &Id) -> Result<(), Refused> {
+fn make_room(service: &Service, project: &Id, sender: &Id) -> Result<(), HttpRefusal> {
     let (store, most) = (&service.shared.store, service.limits.sessions);
     if store.partial_totals(project, sender)?.0 < most as u64 {
         return Ok(());
@@ -107,16 +110,21 @@ fn make_room(service: &Service, project: &Id, sender: &Id) -> Result<(), Refused
          to which nothing was sent for {} minutes makes room for another",
         QUIET / 60
     );
-    Err(Refused::new(StatusCode::CONFLICT, detail))
+    Err(HttpRefusal::new(StatusCode::CONFLICT, detail))
 }
 
-fn no_session() -> Refused {
+/// Whether a contributor's key is the caller's own.
+fn is(key: &PublicKey, contributor: &Id) -> bool {
+    Id::from(*key) == *contributor
+}
+
+fn no_session() -> HttpRefusal {
     let detail = "you have no such open upload or query: begin a new one; the refinery forgets those that are left alone";
-    Refused::new(StatusCode::NOT_FOUND, detail)
+    HttpRefusal::new(StatusCode::NOT_FOUND, detail)
 }
 
 /// What is under way by this name, if it is the caller's.
-fn own(service: &crate::Shared, caller: &Caller, session: &str) -> Result<(PartialId, Partial), Refused> {
+fn own(service: &Shared, caller: &Caller, session: &str) -> Result<(PartialId, Partial), HttpRefusal> {
     let (project, _) = caller.project()?;
     let id: PartialId = session.parse().map_err(|_| no_session())?;
     let partial = match service.store.partial(&id) {
@@ -131,8 +139,8 @@ fn own(service: &crate::Shared, caller: &Caller, session: &str) -> Result<(Parti
 
 pub(super) async fn offset(
     State(service): State<Arc<Service>>,
-    Extension(caller): Caught,
-    Path((_, session)): Named,
+    Extension(caller): CallerExtension,
+    Path((_, session)): SessionPath,
 ) -> Answer {
     let shared = service.shared.clone();
     let (_, partial) = blocking(move || own(&shared, &caller, &session)).await?;
@@ -140,16 +148,17 @@ pub(super) async fn offset(
 }
 
 /// The value of `offset=BYTES`, which is all that the query may be.
-fn wanted_offset(query: Option<&str>) -> Result<u64, Refused> {
+fn wanted_offset(query: Option<&str>) -> Result<u64, HttpRefusal> {
     let found = numbers(query, ["offset"]).and_then(|[offset]| offset);
-    found.ok_or_else(|| Refused::new(StatusCode::BAD_REQUEST, "say where the chunk begins: ?offset=BYTES"))
+    found
+        .ok_or_else(|| HttpRefusal::new(StatusCode::BAD_REQUEST, "say where the chunk begins: ?offset=BYTES"))
 }
 
 /// Appends a chunk.
 pub(super) async fn append(
     State(service): State<Arc<Service>>,
-    Extension(caller): Caught,
-    Path((_, session)): Named,
+    Extension(caller): CallerExtension,
+    Path((_, session)): SessionPath,
     route: MatchedPath,
     RawQuery(query): RawQuery,
 ) -> Answer {
@@ -178,7 +187,7 @@ pub(super) async fn append(
                 "with this chunk {whole} bytes would be here, and {most} are left to you beside what else of yours is \
                  stored or under way: {advice}"
             );
-            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            return Err(HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         match shared.store.append_partial(&id, offset, &caller.body) {
             Err(StoreError::Offset { durable }) => Err(at_another_offset(durable)),
@@ -189,19 +198,19 @@ pub(super) async fn append(
     json(&Offset { offset: appended })
 }
 
-fn at_another_offset(durable: u64) -> Refused {
+fn at_another_offset(durable: u64) -> HttpRefusal {
     let detail = format!("{durable} bytes are here for good: go on with the byte at that offset");
-    Refused::new(StatusCode::CONFLICT, detail).with_offset(durable)
+    HttpRefusal::new(StatusCode::CONFLICT, detail).with_offset(durable)
 }
 
 /// Bytes of what else the caller has under way in the project.
-fn others(shared: &crate::Shared, partial: &Partial) -> Result<u64, Refused> {
+fn others(shared: &Shared, partial: &Partial) -> Result<u64, HttpRefusal> {
     let (_, bytes) = shared.store.partial_totals(&partial.project, &partial.sender)?;
     Ok(bytes.saturating_sub(partial.bytes))
 }
 
 /// Bytes that an upload of the caller may have: what its quota leaves beside what is stored and under way.
-fn most_of_upload(shared: &crate::Shared, caller: &Caller, partial: &Partial) -> Result<u64, Refused> {
+fn most_of_upload(shared: &Shared, caller: &Caller, partial: &Partial) -> Result<u64, HttpRefusal> {
     let (project, spec) = caller.project()?;
     let rows = most_bytes(spec);
     let left = shared.project(&project, |p| {
@@ -217,11 +226,11 @@ fn most_of_upload(shared: &crate::Shared, caller: &Caller, partial: &Partial) ->
 
 /// Bytes that a query of the caller may have. An owner's uploads do not count against its queries.
 fn most_of_query(
-    shared: &crate::Shared,
+    shared: &Shared,
     caller: &Caller,
     partial: &Partial,
     limit: u64,
-) -> Result<u64, Refused> {
+) -> Result<u64, HttpRefusal> {
     match caller.membership {
         Membership::Owner => Ok(limit),
         _ => Ok(limit.saturating_sub(others(shared, partial)?)),
@@ -231,8 +240,8 @@ fn most_of_query(
 /// Ends an upload.
 pub(super) async fn commit(
     State(service): State<Arc<Service>>,
-    Extension(caller): Caught,
-    Path((_, session)): Named,
+    Extension(caller): CallerExtension,
+    Path((_, session)): SessionPath,
 ) -> Answer {
     let (project, _) = caller.project()?;
     let header: UploadHeader =
@@ -242,7 +251,7 @@ pub(super) async fn commit(
     }
     if !is(&caller.key, &header.contributor) {
         let detail = "the header names another contributor than the key that signed the request";
-        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+        return Err(HttpRefusal::new(StatusCode::FORBIDDEN, detail));
     }
     let slot = service.upload_slot().await?;
     let (shared, locks) = (service.shared.clone(), service.clone());
@@ -274,17 +283,17 @@ pub(super) async fn commit(
 
 /// What came, once it is all: what is missing can still be sent.
 fn whole<'a>(
-    shared: &'a crate::Shared,
+    shared: &'a Shared,
     caller: &Caller,
     partial: Partial,
     header: &UploadHeader,
-) -> Result<crate::store::Incoming<'a>, Refused> {
+) -> Result<Incoming<'a>, HttpRefusal> {
     let (project, spec) = caller.project()?;
-    header.validate(&project).map_err(|e| Refused::from(StoreError::from(e)))?;
+    header.validate(&project).map_err(|e| HttpRefusal::from(StoreError::from(e)))?;
     let (got, expected) = (partial.bytes, header.body_bytes(spec));
     if got < expected {
         let e = UploadError::Length { got, expected, rows: header.rows };
-        return Err(Refused::new(StatusCode::CONFLICT, e.to_string()).with_offset(got));
+        return Err(HttpRefusal::new(StatusCode::CONFLICT, e.to_string()).with_offset(got));
     }
     Ok(shared.store.open_partial(&partial.id, spec, Extent::from(header))?)
 }
@@ -292,8 +301,8 @@ fn whole<'a>(
 /// Ends a query, and waits for the answer.
 pub(super) async fn ask(
     State(service): State<Arc<Service>>,
-    Extension(caller): Caught,
-    Path((_, session)): Named,
+    Extension(caller): CallerExtension,
+    Path((_, session)): SessionPath,
 ) -> Answer {
     let (project, _) = caller.project()?;
     let parsed = from_cbor::<(UploadHeader, Blob)>(&caller.body);
@@ -304,7 +313,7 @@ pub(super) async fn ask(
     }
     if !is(&caller.key, &header.contributor) {
         let detail = "the header names another querier than the key that signed the request";
-        return Err(Refused::new(StatusCode::FORBIDDEN, detail));
+        return Err(HttpRefusal::new(StatusCode::FORBIDDEN, detail));
     }
     let turn = service.turn_at_warden()?;
     let (shared, locks) = (service.shared.clone(), service.clone());
@@ -322,7 +331,7 @@ pub(super) async fn ask(
         let most = locks.limits.query_bytes;
         if header.body_bytes(caller.project()?.1) > most {
             let detail = format!("a query has at most {most} bytes here: ask about fewer rows at once");
-            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            return Err(HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         let incoming = whole(&shared, &caller, partial, &header)?;
         let query = shared.query(incoming, &header)?;
@@ -335,7 +344,7 @@ pub(super) async fn ask(
     Ok(service.stream(BYTES, answer, memory))
 }
 
-fn answer_bytes(caller: &Caller, header: &UploadHeader) -> Result<u64, Refused> {
+fn answer_bytes(caller: &Caller, header: &UploadHeader) -> Result<u64, HttpRefusal> {
     let (_, spec) = caller.project()?;
     let outputs = spec.layers.last().map_or(0, |l| u64::from(l.outputs));
     Ok((u64::from(header.rows) * outputs * 4 + 4096).min(512 << 20))
@@ -344,11 +353,11 @@ fn answer_bytes(caller: &Caller, header: &UploadHeader) -> Result<u64, Refused> 
 /// Takes an upload back.
 pub(super) async fn withdraw(
     State(service): State<Arc<Service>>,
-    Extension(caller): Caught,
-    Path((_, upload)): Named,
+    Extension(caller): CallerExtension,
+    Path((_, upload)): SessionPath,
 ) -> Answer {
     let (project, _) = caller.project()?;
-    let named = upload.parse::<Id>().map_err(|e| Refused::new(StatusCode::NOT_FOUND, e.to_string()))?;
+    let named = upload.parse::<Id>().map_err(|e| HttpRefusal::new(StatusCode::NOT_FOUND, e.to_string()))?;
     let shared = service.shared.clone();
     let contributor = Id::from(caller.key);
     blocking(move || {

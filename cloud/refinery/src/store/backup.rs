@@ -5,10 +5,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::blobs::{Adding, list_directory};
+use super::blobs::Adding;
+use super::database::Kind;
+use super::directory::list_directory;
 use super::error::{StoreError, damaged, io_error};
-use super::metadata::{Access, Kind, Location, Metadata};
-use super::{Places, Store, files};
+use super::files;
+use super::handle::Store;
+use super::metadata::{Access, Location, Metadata};
+use super::places::Places;
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -99,12 +103,12 @@ pub(super) fn restore(from: &Path, to: &Places) -> Result<Backup, StoreError> {
     let (listed, _) = list_directory(&source)?;
     let mut count = 0;
     for found in listed {
-        let path = super::blobs::in_directory(&source, &found.name);
+        let path = super::directory::in_directory(&source, &found.name);
         let mut original = fs::File::open(&path).map_err(io_error(&path))?;
         let mut file = store.incoming.file()?;
         std::io::copy(&mut original, &mut file).map_err(io_error(file.path()))?;
         if files::digest(file.path(), file.as_file())? != found.name {
-            return Err(damaged(&path, super::blobs::ALTERED));
+            return Err(damaged(&path, super::directory::ALTERED));
         }
         store.blobs.keep(&adding, file, &found.name)?;
         count += 1;

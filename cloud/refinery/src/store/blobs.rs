@@ -1,15 +1,15 @@
 //! Blobs: contents under the BLAKE3 of themselves, in a directory or in an object store with a cache before it.
 
 use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
 
 use blindsmith_protocol::Id;
 use tempfile::NamedTempFile;
 
+use super::directory::{ALTERED, BlobEntry, in_directory, list_directory};
 use super::error::{StoreError, damaged, io_error};
 use super::failpoint;
 use super::files::{self, Incoming};
@@ -29,14 +29,6 @@ pub(super) struct Blobs {
 enum Place {
     Directory(PathBuf),
     Remote(Remote),
-}
-
-/// A blob that is there.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
-    pub(super) name: Id,
-    pub(super) bytes: u64,
-    pub(super) written: SystemTime,
 }
 
 /// As long as it lives no blob is removed.
@@ -225,7 +217,7 @@ impl Blobs {
     }
 
     /// All blobs, in no order; and what lies between them and is none.
-    pub(super) fn list(&self) -> Result<(Vec<Found>, Vec<String>), StoreError> {
+    pub(super) fn list(&self) -> Result<(Vec<BlobEntry>, Vec<String>), StoreError> {
         match &self.place {
             Place::Directory(dir) => list_directory(dir),
             Place::Remote(remote) => remote.list(),
@@ -245,41 +237,4 @@ impl Blobs {
             Place::Remote(remote) => remote.bytes(name),
         }
     }
-}
-
-/// What is said of a blob whose content is not what its name says.
-pub(super) const ALTERED: &str = "its content is not what was stored";
-
-pub(super) fn in_directory(dir: &Path, name: &Id) -> PathBuf {
-    let name = name.to_string();
-    dir.join(&name[..2]).join(name)
-}
-
-pub(super) fn list_directory(dir: &Path) -> Result<(Vec<Found>, Vec<String>), StoreError> {
-    let (mut blobs, mut others) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(dir).map_err(io_error(dir))? {
-        let group = entry.map_err(io_error(dir))?.path();
-        if !group.is_dir() {
-            others.push(group.display().to_string());
-            continue;
-        }
-        for entry in fs::read_dir(&group).map_err(io_error(&group))? {
-            let path = entry.map_err(io_error(&group))?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<Id>().ok());
-            match name.filter(|name| in_directory(dir, name) == path) {
-                None => others.push(path.display().to_string()),
-                Some(name) => {
-                    let found = fs::metadata(&path).map_err(io_error(&path))?;
-                    let written = found.modified().map_err(io_error(&path))?;
-                    blobs.push(Found { name, bytes: found.len(), written });
-                }
-            }
-        }
-    }
-    Ok((blobs, others))
-}
-
-/// Whether nobody has the file open who said so by a shared lock.
-pub(super) fn is_unused(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }

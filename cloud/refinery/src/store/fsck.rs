@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use blindsmith_protocol::Id;
 use serde::Serialize;
 
-use super::Store;
-use super::blobs::ALTERED;
+use super::columns::{digest, number, some_digest, text};
+use super::directory::ALTERED;
 use super::error::StoreError;
-use super::metadata::{digest, number, some_digest, text};
+use super::handle::Store;
 
 /// What was found in a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ impl Findings {
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Collected {
+pub struct Collection {
     /// Blobs.
     pub blobs: u64,
     /// Their bytes.
@@ -134,8 +134,8 @@ impl Store {
 
     /// Removes blobs that no record refers to and that are older than `grace`. May run beside a refinery: blobs
     /// that are being added are waited for.
-    pub fn gc(&self, grace: Duration) -> Result<Collected, StoreError> {
-        let mut collected = Collected::default();
+    pub fn gc(&self, grace: Duration) -> Result<Collection, StoreError> {
+        let mut collected = Collection::default();
         let removing = self.blobs.removing()?;
         let (listed, _) = self.blobs.list()?;
         let referred = self.references()?;

@@ -8,8 +8,9 @@ use blindsmith_protocol::{
 use tempfile::NamedTempFile;
 
 use super::error::{StoreError, io_error};
-use super::partials::PartialId;
-use super::{Store, failpoint};
+use super::failpoint;
+use super::handle::Store;
+use super::partial_id::PartialId;
 
 /// What must be known of an upload before its blocks come: they depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

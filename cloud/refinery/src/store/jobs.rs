@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use blindsmith_protocol::Id;
 use sqlx::Row;
 
-use super::Store;
+use super::columns::{bytes, digest, milliseconds, number, some_bytes, some_text, text, time};
+use super::database::Refusal;
 use super::error::StoreError;
-use super::metadata::{Refusal, bytes, digest, milliseconds, number, some_bytes, some_text, text, time};
+use super::handle::Store;
 
 /// The kind of the jobs that are rounds.
 pub const ROUND_JOB: &str = "round";
@@ -37,7 +38,7 @@ pub struct Lease {
 
 /// A job in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queued {
+pub struct QueuedJob {
     /// Which job.
     pub job: JobName,
     /// What it needs.
@@ -141,14 +142,14 @@ impl Store {
     }
 
     /// All jobs in the order in which they came.
-    pub fn jobs(&self) -> Result<Vec<Queued>, StoreError> {
+    pub fn jobs(&self) -> Result<Vec<QueuedJob>, StoreError> {
         let query = sqlx::query(
             "SELECT project, kind, key, attempts, payload, leased_until, failure, created, lease FROM jobs \
              ORDER BY sequence",
         );
         let queued = |row: &sqlx::any::AnyRow| {
             let leased = some_bytes(row, 8)?.is_some();
-            Ok(Queued {
+            Ok(QueuedJob {
                 job: JobName { project: Id(digest(row, 0)?), kind: text(row, 1)?, key: bytes(row, 2)? },
                 attempts: number(row, 3)?,
                 payload: bytes(row, 4)?,

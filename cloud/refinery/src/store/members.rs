@@ -3,9 +3,10 @@
 use blindsmith_protocol::{Blob, Id};
 use sqlx::Row;
 
-use super::Store;
+use super::columns::{bytes, digest, now, number};
 use super::error::{StoreError, damaged};
-use super::metadata::{Query, bytes, digest, now, number};
+use super::handle::Store;
+use super::metadata::Query;
 
 impl Store {
     /// Keeps an owner's signed order. Orders are numbered from 1 without gaps; the same bytes under a number

@@ -3,25 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migrate, MigrateError};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
 use tokio::time::timeout;
 
+use super::columns::text;
+use super::database::{Kind, Refusal};
 use super::error::{StoreError, damaged, io_error};
 use super::reach::{Reach, Use};
 use super::runtime::Runtime;
-use super::writer::{self, Lock, Token, Unheld, Watch};
+use super::writer::{self, Lock, LockLoss, Token, Watch};
 use super::{failpoint, schema};
-
-/// Which database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Sqlite,
-    Postgres,
-}
 
 /// Where metadata are.
 #[derive(Debug, Clone)]
@@ -140,9 +135,9 @@ impl Metadata {
         let (pool, lock) = runtime.block_on(async {
             let lock = match (kind, access) {
                 (Kind::Postgres, Access::Serve) => Some(Lock::take(url).await.map_err(|e| match e {
-                    Unheld::Sql(e) => err(e),
-                    Unheld::Late => late(),
-                    Unheld::Elsewhere | Unheld::Taken => {
+                    LockLoss::Sql(e) => err(e),
+                    LockLoss::Late => late(),
+                    LockLoss::Elsewhere | LockLoss::Taken => {
                         StoreError::InUse { what: "database", place: place.clone() }
                     }
                 })?),
@@ -336,7 +331,7 @@ impl Metadata {
         let watch = self.watch.lock().unwrap_or_else(|e| e.into_inner()).take();
         self.runtime.block_on(async {
             // A server that is gone is not waited for.
-            _ = timeout(super::PATIENCE, self.pool.close()).await;
+            _ = timeout(super::patience::PATIENCE, self.pool.close()).await;
             if let Some(watch) = watch {
                 watch.end().await;
             }
@@ -394,69 +389,3 @@ const PRAGMAS: [&str; 4] = [
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 ];
-
-/// Why a transaction is rolled back.
-pub(super) enum Refusal {
-    Sql(sqlx::Error),
-    Store(StoreError),
-}
-
-impl From<sqlx::Error> for Refusal {
-    fn from(e: sqlx::Error) -> Self {
-        Refusal::Sql(e)
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(e: StoreError) -> Self {
-        Refusal::Store(e)
-    }
-}
-
-pub(super) fn bytes(row: &AnyRow, column: usize) -> Result<Vec<u8>, sqlx::Error> {
-    row.try_get(column)
-}
-
-pub(super) fn some_bytes(row: &AnyRow, column: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    row.try_get(column)
-}
-
-pub(super) fn text(row: &AnyRow, column: usize) -> Result<String, sqlx::Error> {
-    row.try_get(column)
-}
-
-pub(super) fn some_text(row: &AnyRow, column: usize) -> Result<Option<String>, sqlx::Error> {
-    row.try_get(column)
-}
-
-/// A count or a time: never negative, as it was never written so.
-pub(super) fn number(row: &AnyRow, column: usize) -> Result<u64, sqlx::Error> {
-    row.try_get::<i64, _>(column).map(|n| n.max(0) as u64)
-}
-
-pub(super) fn some_digest<const N: usize>(
-    row: &AnyRow,
-    column: usize,
-) -> Result<Option<[u8; N]>, sqlx::Error> {
-    let wrong = |_| sqlx::Error::Decode(format!("column {column} has not {N} bytes").into());
-    some_bytes(row, column)?.map(|b| b.try_into().map_err(wrong)).transpose()
-}
-
-pub(super) fn digest<const N: usize>(row: &AnyRow, column: usize) -> Result<[u8; N], sqlx::Error> {
-    some_digest(row, column)?.ok_or_else(|| sqlx::Error::Decode(format!("column {column} is empty").into()))
-}
-
-/// Milliseconds since 1970: what the tables keep of a time.
-pub(super) fn milliseconds(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// The other way.
-pub(super) fn time(milliseconds: u64) -> SystemTime {
-    // A time that the clock cannot express was never stored; the epoch is then as good as any.
-    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
-}
-
-pub(super) fn now() -> i64 {
-    milliseconds(SystemTime::now())
-}

@@ -3,45 +3,23 @@
 //! A piece is synchronised before it is counted, so what is counted is there. Bytes beyond are what a crash
 //! left, and are written over.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::MutexGuard;
 use std::time::SystemTime;
 
 use blindsmith_protocol::{Id, ProjectSpec, UploadError};
 use sqlx::any::AnyRow;
 
+use super::columns::{digest, milliseconds, now, number};
 use super::error::{StoreError, damaged, io_error};
-use super::incoming::{Extent, most_bytes};
-use super::metadata::{digest, milliseconds, now, number};
-use super::{Incoming, Store, failpoint, files};
-
-/// Names a resumable upload: random, so that only who began it knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PartialId(pub [u8; 16]);
-
-impl fmt::Display for PartialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-
-impl FromStr for PartialId {
-    type Err = StoreError;
-
-    fn from_str(s: &str) -> Result<Self, StoreError> {
-        let bad =
-            || StoreError::Missing("upload under way of that name: a name has 32 hexadecimal digits".into());
-        if s.len() != 32 || !s.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(bad());
-        }
-        Ok(PartialId(u128::from_str_radix(s, 16).map_err(|_| bad())?.to_be_bytes()))
-    }
-}
+use super::failpoint;
+use super::files;
+use super::handle::Store;
+use super::incoming::{Extent, Incoming, most_bytes};
+use super::partial_id::PartialId;
 
 /// A resumable upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,10 @@ use blindsmith_project::Verdict;
 use blindsmith_protocol::{Blob, Id, ProjectSpec, UploadHeader, from_cbor, to_cbor};
 use sqlx::any::AnyRow;
 
-use super::Store;
+use super::columns::{bytes, digest, now};
+use super::database::Refusal;
 use super::error::{StoreError, damaged};
-use super::metadata::{Refusal, bytes, digest, now};
+use super::handle::Store;
 use super::uploads::UploadState;
 
 /// A project that was found.

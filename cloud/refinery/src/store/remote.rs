@@ -13,7 +13,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStoreExt, WriteMultipart};
 use tempfile::NamedTempFile;
 
-use super::blobs::{ALTERED, Found, in_directory, is_unused, list_directory};
+use super::directory::{ALTERED, BlobEntry, in_directory, is_unused, list_directory};
 use super::error::{StoreError, damaged, io_error};
 use super::failpoint;
 use super::files::{self, Incoming};
@@ -306,7 +306,7 @@ impl Remote {
         })
     }
 
-    pub(super) fn list(&self) -> Result<(Vec<Found>, Vec<String>), StoreError> {
+    pub(super) fn list(&self) -> Result<(Vec<BlobEntry>, Vec<String>), StoreError> {
         let listed = self.ask(Use::Read, async {
             let listed = self.objects.store.list(Some(&self.objects.prefix));
             listed.try_collect::<Vec<_>>().await.map_err(self.failure(self.objects.url.clone()))
@@ -319,7 +319,7 @@ impl Remote {
                 None => others.push(object.location.to_string()),
                 Some(name) => {
                     let written = object.last_modified.into();
-                    blobs.push(Found { name, bytes: object.size, written });
+                    blobs.push(BlobEntry { name, bytes: object.size, written });
                 }
             }
         }

@@ -7,10 +7,11 @@ use blindsmith_protocol::{Blob, Id, RoundRecord, RoundSummary, to_cbor};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::Store;
+use super::columns::{bytes, digest, now, number, some_digest};
+use super::database::Refusal;
 use super::error::{StoreError, damaged};
+use super::handle::Store;
 use super::jobs::Lease;
-use super::metadata::{Refusal, bytes, digest, now, number, some_digest};
 use super::named::{Named, Places};
 
 /// A column of blobs in a numbered table.

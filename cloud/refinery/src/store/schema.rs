@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-use super::metadata::Kind;
+use super::database::Kind;
 
 /// Each version's name and statements, in SQLite's words.
 const VERSIONS: [(&str, &str); 3] = [

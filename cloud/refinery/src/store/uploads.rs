@@ -7,10 +7,11 @@ use blindsmith_protocol::{Id, UploadHeader, from_cbor, to_cbor};
 use sqlx::any::AnyRow;
 use tempfile::NamedTempFile;
 
+use super::columns::{digest, now, number, some_bytes, some_digest, text};
 use super::error::{StoreError, damaged};
-use super::metadata::{digest, now, number, some_bytes, some_digest, text};
-use super::partials::PartialId;
-use super::{Store, files};
+use super::files;
+use super::handle::Store;
+use super::partial_id::PartialId;
 
 /// What became of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

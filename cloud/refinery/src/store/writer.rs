@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::metadata::{Kind, Refusal, now};
+use super::columns::now;
+use super::database::{Kind, Refusal};
 use super::reach::{Reach, Standing};
 
 /// What tells one start of a refinery from all others.
@@ -35,7 +36,7 @@ pub(super) const SESSION: [&str; 4] = [
 ];
 
 /// Why the lock is not held.
-pub(super) enum Unheld {
+pub(super) enum LockLoss {
     /// The server cannot be asked.
     Sql(sqlx::Error),
     /// It did not answer in time.
@@ -46,9 +47,9 @@ pub(super) enum Unheld {
     Taken,
 }
 
-impl From<sqlx::Error> for Unheld {
+impl From<sqlx::Error> for LockLoss {
     fn from(e: sqlx::Error) -> Self {
-        Unheld::Sql(e)
+        LockLoss::Sql(e)
     }
 }
 
@@ -60,44 +61,44 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Takes the lock of a database, waiting a little for whoever has it to end.
-    pub(super) async fn take(url: &str) -> Result<Self, Unheld> {
+    pub(super) async fn take(url: &str) -> Result<Self, LockLoss> {
         let options = AnyConnectOptions::from_str(url)?.log_slow_statements(log::LevelFilter::Off, PATIENCE);
-        let mut connection = timeout(PATIENCE, connect(&options)).await.map_err(|_| Unheld::Late)??;
+        let mut connection = timeout(PATIENCE, connect(&options)).await.map_err(|_| LockLoss::Late)??;
         let start = Instant::now();
         // The server may not have noticed yet that who had it is gone.
-        while !timeout(PATIENCE, locked(&mut connection)).await.map_err(|_| Unheld::Late)?? {
-            if start.elapsed() >= super::PATIENCE {
-                return Err(Unheld::Elsewhere);
+        while !timeout(PATIENCE, locked(&mut connection)).await.map_err(|_| LockLoss::Late)?? {
+            if start.elapsed() >= super::patience::PATIENCE {
+                return Err(LockLoss::Elsewhere);
             }
-            tokio::time::sleep(super::RETRY).await;
+            tokio::time::sleep(super::patience::RETRY).await;
         }
         Ok(Lock { connection, options })
     }
 
     /// The lock, as long as it is this one's and nobody else has written.
-    async fn still(mut self, token: &Token) -> Result<Self, Unheld> {
+    async fn still(mut self, token: &Token) -> Result<Self, LockLoss> {
         let found = timeout(PATIENCE, written_by(&mut self.connection)).await;
-        match found.map_err(|_| Unheld::Late)?? {
+        match found.map_err(|_| LockLoss::Late)?? {
             Some(found) if found == token => Ok(self),
-            _ => Err(Unheld::Taken),
+            _ => Err(LockLoss::Taken),
         }
     }
 
     /// Takes a lock that was lost.
-    async fn again(options: &AnyConnectOptions, token: &Token) -> Result<Self, Unheld> {
+    async fn again(options: &AnyConnectOptions, token: &Token) -> Result<Self, LockLoss> {
         let taken = async {
             let mut connection = connect(options).await?;
             let held = locked(&mut connection).await?;
             // Whoever took it in the meantime has left a token.
             if written_by(&mut connection).await?.is_none_or(|found| found != token) {
-                return Err(Unheld::Taken);
+                return Err(LockLoss::Taken);
             }
             match held {
                 true => Ok(Lock { connection, options: options.clone() }),
-                false => Err(Unheld::Elsewhere),
+                false => Err(LockLoss::Elsewhere),
             }
         };
-        timeout(PATIENCE, taken).await.unwrap_or(Err(Unheld::Late))
+        timeout(PATIENCE, taken).await.unwrap_or(Err(LockLoss::Late))
     }
 }
 
@@ -188,12 +189,12 @@ async fn watch(lock: Lock, token: Token, reach: Arc<Reach>, mut stopped: oneshot
                 held = Some(lock);
                 Standing::Good
             }
-            Err(Unheld::Taken) => Standing::Taken,
-            Err(Unheld::Elsewhere) => Standing::Unlocked("another session holds it".into()),
-            Err(Unheld::Sql(e)) if was_held => Standing::Unlocked(e.to_string()),
-            Err(Unheld::Late) if was_held => Standing::Unlocked("the server does not answer".into()),
-            Err(Unheld::Sql(e)) => Standing::Unreachable(e.to_string()),
-            Err(Unheld::Late) => Standing::Unreachable("the server does not answer".into()),
+            Err(LockLoss::Taken) => Standing::Taken,
+            Err(LockLoss::Elsewhere) => Standing::Unlocked("another session holds it".into()),
+            Err(LockLoss::Sql(e)) if was_held => Standing::Unlocked(e.to_string()),
+            Err(LockLoss::Late) if was_held => Standing::Unlocked("the server does not answer".into()),
+            Err(LockLoss::Sql(e)) => Standing::Unreachable(e.to_string()),
+            Err(LockLoss::Late) => Standing::Unreachable("the server does not answer".into()),
         });
         if reach.standing() == Standing::Taken {
             break;

@@ -1,133 +1,33 @@
-//! What is kept: records in a database, contents as blobs beside it, so that a crash at any moment leaves
-//! either the old state or the new one. `docs/store.md` has it in words for those who run one.
-//!
-//! | path | what |
-//! |---|---|
-//! | `refinery.db` | the records, unless they are in PostgreSQL |
-//! | `blobs/ab/abcd...` | contents under their BLAKE3, unless they are in an object store |
-//! | `cache/` | local copies of blobs in an object store |
-//! | `incoming/` | uploads under way, and what resumable ones have sent |
-//! | `lock` | held by the refinery that serves the store |
-//! | `blobs.lock` | held by who adds blobs, shared, and alone by who removes some |
-//!
-//! A change writes its blobs first and durably, then commits the records that refer to them: an upload, a
-//! round, a project is there when its record is. Blobs that nothing refers to are what a crash leaves;
-//! [`Store::gc`] removes them.
-
-mod backup;
-mod blobs;
-mod error;
-mod failpoint;
-mod files;
-mod fsck;
-mod incoming;
-mod jobs;
-mod members;
-mod metadata;
-mod named;
-mod objects;
-mod partials;
-mod projects;
-mod reach;
-mod remote;
-mod rounds;
-mod runtime;
-mod schema;
-mod uploads;
-mod writer;
+//! A store that is open.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-pub use backup::Backup;
-pub use error::StoreError;
-pub use fsck::{Collected, Findings};
-pub(crate) use incoming::most_bytes;
-pub use incoming::{Extent, Incoming};
-pub use jobs::{JobName, Lease, Queued, ROUND_JOB};
-pub use partials::{Partial, PartialId};
-pub use projects::StoredProject;
-pub use reach::Standing;
-pub use uploads::{StoredUpload, UploadState};
-
-use blobs::Blobs;
-use error::io_error;
-use metadata::{Access, Location, Metadata};
-use objects::Objects;
-use reach::Use;
-use remote::Remote;
-use runtime::Runtime;
-
-/// Where a store is.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// Its directory: always needed, for its locks and for what is under way.
-    pub root: PathBuf,
-    /// A PostgreSQL database by URL for the records, instead of a file in the directory.
-    pub metadata: Option<String>,
-    /// An object store by URL (`s3`, `gs`, `az`, `file`, `memory`) for blobs, instead of the directory.
-    pub blobs: Option<String>,
-    /// Bytes that local copies of blobs in an object store may take, beside those that are in use.
-    pub cache_bytes: u64,
-}
-
-/// The local copies' share unless somebody says otherwise: 16 GiB.
-pub const CACHE_BYTES: u64 = 16 << 30;
-
-impl Places {
-    /// All of it in one directory.
-    pub fn directory(root: &Path) -> Self {
-        Places { root: root.to_owned(), metadata: None, blobs: None, cache_bytes: CACHE_BYTES }
-    }
-
-    fn location(&self) -> Result<Location, StoreError> {
-        match &self.metadata {
-            Some(url) => Location::parse(url),
-            None => Location::file(&self.root.join("refinery.db")),
-        }
-    }
-
-    /// What records and blobs are called in logs: without passwords.
-    pub fn names(&self) -> Result<(String, String), StoreError> {
-        let blobs = match &self.blobs {
-            Some(url) => Objects::parse(url)?.place,
-            None => self.root.join("blobs").display().to_string(),
-        };
-        Ok((self.location()?.place, blobs))
-    }
-
-    /// Whether a store could be opened here, or be made: changes nothing but that an object is written and removed
-    /// again. May be done beside a refinery.
-    pub fn try_out(&self) -> Result<(), StoreError> {
-        if self.root.exists() {
-            let look = fs::read_dir(&self.root).map_err(io_error(&self.root))?;
-            drop(look);
-        }
-        let runtime = Runtime::new(&self.root)?;
-        metadata::try_out(&self.location()?, &runtime)?;
-        match &self.blobs {
-            Some(url) => runtime.block_on(Objects::parse(url)?.try_out()),
-            None => Ok(()),
-        }
-    }
-}
+use super::blobs::Blobs;
+use super::error::{StoreError, damaged, io_error};
+use super::files;
+use super::metadata::{Access, Metadata};
+use super::patience::{PATIENCE, RETRY};
+use super::places::Places;
+use super::reach::{Standing, Use};
+use super::remote::Remote;
+use super::runtime::Runtime;
 
 /// Everything that is kept. Its methods wait: they must not be called from asynchronous tasks, but may be from
 /// their blocking threads.
 pub struct Store {
-    metadata: Metadata,
-    blobs: Blobs,
-    incoming: Arc<files::Incoming>,
+    pub(super) metadata: Metadata,
+    pub(super) blobs: Blobs,
+    pub(super) incoming: Arc<files::Incoming>,
     /// One for some of the resumable uploads each: held by who appends to one of them.
-    appending: [Mutex<()>; 16],
-    places: Places,
-    runtime: Arc<Runtime>,
+    pub(super) appending: [Mutex<()>; 16],
+    pub(super) places: Places,
+    pub(super) runtime: Arc<Runtime>,
     /// Locked until the process ends, however it ends.
-    lock: Option<File>,
+    pub(super) lock: Option<File>,
 }
 
 impl Store {
@@ -260,7 +160,7 @@ fn require_records(database: &Path, blobs: &Path) -> Result<(), StoreError> {
     });
     let (Ok(len), true) = (read, header.starts_with(MAGIC)) else {
         let why = "it is empty, gone or no database, but blobs are there: restore it from a copy";
-        return Err(error::damaged(database, why));
+        return Err(damaged(database, why));
     };
     // 1 stands for 65536.
     let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
@@ -273,16 +173,9 @@ fn require_records(database: &Path, blobs: &Path) -> Result<(), StoreError> {
     // What a crash left half written is in the log once more.
     match logged || len % page == 0 {
         true => Ok(()),
-        false => {
-            Err(error::damaged(database, format!("it has {len} bytes, and pages of {page}: it was cut off")))
-        }
+        false => Err(damaged(database, format!("it has {len} bytes, and pages of {page}: it was cut off"))),
     }
 }
-
-/// The longest wait for whoever has the store to end.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often is looked whether it did.
-const RETRY: Duration = Duration::from_millis(20);
 
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("lock");
@@ -301,9 +194,4 @@ fn lock(root: &Path) -> Result<File, StoreError> {
             Err(fs::TryLockError::Error(e)) => return Err(io_error(&path)(e)),
         }
     }
-}
-
-/// Reads `buffer.len()` bytes at `offset`.
-pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    file.read_exact_at(buffer, offset)
 }
