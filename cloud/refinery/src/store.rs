@@ -19,6 +19,7 @@ mod blobs;
 mod columns;
 mod database;
 mod directory;
+mod environment;
 mod error;
 mod failpoint;
 mod files;
@@ -35,12 +36,16 @@ mod partials;
 mod patience;
 mod places;
 mod projects;
+#[cfg(feature = "objects")]
+mod providers;
 mod reach;
 mod remote;
 mod rounds;
 mod runtime;
 mod schema;
 mod uploads;
+#[cfg(not(feature = "objects"))]
+mod without_providers;
 mod writer;
 
 pub use backup::Backup;

@@ -11,8 +11,13 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme};
 use tokio::time::timeout;
 use url::Url;
 
+use super::environment::settings;
 use super::error::StoreError;
+#[cfg(feature = "objects")]
+use super::providers;
 use super::reach::{Reach, Standing};
+#[cfg(not(feature = "objects"))]
+use super::without_providers as providers;
 
 /// In this time a look at the store has ended, or the store is not reachable.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -36,86 +41,6 @@ pub(super) struct Objects {
     pub(super) place: String,
 }
 
-/// Stores of providers.
-#[cfg(feature = "objects")]
-mod providers {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-    use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-    use object_store::{BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreScheme, RetryConfig};
-
-    use super::settings;
-
-    /// For so long a connection is waited for.
-    const CONNECTION: Duration = Duration::from_secs(3);
-    /// For so long something is asked again that failed. Whoever can wait longer tries again itself.
-    const AGAIN: Duration = Duration::from_secs(5);
-    /// The longest pause between two tries.
-    const PAUSE: Duration = Duration::from_secs(1);
-
-    /// A builder with a URL, limits on how long it tries, and the settings that the environment has for it.
-    macro_rules! built {
-        ($builder:ty, $key:ty, $url:expr) => {{
-            let client = ClientOptions::new().with_connect_timeout(CONNECTION);
-            let builder = <$builder>::new().with_url($url).with_retry(retries()).with_client_options(client);
-            let settings = settings().filter_map(|(name, value)| Some((name.parse::<$key>().ok()?, value)));
-            let builder = settings.fold(builder, |builder, (key, value)| builder.with_config(key, value));
-            builder.build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
-        }};
-    }
-
-    fn retries() -> RetryConfig {
-        let backoff = BackoffConfig { max_backoff: PAUSE, ..BackoffConfig::default() };
-        RetryConfig { backoff, retry_timeout: AGAIN, ..RetryConfig::default() }
-    }
-
-    /// The store of a scheme; none if no provider has it.
-    pub(super) fn store(
-        scheme: &ObjectStoreScheme,
-        url: &str,
-    ) -> Option<Result<Arc<dyn ObjectStore>, Error>> {
-        // Another part of the program may have chosen one already.
-        _ = rustls::crypto::ring::default_provider().install_default();
-        Some(match scheme {
-            ObjectStoreScheme::AmazonS3 => built!(AmazonS3Builder, AmazonS3ConfigKey, url),
-            ObjectStoreScheme::GoogleCloudStorage => {
-                built!(GoogleCloudStorageBuilder, GoogleConfigKey, url)
-            }
-            ObjectStoreScheme::MicrosoftAzure => built!(MicrosoftAzureBuilder, AzureConfigKey, url),
-            _ => return None,
-        })
-    }
-}
-
-/// What the URL of a store must begin with.
-#[cfg(feature = "objects")]
-const SCHEMES: &str = "use s3, gs, az or file";
-#[cfg(not(feature = "objects"))]
-const SCHEMES: &str = "use file; a refinery built with the feature `objects` has s3, gs and az too";
-
-#[cfg(not(feature = "objects"))]
-mod providers {
-    use std::sync::Arc;
-
-    use object_store::{Error, ObjectStore, ObjectStoreScheme};
-
-    /// None has any.
-    pub(super) fn store(_: &ObjectStoreScheme, _: &str) -> Option<Result<Arc<dyn ObjectStore>, Error>> {
-        None
-    }
-}
-
-/// Settings of the environment, by the names that builders know.
-fn settings() -> impl Iterator<Item = (String, String)> {
-    let text = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let known = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix));
-    text.filter(move |(name, _)| known(name)).map(|(name, value)| (name.to_ascii_lowercase(), value))
-}
-
 impl Objects {
     /// Names one. Nothing is asked of it.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
@@ -127,7 +52,10 @@ impl Objects {
             ObjectStoreScheme::Local => Ok(Arc::new(LocalFileSystem::new().with_fsync(true)) as _),
             ObjectStoreScheme::Memory => Ok(Arc::new(InMemory::new()) as _),
             scheme => providers::store(&scheme, url).ok_or_else(|| {
-                StoreError::Place(format!("{named} is no object store that this refinery has: {SCHEMES}"))
+                StoreError::Place(format!(
+                    "{named} is no object store that this refinery has: {}",
+                    providers::SCHEMES
+                ))
             })?,
         };
         let store = store.map_err(err)?;
