@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use blindsmith_attest::appraisal::{Collateral, Envelope};
+use blindsmith_attest::appraisal::{Collateral, Envelope, SimulatedReport};
 use blindsmith_attest::{AppraisedPolicy, Session};
-use blindsmith_evidence::{Attester, Claims, Simulated, SimulatedReport, report_data};
+use blindsmith_evidence::{Attester, Claims, Simulated, report_data};
 use blindsmith_fuzz::{decoded, owner, spec};
 use blindsmith_identity::SigningKey;
 use blindsmith_keys::Suite;

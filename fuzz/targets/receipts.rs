@@ -4,7 +4,6 @@
 
 use blindsmith_attest::{open_fault, open_receipt};
 use blindsmith_fuzz::{owner, signed};
-use blindsmith_identity::Kind;
 use blindsmith_receipts::{FAULT, RECEIPT, receipt_digest, sign_fault, sign_receipt};
 use libfuzzer_sys::fuzz_target;
 

@@ -108,7 +108,7 @@ impl Fixture {
         store.save_round(&id, &record, None).expect("a round");
         store.save_fault(&id, b"report").expect("a fault");
         store.save_order(&id, 1, b"order").expect("an order");
-        store.enrol(&id, &Id([3; 32]), (&Id([4; 32]), b"token")).expect("an enrolment");
+        store.enrol(&id, &Id([3; 32]), &Id([4; 32]), b"token").expect("an enrolment");
         store.hold(&id, &Id([9; 32]), b"holding").expect("a holding");
         let job = JobName { project: id, kind: "round".into(), key: b"key".to_vec() };
         store.enqueue(&job, b"payload", SystemTime::now()).expect("a job");

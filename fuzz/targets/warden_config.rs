@@ -22,8 +22,9 @@ static FILE: OnceLock<NamedTempFile> = OnceLock::new();
 fuzz_target!(|data: &[u8]| {
     let path = FILE.get_or_init(|| NamedTempFile::new().expect("a temporary file")).path();
     blindsmith_fuzz::write(path, data);
-    let options = ["--config".into(), path.into(), "--state=own".into(), "--threads".into(), "3".into()];
-    let Ok(command) = arguments::parse::<[OsString; 5]>(options) else { return };
+    let options: [OsString; 5] =
+        ["--config".into(), path.into(), "--state=own".into(), "--threads".into(), "3".into()];
+    let Ok(command) = arguments::parse(options) else { return };
     // A file never asks for help, and what the command line says stays.
     let Command::Run(arguments) = command else { panic!("a file printed something") };
     assert_eq!((arguments.state.to_str(), arguments.threads), (Some("own"), Some(3)));

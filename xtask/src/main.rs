@@ -4,18 +4,21 @@ mod check;
 mod contract;
 mod demo;
 mod measure;
+mod package;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  demo [ARGS...]  build the workspace in release mode and run `blindsmith demo ARGS`
+  demo [ARGS...]  build what the demonstration needs and run `blindsmith demo ARGS`
   check           check the dependency order, the warden's dependencies, sources and documents
   tcb             print how much code is trusted: external crates of the warden, lines of ours
   check-demo      check the outcome of `blindsmith demo --json` that standard input brings
   measure [--out FILE] [--sigstruct FILE] [--tdx FILE] [-- SEV-SNP-MEASURE'S ARGUMENTS...]
                   build the warden twice, compare the programs, and write reference values down
+  package [--out DIR] [--programs DIR]
+                  make a Debian package and archives of the release, with a bill of materials and checksums
   help            print this";
 
 fn main() -> ExitCode {
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         Some("tcb") => check::tcb(),
         Some("check-demo") => contract::run(),
         Some("measure") => measure::run(arguments),
+        Some("package") => package::run(arguments),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)

@@ -109,7 +109,7 @@ impl Figures {
         if (2..=SHOWN).contains(&confusion.len()) {
             lines.push(String::new());
             lines.push("rows of each class (down) by prediction (across)".into());
-            let cell = |text: &str| format!("{:>7}", text.chars().take(7).collect::<String>());
+            let cell = |text: &str| format!("  {:>7}", text.chars().take(7).collect::<String>());
             let head: String = self.classes.iter().map(|c| cell(&c.class)).collect();
             lines.push(format!("{:<width$}{head}", ""));
             lines.extend(self.classes.iter().zip(confusion).map(|(class, row)| {
