@@ -1,6 +1,7 @@
 //! A second warden takes a project over while its owner is away.
 
 use std::fs::File;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ impl Second {
     fn start(site: &Site, name: &str) -> Self {
         let log = site.path(&format!("{name}.log"));
         let process =
-            Command::new(env!("CARGO_BIN_EXE_blindsmith").replace("/blindsmith", "/blindsmith-warden"))
+            Command::new(Path::new(env!("CARGO_BIN_EXE_blindsmith")).with_file_name("blindsmith-warden"))
                 .args(["--tee", "simulated", "--threads", "1", "--take-over", "--refinery"])
                 .arg(site.services.store().join("warden.sock"))
                 .arg("--state")
