@@ -43,6 +43,11 @@ pub struct TrustArguments {
 }
 
 impl TrustArguments {
+    /// Whether they name a policy.
+    pub fn names_wardens(&self) -> bool {
+        self.accept_simulated || self.attestation.is_some()
+    }
+
     /// What they name.
     ///
     /// # Errors

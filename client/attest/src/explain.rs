@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use blindsmith_appraisal::{
-    Enclave, IntelPlatform, Platforms, Policy, SgxPolicy, SnpPolicy, TdxPolicy, one_of,
+    Bytes, Enclave, IntelPlatform, Platforms, Policy, SgxPolicy, SnpPolicy, TdxPolicy, one_of,
 };
 
 /// What a policy accepts, in words, one statement a line.
@@ -25,8 +25,44 @@ pub fn explain(policy: &Policy) -> String {
         Some(policy) => snp(policy, &mut lines),
         None => lines.add("AMD SEV-SNP is refused."),
     }
+    if accepts_nothing(policy) {
+        lines.add(
+            "As it stands this policy accepts NOTHING: it lists no environment and machine together, or zeros stand where \
+             measurements and machines belong. Fill them in, or draft a policy from reference values: blindsmith policy \
+             init --reference FILE.",
+        );
+    }
     lines.add("Whatever this policy says, debug and platforms that their vendor revoked are refused.");
     lines.0
+}
+
+/// Whether no evidence can satisfy a policy: zeros are what nobody filled in, and no hardware measures or is called zeros.
+fn accepts_nothing(policy: &Policy) -> bool {
+    let enclave = |enclave: &Enclave| match enclave {
+        Enclave::Measured { mrenclave } => is_filled(mrenclave),
+        Enclave::Signed { mrsigner, .. } => is_filled(mrsigner),
+    };
+    let sgx = |sgx: &SgxPolicy| sgx.enclaves.iter().any(enclave) && some_machine(&sgx.platform.machines);
+    let tdx = |tdx: &TdxPolicy| {
+        tdx.guests.iter().any(|g| is_filled(&g.mrtd)) && some_machine(&tdx.platform.machines)
+    };
+    let snp =
+        |snp: &SnpPolicy| snp.guests.iter().any(|g| is_filled(&g.measurement)) && some_machine(&snp.machines);
+    !policy.accept_simulated
+        && !policy.sgx.as_ref().is_some_and(sgx)
+        && !policy.tdx.as_ref().is_some_and(tdx)
+        && !policy.snp.as_ref().is_some_and(snp)
+}
+
+fn is_filled<const N: usize>(bytes: &Bytes<N>) -> bool {
+    bytes.0.iter().any(|byte| *byte != 0)
+}
+
+fn some_machine<const N: usize>(machines: &Platforms<N>) -> bool {
+    match machines {
+        Platforms::Any => true,
+        Platforms::Listed(list) => list.iter().any(is_filled),
+    }
 }
 
 #[derive(Default)]
@@ -168,8 +204,34 @@ mod tests {
             "memory of CXL devices: refused",
             "one socket: not required",
             "no advisory",
+            "accepts NOTHING",
         ] {
             assert!(words.contains(part), "{part}: {words}");
         }
+    }
+
+    #[test]
+    fn a_policy_accepts_something_once_an_environment_and_a_machine_are_filled_in() {
+        let nothing = |text: &str| {
+            let policy = Policy::parse(text).unwrap();
+            let said = explain(&policy).contains("accepts NOTHING");
+            assert_eq!(said, accepts_nothing(&policy));
+            said
+        };
+        assert!(nothing(""));
+        assert!(!nothing("accept_simulated = true"));
+        let sgx = |enclave: &str, machines: &str| {
+            format!(
+                "[sgx]\nenclaves = [{{ mrenclave = \"{}\" }}]\n[sgx.platform]\ntcb_statuses = [\"UpToDate\"]\n\
+                 minimum_evaluation_number = 17\nmachines = {machines}\n",
+                enclave.repeat(32)
+            )
+        };
+        let [zeros, machine] = ["00", "a1"].map(|byte| format!("[\"{}\"]", byte.repeat(16)));
+        assert!(nothing(&sgx("00", &machine)));
+        assert!(nothing(&sgx("e1", &zeros)));
+        assert!(nothing(&sgx("e1", "[]")));
+        assert!(!nothing(&sgx("e1", &machine)));
+        assert!(!nothing(&sgx("e1", "\"any\"")));
     }
 }

@@ -17,6 +17,9 @@ pub const ATTESTATION_FILE: &str = "attestation.toml";
 /// The directory of what verifies evidence of hardware.
 pub const COLLATERAL: &str = "collateral";
 
+/// The digest of the terms under which the warden last took a member's seed.
+pub const ENROLLED_FILE: &str = "enrolled";
+
 /// All files that are written while a project's directory is made, but for the policy of attestation.
 pub(crate) const MADE: [&str; 6] =
     [PROJECT_FILE, KEY_FILE, MEMBER_FILE, POLICY_FILE, EVIDENCE_FILE, TERMS_FILE];

@@ -10,6 +10,7 @@ pub mod collateral;
 mod connection;
 pub mod create;
 pub mod era;
+pub mod export;
 pub mod failure;
 pub mod figures;
 pub mod files;

@@ -15,7 +15,10 @@ use blindsmith_protocol::{Blob, Id};
 use serde::Serialize;
 
 use crate::failure::unexpected;
-use crate::trust::measured;
+use crate::files::write_file;
+use crate::layout::TERMS_FILE;
+use crate::terms::{allowed, remember_enrolment, terms_toml};
+use crate::trust::{Attestation, measured};
 use crate::{ClientProject, Connection, Failure, GivenOrder, Keys, Workspace};
 
 /// The least and the most that a member accepts for its rows.
@@ -55,6 +58,8 @@ pub struct Membership {
     pub member: String,
     /// The digest of its terms.
     pub terms: String,
+    /// What they allow, in words.
+    pub allowed: Vec<String>,
     /// Whether the warden holds its seed.
     pub enrolled: bool,
     /// None before the owner's invitation.
@@ -63,13 +68,56 @@ pub struct Membership {
     pub warden: Option<&'static str>,
 }
 
+/// The wardens of a policy, as terms name them, and the policy itself.
+struct AcceptedWardens {
+    tees: Vec<String>,
+    measurements: Vec<Blob>,
+    policy: String,
+}
+
+fn of_owner() -> Failure {
+    Failure::Settings("this directory is the owner's, who is no member of its project".into())
+}
+
 impl ClientProject {
     /// The terms of a member whose policy is that of this project, as it was given to [`ClientProject::join`].
     ///
     /// # Errors
-    /// If the policy has no room in terms, or names no warden that terms could name.
+    /// If there is no policy, or it has no room in terms, or names no warden that terms could name.
     pub fn terms(&self, minima: &Minima) -> Result<Terms, Failure> {
-        let owner = self.spec.owner.into();
+        let (wardens, owner) = (self.wardens()?, self.spec.owner.into());
+        Ok(Terms {
+            origin: self.origin()?,
+            tees: wardens.tees,
+            step_rows: minima.step_rows,
+            step_contributors: minima.step_contributors,
+            version_rows: minima.version_rows,
+            version_contributors: minima.version_contributors,
+            versions: minima.versions,
+            metrics_rows: minima.metrics_rows,
+            measurements: wardens.measurements,
+            policy: wardens.policy,
+            ..Terms::without_minima(owner, "none", &[0])
+        })
+    }
+
+    /// Has the terms in a member's directory accept the wardens of another policy; what else they say stays. They count
+    /// for uploads once the warden has the seed under them.
+    ///
+    /// # Errors
+    /// If the directory is the owner's, or the policy does not go into terms. Nothing is written then.
+    pub fn accept(dir: &Path, attestation: Attestation) -> Result<(), Failure> {
+        let keys = Keys::load(dir)?;
+        let Some(terms) = keys.terms().cloned() else { return Err(of_owner()) };
+        let project = ClientProject { attestation, ..ClientProject::load(dir)? };
+        let AcceptedWardens { tees, measurements, policy } = project.wardens()?;
+        let terms = Terms { tees, measurements, policy, ..terms };
+        terms.validate().map_err(|e| Failure::Settings(e.to_string()))?;
+        write_file(&dir.join(TERMS_FILE), terms_toml(Some(&terms)).as_bytes())?;
+        project.attestation.save(dir)
+    }
+
+    fn wardens(&self) -> Result<AcceptedWardens, Failure> {
         let policy = self.attestation.text().to_owned();
         if policy.len() > MAX_TERMS_POLICY {
             return Err(Failure::Settings(format!(
@@ -79,28 +127,18 @@ impl ClientProject {
             )));
         }
         let (tees, measurements) = wardens(self.attestation.policy()?.policy());
-        let tees = match tees.is_empty() {
-            false => tees,
-            true if policy.is_empty() => vec!["none".to_owned()],
-            true => {
-                let message = "the policy names no warden that terms could name: list enclaves by mrenclave, guests by mrtd \
-                               or measurement (terms say what holds your rows, not who signed it)";
-                return Err(Failure::Settings(message.into()));
+        let message = match (tees.is_empty(), policy.is_empty()) {
+            (false, _) => return Ok(AcceptedWardens { tees, measurements, policy }),
+            (true, true) => {
+                "say which wardens may hold your secrets: --attestation FILE with a policy (blindsmith policy init \
+                 writes one), or --accept-simulated for tests"
+            }
+            (true, false) => {
+                "the policy names no warden that terms could name: list enclaves by mrenclave, guests by mrtd or \
+                 measurement (terms say what holds your rows, not who signed it)"
             }
         };
-        Ok(Terms {
-            origin: self.origin()?,
-            tees,
-            step_rows: minima.step_rows,
-            step_contributors: minima.step_contributors,
-            version_rows: minima.version_rows,
-            version_contributors: minima.version_contributors,
-            versions: minima.versions,
-            metrics_rows: minima.metrics_rows,
-            measurements,
-            policy,
-            ..Terms::without_minima(owner, "none", &[0])
-        })
+        Err(Failure::Settings(message.into()))
     }
 }
 
@@ -112,9 +150,7 @@ impl Workspace {
     pub fn enrol(&mut self) -> Result<Membership, Failure> {
         let keys = Keys::load(&self.dir)?;
         let Some(terms) = keys.terms() else {
-            return Err(Failure::Settings(
-                "this directory is the owner's, who is no member of its project".into(),
-            ));
+            return Err(of_owner());
         };
         let role = match self.roster() {
             Ok(roster) => roster.member(&keys.public().into()).map(|member| member.role),
@@ -129,9 +165,11 @@ impl Workspace {
             warden = Some(appraised.tee());
             let trust = enrol(&mut self.connection, &self.project, &keys, terms, &appraised)?;
             self.project.save_trust(&trust, appraised.measurement(), &self.dir)?;
+            remember_enrolment(&self.dir, terms)?;
         }
+        let allowed = allowed(terms);
         let (terms, member) = (Id(terms.digest()).to_string(), keys.public().to_string());
-        Ok(Membership { member, terms, enrolled, role, warden })
+        Ok(Membership { member, terms, allowed, enrolled, role, warden })
     }
 
     /// Writes a key file with which the refinery's page shows the project, and invites it as a viewer. Needs the owner's key.

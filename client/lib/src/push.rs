@@ -1,10 +1,13 @@
 //! Rows standardised, encrypted and sent.
 
+use std::path::Path;
+
 use blindsmith_keys::random_bytes;
 use blindsmith_protocol::{ProjectSpec, Role};
 use serde::Serialize;
 
 use crate::rows::{Labelled, Misfits, Rows, standardise};
+use crate::terms::is_enrolled;
 use crate::upload::{Sender, send};
 use crate::{Failure, Keys, Workspace, era, pushed};
 
@@ -19,6 +22,8 @@ pub struct PushOptions {
     pub again: bool,
     /// The era of the upload, at least.
     pub era: u32,
+    /// Push also where the warden would refuse the rows because it does not hold the member's seed yet.
+    pub early: bool,
 }
 
 /// An upload that is stored.
@@ -52,6 +57,16 @@ fn few(spec: &ProjectSpec, rows: usize) -> Option<usize> {
     (rows < strip).then_some(strip)
 }
 
+fn not_enrolled(dir: &Path, keys: &Keys) -> Failure {
+    Failure::Settings(format!(
+        "the warden does not hold the seed of your rows under the terms in terms.toml, and would refuse the rows. Run \
+         blindsmith join --project {}, then push again. The owner must have invited you before: blindsmith invite \
+         --member {}. With --early the rows are stored now, and wait for that",
+        dir.display(),
+        keys.public()
+    ))
+}
+
 impl Workspace {
     /// Standardises, encrypts and sends rows; `observe` is told how many are sent.
     ///
@@ -80,6 +95,11 @@ impl Workspace {
     ) -> Result<StoredRows, Failure> {
         let Workspace { dir, project, connection } = self;
         let keys = Keys::load(dir)?;
+        if let Some(terms) = keys.terms().filter(|_| !options.early)
+            && !is_enrolled(dir, terms)?
+        {
+            return Err(not_enrolled(dir, &keys));
+        }
         if !options.keep_order {
             rows.shuffle(&random_bytes());
         }

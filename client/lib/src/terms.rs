@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use blindsmith_identity::{Origin, PublicKey, Terms};
-use blindsmith_protocol::Blob;
+use blindsmith_protocol::{Blob, Id};
 use serde::Deserialize;
 
 use crate::Failure;
-use crate::layout::TERMS_FILE;
+use crate::files::write_file;
+use crate::layout::{ENROLLED_FILE, TERMS_FILE};
 
 /// A member's terms as a file: what is bytes elsewhere is hexadecimal here.
 #[derive(Debug, Deserialize)]
@@ -60,6 +61,53 @@ pub(crate) fn load_terms(dir: &Path) -> Result<Terms, Failure> {
     };
     terms.validate().map_err(|e| Failure::project(&path, e))?;
     Ok(terms)
+}
+
+/// Takes note that the warden took the seed of a member under these terms.
+pub(crate) fn remember_enrolment(dir: &Path, terms: &Terms) -> Result<(), Failure> {
+    write_file(&dir.join(ENROLLED_FILE), format!("{}\n", Id(terms.digest())).as_bytes())
+}
+
+/// Whether the warden took the seed of a member under these terms.
+pub(crate) fn is_enrolled(dir: &Path, terms: &Terms) -> Result<bool, Failure> {
+    let path = dir.join(ENROLLED_FILE);
+    match fs::read_to_string(&path) {
+        Ok(digest) => Ok(digest.trim() == Id(terms.digest()).to_string()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Failure::project(&path, e)),
+    }
+}
+
+/// What terms allow, in words.
+pub(crate) fn allowed(terms: &Terms) -> Vec<String> {
+    let mut lines = vec![match terms.measurements.len() {
+        0 => format!("your rows may be held by wardens of the kind {}", terms.tees.join(", ")),
+        n => format!(
+            "your rows may be held by wardens of the kind {} with one of {n} measurements",
+            terms.tees.join(", ")
+        ),
+    }];
+    if terms.tees.iter().any(|tee| tee == "simulated") {
+        lines.push("SIMULATED wardens are among them: whoever runs one can read your rows".into());
+    }
+    lines.push(match terms.recipients.len() {
+        1 => "models that were trained on them go to one recipient, see terms.toml".into(),
+        n => format!("models that were trained on them go to {n} recipients, see terms.toml"),
+    });
+    for (what, rows, contributors) in [
+        ("version", terms.version_rows, terms.version_contributors),
+        ("step of training", terms.step_rows, terms.step_contributors),
+    ] {
+        for (least, of) in [(rows, "rows"), (contributors.into(), "contributors")] {
+            if least > 0 {
+                lines.push(format!("each {what} that uses them has at least {least} {of}"));
+            }
+        }
+    }
+    if terms.versions < i64::MAX as u64 {
+        lines.push(format!("at most {} versions use them", terms.versions));
+    }
+    lines
 }
 
 pub(crate) fn terms_toml(terms: Option<&Terms>) -> String {

@@ -50,7 +50,7 @@ fn push(
         let mut workspace = place.open(pulse.interrupter())?;
         let rows = data.rows(&workspace.project, pulse.interrupter())?;
         let of = rows.features.rows() as u64;
-        let options = PushOptions { validation, keep_order, again, era };
+        let options = PushOptions { validation, keep_order, again, early: false, era };
         workspace.push_rows(rows, options, &mut |done| pulse.tell(done, of, None))
     })?;
     json(&stored)

@@ -15,7 +15,7 @@ use super::{ProjectArguments, report, say_interrupted, warn_if_simulated};
 
 /// Makes you a member of somebody else's project, with your own key and terms. Run it twice. The first run prints your
 /// key: give it to the owner, who runs `blindsmith invite`. The second run hands your seed to the warden if that
-/// warden is trusted.
+/// warden is trusted. The directory remembers which wardens you accept; a later run that names others changes your terms.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  blindsmith join --project ./shared --invitation project.json --accept-simulated --least-contributors 3"
@@ -54,6 +54,9 @@ impl Join {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let dir = &self.common.project;
+        if self.invitation.is_none() && self.trust.names_wardens() {
+            ClientProject::accept(dir, self.trust.attestation()?)?;
+        }
         if let Some(file) = &self.invitation {
             let mut project = ClientProject::load_file(file)?;
             (project.attestation, project.kem) = (self.trust.attestation()?, self.trust.kem.into());
@@ -71,6 +74,7 @@ impl Join {
         report(self.common.json, &joined, |j| {
             println!("your public key: {}", j.member);
             println!("your terms:      {} (terms.toml)", j.terms);
+            j.allowed.iter().for_each(|line| println!("  {line}"));
             match j.role {
                 Some(MemberRole::Contributor) => println!("the warden holds your seed: push rows"),
                 Some(MemberRole::Querier) => println!("you may ask for predictions: blindsmith predict"),

@@ -2,6 +2,7 @@
 
 pub mod approve;
 pub mod attest;
+pub mod export;
 pub mod history;
 pub mod init;
 pub mod manual;
@@ -60,6 +61,8 @@ enum Command {
     Watch(watch::Watch),
     /// Fetches and decrypts the refined model.
     Pull(pull::Pull),
+    /// Writes the figures of all rounds for TensorBoard or MLflow.
+    Export(export::Export),
     /// Fetches the warden's receipts, for verify.
     Receipts(receipts::Receipts),
     /// Predicts encrypted rows; only you can read rows and answers.
@@ -140,6 +143,7 @@ impl Cli {
             #[cfg(feature = "watch")]
             Command::Watch(command) => command.run(),
             Command::Pull(command) => command.run(),
+            Command::Export(command) => command.run(),
             Command::Receipts(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Verify(command) => command.run(),

@@ -27,6 +27,9 @@ pub struct Push {
     /// Push rows again that were pushed from this directory before: they then count twice.
     #[arg(long)]
     again: bool,
+    /// Push although the warden does not hold your seed yet. It refuses the rows, and reads them again once you have joined.
+    #[arg(long)]
+    early: bool,
     /// The era of the upload, at least: its masks and secrets serve no rows of another era. Rows begin a new era by
     /// themselves as they grow many; raise it by hand after a withdrawal.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -45,6 +48,7 @@ impl Push {
             keep_order: self.keep_order,
             again: self.again,
             era: self.era,
+            early: self.early,
         };
         let bar = bar(rows.data.rows() as u64, "encrypting and sending");
         let pushed = workspace.push(rows, options, &mut |done| bar.set_position(done));

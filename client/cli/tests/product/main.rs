@@ -27,5 +27,6 @@ mod site;
 mod soak;
 mod tables;
 mod terminal;
+mod tutorials;
 mod uploads;
 mod watch;

@@ -311,7 +311,11 @@ fn who_is_not_invited_or_was_revoked_contributes_nothing() {
     let site = shared(&["--tolerance", "100", "--screening", "0"]);
     let stranger = site.joins("s", &[]);
     assert_eq!(site.of("s", "join", &[]).ok().json()["enrolled"], false);
-    let upload = site.sends("s", tables::largest(100..200));
+    // What the warden would refuse is not sent, unless that is asked for.
+    site.write("early.csv", tables::largest(100..200));
+    site.of("s", "push", &["--data", "early.csv"]).refused(2, &["blindsmith invite --member", &stranger]);
+    let sent = site.of("s", "push", &["--data", "early.csv", "--early"]).ok().json();
+    let upload = sent["upload"].as_str().unwrap().to_owned();
     site.member("a", &[]);
     let good = site.sends("a", tables::largest(200..500));
     site.on_project("refine", &[]).ok();
@@ -481,9 +485,36 @@ fn terms_name_the_wardens_of_the_policy_that_a_member_joins_by() {
 }
 
 #[test]
+fn a_member_that_accepts_other_wardens_later_has_other_terms_and_enrols_again() {
+    let site = shared(&[]);
+    let invitation = argument(&site.path("p/project.json"));
+    let policy = site.write("trusted.toml", hardware());
+    let more = ["--invitation", &invitation, "--attestation", &policy, "--least-contributors", "2"];
+    let first = site.of("a", "join", &more).ok().json();
+    site.on_project("invite", &["--member", first["member"].as_str().unwrap()]).ok();
+    site.of("a", "join", &[]).refused(6, &["evidence.kind"]);
+    let second = site.of("a", "join", &["--accept-simulated"]).ok().json();
+    assert_eq!((&second["member"], &second["enrolled"]), (&first["member"], &true.into()));
+    assert_ne!(second["terms"], first["terms"]);
+    let allowed = second["allowed"].to_string();
+    assert!(allowed.contains("SIMULATED") && allowed.contains("at least 2 contributors"), "{allowed}");
+    site.sends("a", tables::largest(100..150));
+    // Terms under which the warden has no seed are no terms to push under.
+    site.write("rows.csv", tables::largest(150..200));
+    let terms = std::fs::read_to_string(site.path("a/terms.toml")).unwrap();
+    site.write("a/terms.toml", terms.replace("version_contributors = 2", "version_contributors = 3"));
+    site.of("a", "push", &["--data", "rows.csv"]).refused(2, &["blindsmith join --project a"]);
+    assert_eq!(site.of("a", "join", &[]).ok().json()["enrolled"], true);
+    site.of("a", "push", &["--data", "rows.csv"]).ok();
+}
+
+#[test]
 fn terms_that_could_not_hold_are_refused_before_anything_is_written() {
     let site = shared(&[]);
     let invitation = argument(&site.path("p/project.json"));
+    let none = site.of("m", "join", &["--invitation", &invitation]);
+    none.refused(2, &["--attestation FILE", "--accept-simulated"]);
+    assert!(!site.path("m").exists());
     let long = format!("{}\n#{}", hardware(), "x".repeat(16 << 10));
     let signer = "[sgx]\nenclaves = [{ mrsigner = \"E1\", product_id = 1, minimum_svn = 1 }]\n[sgx.platform]\n\
                   tcb_statuses = []\nminimum_evaluation_number = 17\nmachines = []\n";
