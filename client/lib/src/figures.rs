@@ -192,7 +192,7 @@ mod tests {
         let figures = Figures { accuracy_interval: Some(wilson(0.91, 100)), metrics, classes };
         let lines = figures.table();
         assert_eq!(lines[1], "well         98         91     0.9890  0.9184  0.9524");
-        assert_eq!(lines.last().unwrap(), "ill        1      1");
+        assert_eq!(lines.last().unwrap(), "ill          1        1");
         assert_eq!(figures.words(), "loss 0.0000  accuracy 0.9100 (0.84 to 0.95)");
     }
 }
