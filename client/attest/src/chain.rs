@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, MAX_BUNDLE, MAX_SIGNEDS, Trust};
 pub use owner::{KnownOrder, MAX_POLICY, MAX_WARDENS, Measured, Newest, OwnerPolicy, PolicyError};
 
-use crate::{open_fault, open_receipt};
+use crate::opening::{open_fault, open_receipt};
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::Id;
 use blindsmith_receipts::{Decision, FaultReport, FixedSchedule, PublicKey, Receipt, receipt_digest};

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use crate::figures::Figures;
 use crate::models::ModelVersion;
+use crate::project::{ClientProject, Task};
 use crate::report::Report;
-use crate::{ClientProject, Task};
 
 /// The card of a version as Markdown. Figures are those of the round that made it, as sealed to the owner.
 pub fn model_card(

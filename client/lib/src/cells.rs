@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use blindsmith_data::{Cells, Choices, ReadOptions, Table};
 
+use crate::failure::Failure;
+use crate::interrupter::Interrupter;
 use crate::predictions::Query;
+use crate::project::{ClientProject, Task};
 use crate::rows::{First, Format, Rows, Source, standardise};
-use crate::{ClientProject, Failure, Interrupter, Task};
 
 /// Cells of a part.
 const PART: usize = 1 << 18;

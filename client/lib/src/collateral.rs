@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use blindsmith_attest::appraisal::{Collateral, MAX_COLLATERAL};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::files::read_limited;
 
 /// What collateral's files are called; others in a directory are passed over.

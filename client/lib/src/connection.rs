@@ -13,11 +13,10 @@ use blindsmith_protocol::{
 };
 use blindsmith_receipts::Receipt;
 
-use crate::failure::{Stopped, unexpected};
+use crate::failure::{Failure, Stopped, unexpected};
 use crate::http::HttpClient;
-use crate::interrupter::PERIOD;
+use crate::interrupter::{Interrupter, PERIOD};
 use crate::standing::merge;
-use crate::{Failure, Interrupter};
 
 /// Requests go out and replies come back in turn.
 pub struct Connection(Transport);

@@ -16,15 +16,16 @@ use blindsmith_receipts::{FixedSchedule, Rules};
 use blindsmith_twin::Run;
 use serde::Serialize;
 
-use crate::failure::unexpected;
+use crate::connection::Connection;
+use crate::failure::{Failure, unexpected};
+use crate::keys::Keys;
 use crate::pace::Pace;
-use crate::project::{FORMAT, Labelling};
+use crate::project::{ClientProject, FORMAT, Labelling, Task};
 use crate::rows::{First, column_name, standardise};
 use crate::scales::Scales;
 use crate::spec::{bytes_per_row, new_spec, planned, sizes};
 use crate::training::Training;
 use crate::trust::{Attestation, Kem, appraise_warden};
-use crate::{ClientProject, Connection, Failure, Keys, Task};
 
 /// What a new project is to be. [`NewProject::new`] has the defaults.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use blindsmith_api::message::ProjectStatus;
 use blindsmith_protocol::{MAX_ERAS, Role};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::files::write_file;
 
 /// Rows of a project after which the next era begins.

@@ -3,7 +3,7 @@
 use blindsmith_learn::{Metrics, OutputCounts};
 use serde::Serialize;
 
-use crate::{ClientProject, Labelling, Task};
+use crate::project::{ClientProject, Labelling, Task};
 
 /// The quantile of the normal distribution that leaves 2.5 % above it.
 const QUANTILE: f64 = 1.959_963_985;

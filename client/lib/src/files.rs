@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// A file that other commands wait for until it is dropped.
 pub(crate) fn locked(path: &Path) -> Result<fs::File, Failure> {

@@ -16,12 +16,12 @@ use blindsmith_protocol::{Blob, Id, Progress, Role, from_cbor, to_cbor};
 use serde::de::DeserializeOwned;
 use ureq::http;
 
-use crate::failure::unexpected;
+use crate::failure::{Failure, unexpected};
+use crate::interrupter::Interrupter;
 #[cfg(feature = "https")]
 use crate::tls;
 #[cfg(not(feature = "https"))]
 use crate::without_tls as tls;
-use crate::{Failure, Interrupter};
 
 /// Tries of a request, and of a chunk since the last one that went through.
 const TRIES: u32 = 8;

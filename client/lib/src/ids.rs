@@ -5,7 +5,8 @@ use std::str::FromStr;
 use blindsmith_identity::PublicKey;
 use blindsmith_protocol::Id;
 
-use crate::{Failure, Workspace};
+use crate::failure::Failure;
+use crate::workspace::Workspace;
 
 /// Fewest digits: fewer are soon the beginning of two.
 const FEWEST: usize = 6;

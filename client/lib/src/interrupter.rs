@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// How often it is asked while nothing else happens.
 pub(crate) const PERIOD: Duration = Duration::from_millis(100);

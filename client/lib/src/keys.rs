@@ -9,7 +9,7 @@ use blindsmith_keys::Key;
 use blindsmith_protocol::Id;
 use zeroize::Zeroizing;
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::files::write_file;
 use crate::layout::{KEY_FILE, MEMBER_FILE};
 use crate::terms::load_terms;

@@ -14,12 +14,16 @@ use blindsmith_identity::{
 use blindsmith_protocol::{Blob, Id};
 use serde::Serialize;
 
-use crate::failure::unexpected;
+use crate::connection::Connection;
+use crate::failure::{Failure, unexpected};
 use crate::files::write_file;
+use crate::keys::Keys;
 use crate::layout::TERMS_FILE;
+use crate::orders::GivenOrder;
+use crate::project::ClientProject;
 use crate::terms::{allowed, remember_enrolment, terms_toml};
 use crate::trust::{Attestation, measured};
-use crate::{ClientProject, Connection, Failure, GivenOrder, Keys, Workspace};
+use crate::workspace::Workspace;
 
 /// The least and the most that a member accepts for its rows.
 #[derive(Debug, Clone, Copy)]

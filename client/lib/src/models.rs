@@ -12,9 +12,12 @@ use blindsmith_protocol::{Blob, Decision, Id};
 use blindsmith_receipts::commit;
 use serde::Serialize;
 
-use crate::failure::unexpected;
+use crate::connection::Connection;
+use crate::failure::{Failure, unexpected};
+use crate::keys::Keys;
+use crate::project::ClientProject;
 use crate::receipts::verified;
-use crate::{ClientProject, Connection, Failure, Keys, Workspace};
+use crate::workspace::Workspace;
 
 /// Where a model's file says what opens its commitment in the receipts: [`CommittedModel::find`] reads it.
 const OPENING: &str = "blindsmith.opening";

@@ -10,9 +10,10 @@ use blindsmith_data::Standardiser;
 use blindsmith_learn::{Activation, Layer};
 use prost::Message;
 
+use crate::failure::Failure;
 use crate::models::ModelVersion;
+use crate::project::{ClientProject, Task};
 use crate::rows::column_name;
-use crate::{ClientProject, Failure, Task};
 
 /// onnx.proto3, as far as a dense network needs it.
 mod proto {

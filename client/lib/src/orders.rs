@@ -11,10 +11,13 @@ use blindsmith_protocol::{Blob, Id};
 use blindsmith_receipts::Receipt;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::unexpected;
+use crate::connection::Connection;
+use crate::failure::{Failure, unexpected};
 use crate::files::{locked, write_file};
+use crate::keys::Keys;
 use crate::policy::{change_policy, has_policy, load_policy};
-use crate::{ClientProject, Connection, Failure, Keys, Workspace};
+use crate::project::ClientProject;
+use crate::workspace::Workspace;
 
 /// The orders that the refinery shows, verified and in their order.
 fn shown(connection: &mut Connection, project: &ClientProject) -> Result<Vec<Order>, Failure> {

@@ -7,9 +7,10 @@ use blindsmith_attest::chain::{Measured, OwnerPolicy, Trust};
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::from_cbor;
 
+use crate::failure::Failure;
 use crate::files::{locked, write_file};
 use crate::layout::{EVIDENCE_FILE, POLICY_FILE};
-use crate::{Failure, unfinished};
+use crate::unfinished;
 
 /// Whether a directory has what receipts are verified by.
 pub fn has_policy(dir: &Path) -> bool {

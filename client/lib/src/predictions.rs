@@ -4,9 +4,12 @@ use blindsmith_data::{Identifiers, Standardised, Targets};
 use blindsmith_identity::Purpose;
 use serde::Serialize;
 
+use crate::failure::Failure;
+use crate::keys::Keys;
+use crate::project::{ClientProject, Task};
 use crate::rows::{Misfits, QueryRows, matrix_of};
 use crate::upload::{Answer, ask, query_number};
-use crate::{ClientProject, Failure, Keys, Task, Workspace};
+use crate::workspace::Workspace;
 
 /// Predictions, a row for each row asked.
 #[derive(Debug, Clone, Serialize)]

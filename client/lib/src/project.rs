@@ -12,13 +12,15 @@ use blindsmith_protocol::{Blob, Id, ProjectSpec, to_cbor};
 use blindsmith_receipts::Rules;
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Connection;
+use crate::failure::Failure;
 use crate::files::write_file;
+use crate::keys::Keys;
 use crate::layout::{EVIDENCE_FILE, PROJECT_FILE, TERMS_FILE};
 use crate::policy::{has_policy, list, load_policy, save_policy};
 use crate::terms::terms_toml;
 use crate::trust::{Attestation, Kem, measured};
 use crate::unfinished::{self, Unfinished};
-use crate::{Connection, Failure, Keys};
 
 /// What is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,10 +6,13 @@ use blindsmith_keys::random_bytes;
 use blindsmith_protocol::{ProjectSpec, Role};
 use serde::Serialize;
 
+use crate::failure::Failure;
+use crate::keys::Keys;
 use crate::rows::{Labelled, Misfits, Rows, standardise};
 use crate::terms::is_enrolled;
 use crate::upload::{Sender, send};
-use crate::{Failure, Keys, Workspace, era, pushed};
+use crate::workspace::Workspace;
+use crate::{era, pushed};
 
 /// How rows are pushed.
 #[derive(Debug, Clone, Copy, Default)]

@@ -12,7 +12,7 @@ use blindsmith_keys::Key;
 use blindsmith_learn::{Matrix, Targets};
 use blindsmith_protocol::{Id, Role};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 const FILE: &str = "pushed";
 

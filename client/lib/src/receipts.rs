@@ -12,12 +12,14 @@ use blindsmith_protocol::{Blob, Decision, Id, from_cbor};
 use blindsmith_receipts::{Receipt, receipt_digest};
 use serde::Serialize;
 
-use crate::failure::unexpected;
+use crate::connection::Connection;
+use crate::failure::{Failure, unexpected};
 use crate::files::read_limited;
 use crate::orders::remember;
 use crate::policy::{change_policy, load_policy, load_trust};
+use crate::project::ClientProject;
 use crate::report::QuarantinedUpload;
-use crate::{ClientProject, Connection, Failure, Workspace};
+use crate::workspace::Workspace;
 
 impl Workspace {
     /// Fetches the receipts, for anybody to verify. [`Workspace::compare_orders`] says whether the refinery shows the owner's

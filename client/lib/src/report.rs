@@ -6,10 +6,13 @@ use blindsmith_formats::{RoundMetrics, VALUES, WORSE, model_context};
 use blindsmith_protocol::{Decision, Progress, Quarantined, Role, RoundSummary};
 use serde::Serialize;
 
+use crate::failure::Failure;
 use crate::figures::Figures;
+use crate::keys::Keys;
 use crate::orders::KnownOrders;
 use crate::policy::has_policy;
-use crate::{ClientProject, Failure, Keys, Workspace};
+use crate::project::ClientProject;
+use crate::workspace::Workspace;
 
 impl Workspace {
     /// What the refinery knows, opened with the owner's key where that is there; the owner's orders are compared where the

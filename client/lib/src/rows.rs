@@ -9,7 +9,7 @@ use blindsmith_data::{
 use blindsmith_learn as learn;
 use serde::Serialize;
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::project::{ClientProject, Labelling, Task};
 
 /// How a file is written.

@@ -5,7 +5,7 @@ use std::path::Path;
 use blindsmith_data::Standardiser;
 use serde_json::{Map, Value};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Centre and scale of columns, as read from a file.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -7,7 +7,7 @@ use blindsmith_matrix::{Encoding, MaskSeed, Security};
 use blindsmith_plan::{Cloud, Costs, Machine, Network, Plan, plan};
 use blindsmith_protocol::{Id, ProjectSpec, Role, Trigger};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// The plan of a project with this recipe, at the reference costs of such a cloud; with all layers offloaded, if `all`.
 pub fn planned(recipe: &Recipe, security: Security, (cloud, all): (Cloud, bool)) -> Result<Plan, Failure> {

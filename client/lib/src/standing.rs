@@ -3,8 +3,7 @@
 use blindsmith_api::message::ProjectStatus;
 use blindsmith_protocol::MAX_UPLOADS;
 
-use crate::Failure;
-use crate::failure::unexpected;
+use crate::failure::{Failure, unexpected};
 
 /// Most rounds that a client keeps: what a refinery sends without end must not fill its memory.
 const MAX_ROUNDS: usize = 1 << 20;

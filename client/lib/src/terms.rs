@@ -7,7 +7,7 @@ use blindsmith_identity::{Origin, PublicKey, Terms};
 use blindsmith_protocol::{Blob, Id};
 use serde::Deserialize;
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::files::write_file;
 use crate::layout::{ENROLLED_FILE, TERMS_FILE};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 type Settings = ConfigBuilder<ureq::typestate::AgentScope>;
 

@@ -3,7 +3,7 @@
 use blindsmith_learn::{Activation, Loss, Recipe, Rule, Schedule};
 use blindsmith_matrix::Security;
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::pace::Pace;
 
 /// Rows that the warden treats at a time, if nothing else is asked for.

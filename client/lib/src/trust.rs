@@ -15,10 +15,10 @@ use blindsmith_protocol::{Blob, Evidence, Id};
 use serde::{Deserialize, Serialize};
 
 use crate::collateral::{files, is_collateral, read_collateral};
-use crate::failure::unexpected;
+use crate::connection::Connection;
+use crate::failure::{Failure, unexpected};
 use crate::files::write_file;
 use crate::layout::{ATTESTATION_FILE, COLLATERAL};
-use crate::{Connection, Failure};
 
 /// What accepts simulated wardens and no others.
 const SIMULATED: &str = "# Written by --accept-simulated: wardens that prove nothing are accepted, for tests.\n\

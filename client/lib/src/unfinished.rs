@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::layout::{KEY_FILE, MADE, MEMBER_FILE, POLICY_FILE, PROJECT_FILE};
 use crate::trust::Attestation;
 

@@ -19,9 +19,9 @@ use blindsmith_protocol::{
 use blindsmith_ring::backend;
 use rayon::prelude::*;
 
-use crate::failure::unexpected;
+use crate::connection::Connection;
+use crate::failure::{Failure, unexpected};
 use crate::files::{locked, write_file};
-use crate::{Connection, Failure};
 
 /// Bytes of blocks in one frame, about.
 const FRAME: usize = 4 << 20;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ureq::config::ConfigBuilder;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 type Settings = ConfigBuilder<ureq::typestate::AgentScope>;
 

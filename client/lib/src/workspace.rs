@@ -6,9 +6,12 @@ use blindsmith_api::message::ProjectStatus;
 use blindsmith_attest::Appraised;
 use blindsmith_identity::{Purpose, SigningKey};
 
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::keys::Keys;
 use crate::policy::load_trust;
+use crate::project::ClientProject;
 use crate::trust::appraise_warden;
-use crate::{ClientProject, Connection, Failure, Keys};
 
 /// A project that was opened. Operations are methods; each says which keys it needs.
 pub struct Workspace {

@@ -4,8 +4,11 @@ use blindsmith_matrix::{Encoding, MAX_ROOTS, Scale, feature_scale};
 use blindsmith_protocol::{Layer, MAX_BLOCK_ROWS, MAX_WIDTH, MIN_BLOCK_ROWS, Offload, packed_bytes};
 use thiserror::Error;
 
+use crate::costs::Costs;
+use crate::counts::Counts;
+use crate::network::{LayerWork, Network};
+use crate::predict::Machine;
 use crate::product::Stored;
-use crate::{Costs, Counts, LayerWork, Machine, Network};
 
 /// Most rows of a block that is chosen freely: blocks are dealt into batches whole.
 const MAX_ROWS: usize = 256;
@@ -177,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Cloud;
+    use crate::costs::Cloud;
 
     fn network(widths: &[usize], batch_rows: usize, high: bool) -> Network {
         let security = if high { Security::Bits256 } else { Security::Bits128 };

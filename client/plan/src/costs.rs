@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CloudCounts, Counts, WardenCounts};
+use crate::counts::{CloudCounts, Counts, WardenCounts};
 
 /// What the refinery multiplies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,11 @@ use blindsmith_matrix::Side as OperandSide;
 use blindsmith_protocol::{Layer, Offload};
 use serde::{Deserialize, Serialize};
 
-use crate::costs::Spread;
+use crate::choose::Plan;
+use crate::costs::{Cloud, Costs, Part, Spread};
+use crate::counts::Counts;
+use crate::network::{LayerWork, Network};
 use crate::product::Stored;
-use crate::{Cloud, Costs, Counts, LayerWork, Network, Part, Plan};
 
 /// Where the two sides run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -233,7 +235,7 @@ mod tests {
     use blindsmith_matrix::Security;
 
     use super::*;
-    use crate::plan;
+    use crate::choose::plan;
 
     fn network(widths: &[usize], batch_rows: usize) -> Network {
         Network {

@@ -6,7 +6,8 @@
 use blindsmith_matrix::{Encoding, OperandShape, ProductShape, Side};
 use blindsmith_protocol::Offload;
 
-use crate::{Counts, LayerWork};
+use crate::counts::Counts;
+use crate::network::LayerWork;
 
 /// Rows of a strip up to which each is read off by itself.
 const FEW: usize = 2;

@@ -5,7 +5,7 @@ use blindsmith_learn::{
     SetupError, TrainError, Trainer, gather_labels,
 };
 
-use crate::{Twin, TwinError};
+use crate::accelerator::{Twin, TwinError};
 
 /// A trainer, the rows it learns from, and their labels. Uploads may be added between rounds.
 pub struct Run {

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use crate::Product;
 use crate::cpu::{self, kernel};
+use crate::product::Product;
 
 /// Something that multiplies. All devices give the same bits ([`crate::conformance`]).
 pub trait Device: Sync + Send {

@@ -4,7 +4,8 @@ use blindsmith_ring::backend::{Backend as _, Portable};
 use blindsmith_ring::{LANES, PACKED_BYTES_PER_LANES, Q, modulus};
 
 use crate::backend::Device;
-use crate::{Left, MaskSet, Names, Product, Row};
+use crate::product::{Left, MaskSet, Names, Product};
+use crate::row::Row;
 
 /// A case: sizes, and how the operands are given.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::Row;
 use crate::backend::{self, Device};
+use crate::row::Row;
 
 /// The left operand: `rows` private rows, contracted along places and roots.
 #[derive(Debug, Clone, Copy)]

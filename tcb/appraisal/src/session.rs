@@ -6,7 +6,9 @@ use blindsmith_keys::{Confirmation, Suite};
 use blindsmith_protocol::{Blob, Evidence, Id};
 use sha2::{Digest, Sha256};
 
-use crate::{Collateral, Policy, Unusable, appraise};
+use crate::collateral::Collateral;
+use crate::policy::Policy;
+use crate::{Unusable, appraise};
 
 /// A policy, and the digest of the file that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +89,7 @@ impl Session {
         now: u64,
     ) -> Result<Appraised, Refused> {
         let answered = self.0.answered(evidence, policy.digest, now)?;
-        let report = crate::Evidence::parse(&evidence.report.0);
+        let report = crate::evidence::Evidence::parse(&evidence.report.0);
         let found = report.map(|report| appraise(&report, collateral, policy.policy(), now));
         answered.conclude(found.map_err(|e| e.to_string()))
     }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::Tee;
+use crate::claims::Tee;
 
 /// Longest report or quote, in bytes, and longest auxiliary data.
 pub const MAX_REPORT: usize = 32 << 10;

@@ -6,7 +6,8 @@ use blindsmith_identity::{AttestRequest, PublicKey, Purpose, SigningKey, sign_re
 use blindsmith_keys::{Recipient, Suite};
 use blindsmith_protocol::{Evidence, Id};
 
-use crate::{Appraisal, Claims, Refusal, Refused, Tee, report_data};
+use crate::appraisal::{Appraisal, Refusal, Refused};
+use crate::claims::{Claims, Tee, report_data};
 
 /// How long a nonce is good for, in seconds.
 pub const LIFETIME: u64 = 300;

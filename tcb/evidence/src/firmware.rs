@@ -9,8 +9,7 @@ use std::io;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use zeroize::Zeroizing;
 
-use crate::AttestError;
-use crate::attester::io as failed;
+use crate::attester::{AttestError, io as failed};
 
 /// What the key depends on beside the chip, as bits of a request: the guest's policy, its measurement, its security version
 /// and the versions of firmware and microcode.

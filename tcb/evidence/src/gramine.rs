@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::attester::{check_echo, io};
-use crate::{AttestError, Attester, MAX_REPORT, Report, Tee};
+use crate::attester::{AttestError, Attester, MAX_REPORT, Report, check_echo, io};
+use crate::claims::Tee;
 
 /// Where a quote of version 3 has its report data: a header of 48 bytes, then 320 of the report.
 const DATA: usize = 48 + 320;

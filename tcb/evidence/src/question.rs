@@ -9,7 +9,7 @@ use blindsmith_protocol::{Blob, FrameError, read_head, write_frame};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Appraisal;
+use crate::appraisal::Appraisal;
 
 /// What an appraiser is asked.
 #[derive(Debug, Serialize, Deserialize)]

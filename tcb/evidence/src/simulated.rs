@@ -2,7 +2,8 @@
 
 use blindsmith_identity::SigningKey;
 
-use crate::{AttestError, Attester, Report, Tee};
+use crate::attester::{AttestError, Attester, Report};
+use crate::claims::Tee;
 
 /// What a simulated report begins with; then public key (32 bytes), measurement (32), report data (64), signature (64).
 pub const SIMULATED_MAGIC: &[u8; 8] = b"BSSIMEV1";

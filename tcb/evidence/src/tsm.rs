@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::attester::{check_echo, io};
-use crate::{AttestError, Attester, MAX_REPORT, Report, Tee};
+use crate::attester::{AttestError, Attester, MAX_REPORT, Report, check_echo, io};
+use crate::claims::Tee;
 
 /// Where the kernel has the reports.
 pub const REPORTS: &str = "/sys/kernel/config/tsm/report";

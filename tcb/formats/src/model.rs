@@ -7,7 +7,7 @@ use blindsmith_learn::{Layer, Matrix};
 use blindsmith_protocol::{MAX_LAYERS, MAX_WIDTH};
 use thiserror::Error;
 
-use crate::Reader;
+use crate::codec::Reader;
 
 const MAGIC: &[u8; 8] = b"BSMODEL1";
 

@@ -12,7 +12,7 @@ use blindsmith_receipts::{Rules, commit};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::Reader;
+use crate::codec::Reader;
 
 const MAGIC: &[u8; 8] = b"BSRELEA4";
 

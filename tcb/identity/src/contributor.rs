@@ -3,7 +3,9 @@
 use blindsmith_protocol::{Blob, Id};
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, PublicKey, SignedError, SigningKey, Terms, open, sign};
+use crate::envelope::{Kind, SignedError, open, sign};
+use crate::key::{PublicKey, SigningKey};
+use crate::terms::Terms;
 
 const ENROLMENT: Kind =
     Kind { content: "application/vnd.blindsmith.enrolment+cbor", aad: b"blindsmith enrolment v1" };

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{PublicKey, SigningKey};
+use crate::key::{PublicKey, SigningKey};
 
 /// Longest signed message, in bytes.
 pub const MAX_SIGNED: usize = 1 << 20;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{Kind, PublicKey, SignedError, SigningKey, open, sign};
+use crate::envelope::{Kind, SignedError, open, sign};
+use crate::key::{PublicKey, SigningKey};
 
 const ORDER: Kind = Kind { content: "application/vnd.blindsmith.order+cbor", aad: b"blindsmith order v1" };
 /// What enters first, so that no other digest of ours is one of orders.

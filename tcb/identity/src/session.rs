@@ -4,7 +4,8 @@
 use blindsmith_protocol::{Blob, Id};
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, PublicKey, SignedError, SigningKey, open, sign};
+use crate::envelope::{Kind, SignedError, open, sign};
+use crate::key::{PublicKey, SigningKey};
 
 const REQUEST: Kind =
     Kind { content: "application/vnd.blindsmith.attest+cbor", aad: b"blindsmith request for evidence v1" };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::PublicKey;
+use crate::key::PublicKey;
 
 /// What enters first, so that no other digest of ours is one of terms.
 const TAG: &[u8] = b"blindsmith terms v2\0";

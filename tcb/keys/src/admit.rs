@@ -10,8 +10,11 @@ use std::sync::Arc;
 use blindsmith_matrix::Masks;
 use blindsmith_ring::{PACKED_BYTES_PER_LANES, backend};
 
+use crate::check::Malformed;
+use crate::key::Key;
+use crate::secret::Secrets;
 use crate::sum::{Projection, Scalars};
-use crate::{Key, Malformed, Secrets, UploadKey};
+use crate::upload::UploadKey;
 use forms::Form;
 use subsets::{Subsets, TESTS};
 

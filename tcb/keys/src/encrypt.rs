@@ -14,10 +14,11 @@ use blindsmith_ring::{Coeff, Poly, Table, backend, modulus};
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
-use crate::hedge::Context;
+use crate::hedge::{Context, Freshness};
+use crate::key::Key;
 use crate::meter::metered;
+use crate::secret::Secrets;
 use crate::sum::{Projection, Scalars};
-use crate::{Freshness, Key, Secrets};
 
 /// Along which side of a plain matrix a product sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use blindsmith_matrix::{OperandShape, Scale, View};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::{Contraction, Key, random_bytes};
+use crate::encrypt::Contraction;
+use crate::key::{Key, random_bytes};
 
 /// Names an operand that the warden encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

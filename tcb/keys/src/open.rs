@@ -14,8 +14,8 @@ use rayon::prelude::*;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::secret::reading_weights;
-use crate::{Checked, Secrets};
+use crate::check::Checked;
+use crate::secret::{Secrets, reading_weights};
 
 /// An opened value at or above q/4: an operand was not what it should be, or the product is wrong.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use aes_gcm::aead::{Aead, AeadInOut, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use thiserror::Error;
 
-use crate::{Key, random_bytes};
+use crate::key::{Key, random_bytes};
 
 /// Salt, then ciphertext and tag. Each sealing derives a key of its own from a fresh 256-bit salt, so the
 /// fixed nonce is used once per key.

@@ -8,7 +8,7 @@ use blindsmith_ring::{Coeff, Poly};
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::Key;
+use crate::key::Key;
 
 /// The secrets of consecutive strips under one key: for each strip N residues, the values of its r ternary elements
 /// in full evaluation, laid out as masks are (`blindsmith_matrix::MaskSeed`).

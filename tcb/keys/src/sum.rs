@@ -6,7 +6,7 @@ use blindsmith_ring::{backend, modulus};
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::Key;
+use crate::key::Key;
 
 /// Secret scalars, uniform in Z_q.
 #[derive(Zeroize, ZeroizeOnDrop)]

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use blindsmith_matrix::{Encoding, MaskSeed, Masks, OperandShape, Scale, Side, View};
 
 use crate::encrypt::{Contraction, Encryption};
-use crate::hedge::digest;
-use crate::{Freshness, Key, SealError, Secrets};
+use crate::hedge::{Freshness, digest};
+use crate::key::Key;
+use crate::seal::SealError;
+use crate::secret::Secrets;
 
 /// Version of the derivation: it enters every key.
 const VERSION: u64 = 2;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::{Batch, Matrix};
+use crate::batch::Batch;
+use crate::matrix::Matrix;
 
 /// What a pass over a batch is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Matrix;
 use crate::elementary::{at_least, at_most, flush, gelu, sigmoid, tanh};
+use crate::matrix::Matrix;
 
 /// The function between two layers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

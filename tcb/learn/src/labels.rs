@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::Matrix;
+use crate::matrix::Matrix;
 
 /// The answers that belong to rows.
 #[derive(Clone, PartialEq)]

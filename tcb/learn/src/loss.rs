@@ -7,9 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Matrix;
 use crate::elementary::{at_least, at_most, equal, exp, flush, keep, ln, mask, reciprocal, sigmoid};
 use crate::labels::{Labels, Targets};
+use crate::matrix::Matrix;
 
 /// What training minimises: the mean over the valid rows of this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

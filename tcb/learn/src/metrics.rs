@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Matrix;
 use crate::auc::Histogram;
 use crate::elementary::{at_least, keep, ln, mask};
 use crate::labels::{Labels, Targets};
 use crate::loss::{Loss, Objective, largest, softmax};
+use crate::matrix::Matrix;
 
 /// Above this many outputs no area under the curve is computed.
 pub const MAX_AUC_OUTPUTS: usize = 64;

@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use crate::accelerator::{Accelerator, Bounds, Left};
+use crate::activation::Activation;
+use crate::batch::Batch;
 use crate::elementary::{at_most, flush, keep, mask};
 use crate::loss::largest_magnitude;
+use crate::matrix::{Matrix, largest_column_sum, largest_row_sum};
 use crate::random::Random;
-use crate::{Activation, Batch, Matrix, largest_column_sum, largest_row_sum};
 
 /// One dense layer: z = h W + b.
 #[derive(Clone, PartialEq, Debug)]

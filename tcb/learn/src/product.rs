@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::Matrix;
+use crate::matrix::Matrix;
 
 /// Columns of a panel.
 const PANEL: usize = 16;

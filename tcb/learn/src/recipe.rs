@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::loss::ObjectiveError;
-use crate::{Activation, Loss, Moments, Objective, Rule, Schedule};
+use crate::activation::Activation;
+use crate::loss::{Loss, Objective, ObjectiveError};
+use crate::optimiser::{Moments, Rule};
+use crate::schedule::Schedule;
 
 /// A training. The same recipe, rows and labels give the same steps everywhere, up to the rounding and
 /// noise of products.

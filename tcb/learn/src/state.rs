@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Trainer;
 use crate::schedule::Position;
+use crate::trainer::Trainer;
 
 /// All that training changes. `Debug` shows sizes only.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

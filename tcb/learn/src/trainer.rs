@@ -1,11 +1,11 @@
 //! The training loop.
 
-use crate::Matrix;
 use crate::accelerator::{Accelerator, Pass};
 use crate::batch::{Batch, BatchError, Block};
 use crate::elementary::{flush, mask, reciprocal_sqrt, select, sqrt};
 use crate::labels::Labels;
 use crate::loss::{Objective, ObjectiveError};
+use crate::matrix::Matrix;
 use crate::metrics::Scoreboard;
 use crate::network::{Layer, Network, NetworkError, PassError, Tape, expect_shape};
 use crate::optimiser::{Optimiser, Update};

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::Security;
+use crate::parameters::Security;
 
 /// Most contraction entries of an element.
 pub const MAX_ROOTS: usize = 128;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Encoding;
+use crate::encoding::Encoding;
 
 /// The part of an augmented product that is asked for. The left operand has rows and masks, the right one columns
 /// and masks; any of them may be left out where the product has it already.

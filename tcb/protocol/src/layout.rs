@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use blindsmith_matrix::{MaskSeed, OperandShape, Side};
 
-use crate::{ProjectSpec, Role};
+use crate::project::ProjectSpec;
+use crate::upload::Role;
 
 /// Bytes of the tag of what is sealed.
 const TAG_BYTES: usize = 16;

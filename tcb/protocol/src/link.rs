@@ -3,9 +3,11 @@
 use blindsmith_matrix::{MaskSeed, OperandShape, Section};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    AdmittedUpload, Blob, BlockRef, Evidence, Id, MAX_CONTRACTION, Progress, ProjectSpec, UploadHeader,
-};
+use crate::MAX_CONTRACTION;
+use crate::id::Id;
+use crate::message::{Blob, Evidence, Progress};
+use crate::project::ProjectSpec;
+use crate::upload::{AdmittedUpload, BlockRef, UploadHeader};
 
 /// Refinery to warden.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

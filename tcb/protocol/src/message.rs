@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, Id, Quarantined};
+use crate::decision::{Decision, Quarantined};
+use crate::id::Id;
 
 /// Bytes inside a message.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Default)]

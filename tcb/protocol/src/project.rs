@@ -4,9 +4,11 @@ use blindsmith_matrix::{Encoding, MAX_ROOTS, MaskSeed, Scale, Security};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::id::Id;
+use crate::upload::Role;
 use crate::{
-    Id, MAX_BATCH_ROWS, MAX_BLOCK_ROWS, MAX_BODY, MAX_CONTRACTION, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME,
-    MAX_WIDTH, MIN_BLOCK_ROWS, Role, to_cbor,
+    MAX_BATCH_ROWS, MAX_BLOCK_ROWS, MAX_BODY, MAX_CONTRACTION, MAX_LABEL_BYTES, MAX_LAYERS, MAX_NAME,
+    MAX_WIDTH, MIN_BLOCK_ROWS, to_cbor,
 };
 
 /// How many contraction entries an element has (n) in each product of a layer that the refinery multiplies: powers

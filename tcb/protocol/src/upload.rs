@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Blob, Id, MAX_ERAS, MAX_ROWS, ProjectSpec, to_cbor};
+use crate::id::Id;
+use crate::message::Blob;
+use crate::project::ProjectSpec;
+use crate::{MAX_ERAS, MAX_ROWS, to_cbor};
 
 /// What an upload is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use blindsmith_identity::{Kind, SigningKey, sign, signed_digest};
 use blindsmith_keys::Key;
 
-use crate::{FaultReport, Receipt};
+use crate::receipt::{FaultReport, Receipt};
 
 /// What tells receipts from other signed messages.
 pub const RECEIPT: Kind =

@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 
 use zeroize::Zeroize;
 
-use crate::{Lanes, Table, backend, zeroed_lanes};
+use crate::backend;
+use crate::lanes::{Lanes, zeroed_lanes};
+use crate::table::Table;
 
 mod sealed {
     pub trait Sealed {}
@@ -45,8 +47,8 @@ impl<D: Domain> Poly<D> {
     /// # Panics
     /// If `points` is not a power of two from 8 to [`crate::MAX_POINTS`].
     pub fn zero(points: usize) -> Self {
-        assert!(points.is_power_of_two() && (8..=crate::MAX_POINTS).contains(&points));
-        Poly { values: zeroed_lanes(points / crate::LANES), domain: PhantomData }
+        assert!(points.is_power_of_two() && (8..=crate::table::MAX_POINTS).contains(&points));
+        Poly { values: zeroed_lanes(points / crate::lanes::LANES), domain: PhantomData }
     }
 
     /// The residues.
@@ -61,7 +63,7 @@ impl<D: Domain> Poly<D> {
 
     /// The number of coefficients N.
     pub fn points(&self) -> usize {
-        self.values.len() * crate::LANES
+        self.values.len() * crate::lanes::LANES
     }
 
     /// The same buffer, zeroed, for another use: hot loops allocate nothing.

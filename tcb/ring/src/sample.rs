@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 
 use crate::backend::{self, NOISE_BYTES, TERNARY_BYTES};
 use crate::modulus::{Q, Q_BITS};
-use crate::{Coeff, Eval, Poly};
+use crate::poly::{Coeff, Eval, Poly};
 
 const BLOCK_BYTES: usize = 16;
 

@@ -10,7 +10,7 @@ use rustix::io::{Errno, pwrite};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use thiserror::Error;
 
-use crate::Range;
+use crate::arena::Range;
 
 /// Shared memory that cannot be had, or that is not what was agreed.
 #[derive(Debug, Error)]

@@ -195,7 +195,7 @@ mod tests {
     use blindsmith_protocol::{Layer, Offload, Trigger};
 
     use super::*;
-    use crate::MemoryCounters;
+    use crate::counters::MemoryCounters;
 
     #[test]
     fn a_contributor_enrols_under_a_limited_number_of_terms() {

@@ -175,12 +175,12 @@ fn each_chunk<C: Cloud>(
 }
 
 /// What one block leaves, and whether its labels are labels.
-fn read_block(
+fn read_block<L: Fn(u32, &[u8]) -> bool + Sync>(
     admission: &Admission<'_>,
     &Reading { spec, header, key, .. }: &Reading<'_>,
     number: u32,
     bytes: &[u8],
-    labels: &(impl Fn(u32, &[u8]) -> bool + Sync),
+    labels: &L,
 ) -> Result<(AdmittedBlock, bool), Malformed> {
     let rows = header.rows_of_block(spec, number);
     let layout = spec.block_layout(header.role, rows);

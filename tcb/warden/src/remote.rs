@@ -379,8 +379,8 @@ impl Cloud for Remote {
         Ok(())
     }
 
-    fn request(&self, product: crate::ProductRequest) -> Result<Ticket, CloudError> {
-        let crate::ProductRequest { left, right, section, sum, residues } = product;
+    fn request(&self, product: crate::cloud::ProductRequest) -> Result<Ticket, CloudError> {
+        let crate::cloud::ProductRequest { left, right, section, sum, residues } = product;
         let (ticket, received) = self.ticket(8 * residues);
         let multiply = Instruction::Multiply { left, right, section, sum, received };
         self.send(&FromWarden::Do(multiply), &[])?;
@@ -517,7 +517,7 @@ mod tests {
         let multiply = |right| {
             let left = Left::Operand(9);
             remote
-                .request(crate::ProductRequest { left, right, section: WHOLE, sum: None, residues: 0 })
+                .request(crate::cloud::ProductRequest { left, right, section: WHOLE, sum: None, residues: 0 })
                 .unwrap()
         };
         let mut answer = |ticket| {

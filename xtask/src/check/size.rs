@@ -24,9 +24,9 @@ struct Limits {
     tokens: usize,
 }
 
-const WARDEN: Limits = Limits { of: "the warden", crates: 89, lines: 19_930, tokens: 173_500 };
+const WARDEN: Limits = Limits { of: "the warden", crates: 89, lines: 19_960, tokens: 174_000 };
 /// What the warden has too does not count again.
-const APPRAISER: Limits = Limits { of: "the appraiser alone", crates: 53, lines: 2_190, tokens: 15_020 };
+const APPRAISER: Limits = Limits { of: "the appraiser alone", crates: 53, lines: 2_200, tokens: 15_050 };
 
 /// Lines of code, and tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::MAX_MEASUREMENT;
+use crate::opening::MAX_MEASUREMENT;
 use blindsmith_evidence::Tee;
 use blindsmith_protocol::{Blob, Id};
 use blindsmith_receipts::{PublicKey, Rules};

@@ -6,7 +6,7 @@ use blindsmith_evidence::Tee;
 use blindsmith_receipts::{Decision, FaultReport, Rules};
 
 use super::{Bundle, Measured, OwnerPolicy, Signed};
-use crate::open_receipt;
+use crate::opening::open_receipt;
 
 /// Most instructions that are listed by name.
 const MOST_NAMES: usize = 16;

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Figure;
+use crate::failure::Failure;
 use crate::files::write_file;
+use crate::project::ClientProject;
 use crate::report::Report;
-use crate::{ClientProject, Failure};
 
 /// MLflow's numbers for a run that is finished, and for one whose source is a local program.
 const FINISHED: u32 = 3;

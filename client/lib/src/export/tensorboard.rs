@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::Figure;
-use crate::Failure;
+use crate::failure::Failure;
 use crate::files::write_file;
 
 /// The file that an export writes. TensorBoard reads files with `tfevents` in their names; the number is where it looks for a

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::kernel::Kernel;
 use super::task::{DEPTH, Task};
-use crate::Row;
+use crate::row::Row;
 
 /// Entries of the left that a task packs at once, 2 MiB of them.
 const LEFT_ENTRIES: usize = 1 << 18;

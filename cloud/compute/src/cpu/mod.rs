@@ -8,7 +8,8 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use crate::{Left, Product, Row};
+use crate::product::{Left, Product};
+use crate::row::Row;
 
 mod batch;
 pub(crate) mod kernel;

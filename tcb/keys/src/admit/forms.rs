@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::subsets::{SUMS, Subsets, TESTS};
-use crate::Secrets;
+use crate::secret::Secrets;
 
 /// The largest magnitude of the noise.
 const NOISE: f64 = 21.0;

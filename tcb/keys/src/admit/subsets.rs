@@ -4,7 +4,7 @@ use blindsmith_ring::sample::Stream;
 use blindsmith_ring::{backend, modulus};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::Key;
+use crate::key::Key;
 
 /// J: subsets that each form of a block is tested with, one for each bit of a word.
 pub(super) const TESTS: usize = 64;

@@ -5,8 +5,8 @@
 
 use std::sync::OnceLock;
 
-use crate::Table;
 use crate::modulus::MAX_CHAIN;
+use crate::table::Table;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

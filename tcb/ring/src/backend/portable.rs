@@ -1,8 +1,9 @@
 //! The reference: plain Rust, no instructions beyond the baseline.
 
 use super::{Backend, NOISE_BYTES, TERNARY_BYTES, assert_transposable, block_len};
+use crate::PACKED_BYTES_PER_LANES;
 use crate::modulus::{self, MAX_CHAIN, Q};
-use crate::{PACKED_BYTES_PER_LANES, Table};
+use crate::table::Table;
 
 /// The portable backend.
 #[derive(Debug, Clone, Copy)]

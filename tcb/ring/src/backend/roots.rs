@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::modulus;
-use crate::{MAX_POINTS, Table};
+use crate::table::{MAX_POINTS, Table};
 
 /// Constants `C` of the stages between registers, and `P` of those inside a pair of registers, in the order of its lanes.
 pub(super) struct Roots<C, P> {

@@ -84,8 +84,8 @@ impl Bench for Fake {
         (self.loss, self.trained.clone())
     }
 
-    fn restore(&mut self, (loss, trained): Self::State) -> Result<(), ()> {
-        (self.loss, self.trained) = (loss, trained);
+    fn restore(&mut self, state: Self::State) -> Result<(), ()> {
+        (self.loss, self.trained) = state;
         Ok(())
     }
 }

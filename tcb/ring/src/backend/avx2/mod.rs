@@ -12,7 +12,8 @@ use super::{
     Backend, NOISE_BYTES, Portable, TERNARY_BYTES, assert_transposable, block_len, detected, eights,
     vector_methods,
 };
-use crate::{Table, modulus};
+use crate::modulus;
+use crate::table::Table;
 
 /// The AVX2 backend; a value proves that the processor has the instructions.
 #[derive(Debug, Clone, Copy)]

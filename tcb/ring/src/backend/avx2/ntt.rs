@@ -11,8 +11,8 @@ use std::array::from_fn;
 
 use super::roots::{Constant, PairRoots, Roots, roots_of};
 use super::vector::*;
-use crate::Table;
 use crate::backend::roots::quarters;
+use crate::table::Table;
 
 /// The fewest points that these transforms serve.
 const MIN_POINTS: usize = 8;

@@ -51,7 +51,7 @@ pub(super) fn mul_add(out: &mut [u64], a: &[u64], b: &[u64]) {
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn reduce_pairs(out: &mut [u64], lo: &[u64], hi: &[u64]) {
-    let two_to_52 = Constant::new((1 << 52) % crate::Q);
+    let two_to_52 = Constant::new((1 << 52) % crate::modulus::Q);
     let factor = (_mm256_set1_pd(two_to_52.w), _mm256_set1_pd(two_to_52.w_over_q));
     map(out, [lo, hi], |_, [lo, hi]| {
         let high = mul_by(to_doubles(fold(hi)), factor);

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::backend::roots::AllRoots;
 use crate::modulus::{self, Q};
-use crate::{MAX_POINTS, Table};
+use crate::table::{MAX_POINTS, Table};
 
 /// A constant w with |w| <= q/2, and w/q.
 #[derive(Clone, Copy)]

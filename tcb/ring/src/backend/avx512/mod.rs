@@ -13,7 +13,8 @@ use super::{
     Backend, NOISE_BYTES, Portable, TERNARY_BYTES, assert_foldable, assert_ranks, assert_transposable,
     block_len, detected, eights, vector_methods,
 };
-use crate::{PACKED_BYTES_PER_LANES, Table, modulus};
+use crate::table::Table;
+use crate::{PACKED_BYTES_PER_LANES, modulus};
 
 /// The AVX-512 backend; a value proves that the processor has the instructions.
 #[derive(Debug, Clone, Copy)]

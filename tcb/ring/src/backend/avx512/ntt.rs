@@ -11,9 +11,9 @@ use std::array::{from_fn, from_mut, from_ref};
 use super::entries::mul_ranks;
 use super::roots::{Constant, PairRoots, Roots, roots_of};
 use super::vector::*;
-use crate::Table;
 use crate::backend::roots::quarters;
 use crate::modulus::Q;
+use crate::table::Table;
 
 /// The fewest points that these transforms serve.
 const MIN_POINTS: usize = 16;

@@ -4,8 +4,9 @@
 use std::sync::OnceLock;
 
 use crate::backend::roots::AllRoots;
+use crate::lanes::Lanes;
 use crate::modulus::{self, Q};
-use crate::{Lanes, MAX_POINTS, Table};
+use crate::table::{MAX_POINTS, Table};
 
 /// A constant w: 2^52 w mod q, and that over q mod 2^52 (see `vector::mul_by`).
 #[derive(Clone, Copy)]
